@@ -1,0 +1,1 @@
+//! NVMe-oF target for drills, tests and demos.

@@ -1,0 +1,3 @@
+//! NVMe-oF target for drills, tests and demos.
+
+fn main() {}

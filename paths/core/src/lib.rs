@@ -1,0 +1,1 @@
+//! Sans-IO multipath device: paths, in-flight requests, retry, fences.

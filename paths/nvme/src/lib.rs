@@ -1,0 +1,1 @@
+//! NVMe and NVMe over Fabrics wire formats, both directions.

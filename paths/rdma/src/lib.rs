@@ -1,0 +1,1 @@
+//! Safe verbs, connection management and NVMe/RDMA queue pairs.

@@ -1,0 +1,1 @@
+//! Sans-IO NVMe-oF controller session.

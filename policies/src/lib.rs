@@ -1,0 +1,1 @@
+//! Pure path selection: priorities, groups, selectors, failback.

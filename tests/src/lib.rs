@@ -1,0 +1,1 @@
+//! Simulator, conformance and VM suites.

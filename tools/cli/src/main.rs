@@ -1,0 +1,3 @@
+//! Command line of umpathd.
+
+fn main() {}

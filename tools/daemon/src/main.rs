@@ -1,0 +1,3 @@
+//! User-space NVMe-oF multipath daemon.
+
+fn main() {}

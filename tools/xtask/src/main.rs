@@ -1,0 +1,3 @@
+//! Contributor commands.
+
+fn main() {}

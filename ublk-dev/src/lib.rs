@@ -1,0 +1,1 @@
+//! ublk front end: control commands and queue threads.
