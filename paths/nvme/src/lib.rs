@@ -1,1 +1,33 @@
 //! NVMe and NVMe over Fabrics wire formats, both directions.
+//!
+//! Decided here: where each field lies, what its units are, and which bytes a well-formed peer may
+//! send. Not decided here: when a command is sent, what an answer means for a path, and how long
+//! anything may take; those belong to `umpath-session`, `umpath-core` and the target.
+//!
+//! Every structure is a byte-aligned little-endian view ([`zerocopy`]), so decoding is a length
+//! check and nothing in a peer's bytes can cause a panic, an allocation or an unchecked index. A
+//! field that a peer could fill with nonsense is handed out raw; the typed accessors return
+//! `Option` or `Result` where nonsense exists.
+//!
+//! Units are the wire's unless a method name says otherwise: `_0based` fields count from zero.
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+pub mod command;
+pub mod cqe;
+pub mod nqn;
+pub mod opcode;
+pub mod rdma;
+pub mod sgl;
+pub mod sqe;
+pub mod status;
+
+pub use cqe::Cqe;
+pub use nqn::Nqn;
+pub use sgl::{Sgl, SglKind};
+pub use sqe::Sqe;
+pub use status::Status;
+pub use zerocopy::little_endian::{U16, U32, U64};
+pub use zerocopy::{FromBytes, IntoBytes};

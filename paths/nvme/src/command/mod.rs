@@ -1,0 +1,21 @@
+//! Command builders and parsers.
+//!
+//! A builder returns an [`Sqe`](crate::Sqe) with cid 0 and no data; the queue fills in the command
+//! identifier and the SGL. A parser returns what a target needs and leaves every policy (is this
+//! range valid, is this feature supported) to it.
+
+pub mod admin;
+pub mod fabrics;
+pub mod io;
+
+pub use admin::{
+    Abort, Features, GetLogPage, Identify, abort, async_event, get_features, get_log, identify,
+    keep_alive, set_features,
+};
+pub use fabrics::{
+    Connect, ConnectResponse, PropertyGet, PropertySet, connect, property_get, property_set,
+};
+pub use io::{
+    BlockCount, DatasetManagement, DsmRange, ReadWrite, WriteZeroes, deallocate, flush, read,
+    write, write_zeroes,
+};
