@@ -1,0 +1,142 @@
+//! The event log: single events, and failovers as timelines in milliseconds.
+
+use serde::{Deserialize, Serialize};
+
+/// What happened. Programs match on these words; they only ever grow in number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// The daemon started.
+    Started,
+    /// The daemon is stopping.
+    Stopping,
+    /// A volume's block device exists now.
+    VolumeAdded,
+    /// A volume's block device is gone.
+    VolumeRemoved,
+    /// A path can carry I/O.
+    PathReady,
+    /// A path was removed by request.
+    PathRemoved,
+    /// An attempt to connect a path failed; it will be tried again.
+    ConnectFailed,
+    /// Evidence against a path: it gets no new I/O.
+    Suspected,
+    /// The evidence went away before a verdict.
+    Cleared,
+    /// The association is torn down.
+    Convicted,
+    /// The old association can no longer touch local memory.
+    BufferFenced,
+    /// The old association can no longer execute anything.
+    OrderFenced,
+    /// The first I/O completed on another path after a conviction.
+    FirstIo,
+    /// I/O uses the best group again.
+    FailedBack,
+    /// Another priority group carries the I/O.
+    GroupSwitched,
+    /// A controller reported a new ANA state.
+    AnaChanged,
+    /// The last path is gone.
+    NoPath,
+    /// A path is back after there was none.
+    PathAgain,
+    /// I/O waiting for a path was failed.
+    QueuedFailed,
+    /// A namespace changed.
+    NamespaceChanged,
+    /// A request or a namespace was refused.
+    Refused,
+}
+
+impl EventKind {
+    /// The word used in listings and in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Stopping => "stopping",
+            Self::VolumeAdded => "volume_added",
+            Self::VolumeRemoved => "volume_removed",
+            Self::PathReady => "path_ready",
+            Self::PathRemoved => "path_removed",
+            Self::ConnectFailed => "connect_failed",
+            Self::Suspected => "suspected",
+            Self::Cleared => "cleared",
+            Self::Convicted => "convicted",
+            Self::BufferFenced => "buffer_fenced",
+            Self::OrderFenced => "order_fenced",
+            Self::FirstIo => "first_io",
+            Self::FailedBack => "failed_back",
+            Self::GroupSwitched => "group_switched",
+            Self::AnaChanged => "ana_changed",
+            Self::NoPath => "no_path",
+            Self::PathAgain => "path_again",
+            Self::QueuedFailed => "queued_failed",
+            Self::NamespaceChanged => "namespace_changed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts up from 1 since the daemon started; a gap means the ring dropped events.
+    pub seq: u64,
+    /// Wall clock, milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// Milliseconds since the daemon started (monotonic).
+    pub at_ms: u64,
+    /// What happened.
+    pub kind: EventKind,
+    /// The volume concerned, by name.
+    pub volume: Option<String>,
+    /// The path concerned, by number.
+    pub path: Option<u32>,
+    /// In words.
+    pub detail: String,
+}
+
+/// One failover of one association.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// Number of the failover since the daemon started.
+    pub id: u64,
+    /// The path that was lost.
+    pub path: u32,
+    /// Its address, `rdma,192.168.10.14:4420`.
+    pub address: String,
+    /// Volumes it served, by name.
+    pub volumes: Vec<String>,
+    /// The evidence, in words.
+    pub cause: String,
+    /// Wall clock of the first mark, milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// What happened and how long after the first mark.
+    pub marks: Vec<TimelineMark>,
+    /// Longest time a request was held up during this failover, milliseconds.
+    pub longest_stall_ms: Option<u64>,
+}
+
+/// One step of a failover.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineMark {
+    /// The step.
+    pub kind: EventKind,
+    /// Wall clock, milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// Milliseconds after the first mark.
+    pub after_ms: u64,
+    /// In words, may be empty.
+    pub detail: String,
+}
+
+/// The bounded event log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventListing {
+    /// Failovers, oldest first.
+    pub failovers: Vec<Timeline>,
+    /// Events, oldest first.
+    pub events: Vec<Event>,
+}
