@@ -1,3 +1,63 @@
-//! Command line of umpathd.
+//! `umpath`: the command line of `umpathd`.
+//!
+//! It asks over the control socket and draws what comes back; it decides nothing about volumes or
+//! paths. Flags are nvme-cli's, pictures are those of `multipath` and `nvme`, and every verb prints
+//! JSON with `-o json`. Exit status: 0 done, 1 refused or failed, 2 not understood (clap).
 
-fn main() {}
+mod args;
+mod client;
+mod text;
+mod view;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use args::{Cli, Format};
+use clap::Parser as _;
+use umpath_protocol::{Failure, Reply};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let format = cli.output_format;
+    match run(cli) {
+        Ok((text, complete)) => {
+            print(&text);
+            if complete {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(failure) => {
+            match format {
+                Format::Json => print(&view::json::failed(&failure)),
+                Format::Normal => eprintln!("umpath: {failure}"),
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Asks and draws. The flag is false when only a part of what was asked could be done.
+fn run(cli: Cli) -> Result<(String, bool), Failure> {
+    let format = cli.output_format;
+    let socket = cli.socket.clone();
+    let (request, view) = cli.into_request()?;
+    let reply = client::ask(&socket, request)?;
+    let complete = match &reply {
+        Reply::Failed(failure) => return Err(failure.clone()),
+        Reply::Connected { failures, .. } => failures.is_empty(),
+        _ => true,
+    };
+    Ok((view::draw(view, &reply, format)?, complete))
+}
+
+/// Writes to standard output; a closed pipe (`umpath … | head`) is not an error worth a panic.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    if !text.is_empty() && !text.ends_with('\n') {
+        let _ = out.write_all(b"\n");
+    }
+    let _ = out.flush();
+}

@@ -1,0 +1,133 @@
+//! Drawing answers. Each view is one module; each is a function of the daemon's answer alone.
+
+mod discovery;
+mod events;
+mod facts;
+pub(crate) mod json;
+mod list;
+mod maps;
+mod topology;
+
+#[cfg(test)]
+mod sample;
+
+use std::fmt::Write as _;
+
+use umpath_protocol::{Failure, PathOutcome, Reply, Snapshot};
+
+use crate::args::Format;
+
+/// Which picture to draw of the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum View {
+    /// What was done, or the one picture the answer has.
+    Outcome,
+    /// `nvme list`.
+    List,
+    /// `nvme list-subsys`.
+    Subsystems,
+    /// `multipath -ll`, of one volume or of all.
+    Topology(Option<String>),
+    /// One line for each path.
+    Paths,
+    /// One line for each volume; as JSON, that of `multipathd show maps json`.
+    Maps,
+    /// The daemon.
+    Status,
+}
+
+/// Draws an answer.
+pub(crate) fn draw(view: View, reply: &Reply, format: Format) -> Result<String, Failure> {
+    match (reply, format) {
+        (Reply::Snapshot(snapshot), format) => draw_snapshot(view, snapshot, format),
+        (Reply::Discovery(logs), Format::Normal) => Ok(discovery::text(logs)),
+        (Reply::Discovery(logs), Format::Json) => Ok(discovery::json(logs)),
+        (Reply::Events(events), Format::Normal) => Ok(events::text(events)),
+        (Reply::Config(toml), Format::Normal) => Ok(toml.clone()),
+        (Reply::Done(text), Format::Normal) => Ok(text.clone()),
+        (Reply::Connected { paths, failures }, Format::Normal) => {
+            let mut out = String::new();
+            paths.iter().for_each(|path| connected(&mut out, path));
+            for failure in failures {
+                let _ = writeln!(out, "failed: {failure}");
+            }
+            if paths.is_empty() && failures.is_empty() {
+                out.push_str("nothing to connect\n");
+            }
+            Ok(out)
+        }
+        (Reply::Disconnected { paths, deleted }, Format::Normal) => {
+            let mut out = String::new();
+            for path in paths {
+                let _ = writeln!(
+                    out,
+                    "NQN:{} path {} {} disconnected",
+                    path.nqn, path.path, path.address
+                );
+            }
+            for device in deleted {
+                let _ = writeln!(out, "deleted {device}");
+            }
+            Ok(out)
+        }
+        (Reply::Failed(failure), _) => Err(failure.clone()),
+        (reply, Format::Json) => Ok(json::reply(reply)),
+    }
+}
+
+fn connected(out: &mut String, path: &PathOutcome) {
+    let state = if path.already {
+        "already connected"
+    } else {
+        "connected"
+    };
+    let devices = if path.devices.is_empty() {
+        "no namespace".to_owned()
+    } else {
+        path.devices.join(" ")
+    };
+    let _ = writeln!(
+        out,
+        "path {} {} {} {state}: {devices}",
+        path.path, path.address, path.nqn
+    );
+}
+
+fn draw_snapshot(view: View, snapshot: &Snapshot, format: Format) -> Result<String, Failure> {
+    let normal = format == Format::Normal;
+    Ok(match view {
+        View::List if normal => list::text(&snapshot.volumes),
+        View::List => list::json(&snapshot.volumes),
+        View::Subsystems if normal => list::subsystems_text(snapshot),
+        View::Subsystems => list::subsystems_json(snapshot),
+        View::Topology(wanted) => {
+            let volumes: Vec<_> = snapshot
+                .volumes
+                .iter()
+                .filter(|volume| {
+                    wanted
+                        .as_deref()
+                        .is_none_or(|wanted| facts::is(volume, wanted))
+                })
+                .collect();
+            if let (Some(wanted), true) = (wanted, volumes.is_empty()) {
+                return Err(Failure::new(
+                    format!("no volume {wanted}"),
+                    "no volume has this name, identity or device",
+                    "umpath list",
+                ));
+            }
+            if normal {
+                topology::text(&volumes)
+            } else {
+                maps::json(&volumes)
+            }
+        }
+        View::Paths if normal => list::paths_text(snapshot),
+        View::Paths => json::versioned("paths", &list::paths(snapshot)),
+        View::Maps if normal => list::maps_text(&snapshot.volumes),
+        View::Maps => maps::json(&snapshot.volumes.iter().collect::<Vec<_>>()),
+        View::Status | View::Outcome if normal => list::status_text(snapshot),
+        View::Status | View::Outcome => json::versioned("status", &list::status(snapshot)),
+    })
+}

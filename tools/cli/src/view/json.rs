@@ -1,0 +1,41 @@
+//! JSON answers: every object carries `version`, keys stay.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use umpath_protocol::{Failure, Reply, VERSION};
+
+/// Indented JSON with a final newline.
+pub(super) fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+/// `{"version": …, "<key>": value}`.
+pub(super) fn versioned(key: &str, value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or(Value::Null);
+    pretty(&json!({ "version": VERSION, key: value }))
+}
+
+/// A failure of the whole request.
+pub(crate) fn failed(failure: &Failure) -> String {
+    versioned("error", failure)
+}
+
+/// An answer without a picture of its own: its variant is the key.
+pub(super) fn reply(reply: &Reply) -> String {
+    match reply {
+        Reply::Events(events) => pretty(&json!({
+            "version": VERSION, "failovers": events.failovers, "events": events.events,
+        })),
+        Reply::Connected { paths, failures } => {
+            pretty(&json!({ "version": VERSION, "connected": paths, "failed": failures }))
+        }
+        Reply::Disconnected { paths, deleted } => {
+            pretty(&json!({ "version": VERSION, "disconnected": paths, "deleted": deleted }))
+        }
+        Reply::Config(toml) => versioned("config", toml),
+        Reply::Done(text) => versioned("done", text),
+        Reply::Discovery(logs) => versioned("discovery", logs),
+        Reply::Snapshot(snapshot) => versioned("snapshot", snapshot),
+        Reply::Failed(failure) => failed(failure),
+    }
+}
