@@ -1,0 +1,33 @@
+//! `queue-length`: the path with the fewest requests in flight; ties rotate.
+
+use super::{Candidates, SelectorConfig, Strategy};
+
+/// Fewest in flight. The search starts behind the path chosen last, so equal paths take turns.
+#[derive(Debug, Clone)]
+pub struct QueueLength {
+    /// Position to look at first; may exceed the number of candidates after paths went away.
+    next: usize,
+}
+
+impl Strategy for QueueLength {
+    fn start(_: &SelectorConfig) -> Self {
+        Self { next: 0 }
+    }
+
+    #[inline]
+    fn select(&mut self, candidates: &impl Candidates) -> usize {
+        let count = candidates.count();
+        let first = if self.next < count { self.next } else { 0 };
+        let mut best = first;
+        let mut fewest = u32::MAX;
+        for at in (first..count).chain(0..first) {
+            let in_flight = candidates.in_flight(at);
+            if in_flight < fewest {
+                fewest = in_flight;
+                best = at;
+            }
+        }
+        self.next = best + 1;
+        best
+    }
+}
