@@ -1,3 +1,38 @@
-//! Contributor commands.
+//! `cargo xtask`: the contributor commands.
+//!
+//! Decided here: the command line. Each command lives in a module of its own and returns the exit
+//! status of the whole process. This package depends on no other package of the workspace, so it
+//! builds on a bare machine before anything it installs is there.
 
-fn main() {}
+mod host;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "umpath's contributor commands", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a command as root in a VM on a stock Debian kernel, with the repository mounted
+    Vm(vm::VmArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Vm(args) => vm::run(&args),
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The script that runs inside the guest, around the command.
+//!
+//! Decided here: what the guest looks like to the command: root, no limit on locked memory,
+//! writable and private `/mnt`, `/run`, `/tmp`, `/etc`, `/var`, `/usr`, `/home`; the caller's
+//! `PATH` and the variables of [`PASSED_ON`]. Output travels through two serial ports of its own,
+//! so that neither kernel messages nor virtme-ng's words mix with it. The status goes to a file in
+//! the run's directory, written last: no file means the guest died.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Prefixes of the environment variables that reach the command.
+const PASSED_ON: [&str; 8] = [
+    "UMPATH_",
+    "RUST_",
+    "CARGO_TARGET_DIR",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "NO_COLOR",
+    "PROPTEST_",
+    "TERM",
+];
+
+/// Seconds the guest lives on after its time limit, should the host be gone by then.
+const GRACE_SECONDS: u64 = 60;
+
+/// Quotes a word for `sh`.
+fn quote(word: &OsStr) -> String {
+    format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
+}
+
+/// Builds the script.
+pub(crate) fn script(run: &Path, cwd: &Path, words: &[OsString], timeout_seconds: u64) -> String {
+    let mut exports = String::new();
+    let mut variables: Vec<_> = std::env::vars_os().collect();
+    variables.sort();
+    for (key, value) in variables {
+        let Some(name) = key.to_str() else { continue };
+        if name == "PATH" || PASSED_ON.iter().any(|prefix| name.starts_with(prefix)) {
+            let _ = writeln!(exports, "export {name}={}", quote(&value));
+        }
+    }
+    let command = words
+        .iter()
+        .map(|word| quote(word))
+        .collect::<Vec<_>>()
+        .join(" ");
+    let run = quote(run.as_os_str());
+    let cwd = quote(cwd.as_os_str());
+    let life = timeout_seconds + GRACE_SECONDS;
+    format!(
+        r#"#!/bin/sh
+run={run}
+port() {{
+    for p in /sys/class/virtio-ports/*; do
+        if [ "$(cat "$p/name")" = "$1" ]; then echo "/dev/${{p##*/}}"; fi
+    done
+}}
+off() {{ echo o >/proc/sysrq-trigger; sleep 60; }}
+(sleep {life}; off) </dev/null >/dev/null 2>&1 &
+{exports}export PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+export HOME=/root UMPATH_IN_VM=1
+ulimit -l unlimited
+ulimit -n 1048576 2>/dev/null
+ulimit -c 0
+mount -t tmpfs -o mode=0755 tmpfs /mnt
+mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config 2>/dev/null
+mkdir -p /run/umpath-vm /run/netns
+mkfifo /run/umpath-vm/out /run/umpath-vm/err
+cat </run/umpath-vm/out >"$(port umpath.out)" & out=$!
+cat </run/umpath-vm/err >"$(port umpath.err)" & err=$!
+echo "started $(cut -d' ' -f1 /proc/uptime)" >"$run/started"
+cd {cwd}
+(
+    rm -f /dev/stdout /dev/stderr
+    ln -s /proc/self/fd/1 /dev/stdout
+    ln -s /proc/self/fd/2 /dev/stderr
+    exec </dev/null >/run/umpath-vm/out 2>/run/umpath-vm/err
+    {command}
+)
+status=$?
+i=0
+while [ $i -lt 20 ] && {{ kill -0 $out || kill -0 $err; }} 2>/dev/null; do
+    sleep 0.1
+    i=$((i + 1))
+done
+echo $status >"$run/status.new"
+mv "$run/status.new" "$run/status"
+off
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_the_shell() {
+        assert_eq!(quote(OsStr::new("it's")), r"'it'\''s'");
+        let words = ["sh", "-c", "exit 7"].map(OsString::from);
+        let text = script(Path::new("/r"), Path::new("/c"), &words, 10);
+        assert!(text.contains("\n    'sh' '-c' 'exit 7'\n"));
+        assert!(text.contains("(sleep 70; off)"));
+    }
+}
