@@ -47,7 +47,9 @@ pub(crate) fn draw(view: View, reply: &Reply, format: Format) -> Result<String, 
         (Reply::Done(text), Format::Normal) => Ok(text.clone()),
         (Reply::Connected { paths, failures }, Format::Normal) => {
             let mut out = String::new();
-            paths.iter().for_each(|path| connected(&mut out, path));
+            for path in paths {
+                connected(&mut out, path);
+            }
             for failure in failures {
                 let _ = writeln!(out, "failed: {failure}");
             }

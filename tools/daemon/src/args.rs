@@ -1,0 +1,41 @@
+//! Command line of `umpathd`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// User-space NVMe-oF multipath daemon.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "umpathd", version)]
+pub(crate) struct Args {
+    /// Configuration file; `conf.d/*.toml` beside it is read too, in order of name.
+    #[arg(long, default_value = "/etc/umpath/umpath.toml")]
+    pub(crate) config: PathBuf,
+    /// What must survive a restart: names of volumes, the host's identity.
+    #[arg(long, default_value = "/var/lib/umpath")]
+    pub(crate) state_dir: PathBuf,
+    /// Lock file and control socket.
+    #[arg(long, default_value = "/run/umpath")]
+    pub(crate) run_dir: PathBuf,
+    /// Control socket [default: umpathd.sock in the run directory].
+    #[arg(long)]
+    pub(crate) socket: Option<PathBuf>,
+    /// Where hostnqn, hostid and discovery.conf are.
+    #[arg(long, default_value = "/etc/nvme")]
+    pub(crate) nvme_dir: PathBuf,
+    /// What to log: a level (info, debug) or tracing directives.
+    #[arg(long, default_value = "info")]
+    pub(crate) log: String,
+    /// Print the configuration file with every key, its default and its meaning, and exit.
+    #[arg(long)]
+    pub(crate) print_defaults: bool,
+}
+
+impl Args {
+    /// The control socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.socket
+            .clone()
+            .unwrap_or_else(|| self.run_dir.join("umpathd.sock"))
+    }
+}

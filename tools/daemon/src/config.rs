@@ -1,0 +1,268 @@
+//! `umpath.toml`: what an administrator decides.
+//!
+//! Decided here: the keys, their defaults and their bounds. One type is parsed once; unknown keys
+//! are errors that name file and line. `umpath.toml` in this crate documents every key and is
+//! tested against this type. Not decided here: what the values do, which is core's and policies'.
+
+mod connect;
+mod discovery_conf;
+mod load;
+mod policy;
+mod volume;
+
+pub(crate) use connect::{ConnectEntry, parse_portal};
+pub(crate) use discovery_conf::{DiscoveryLine, read_discovery_conf};
+pub(crate) use load::load;
+pub(crate) use policy::{Failback, Grouping, NoPathRetry, Prio, Selector};
+pub(crate) use volume::{VolumeEntry, VolumePolicy};
+
+use serde::{Deserialize, Serialize};
+
+/// The documented file: every key with its default.
+pub(crate) const DOCUMENTED: &str = include_str!("../umpath.toml");
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// The control socket.
+    pub(crate) control: Control,
+    /// What holds for every volume and path unless it says otherwise.
+    pub(crate) defaults: Defaults,
+    /// Paths to make at start and to keep.
+    pub(crate) connect: Vec<ConnectEntry>,
+    /// What holds for single volumes.
+    pub(crate) volume: Vec<VolumeEntry>,
+}
+
+/// The control socket.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Control {
+    /// Group that may ask for listings; absent: only root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<String>,
+    /// Also connect every line of `discovery.conf` at start.
+    pub(crate) discovery_conf: bool,
+}
+
+/// What holds for every volume and path unless it says otherwise. Each key is documented in
+/// `umpath.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Defaults {
+    pub(crate) no_path_retry: NoPathRetry,
+    pub(crate) failback: Failback,
+    pub(crate) path_grouping_policy: Grouping,
+    pub(crate) path_selector: Selector,
+    pub(crate) prio: Prio,
+    pub(crate) rr_min_io: u32,
+
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) heartbeats_missed: u32,
+    pub(crate) kato_ms: u64,
+    pub(crate) link_down_grace_ms: u64,
+
+    pub(crate) io_queues: u16,
+    pub(crate) queue_depth: u16,
+    pub(crate) max_io_kib: u32,
+    pub(crate) poll_us: u32,
+
+    pub(crate) connect_timeout_ms: u64,
+    pub(crate) command_timeout_ms: u64,
+    pub(crate) ack_timeout_ms: u32,
+    pub(crate) retry_count: u8,
+    pub(crate) drain_deadline_ms: u64,
+    pub(crate) reconnect_first_ms: u64,
+    pub(crate) reconnect_delay_ms: u64,
+    pub(crate) reconnect_delay_max_ms: u64,
+    pub(crate) rediscover_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ctrl_loss_tmo_ms: Option<u64>,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            no_path_retry: NoPathRetry::Queue,
+            failback: Failback::Immediate,
+            path_grouping_policy: Grouping::GroupByPrio,
+            path_selector: Selector::QueueLength,
+            prio: Prio::Ana,
+            rr_min_io: 1,
+            heartbeat_ms: 100,
+            heartbeats_missed: 3,
+            kato_ms: 400,
+            link_down_grace_ms: 100,
+            io_queues: 0,
+            queue_depth: 64,
+            max_io_kib: 1024,
+            poll_us: 50,
+            connect_timeout_ms: 3000,
+            command_timeout_ms: 5000,
+            ack_timeout_ms: 67,
+            retry_count: 6,
+            drain_deadline_ms: 1000,
+            reconnect_first_ms: 20,
+            reconnect_delay_ms: 250,
+            reconnect_delay_max_ms: 10_000,
+            rediscover_ms: 60_000,
+            ctrl_loss_tmo_ms: None,
+        }
+    }
+}
+
+impl Config {
+    /// Bounds that one key alone cannot express. The message names the key.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.defaults.check()?;
+        for entry in &self.connect {
+            entry.check()?;
+        }
+        for (index, volume) in self.volume.iter().enumerate() {
+            volume.check()?;
+            let twin = |other: &&VolumeEntry| {
+                other.id == volume.id || (volume.alias.is_some() && other.alias == volume.alias)
+            };
+            if let Some(twin) = self.volume.iter().skip(index + 1).find(twin) {
+                return Err(format!(
+                    "[[volume]] {} and {} share an id or an alias; each must be its own",
+                    volume.id, twin.id
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole configuration with defaults filled in, as TOML.
+    pub(crate) fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).unwrap_or_else(|error| format!("# {error}\n"))
+    }
+
+    /// The configured entry of a volume, by identity.
+    pub(crate) fn volume(&self, id: &str) -> Option<&VolumeEntry> {
+        self.volume
+            .iter()
+            .find(|entry| entry.id.eq_ignore_ascii_case(id))
+    }
+}
+
+impl Defaults {
+    fn check(&self) -> Result<(), String> {
+        let between = |key: &str, value: u64, low: u64, high: u64| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(format!("{key} = {value} is outside {low}..={high}"))
+            }
+        };
+        between("heartbeat_ms", self.heartbeat_ms, 10, 60_000)?;
+        between("heartbeats_missed", self.heartbeats_missed.into(), 1, 1000)?;
+        between("kato_ms", self.kato_ms, 100, 600_000)?;
+        if self.kato_ms < 2 * self.heartbeat_ms {
+            return Err(format!(
+                "kato_ms = {} is shorter than two heartbeats (heartbeat_ms = {}): lower \
+                 heartbeat_ms or raise kato_ms",
+                self.kato_ms, self.heartbeat_ms
+            ));
+        }
+        between("link_down_grace_ms", self.link_down_grace_ms, 0, 60_000)?;
+        between("io_queues", self.io_queues.into(), 0, 64)?;
+        between("queue_depth", self.queue_depth.into(), 2, 1024)?;
+        between("max_io_kib", self.max_io_kib.into(), 4, 32 * 1024)?;
+        if !self.max_io_kib.is_multiple_of(4) {
+            return Err(format!(
+                "max_io_kib = {} is not a multiple of 4",
+                self.max_io_kib
+            ));
+        }
+        between("poll_us", self.poll_us.into(), 0, 100_000)?;
+        between("rr_min_io", self.rr_min_io.into(), 1, 1_000_000)?;
+        between("connect_timeout_ms", self.connect_timeout_ms, 100, 600_000)?;
+        between("command_timeout_ms", self.command_timeout_ms, 100, 600_000)?;
+        between("ack_timeout_ms", self.ack_timeout_ms.into(), 1, 60_000)?;
+        between("retry_count", self.retry_count.into(), 0, 6)?;
+        between("drain_deadline_ms", self.drain_deadline_ms, 1, 60_000)?;
+        between("reconnect_first_ms", self.reconnect_first_ms, 0, 600_000)?;
+        between("reconnect_delay_ms", self.reconnect_delay_ms, 10, 600_000)?;
+        between(
+            "reconnect_delay_max_ms",
+            self.reconnect_delay_max_ms,
+            self.reconnect_delay_ms,
+            3_600_000,
+        )?;
+        between("rediscover_ms", self.rediscover_ms, 1000, 86_400_000)
+    }
+
+    /// I/O queues of each volume: as configured, or one for each CPU up to 4.
+    pub(crate) fn io_queues(&self) -> u16 {
+        match self.io_queues {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(4)) as u16,
+            n => n,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_file_shows_every_key_at_its_default() {
+        let documented: Config = toml::from_str(DOCUMENTED).unwrap();
+        assert_eq!(documented, Config::default());
+        let with_examples: String = DOCUMENTED
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n")
+            .collect();
+        let examples: Config = toml::from_str(&with_examples).unwrap();
+        examples.check().unwrap();
+        assert_eq!(examples.connect.len(), 2);
+        assert_eq!(examples.volume.len(), 1);
+        let mut full = examples.clone();
+        full.control.group = Some("x".into());
+        full.defaults.ctrl_loss_tmo_ms = Some(1);
+        let table: toml::Table = full.to_toml().parse().unwrap();
+        let mut keys = Vec::new();
+        collect_keys(&toml::Value::Table(table), &mut keys);
+        for key in keys {
+            assert!(
+                DOCUMENTED.lines().any(|line| {
+                    let line = line.trim_start_matches(['#', ':', ' ']);
+                    line.starts_with(&format!("{key} =")) || line.contains(&format!("[{key}]"))
+                }),
+                "{key} is not documented in umpath.toml"
+            );
+        }
+    }
+
+    fn collect_keys(value: &toml::Value, keys: &mut Vec<String>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    keys.push(key.clone());
+                    collect_keys(value, keys);
+                }
+            }
+            toml::Value::Array(values) => values.iter().for_each(|v| collect_keys(v, keys)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn bounds_name_the_key() {
+        let refused = |text: &str| toml::from_str::<Config>(text).unwrap().check().unwrap_err();
+        assert!(refused("[defaults]\nkato_ms = 150\n").contains("two heartbeats"));
+        assert!(refused("[defaults]\nretry_count = 7\n").contains("retry_count"));
+        assert!(
+            refused("[[volume]]\nid = \"uuid.1\"\n[[volume]]\nid = \"uuid.1\"\n").contains("share")
+        );
+        assert!(toml::from_str::<Config>("[defaults]\nkato = 1\n").is_err());
+    }
+
+    #[test]
+    fn what_is_printed_is_what_is_read() {
+        let config = Config::default();
+        assert_eq!(toml::from_str::<Config>(&config.to_toml()).unwrap(), config);
+    }
+}

@@ -1,0 +1,190 @@
+//! `[[connect]]`: paths to make at start and to keep.
+//!
+//! Two forms, those of the array vendors' services: all volumes of some controllers, or a list of
+//! NQNs that is tried on every controller of a list.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+
+use serde::{Deserialize, Serialize};
+use umpath_protocol::{ConnectOptions, Portal};
+
+/// The port of NVMe-oF discovery and I/O where nothing else is said.
+const PORT: u16 = 4420;
+
+/// One `[[connect]]` entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConnectEntry {
+    /// Transport; `rdma` is the only one so far.
+    #[serde(default = "rdma")]
+    pub(crate) transport: String,
+    /// Addresses of controllers, each with a port or without (4420).
+    pub(crate) controllers: Vec<String>,
+    /// Subsystems to connect on each of them; empty: all that each one's discovery log shows.
+    #[serde(default)]
+    pub(crate) nqns: Vec<String>,
+    /// Local address to connect from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) host_traddr: Option<String>,
+    /// I/O queues of each volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) io_queues: Option<u16>,
+    /// Entries of each I/O queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) queue_depth: Option<u16>,
+    /// Keep-alive timeout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kato_ms: Option<u32>,
+    /// Prefer these paths over others of their class.
+    #[serde(default)]
+    pub(crate) preferred: bool,
+    /// Accept namespaces without a UUID, NGUID or EUI64.
+    #[serde(default)]
+    pub(crate) allow_unidentified: bool,
+}
+
+fn rdma() -> String {
+    "rdma".to_owned()
+}
+
+impl ConnectEntry {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.controllers.is_empty() {
+            return Err("[[connect]] without controllers: list at least one address".to_owned());
+        }
+        for portal in self.portals() {
+            parse_portal(&portal).map_err(|why| format!("[[connect]]: {why}"))?;
+        }
+        Ok(())
+    }
+
+    /// One portal for each controller.
+    pub(crate) fn portals(&self) -> Vec<Portal> {
+        self.controllers
+            .iter()
+            .map(|text| {
+                let (traddr, trsvcid) = split_port(text);
+                Portal {
+                    transport: self.transport.clone(),
+                    traddr,
+                    trsvcid,
+                    host_traddr: self.host_traddr.clone(),
+                    host_iface: None,
+                }
+            })
+            .collect()
+    }
+
+    /// The entry's options in the form a request carries.
+    pub(crate) fn options(&self) -> ConnectOptions {
+        ConnectOptions {
+            nr_io_queues: self.io_queues,
+            queue_size: self.queue_depth,
+            kato_ms: self.kato_ms,
+            preferred: self.preferred,
+            allow_unidentified: self.allow_unidentified,
+            ..ConnectOptions::default()
+        }
+    }
+}
+
+/// `10.0.0.1:4421`, `[fe80::1]:4421`, `10.0.0.1`, `fe80::1`, `array1:4421`.
+fn split_port(text: &str) -> (String, Option<String>) {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return (address.ip().to_string(), Some(address.port().to_string()));
+    }
+    if text.parse::<IpAddr>().is_ok() {
+        return (text.to_owned(), None);
+    }
+    match text.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') => (name.to_owned(), Some(port.to_owned())),
+        _ => (text.to_owned(), None),
+    }
+}
+
+/// The addresses of a portal, checked: the controller's, and the local one if one was chosen.
+pub(crate) fn parse_portal(portal: &Portal) -> Result<(SocketAddr, Option<IpAddr>), String> {
+    if portal.transport != "rdma" {
+        return Err(format!(
+            "transport {:?} is not supported; use rdma",
+            portal.transport
+        ));
+    }
+    let port: u16 = match portal.trsvcid.as_deref() {
+        None | Some("") => PORT,
+        Some(text) => text
+            .parse()
+            .map_err(|_| format!("trsvcid {text:?} is not a port number"))?,
+    };
+    let address = match portal.traddr.parse::<IpAddr>() {
+        Ok(ip) => SocketAddr::new(ip, port),
+        Err(_) => (portal.traddr.as_str(), port)
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut found| found.next())
+            .ok_or_else(|| format!("{:?} is neither an address nor a known name", portal.traddr))?,
+    };
+    if port == 0 {
+        return Err("port 0 cannot be connected to".to_owned());
+    }
+    let from = match (portal.host_traddr.as_deref(), portal.host_iface.as_deref()) {
+        (Some(text), _) => Some(
+            text.parse()
+                .map_err(|_| format!("host-traddr {text:?} is not an address"))?,
+        ),
+        (None, Some(iface)) => Some(crate::netif::address_of(iface, address.ip())?),
+        (None, None) => None,
+    };
+    if from.is_some_and(|from: IpAddr| from.is_ipv4() != address.is_ipv4()) {
+        return Err("local and remote address are of different families".to_owned());
+    }
+    Ok((address, from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(controllers: &[&str]) -> ConnectEntry {
+        let list = controllers
+            .iter()
+            .map(|c| format!("{c:?}"))
+            .collect::<Vec<_>>()
+            .join(",");
+        toml::from_str(&format!("controllers = [{list}]")).unwrap()
+    }
+
+    #[test]
+    fn controllers_may_carry_a_port() {
+        let entry = entry(&[
+            "192.168.1.110",
+            "192.168.1.111:4421",
+            "fe80::1",
+            "[fe80::1]:4422",
+        ]);
+        let parsed: Vec<_> = entry
+            .portals()
+            .iter()
+            .map(|p| parse_portal(p).unwrap().0.to_string())
+            .collect();
+        let expected = [
+            "192.168.1.110:4420",
+            "192.168.1.111:4421",
+            "[fe80::1]:4420",
+            "[fe80::1]:4422",
+        ];
+        assert_eq!(parsed, expected);
+    }
+
+    #[test]
+    fn what_cannot_be_connected_is_refused() {
+        assert!(entry(&[]).check().is_err());
+        assert!(entry(&["10.0.0.1:x"]).check().unwrap_err().contains("port"));
+        let mut tcp = entry(&["10.0.0.1"]);
+        tcp.transport = "tcp".into();
+        assert!(tcp.check().unwrap_err().contains("rdma"));
+        let mut mixed = entry(&["10.0.0.1"]);
+        mixed.host_traddr = Some("fe80::2".into());
+        assert!(mixed.check().unwrap_err().contains("families"));
+    }
+}

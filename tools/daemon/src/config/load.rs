@@ -1,0 +1,105 @@
+//! Reading the configuration: the main file, then `conf.d/*.toml` in order of name.
+//!
+//! Tables are merged key by key, the later file winning; arrays of tables are appended. Each file is
+//! parsed on its own first, so that a mistake is named with its file and line.
+
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::Config;
+
+/// Reads everything. A main file that does not exist counts as empty.
+pub(crate) fn load(main: &Path) -> Result<Config, String> {
+    let mut merged = Table::new();
+    for path in files(main)? {
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && path == main => continue,
+            Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+        };
+        toml::from_str::<Config>(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let table: Table = text
+            .parse()
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        merge(&mut merged, table);
+    }
+    let config: Config = Value::Table(merged)
+        .try_into()
+        .map_err(|error| error.to_string())?;
+    config
+        .check()
+        .map_err(|why| format!("{}: {why}", main.display()))?;
+    Ok(config)
+}
+
+fn files(main: &Path) -> Result<Vec<PathBuf>, String> {
+    let folder = main.parent().unwrap_or(Path::new(".")).join("conf.d");
+    let mut found = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| format!("cannot read {}: {error}", folder.display()))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(format!("cannot read {}: {error}", folder.display())),
+    };
+    found.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
+    found.sort();
+    found.insert(0, main.to_owned());
+    Ok(found)
+}
+
+fn merge(into: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(into)), Value::Table(from)) => merge(into, from),
+            (Some(Value::Array(into)), Value::Array(from))
+                if from.iter().chain(into.iter()).all(Value::is_table) =>
+            {
+                into.extend(from);
+            }
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fragments_add_and_override() {
+        let folder = std::env::temp_dir().join(format!("umpathd-load-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("conf.d")).unwrap();
+        let main = folder.join("umpath.toml");
+        std::fs::write(
+            &main,
+            "[defaults]\nkato_ms = 800\nheartbeat_ms = 50\n[[connect]]\ncontrollers = [\"10.0.0.1\"]\n",
+        )
+        .unwrap();
+        std::fs::write(
+            folder.join("conf.d/10.toml"),
+            "[defaults]\nkato_ms = 900\n[[connect]]\ncontrollers = [\"10.0.0.2\"]\n",
+        )
+        .unwrap();
+        std::fs::write(folder.join("conf.d/notes.txt"), "not read").unwrap();
+        let config = load(&main).unwrap();
+        assert_eq!(config.defaults.kato_ms, 900);
+        assert_eq!(config.defaults.heartbeat_ms, 50);
+        assert_eq!(config.connect.len(), 2);
+
+        std::fs::write(folder.join("conf.d/20.toml"), "[defaults]\nkato = 1\n").unwrap();
+        let error = load(&main).unwrap_err();
+        assert!(
+            error.contains("20.toml") && error.contains("kato"),
+            "{error}"
+        );
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(load(&main).unwrap(), Config::default());
+    }
+}

@@ -1,0 +1,60 @@
+//! One daemon on a machine.
+//!
+//! The lock is an advisory lock on a file in the run directory: it goes with the process however
+//! that ends, so a stale file locks nobody out.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use rustix::fs::{FlockOperation, flock};
+
+/// Held as long as the daemon runs.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "held, not used")] File);
+
+impl Lock {
+    /// Takes the lock or says who has it.
+    pub(crate) fn take(run_dir: &Path) -> anyhow::Result<Self> {
+        let path = run_dir.join("umpathd.lock");
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            bail!(
+                "another umpathd runs (process {}, {} is locked): stop it first, `systemctl stop \
+                 umpathd`",
+                holder.trim(),
+                path.display()
+            );
+        }
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())?;
+        Ok(Self(file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_daemon_is_told_who_runs() {
+        let folder = std::env::temp_dir().join(format!("umpathd-lock-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let first = Lock::take(&folder).unwrap();
+        let error = Lock::take(&folder).unwrap_err().to_string();
+        assert!(error.contains(&std::process::id().to_string()), "{error}");
+        drop(first);
+        Lock::take(&folder).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

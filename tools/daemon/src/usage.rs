@@ -1,0 +1,147 @@
+//! Who uses a block device: mounts, swap, devices stacked on it, processes that have it open.
+//!
+//! A device that is in use is not removed unless the user insists. What counts: a holder in sysfs, a
+//! mount in the first process's mount namespace, swap, an exclusive claim of any other kind, and
+//! any process with the device or one of its partitions open.
+
+use std::path::Path;
+
+/// Everything that uses `device` (without `/dev/`), in words; empty when nothing does. Blocks for as
+/// long as the kernel takes to answer; call it where that is allowed.
+pub(crate) fn users_of(device: &str) -> Vec<String> {
+    let mut users = Vec::new();
+    let nodes = nodes_of(device);
+    for (node, number) in &nodes {
+        holders(node, &mut users);
+        if let Some(number) = number {
+            mounts(node, number, &mut users);
+        }
+        swaps(node, &mut users);
+    }
+    openers(&nodes, &mut users);
+    if users.is_empty() && claimed(device) {
+        users.push(format!("/dev/{device} is claimed exclusively"));
+    }
+    users
+}
+
+/// The device and its partitions, each with its `major:minor`.
+fn nodes_of(device: &str) -> Vec<(String, Option<String>)> {
+    let folder = Path::new("/sys/block").join(device);
+    let number = |path: &Path| {
+        std::fs::read_to_string(path.join("dev"))
+            .ok()
+            .map(|text| text.trim().to_owned())
+    };
+    let mut nodes = vec![(device.to_owned(), number(&folder))];
+    for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(device) && entry.path().join("partition").exists() {
+            nodes.push((name, number(&entry.path())));
+        }
+    }
+    nodes
+}
+
+fn holders(node: &str, users: &mut Vec<String>) {
+    let folder = Path::new("/sys/class/block").join(node).join("holders");
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        users.push(format!(
+            "{} is built on /dev/{node}",
+            entry.file_name().to_string_lossy()
+        ));
+    }
+}
+
+fn mounts(node: &str, number: &str, users: &mut Vec<String>) {
+    let text = std::fs::read_to_string("/proc/1/mountinfo").unwrap_or_default();
+    users.extend(mount_points(&text, node, number));
+}
+
+/// Mounts in `mountinfo` whose device is `number`, or whose source is the node itself (btrfs gives
+/// its mounts a device number of their own).
+fn mount_points(mountinfo: &str, node: &str, number: &str) -> Vec<String> {
+    let source = format!("/dev/{node}");
+    mountinfo
+        .lines()
+        .filter(|line| {
+            let (left, right) = line.split_once(" - ").unwrap_or((line, ""));
+            left.split(' ').nth(2) == Some(number) || right.split(' ').nth(1) == Some(&source)
+        })
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|place| format!("/dev/{node} is mounted on {place}"))
+        .collect()
+}
+
+fn swaps(node: &str, users: &mut Vec<String>) {
+    let text = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let path = format!("/dev/{node}");
+    if text
+        .lines()
+        .skip(1)
+        .any(|line| line.split_whitespace().next() == Some(&path))
+    {
+        users.push(format!("{path} is swap space"));
+    }
+}
+
+fn openers(nodes: &[(String, Option<String>)], users: &mut Vec<String>) {
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Ok(pid) = process.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
+        for file in std::fs::read_dir(process.path().join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let Ok(target) = std::fs::read_link(file.path()) else {
+                continue;
+            };
+            let node = nodes
+                .iter()
+                .find(|(node, _)| target == Path::new("/dev").join(node));
+            if let Some((node, _)) = node {
+                let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+                users.push(format!("/dev/{node} is open in {} ({pid})", name.trim()));
+                break;
+            }
+        }
+    }
+}
+
+/// True when someone holds the device exclusively: an exclusive open fails with EBUSY then.
+fn claimed(device: &str) -> bool {
+    use rustix::fs::{Mode, OFlags, open};
+    let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    open(Path::new("/dev").join(device), flags, Mode::empty()).err()
+        == Some(rustix::io::Errno::BUSY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_found_by_number_and_by_source() {
+        let text = "\
+25 1 8:2 / / rw - ext4 /dev/sda2 rw
+90 25 259:3 / /mnt rw,relatime shared:1 - ext4 /dev/ublkb0 rw
+91 25 0:44 /@ /data rw - btrfs /dev/ublkb1 rw
+";
+        assert_eq!(
+            mount_points(text, "ublkb0", "259:3"),
+            ["/dev/ublkb0 is mounted on /mnt"]
+        );
+        assert_eq!(
+            mount_points(text, "ublkb1", "259:4"),
+            ["/dev/ublkb1 is mounted on /data"]
+        );
+        assert!(mount_points(text, "ublkb2", "259:5").is_empty());
+    }
+
+    #[test]
+    fn a_device_that_does_not_exist_has_no_users() {
+        assert!(users_of("ublkb-none").is_empty());
+    }
+}
