@@ -15,15 +15,24 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub mod aen;
 pub mod command;
+pub mod connect;
 pub mod cqe;
+pub mod feature;
+pub mod identify;
+pub mod log;
 pub mod nqn;
 pub mod opcode;
+pub mod property;
 pub mod rdma;
 pub mod sgl;
 pub mod sqe;
 pub mod status;
+pub mod text;
 
+pub use aen::AsyncEvent;
+pub use connect::ConnectData;
 pub use cqe::Cqe;
 pub use nqn::Nqn;
 pub use sgl::{Sgl, SglKind};

@@ -4,7 +4,7 @@
 
 use core::fmt;
 
-use zerocopy::little_endian::{U32, U64};
+use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Descriptor types, the high nibble of the last byte.
