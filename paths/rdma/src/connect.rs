@@ -1,0 +1,351 @@
+//! Connecting a host queue, one event at a time.
+//!
+//! Decided here: the order of the steps (address, queue pair and receives, ACK timeout, route,
+//! connect) and what each failure is called. Not decided here: when to try again.
+//!
+//! Every connection has an event channel of its own. The caller waits for [`Connecting::fd`] or
+//! [`Connecting::deadline`], whichever is first, and calls [`Connecting::handle_readable`] or
+//! [`Connecting::time_out`]. Dropping it gives up.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use umpath_nvme::IntoBytes;
+use umpath_nvme::rdma::{CmReject, CmReply, CmRequest};
+
+use crate::device::devices_in_words;
+use crate::domain::Domain;
+use crate::error::{ConnectError, LocalError, Phase, Unavailable};
+use crate::host::{HostQueue, HostShape};
+use crate::verbs::{Access, CmId, ConnectOptions, EventChannel, RawCmEvent, VerbsError};
+
+/// InfiniBand CM reject reasons met in practice.
+const REJECT_NO_SERVICE: i32 = 8;
+const REJECT_BY_CONSUMER: i32 = 28;
+
+/// Where to connect, and as what.
+#[derive(Debug, Clone)]
+pub struct ConnectParams {
+    /// The target's address and port.
+    pub traddr: SocketAddr,
+    /// Local address to leave from; any when `None`.
+    pub host_traddr: Option<IpAddr>,
+    /// 0 for the admin queue.
+    pub qid: u16,
+    /// The controller, for I/O queues; ignored for the admin queue.
+    pub cntlid: u16,
+    /// Commands the queue holds, at least 2.
+    pub depth: u16,
+    /// Largest write to send inside its capsule: `(ioccsz * 16) - 64` of the controller. Ignored
+    /// for the admin queue.
+    pub in_capsule_bytes: u32,
+    /// How long all of it may take.
+    pub timeout: Duration,
+    /// Local ACK timeout: the device sends again after `4.096 us * 2^this` (up to 4 times that) and
+    /// gives up after `retries` of them. 14 is 67 ms. 0 leaves the device's default.
+    pub ack_timeout_exponent: u8,
+    /// Transport retries, at most 6 (7 means for ever on some devices).
+    pub retries: u8,
+}
+
+impl ConnectParams {
+    /// An admin queue with the customary 32 entries.
+    pub fn admin(traddr: SocketAddr) -> Self {
+        Self {
+            traddr,
+            host_traddr: None,
+            qid: 0,
+            cntlid: 0xffff,
+            depth: 32,
+            in_capsule_bytes: 0,
+            timeout: Duration::from_secs(5),
+            ack_timeout_exponent: 14,
+            retries: 6,
+        }
+    }
+
+    /// An I/O queue of controller `cntlid`.
+    pub fn io(
+        traddr: SocketAddr,
+        qid: u16,
+        cntlid: u16,
+        depth: u16,
+        in_capsule_bytes: u32,
+    ) -> Self {
+        Self {
+            qid,
+            cntlid,
+            depth,
+            in_capsule_bytes,
+            ..Self::admin(traddr)
+        }
+    }
+
+    fn check(&self) -> Result<(), ConnectError> {
+        if self.depth < 2 {
+            return Err(ConnectError::Caller("a queue holds at least 2 commands"));
+        }
+        if self.ack_timeout_exponent > 31 {
+            return Err(ConnectError::Caller(
+                "the ACK timeout exponent is at most 31",
+            ));
+        }
+        if self.retries > 6 {
+            return Err(ConnectError::Caller("transport retries are at most 6"));
+        }
+        Ok(())
+    }
+}
+
+/// How far a connection has come.
+#[derive(Debug)]
+pub enum Progress {
+    /// Wait for more events.
+    Pending,
+    /// Done; the `Connecting` is spent.
+    Connected(HostQueue),
+}
+
+/// A connection being set up.
+#[derive(Debug)]
+pub struct Connecting {
+    // The queue goes before the id it is bound to.
+    queue: Option<HostQueue>,
+    id: Arc<CmId>,
+    channel: Arc<EventChannel>,
+    domain: Option<Arc<Domain>>,
+    params: ConnectParams,
+    phase: Phase,
+    deadline: Instant,
+}
+
+impl Connecting {
+    /// Starts connecting. Without a `domain` a new one is created on the device the route leads to
+    /// (see [`HostQueue::domain`]); I/O queues pass their admin queue's.
+    pub fn start(params: ConnectParams, domain: Option<Arc<Domain>>) -> Result<Self, ConnectError> {
+        params.check()?;
+        let deadline = Instant::now() + params.timeout;
+        let channel = EventChannel::new().map_err(Unavailable::explain)?;
+        let id = Arc::new(CmId::new(&channel).map_err(Unavailable::explain)?);
+        let connecting = Self {
+            queue: None,
+            id,
+            channel,
+            domain,
+            params,
+            phase: Phase::Address,
+            deadline,
+        };
+        let ConnectParams {
+            host_traddr,
+            traddr,
+            timeout,
+            ..
+        } = connecting.params;
+        match connecting.id.resolve_address(host_traddr, traddr, timeout) {
+            Ok(()) => Ok(connecting),
+            Err(source) => Err(connecting.unreachable(source)),
+        }
+    }
+
+    /// Readable when [`Connecting::handle_readable`] has something to do.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
+    /// When to call [`Connecting::time_out`].
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// What is being waited for.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Gives up because the deadline passed.
+    #[must_use]
+    pub fn time_out(self) -> ConnectError {
+        let ConnectParams {
+            traddr, timeout, ..
+        } = self.params;
+        ConnectError::TimedOut {
+            traddr,
+            phase: self.phase,
+            after: timeout,
+        }
+    }
+
+    /// Handles all waiting events. After an error or `Connected` the value is spent.
+    pub fn handle_readable(&mut self) -> Result<Progress, ConnectError> {
+        while let Some(event) = self.channel.next_event().map_err(LocalError::from)? {
+            if let Some(queue) = self.handle(event)? {
+                return Ok(Progress::Connected(queue));
+            }
+        }
+        Ok(Progress::Pending)
+    }
+
+    fn handle(&mut self, event: RawCmEvent) -> Result<Option<HostQueue>, ConnectError> {
+        let traddr = self.params.traddr;
+        match event {
+            RawCmEvent::AddressResolved => self.address_resolved()?,
+            RawCmEvent::RouteResolved => self.route_resolved()?,
+            RawCmEvent::Established { private } => return self.established(&private).map(Some),
+            RawCmEvent::AddressError(status)
+            | RawCmEvent::RouteError(status)
+            | RawCmEvent::ConnectError(status)
+            | RawCmEvent::Unreachable(status) => {
+                return Err(self.unreachable(VerbsError::code(call_of(self.phase), status)));
+            }
+            RawCmEvent::Rejected { reason, private } => return Err(self.rejected(reason, &private)),
+            RawCmEvent::DeviceRemoval => {
+                return Err(self.unreachable(VerbsError::code("device removal", libc::ENODEV)));
+            }
+            RawCmEvent::Disconnected => return Err(ConnectError::Refused { traddr }),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn address_resolved(&mut self) -> Result<(), ConnectError> {
+        let domain = match self.domain.take() {
+            Some(domain) if domain.pd().device().verbs() != self.id.verbs() => {
+                return Err(ConnectError::OtherDevice {
+                    traddr: self.params.traddr,
+                    found: self.id.device_name(),
+                    expected: domain.device().to_owned(),
+                });
+            }
+            Some(domain) => domain,
+            None => Domain::new(&self.id, Access::Remote).map_err(LocalError::from)?,
+        };
+        let ConnectParams {
+            qid,
+            depth,
+            in_capsule_bytes,
+            ..
+        } = self.params;
+        let shape = HostShape {
+            qid,
+            depth,
+            in_capsule_bytes,
+        };
+        self.queue = Some(HostQueue::new(&self.id, domain, shape)?);
+        if self.params.ack_timeout_exponent > 0 {
+            self.id
+                .set_ack_timeout(self.params.ack_timeout_exponent)
+                .map_err(LocalError::from)?;
+        }
+        self.phase = Phase::Route;
+        self.id
+            .resolve_route(self.params.timeout)
+            .map_err(|source| self.unreachable(source))
+    }
+
+    fn route_resolved(&mut self) -> Result<(), ConnectError> {
+        let ConnectParams {
+            qid,
+            depth,
+            cntlid,
+            retries,
+            ..
+        } = self.params;
+        let request = CmRequest::new(qid, depth, cntlid);
+        self.phase = Phase::Handshake;
+        self.id
+            .connect(ConnectOptions {
+                private: request.as_bytes(),
+                // As many RDMA READs against us as the device can serve; we issue none.
+                responder_resources: u8::MAX,
+                initiator_depth: 0,
+                retry_count: retries,
+            })
+            .map_err(|source| self.unreachable(source))
+    }
+
+    fn established(&mut self, private: &[u8]) -> Result<HostQueue, ConnectError> {
+        let traddr = self.params.traddr;
+        CmReply::decode(private).ok_or(ConnectError::BadReply { traddr })?;
+        self.queue.take().ok_or(ConnectError::BadReply { traddr })
+    }
+
+    fn rejected(&self, code: i32, private: &[u8]) -> ConnectError {
+        let ConnectParams { traddr, qid, .. } = self.params;
+        match (code, CmReject::decode(private)) {
+            (REJECT_NO_SERVICE, _) => ConnectError::Refused { traddr },
+            (REJECT_BY_CONSUMER, Some(reject)) if reject.reason().0 != 0 => {
+                ConnectError::Rejected {
+                    traddr,
+                    qid,
+                    reason: reject.reason(),
+                }
+            }
+            _ => ConnectError::CmRejected { traddr, code },
+        }
+    }
+
+    fn unreachable(&self, source: VerbsError) -> ConnectError {
+        let ConnectParams {
+            traddr,
+            host_traddr,
+            timeout,
+            ..
+        } = self.params;
+        match source.raw_os_error() {
+            libc::ENODEV | libc::EADDRNOTAVAIL => ConnectError::NoDevice {
+                traddr,
+                from: host_traddr,
+                devices: devices_in_words(),
+                source,
+            },
+            libc::ETIMEDOUT => ConnectError::TimedOut {
+                traddr,
+                phase: self.phase,
+                after: timeout,
+            },
+            _ => ConnectError::Unreachable {
+                traddr,
+                phase: self.phase,
+                source,
+            },
+        }
+    }
+}
+
+fn call_of(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Address => "rdma_resolve_addr",
+        Phase::Route => "rdma_resolve_route",
+        Phase::Handshake => "rdma_connect",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_that_make_no_sense_are_refused() {
+        let good = ConnectParams::io("10.9.1.1:4420".parse().unwrap(), 1, 7, 128, 4096);
+        assert!(good.check().is_ok());
+        for bad in [
+            ConnectParams {
+                depth: 1,
+                ..good.clone()
+            },
+            ConnectParams {
+                retries: 7,
+                ..good.clone()
+            },
+            ConnectParams {
+                ack_timeout_exponent: 32,
+                ..good.clone()
+            },
+        ] {
+            assert!(matches!(bad.check(), Err(ConnectError::Caller(_))));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The local buffer fence: when a queue pair can no longer touch memory.
+//!
+//! Moving a queue pair to the error state is not the barrier: work already started may still be
+//! under way. The barrier is a marker posted behind everything else on each of the two work queues;
+//! when both have come back flushed, everything before them has ended. A device that never flushes
+//! is given a deadline; destroying the queue pair (dropping the queue) is then the barrier.
+
+use std::time::Instant;
+
+/// How far a drain has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// Work may still be under way: buffers are not ours yet.
+    Pending,
+    /// Both markers came back: no buffer will be touched again. Drop the queue whenever convenient.
+    Quiet,
+    /// The device did not flush in time: drop the queue first, then reuse its buffers.
+    DeadlinePassed,
+}
+
+/// The markers of one drain.
+#[derive(Debug)]
+pub(crate) struct Draining {
+    deadline: Instant,
+    send_marker_back: bool,
+    receive_marker_back: bool,
+}
+
+impl Draining {
+    pub(crate) fn new(deadline: Instant) -> Self {
+        Self {
+            deadline,
+            send_marker_back: false,
+            receive_marker_back: false,
+        }
+    }
+
+    pub(crate) fn send_marker(&mut self) {
+        self.send_marker_back = true;
+    }
+
+    pub(crate) fn receive_marker(&mut self) {
+        self.receive_marker_back = true;
+    }
+
+    pub(crate) fn state(&self, now: Instant) -> Drain {
+        if self.send_marker_back && self.receive_marker_back {
+            Drain::Quiet
+        } else if now >= self.deadline {
+            Drain::DeadlinePassed
+        } else {
+            Drain::Pending
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn quiet_needs_both_markers_and_beats_the_deadline() {
+        let start = Instant::now();
+        let late = start + Duration::from_secs(2);
+        let mut draining = Draining::new(start + Duration::from_secs(1));
+        assert_eq!(draining.state(start), Drain::Pending);
+        draining.send_marker();
+        assert_eq!(draining.state(start), Drain::Pending);
+        assert_eq!(draining.state(late), Drain::DeadlinePassed);
+        draining.receive_marker();
+        assert_eq!(draining.state(start), Drain::Quiet);
+        assert_eq!(draining.state(late), Drain::Quiet);
+    }
+}

@@ -1,0 +1,550 @@
+//! The target's queue: command capsules in, data both ways, responses out.
+//!
+//! Decided here: where capsules and responses lie and how many work requests fit. Not decided here:
+//! what a command means. The caller polls for [`TargetEvent`]s; for each capsule it queues any
+//! number of [`TargetQueue::read`] (data from the host) and [`TargetQueue::write`] (data to the
+//! host), one [`TargetQueue::respond`], gives the capsule back with [`TargetQueue::release`], and
+//! calls [`TargetQueue::ring`] once for the whole batch.
+//!
+//! Order: a response queued behind a write reaches the host after the data; data of a read is there
+//! only at [`TargetEvent::Read`].
+//!
+//! Tokens are the caller's and come back unchanged. Errors and draining are as for
+//! [`HostQueue`](crate::HostQueue).
+
+#![expect(unsafe_code)]
+// UNSAFETY: posting work requests hands memory to the device.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Instant;
+
+use umpath_nvme::{Cqe, FromBytes, IntoBytes, Sqe};
+
+use crate::CmEvent;
+use crate::arena::Arena;
+use crate::chain::{ReceiveChain, Segment, SendChain, SendKind, WorkId};
+use crate::domain::{Buffers, Domain, KeyCache};
+use crate::drain::{Drain, Draining};
+use crate::error::{LocalError, PushError, QueueError};
+use crate::host::{keep_first, page_round, transport_error};
+use crate::verbs::{CmId, Completion, Cq, Qp, QpShape, VerbsError};
+
+const RECEIVE: u8 = 1;
+const READ: u8 = 2;
+const WRITE: u8 = 3;
+const RESPONSE: u8 = 4;
+const SEND_MARKER: u8 = 5;
+const RECEIVE_MARKER: u8 = 6;
+
+const NOTHING: Segment = Segment {
+    address: 0,
+    len: 0,
+    key: 0,
+};
+
+/// Memory of the host, from a keyed data pointer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remote {
+    /// Address in the host.
+    pub address: u64,
+    /// The host's key.
+    pub key: u32,
+}
+
+/// A received command capsule, held until released.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "release it, or the host runs out of receives"]
+pub struct CapsuleSlot {
+    index: u32,
+    data_bytes: u32,
+}
+
+impl CapsuleSlot {
+    /// Bytes of in-capsule data that came with the command.
+    pub fn data_bytes(&self) -> u32 {
+        self.data_bytes
+    }
+}
+
+/// Something a queue has to tell.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TargetEvent {
+    /// A command arrived; its data is at [`TargetQueue::capsule_data`].
+    Capsule {
+        /// To be released.
+        slot: CapsuleSlot,
+        /// The command.
+        sqe: Sqe,
+    },
+    /// The host's data is here.
+    Read {
+        /// From [`TargetQueue::read`].
+        token: u64,
+    },
+    /// The data left, and its memory may be used again.
+    Written {
+        /// From [`TargetQueue::write`].
+        token: u64,
+    },
+    /// The host's device has the response.
+    Responded {
+        /// From [`TargetQueue::respond`].
+        token: u64,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TargetShape {
+    pub(crate) receive_depth: u16,
+    pub(crate) data_requests: u16,
+    pub(crate) in_capsule_bytes: u32,
+}
+
+impl TargetShape {
+    /// A response's memory is free only once its SEND was reaped, and by then the host may have
+    /// sent its next command: twice the commands.
+    fn responses(self) -> u32 {
+        2 * u32::from(self.receive_depth)
+    }
+
+    fn capsule_bytes(self) -> u32 {
+        (64 + self.in_capsule_bytes).next_multiple_of(64)
+    }
+}
+
+/// An accepted queue of a host.
+#[derive(Debug)]
+pub struct TargetQueue {
+    // Field order is drop order: the queue pair (with its completion queue), then the memory it
+    // used, then the domain.
+    qp: Qp,
+    sends: SendChain,
+    receives: ReceiveChain,
+    capsules: Buffers,
+    responses: Buffers,
+    keys: KeyCache,
+    /// Tokens of outstanding send-side requests, by work index.
+    tokens: Box<[u64]>,
+    free_data: Vec<u32>,
+    free_responses: Vec<u32>,
+    shape: TargetShape,
+    draining: Option<Draining>,
+    broken: bool,
+}
+
+impl TargetQueue {
+    pub(crate) fn new(
+        id: &Arc<CmId>,
+        domain: Arc<Domain>,
+        shape: TargetShape,
+    ) -> Result<Self, LocalError> {
+        let receives = u32::from(shape.receive_depth);
+        let (responses, data) = (shape.responses(), u32::from(shape.data_requests));
+        let capsule_arena = Arena::new(
+            1,
+            page_round(receives.saturating_mul(shape.capsule_bytes())),
+        )?;
+        let capsules = domain.register_buffers(&capsule_arena)?;
+        let response_buffers =
+            domain.register_buffers(&Arena::new(1, page_round(responses * 16))?)?;
+        let sends = responses + data;
+        let cq = Cq::new(domain.pd(), sends + receives + 2)?;
+        let sizes = QpShape {
+            send_requests: sends + 1,
+            receive_requests: receives + 1,
+            send_segments: 1,
+        };
+        let qp = Qp::new(id, domain.pd(), cq, sizes)?;
+        let mut queue = Self {
+            qp,
+            sends: SendChain::new(sends as usize),
+            receives: ReceiveChain::new(receives as usize),
+            capsules,
+            responses: response_buffers,
+            keys: KeyCache::new(domain),
+            tokens: vec![0; sends as usize].into(),
+            free_data: (0..data).rev().collect(),
+            free_responses: (0..responses).rev().collect(),
+            shape,
+            draining: None,
+            broken: false,
+        };
+        for index in 0..receives {
+            queue.recycle(index);
+        }
+        queue.post_receives()?;
+        Ok(queue)
+    }
+
+    /// The queue's domain: register data arenas in it, and pass it to the association's other
+    /// queues.
+    pub fn domain(&self) -> &Arc<Domain> {
+        self.keys.domain()
+    }
+
+    /// Name of the RDMA device.
+    pub fn device(&self) -> &str {
+        self.keys.domain().device()
+    }
+
+    /// The host's address.
+    pub fn peer_address(&self) -> Option<std::net::SocketAddr> {
+        self.qp.id().peer_address()
+    }
+
+    /// Readable when a completion arrived after [`TargetQueue::arm`].
+    pub fn completion_fd(&self) -> BorrowedFd<'_> {
+        self.qp.cq_ref().as_fd()
+    }
+
+    /// Asks for the descriptor to become readable at the next completion. Poll once afterwards:
+    /// what arrived before does not count.
+    pub fn arm(&mut self) -> Result<(), QueueError> {
+        Ok(self.qp.cq().arm()?)
+    }
+
+    /// Makes the descriptor unreadable again; the queue is then no longer armed.
+    pub fn take_completion_events(&mut self) -> Result<u32, QueueError> {
+        Ok(self.qp.cq().take_events()?)
+    }
+
+    /// Readable when [`TargetQueue::cm_event`] has something.
+    pub fn cm_fd(&self) -> BorrowedFd<'_> {
+        self.qp.id().channel().as_fd()
+    }
+
+    /// What the connection manager has to say; `None` when nothing. Call until it says so.
+    pub fn cm_event(&mut self) -> Result<Option<CmEvent>, QueueError> {
+        while let Some(event) = self.qp.id().channel().next_event()? {
+            if let Some(event) = CmEvent::from_raw(&event) {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The in-capsule data of a command.
+    pub fn capsule_data(&self, slot: &CapsuleSlot) -> &[u8] {
+        let offset = slot.index * self.shape.capsule_bytes() + 64;
+        let Some(start) = self.capsules.arena().pointer(0, offset, slot.data_bytes) else {
+            return &[];
+        };
+        // SAFETY: the bytes were received before the slot was handed out, and the slot's memory is
+        // not given to the device again until the caller gives the slot up (`release` takes it).
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), slot.data_bytes as usize) }
+    }
+
+    /// Gives a capsule back; [`TargetQueue::ring`] posts it for the next command.
+    pub fn release(&mut self, slot: CapsuleSlot) {
+        self.recycle(slot.index);
+    }
+
+    /// Queues an RDMA READ: data of the host into an arena registered in the domain.
+    pub fn read(
+        &mut self,
+        token: u64,
+        remote: Remote,
+        arena: &Arena,
+        (slot, offset, len): (u32, u32, u32),
+    ) -> Result<(), PushError> {
+        let kind = SendKind::Read {
+            address: remote.address,
+            key: remote.key,
+        };
+        self.move_data(READ, token, kind, arena, (slot, offset, len))
+    }
+
+    /// Queues an RDMA WRITE: data of an arena to the host. It must not change until
+    /// [`TargetEvent::Written`].
+    pub fn write(
+        &mut self,
+        token: u64,
+        remote: Remote,
+        arena: &Arena,
+        (slot, offset, len): (u32, u32, u32),
+    ) -> Result<(), PushError> {
+        let kind = SendKind::Write {
+            address: remote.address,
+            key: remote.key,
+        };
+        self.move_data(WRITE, token, kind, arena, (slot, offset, len))
+    }
+
+    /// Queues a response; with `invalidate` the host's device forgets that key of its own.
+    pub fn respond(
+        &mut self,
+        token: u64,
+        cqe: &Cqe,
+        invalidate: Option<u32>,
+    ) -> Result<(), PushError> {
+        self.check_open()?;
+        let index = self.free_responses.pop().ok_or(PushError::Full)?;
+        let offset = index * 16;
+        let keyed = self
+            .responses
+            .locate(offset, 16)
+            .ok_or(PushError::OutOfRange)?;
+        let written = self.responses.arena().write_at(0, offset, cqe.as_bytes());
+        written.map_err(|_| PushError::OutOfRange)?;
+        let part = Segment {
+            address: keyed.address,
+            len: 16,
+            key: keyed.local_key,
+        };
+        let kind = invalidate.map_or(SendKind::Send, |key| SendKind::SendInvalidate { key });
+        self.enqueue(RESPONSE, index, token, kind, part)
+    }
+
+    /// Hands everything queued to the device, with one call for each direction.
+    pub fn ring(&mut self) -> Result<(), QueueError> {
+        self.post_receives()?;
+        let Some(first) = self.sends.take() else {
+            return Ok(());
+        };
+        // SAFETY: the chain is ours and terminated. Responses lie in `responses`, each index free
+        // only after its completion; data lies in arenas the domain keeps registered, and the
+        // caller leaves it alone until the event with its token.
+        unsafe { self.qp.post_send(first) }.map_err(|error| {
+            self.broken = true;
+            QueueError::Local(error)
+        })
+    }
+
+    /// Reaps completions. After an error, which is told once, the queue can only be drained; events
+    /// reaped before it have been reported.
+    pub fn poll(&mut self, mut f: impl FnMut(TargetEvent)) -> Result<usize, QueueError> {
+        let mut reported = 0;
+        let mut fault = None;
+        self.reap(&mut fault, &mut |event| {
+            reported += 1;
+            f(event);
+        })?;
+        match fault {
+            Some(fault) if !self.broken => {
+                self.broken = true;
+                Err(fault)
+            }
+            _ => Ok(reported),
+        }
+    }
+
+    /// Closes the queue, as [`HostQueue::begin_drain`](crate::HostQueue::begin_drain).
+    pub fn begin_drain(&mut self, deadline: Instant) {
+        if self.draining.is_some() {
+            return;
+        }
+        self.draining = Some(Draining::new(deadline));
+        self.sends.take();
+        self.receives.take();
+        // As for the host's queue: what the device refuses, the deadline settles.
+        let _ = self.qp.set_error();
+        let _ = self.qp.id().disconnect();
+        let _ = self.post_markers();
+    }
+
+    /// Whether memory is still in use. Tokens still outstanding when it is not never come back.
+    pub fn poll_drained(&mut self, now: Instant) -> Drain {
+        let _ = self.reap(&mut None, &mut |_| {});
+        self.draining
+            .as_ref()
+            .map_or(Drain::Pending, |draining| draining.state(now))
+    }
+
+    /// Whether an error was reported or a drain begun.
+    pub fn is_closed(&self) -> bool {
+        self.broken || self.draining.is_some()
+    }
+
+    /// RDMA READs and WRITEs that can still be queued.
+    pub fn data_room(&self) -> usize {
+        self.free_data.len()
+    }
+
+    fn check_open(&self) -> Result<(), PushError> {
+        if self.is_closed() {
+            Err(PushError::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn move_data(
+        &mut self,
+        kind: u8,
+        token: u64,
+        work: SendKind,
+        arena: &Arena,
+        (slot, offset, len): (u32, u32, u32),
+    ) -> Result<(), PushError> {
+        self.check_open()?;
+        let found = self
+            .keys
+            .find(arena, slot, offset, len)
+            .ok_or(PushError::NotRegistered)?;
+        let keyed = found.ok_or(PushError::OutOfRange)?;
+        let index = self.free_data.pop().ok_or(PushError::Full)?;
+        let part = Segment {
+            address: keyed.address,
+            len,
+            key: keyed.local_key,
+        };
+        self.enqueue(kind, index, token, work, part)
+    }
+
+    fn enqueue(
+        &mut self,
+        kind: u8,
+        index: u32,
+        token: u64,
+        work: SendKind,
+        part: Segment,
+    ) -> Result<(), PushError> {
+        let place = self.token_index(kind, index);
+        if let Some(entry) = self.tokens.get_mut(place) {
+            *entry = token;
+        }
+        // There is room: the chain holds one request for each free index there ever was.
+        let pushed = self
+            .sends
+            .push(WorkId::new(kind, index), work, [part, NOTHING]);
+        if pushed { Ok(()) } else { Err(PushError::Full) }
+    }
+
+    /// Responses first, data requests behind them.
+    fn token_index(&self, kind: u8, index: u32) -> usize {
+        let base = if kind == RESPONSE {
+            0
+        } else {
+            self.shape.responses()
+        };
+        (base + index) as usize
+    }
+
+    fn post_markers(&mut self) -> Result<(), VerbsError> {
+        self.receives.push(WorkId::new(RECEIVE_MARKER, 0), NOTHING);
+        self.post_receives()?;
+        self.sends.push(
+            WorkId::new(SEND_MARKER, 0),
+            SendKind::Send,
+            [NOTHING, NOTHING],
+        );
+        let Some(first) = self.sends.take() else {
+            return Ok(());
+        };
+        // SAFETY: one request without memory.
+        unsafe { self.qp.post_send(first) }
+    }
+
+    fn reap(
+        &mut self,
+        fault: &mut Option<QueueError>,
+        report: &mut dyn FnMut(TargetEvent),
+    ) -> Result<(), VerbsError> {
+        loop {
+            let (mut full, mut batch) = (0, [None; 32]);
+            let count = self.qp.cq().poll(|completion| {
+                if let Some(entry) = batch.get_mut(full) {
+                    *entry = Some(completion);
+                    full += 1;
+                }
+            })?;
+            for completion in batch.into_iter().flatten() {
+                match self.take(completion) {
+                    Ok(Some(event)) => report(event),
+                    Ok(None) => {}
+                    Err(error) => keep_first(fault, error),
+                }
+            }
+            if count < 32 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take(&mut self, completion: Completion) -> Result<Option<TargetEvent>, QueueError> {
+        let WorkId { kind, index } = WorkId::from_raw(completion.id);
+        let work = match kind {
+            RECEIVE => "RECV",
+            READ => "RDMA READ",
+            WRITE => "RDMA WRITE",
+            _ => "SEND",
+        };
+        let error = transport_error(work, completion);
+        match (kind, self.draining.as_mut()) {
+            (SEND_MARKER, Some(draining)) => draining.send_marker(),
+            (RECEIVE_MARKER, Some(draining)) => draining.receive_marker(),
+            (_, Some(_)) => {}
+            (RECEIVE, None) => {
+                return error.map_or_else(
+                    || self.take_capsule(index, completion.bytes).map(Some),
+                    |error| Err(error.into()),
+                );
+            }
+            (READ | WRITE | RESPONSE, None) => {
+                let free = if kind == RESPONSE {
+                    &mut self.free_responses
+                } else {
+                    &mut self.free_data
+                };
+                free.push(index);
+                let token = self
+                    .tokens
+                    .get(self.token_index(kind, index))
+                    .copied()
+                    .unwrap_or_default();
+                return match (error, kind) {
+                    (Some(error), _) => Err(error.into()),
+                    (None, READ) => Ok(Some(TargetEvent::Read { token })),
+                    (None, WRITE) => Ok(Some(TargetEvent::Written { token })),
+                    (None, _) => Ok(Some(TargetEvent::Responded { token })),
+                };
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn take_capsule(&mut self, index: u32, bytes: u32) -> Result<TargetEvent, QueueError> {
+        let data_bytes = bytes.checked_sub(Sqe::SIZE as u32).ok_or(QueueError::Peer(
+            "a command capsule is shorter than 64 bytes",
+        ))?;
+        let mut raw = [0; Sqe::SIZE];
+        let offset = index * self.shape.capsule_bytes();
+        let read = self.capsules.arena().read_at(0, offset, &mut raw);
+        read.map_err(|_| QueueError::Peer("a completion for a receive that does not exist"))?;
+        let sqe = Sqe::read_from_bytes(&raw)
+            .map_err(|_| QueueError::Peer("a command capsule is shorter than 64 bytes"))?;
+        Ok(TargetEvent::Capsule {
+            slot: CapsuleSlot { index, data_bytes },
+            sqe,
+        })
+    }
+
+    fn recycle(&mut self, index: u32) {
+        if self.draining.is_some() {
+            return;
+        }
+        let len = 64 + self.shape.in_capsule_bytes;
+        if let Some(keyed) = self
+            .capsules
+            .locate(index * self.shape.capsule_bytes(), len)
+        {
+            let part = Segment {
+                address: keyed.address,
+                len,
+                key: keyed.local_key,
+            };
+            self.receives.push(WorkId::new(RECEIVE, index), part);
+        }
+    }
+
+    fn post_receives(&mut self) -> Result<(), VerbsError> {
+        let Some(first) = self.receives.take() else {
+            return Ok(());
+        };
+        // SAFETY: the chain is ours and terminated; the buffers lie in `capsules`, each on the
+        // chain only when nobody holds its slot.
+        unsafe { self.qp.post_receive(first) }
+    }
+}
