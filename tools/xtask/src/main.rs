@@ -5,6 +5,7 @@
 //! builds on a bare machine before anything it installs is there.
 
 mod host;
+mod tidy;
 mod vm;
 
 use std::process::ExitCode;
@@ -22,11 +23,14 @@ struct Cli {
 enum Command {
     /// Run a command as root in a VM on a stock Debian kernel, with the repository mounted
     Vm(vm::VmArgs),
+    /// Check the house rules: dependency table, file sizes, names, orphans
+    Tidy,
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Vm(args) => vm::run(&args),
+        Command::Tidy => tidy::run(),
     };
     match result {
         Ok(status) => ExitCode::from(status),

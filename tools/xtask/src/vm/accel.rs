@@ -25,14 +25,18 @@ pub(crate) fn kvm_works(cache: &Path, kernel: &Kernel) -> bool {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let question = format!("{} {}", boot.trim(), kernel.release);
     let memory = cache.join("kvm-probe");
-    if let Ok(text) = fs::read_to_string(&memory)
-        && let Some(answer) = text.lines().find_map(|line| line.strip_prefix(&question))
-    {
+    let known = fs::read_to_string(&memory).unwrap_or_default();
+    if let Some(answer) = known.lines().find_map(|line| line.strip_prefix(&question)) {
         return answer.trim() == "works";
     }
     let works = probe(&kernel.image);
     let answer = if works { "works" } else { "fails" };
-    drop(fs::write(&memory, format!("{question} {answer}\n")));
+    let of_this_boot = known.lines().filter(|line| line.starts_with(boot.trim()));
+    let lines: Vec<_> = of_this_boot
+        .map(str::to_owned)
+        .chain([format!("{question} {answer}")])
+        .collect();
+    drop(fs::write(&memory, lines.join("\n")));
     if !works {
         eprintln!("xtask: /dev/kvm exists but cannot run this kernel; using QEMU's emulation");
     }
