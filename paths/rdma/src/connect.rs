@@ -101,6 +101,10 @@ impl ConnectParams {
 
 /// How far a connection has come.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once for each connection, and moved once"
+)]
 pub enum Progress {
     /// Wait for more events.
     Pending,

@@ -77,7 +77,9 @@ fn device(class: &Path, name: String) -> RdmaDevice {
         if found.state.is_empty() {
             // "4: ACTIVE"
             let state = text(&port.join("state"));
-            found.state = state.rsplit(' ').next().unwrap_or_default().to_owned();
+            found
+                .state
+                .push_str(state.rsplit(' ').next().unwrap_or_default());
         }
         for index in names(&port.join("gids")) {
             let interface = text(&port.join("gid_attrs/ndevs").join(&index));

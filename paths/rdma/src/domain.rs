@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::process::{Resource, getrlimit};
 
 use crate::arena::Arena;
+use crate::error::PushError;
 use crate::verbs::{Access, CmId, Mr, Pd, VerbsError};
 
 /// Why memory could not be registered.
@@ -232,24 +233,22 @@ impl KeyCache {
         &self.domain
     }
 
-    /// The keys of a range; the outer `None` when its arena is not registered, the inner when the
-    /// range is not inside a slot.
+    /// The keys of a range.
     pub(crate) fn find(
         &mut self,
         arena: &Arena,
         slot: u32,
         offset: u32,
         len: u32,
-    ) -> Option<Option<Keyed>> {
+    ) -> Result<Keyed, PushError> {
         let generation = self.domain.generation.load(Ordering::Acquire);
         if generation != self.generation {
             self.refresh();
         }
-        let entry = self
-            .entries
-            .iter()
-            .find(|entry| entry.arena.id() == arena.id())?;
-        Some(entry.find(slot, offset, len))
+        let mut entries = self.entries.iter();
+        let entry = entries.find(|entry| entry.arena.id() == arena.id());
+        let entry = entry.ok_or(PushError::NotRegistered)?;
+        entry.find(slot, offset, len).ok_or(PushError::OutOfRange)
     }
 
     #[cold]

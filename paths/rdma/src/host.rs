@@ -326,11 +326,7 @@ impl HostQueue {
         if len > KEYED_LENGTH_MAX {
             return Err(PushError::OutOfRange);
         }
-        let found = self
-            .keys
-            .find(arena, slot, offset, len)
-            .ok_or(PushError::NotRegistered)?;
-        let keyed = found.ok_or(PushError::OutOfRange)?;
+        let keyed = self.keys.find(arena, slot, offset, len)?;
         if write && self.shape.qid != 0 && len <= self.shape.in_capsule_bytes {
             let inside = Segment {
                 address: keyed.address,

@@ -236,8 +236,13 @@ impl TargetQueue {
     }
 
     /// Gives a capsule back; [`TargetQueue::ring`] posts it for the next command.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the slot must not be used afterwards"
+    )]
     pub fn release(&mut self, slot: CapsuleSlot) {
-        self.recycle(slot.index);
+        let CapsuleSlot { index, .. } = slot;
+        self.recycle(index);
     }
 
     /// Queues an RDMA READ: data of the host into an arena registered in the domain.
@@ -378,11 +383,7 @@ impl TargetQueue {
         (slot, offset, len): (u32, u32, u32),
     ) -> Result<(), PushError> {
         self.check_open()?;
-        let found = self
-            .keys
-            .find(arena, slot, offset, len)
-            .ok_or(PushError::NotRegistered)?;
-        let keyed = found.ok_or(PushError::OutOfRange)?;
+        let keyed = self.keys.find(arena, slot, offset, len)?;
         let index = self.free_data.pop().ok_or(PushError::Full)?;
         let part = Segment {
             address: keyed.address,
@@ -474,7 +475,6 @@ impl TargetQueue {
         match (kind, self.draining.as_mut()) {
             (SEND_MARKER, Some(draining)) => draining.send_marker(),
             (RECEIVE_MARKER, Some(draining)) => draining.receive_marker(),
-            (_, Some(_)) => {}
             (RECEIVE, None) => {
                 return error.map_or_else(
                     || self.take_capsule(index, completion.bytes).map(Some),
