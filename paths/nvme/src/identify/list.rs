@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn lists() {
-        assert_eq!(core::mem::size_of::<NsList>(), NsList::SIZE);
-        assert_eq!(core::mem::size_of::<ControllerList>(), ControllerList::SIZE);
+        assert_eq!(size_of::<NsList>(), NsList::SIZE);
+        assert_eq!(size_of::<ControllerList>(), ControllerList::SIZE);
         let list = NsList::new([1, 2, 7]);
         assert_eq!(list.iter().collect::<Vec<_>>(), [1, 2, 7]);
         assert_eq!(list.continuation(), None);

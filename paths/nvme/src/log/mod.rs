@@ -3,6 +3,7 @@
 pub mod ana;
 pub mod discovery;
 pub mod health;
+pub mod reset;
 
 pub use ana::{AnaGroup, AnaGroupHeader, AnaLog, AnaLogHeader, AnaLogWriter, AnaState};
 pub use discovery::{DiscoveryEntry, DiscoveryHeader, DiscoveryLog};

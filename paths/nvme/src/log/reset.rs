@@ -1,0 +1,155 @@
+//! Cross-Controller Reset and Lost Host Communication logs (NVMe Base 2.3, TP8028).
+//!
+//! Layouts as libnvme publishes them (linux-nvme/nvme-cli 03d73220, `nvme-types-base.h`).
+
+use zerocopy::little_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Log specific parameter of the Cross-Controller Reset log, bit 0: forget completed entries.
+pub const LSP_REMOVE_COMPLETED: u8 = 1;
+
+/// Header of both logs; 8-byte entries follow.
+#[derive(
+    FromBytes,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
+    Unaligned,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Default,
+)]
+#[repr(C)]
+pub struct EntriesHeader {
+    /// Entries that follow.
+    pub entries: U16,
+    /// Reserved.
+    pub reserved: [u8; 6],
+}
+
+/// What became of one cross-controller reset.
+#[derive(
+    FromBytes,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
+    Unaligned,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Default,
+)]
+#[repr(C)]
+pub struct ResetEntry {
+    /// Impacted controller.
+    pub icid: U16,
+    /// Its instance uniquifier.
+    pub ciu: u8,
+    /// Reserved.
+    pub reserved: u8,
+    /// Alternate controller: where to ask again.
+    pub acid: U16,
+    /// Status, see [`ResetEntry::outcome`].
+    pub ccrs: u8,
+    /// Flags: validated (0), reset initiated (1), retry (3:2).
+    pub ccrf: u8,
+}
+
+/// Status of one cross-controller reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetOutcome {
+    /// Not finished.
+    InProgress,
+    /// The impacted controller executes nothing any more.
+    Success,
+    /// Failed; the impacted controller may still execute.
+    Failed,
+}
+
+impl ResetEntry {
+    /// The status; `None` for a reserved value, which proves nothing.
+    pub const fn outcome(&self) -> Option<ResetOutcome> {
+        match self.ccrs {
+            0 => Some(ResetOutcome::InProgress),
+            1 => Some(ResetOutcome::Success),
+            2 => Some(ResetOutcome::Failed),
+            _ => None,
+        }
+    }
+}
+
+/// One controller that lost contact with its host.
+#[derive(
+    FromBytes,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
+    Unaligned,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Default,
+)]
+#[repr(C)]
+pub struct LostHostEntry {
+    /// The controller.
+    pub cntlid: U16,
+    /// How often it lost contact.
+    pub losses: u8,
+    /// Its instance uniquifier.
+    pub ciu: u8,
+    /// Reserved.
+    pub reserved: [u8; 4],
+}
+
+/// The entries of a received log that both its header promises and the bytes hold.
+fn entries<T: FromBytes + KnownLayout + Immutable + Unaligned>(log: &[u8]) -> Option<&[T]> {
+    let (header, rest) = EntriesHeader::ref_from_prefix(log).ok()?;
+    let held = rest.len().checked_div(size_of::<T>())?;
+    let count = usize::from(header.entries.get()).min(held);
+    <[T]>::ref_from_prefix_with_elems(rest, count)
+        .ok()
+        .map(|(entries, _)| entries)
+}
+
+/// Entries of a Cross-Controller Reset log (1Eh); `None` when the header does not fit.
+pub fn reset_entries(log: &[u8]) -> Option<&[ResetEntry]> {
+    entries(log)
+}
+
+/// Entries of a Lost Host Communication log (1Fh); `None` when the header does not fit.
+pub fn lost_host_entries(log: &[u8]) -> Option<&[LostHostEntry]> {
+    entries(log)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_bounded_by_the_bytes() {
+        assert_eq!(
+            (size_of::<ResetEntry>(), size_of::<LostHostEntry>()),
+            (8, 8)
+        );
+        let mut log = [0; 8 + 8 + 3];
+        log[0] = 9;
+        log[8..16].copy_from_slice(&[7, 0, 3, 0, 8, 0, 1, 2]);
+        let resets = reset_entries(&log).unwrap();
+        assert_eq!(resets.len(), 1);
+        assert_eq!(
+            (resets[0].icid.get(), resets[0].ciu, resets[0].acid.get()),
+            (7, 3, 8)
+        );
+        assert_eq!(resets[0].outcome(), Some(ResetOutcome::Success));
+        assert_eq!(lost_host_entries(&log).unwrap()[0].losses, 3);
+        assert!(reset_entries(&log[..7]).is_none());
+    }
+}
