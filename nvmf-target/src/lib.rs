@@ -1,1 +1,12 @@
-//! NVMe-oF target for drills, tests and demos.
+//! NVMe-oF target for drills, tests and demos: a small HA array in one or more processes.
+//!
+//! Two halves. The pure one decides everything a host can observe: [`model`] (names, identifiers,
+//! states), [`controller`] (commands, registers, features, logs, events, the gate to the media) and
+//! [`array`] (subsystems, ports, connections, changes). It takes commands and the present time and
+//! is driven by the program here and by simulators alike.
+
+pub mod array;
+pub mod config;
+pub mod controller;
+pub mod media;
+pub mod model;

@@ -1,0 +1,373 @@
+//! The array: subsystems, ports, hosts and the controllers they are connected to.
+//!
+//! Everything the target decides is decided here and in [`crate::controller`], as a pure state
+//! machine: commands and the present time come in, answers come back, and what has to be sent or
+//! closed elsewhere waits in [`Array::poll_output`]. The program around it owns the queues, moves
+//! the data, submits to the media, and calls [`Array::handle_timeout`] when [`Array::next_timeout`]
+//! has come. `M` is its handle of a backing store.
+//!
+//! A removed controller's identifier is not given out again while anything of it may still be on
+//! the media: a fence that names it must not hit its successor.
+
+mod change;
+mod connect;
+mod discovery;
+mod show;
+mod timers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use umpath_nvme::opcode::admin;
+use umpath_nvme::{Sqe, Status};
+use uuid::Uuid;
+
+use crate::config::CntlidRange;
+use crate::controller::view::{NamespaceView, Shared, View};
+use crate::controller::{Answer, Controller, Surroundings};
+use crate::model::{AnaMap, Eui64, Geometry, Nguid, PortId};
+
+pub use change::ChangeError;
+pub use connect::{Connected, Refusal};
+pub use discovery::Directory;
+pub use show::{ControllerReport, NamespaceReport, PortReport, Report, SubsystemReport};
+
+/// What this process allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Controller identifiers to hand out.
+    pub cntlid: CntlidRange,
+    /// Entries of the deepest queue.
+    pub depth_max: u16,
+    /// I/O queues of one controller.
+    pub io_queues_max: u16,
+    /// In-capsule data of a command on an I/O queue.
+    pub in_capsule_bytes: u32,
+}
+
+/// A queue, as the program around the array names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueId(pub u64);
+
+/// Something to do outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Complete a command that was parked.
+    Respond {
+        /// The queue it came on.
+        queue: QueueId,
+        /// Its identifier.
+        cid: u16,
+        /// Its result.
+        dword: u32,
+    },
+    /// Complete a parked command as aborted.
+    Abort {
+        /// The queue it came on.
+        queue: QueueId,
+        /// Its identifier.
+        cid: u16,
+    },
+    /// Close a queue; report it with [`Array::queue_closed`].
+    Close {
+        /// The queue.
+        queue: QueueId,
+    },
+    /// Something worth telling a person.
+    Event(Event),
+}
+
+/// Something worth telling a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A host connected.
+    Connected {
+        /// The controller made for it.
+        cntlid: u16,
+        /// Who.
+        host: String,
+        /// To what.
+        subsystem: String,
+        /// Keep-alive timeout, 0 when there is none.
+        kato_ms: u32,
+    },
+    /// A controller is gone.
+    Gone {
+        /// Which.
+        cntlid: u16,
+        /// Why.
+        why: Gone,
+    },
+    /// After a keep-alive timeout, work on the media went on for longer than CQT promises.
+    QuiesceLate {
+        /// Which controller.
+        cntlid: u16,
+        /// The promise.
+        promised_ms: u16,
+        /// How long it took.
+        took_ms: u64,
+    },
+}
+
+/// Why a controller is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// Its admin queue was closed by the host or by the fabric.
+    QueueClosed,
+    /// Its keep-alive timer ran out.
+    KeepAlive,
+    /// What it served was removed here.
+    Removed,
+}
+
+/// A namespace.
+#[derive(Debug, Clone)]
+pub struct Namespace<M> {
+    /// Namespace identifier.
+    pub nsid: u32,
+    /// ANA group.
+    pub ana_group: u32,
+    /// UUID.
+    pub uuid: Uuid,
+    /// NGUID.
+    pub nguid: Nguid,
+    /// EUI-64.
+    pub eui64: Option<Eui64>,
+    /// Block size, capacity and cache.
+    pub geometry: Geometry,
+    /// Its backing store.
+    pub media: M,
+    /// The backing store in words.
+    pub description: String,
+}
+
+/// A subsystem.
+#[derive(Debug, Clone)]
+pub struct Subsystem<M> {
+    /// NVMe qualified name.
+    pub nqn: String,
+    /// Serial number.
+    pub serial: String,
+    /// Model number.
+    pub model: String,
+    /// Any host may connect.
+    pub allow_any_host: bool,
+    /// Hosts that may connect.
+    pub hosts: BTreeSet<String>,
+    /// Ports it is reachable through.
+    pub ports: BTreeSet<PortId>,
+    /// ANA states.
+    pub ana: AnaMap,
+    /// Command quiesce time in milliseconds.
+    pub cqt_ms: u16,
+    /// Namespaces.
+    pub namespaces: BTreeMap<u32, Namespace<M>>,
+}
+
+impl<M: Clone> Subsystem<M> {
+    fn view(&self, port: PortId) -> View<M> {
+        View::new(
+            self.namespaces
+                .values()
+                .map(|namespace| NamespaceView {
+                    nsid: namespace.nsid,
+                    ana: self.ana.state(port, namespace.ana_group),
+                    geometry: namespace.geometry,
+                    media: namespace.media.clone(),
+                })
+                .collect(),
+        )
+    }
+}
+
+impl<M> Subsystem<M> {
+    /// ANA groups that have namespaces or a state of their own, in rising order.
+    pub fn ana_groups(&self) -> BTreeSet<u32> {
+        let members = self
+            .namespaces
+            .values()
+            .map(|namespace| namespace.ana_group);
+        members.chain(self.ana.groups()).collect()
+    }
+
+    fn allows(&self, host: &str) -> bool {
+        self.allow_any_host || self.hosts.contains(host)
+    }
+}
+
+/// A controller that is gone while commands of it may still be on the media.
+#[derive(Debug)]
+struct Remains<M> {
+    shared: Arc<Shared<M>>,
+    since: Duration,
+    /// CQT, when the keep-alive timer ended it.
+    promised_ms: Option<u16>,
+    /// Seen on the media after the promise.
+    late: bool,
+}
+
+/// The whole target.
+#[derive(Debug)]
+pub struct Array<M> {
+    limits: Limits,
+    ports: BTreeMap<PortId, SocketAddr>,
+    subsystems: BTreeMap<String, Subsystem<M>>,
+    controllers: BTreeMap<u16, Controller<M>>,
+    remains: Vec<Remains<M>>,
+    next_cntlid: u16,
+    discovery_generation: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl<M: Clone> Array<M> {
+    /// An array without ports and subsystems.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            ports: BTreeMap::new(),
+            subsystems: BTreeMap::new(),
+            controllers: BTreeMap::new(),
+            remains: Vec::new(),
+            next_cntlid: limits.cntlid.first,
+            discovery_generation: 1,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// What this process allows.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The next thing to do outside.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// A command on the admin queue of controller `cntlid`, after Connect.
+    ///
+    /// `data` is what [`crate::controller::admin_transfer`] said: it holds the host's data, or
+    /// takes the answer's, starting zeroed.
+    pub fn admin(&mut self, cntlid: u16, sqe: &Sqe, data: &mut [u8], now: Duration) -> Answer {
+        let siblings = self.siblings(cntlid, sqe);
+        let Some(controller) = self.controllers.get_mut(&cntlid) else {
+            return Answer::failed(Status::COMMAND_SEQUENCE_ERROR.with_dnr());
+        };
+        let subsystem = controller
+            .subsystem
+            .as_ref()
+            .and_then(|nqn| self.subsystems.get(nqn));
+        if subsystem.is_none() && controller.subsystem.is_some() {
+            return Answer::failed(Status::INTERNAL_ERROR);
+        }
+        let discovery = Directory {
+            ports: &self.ports,
+            subsystems: &self.subsystems,
+            generation: self.discovery_generation,
+        };
+        let surroundings = Surroundings {
+            limits: &self.limits,
+            subsystem,
+            discovery,
+            siblings: &siblings,
+            now,
+        };
+        let answer = controller.admin(sqe, data, &surroundings);
+        self.collect(cntlid);
+        answer
+    }
+
+    /// The controllers of the same subsystem in this process, for the commands that list them.
+    fn siblings(&self, cntlid: u16, sqe: &Sqe) -> Vec<u16> {
+        let own = self
+            .controllers
+            .get(&cntlid)
+            .and_then(|c| c.subsystem.as_deref());
+        if sqe.opcode != admin::IDENTIFY || own.is_none() {
+            return Vec::new();
+        }
+        let same = self
+            .controllers
+            .iter()
+            .filter(|(_, c)| c.subsystem.as_deref() == own);
+        same.map(|(cntlid, _)| *cntlid).collect()
+    }
+
+    /// A queue is closed, for whatever reason; with the admin queue the controller goes.
+    pub fn queue_closed(&mut self, cntlid: u16, queue: QueueId, now: Duration) {
+        let Some(controller) = self.controllers.get_mut(&cntlid) else {
+            return;
+        };
+        let Some(qid) = controller.forget_queue(queue) else {
+            return;
+        };
+        if qid == 0 {
+            self.remove_controller(cntlid, Gone::QueueClosed, now);
+        }
+    }
+
+    /// Moves what a controller wants done to the common queue.
+    fn collect(&mut self, cntlid: u16) {
+        if let Some(controller) = self.controllers.get_mut(&cntlid) {
+            self.outputs.extend(controller.take_outputs());
+        }
+    }
+
+    /// Ends a controller: nothing of it reaches the media from here on.
+    fn remove_controller(&mut self, cntlid: u16, why: Gone, now: Duration) {
+        let Some(mut controller) = self.controllers.remove(&cntlid) else {
+            return;
+        };
+        let shared = Arc::clone(controller.shared());
+        shared.gate.close();
+        controller.close_all_queues();
+        self.outputs.extend(controller.take_outputs());
+        self.outputs
+            .push_back(Output::Event(Event::Gone { cntlid, why }));
+        // The promise counts from when the timer ran out, not from when that was noticed.
+        let (since, promised_ms) = match why {
+            Gone::KeepAlive => {
+                let subsystem = controller
+                    .subsystem
+                    .as_ref()
+                    .and_then(|n| self.subsystems.get(n));
+                (
+                    shared.gate.deadline().unwrap_or(now),
+                    subsystem.map(|s| s.cqt_ms),
+                )
+            }
+            Gone::QueueClosed | Gone::Removed => (now, None),
+        };
+        self.remains.push(Remains {
+            shared,
+            since,
+            promised_ms,
+            late: false,
+        });
+        self.bury(now);
+    }
+
+    /// Forgets controllers that are off the media.
+    fn bury(&mut self, now: Duration) {
+        let outputs = &mut self.outputs;
+        self.remains.retain_mut(|remains| {
+            let took = now.saturating_sub(remains.since);
+            if remains.shared.gate.in_flight() > 0 {
+                remains.late |= remains
+                    .promised_ms
+                    .is_some_and(|promise| took > Duration::from_millis(u64::from(promise)));
+                return true;
+            }
+            if let (true, Some(promised_ms)) = (remains.late, remains.promised_ms) {
+                outputs.push_back(Output::Event(Event::QuiesceLate {
+                    cntlid: remains.shared.cntlid,
+                    promised_ms,
+                    took_ms: took.as_millis() as u64,
+                }));
+            }
+            false
+        });
+    }
+}

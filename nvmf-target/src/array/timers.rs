@@ -1,0 +1,40 @@
+//! Time: keep-alive timers and the wait for removed controllers to leave the media.
+
+use std::time::Duration;
+
+use super::{Array, Gone};
+
+/// How often a removed controller's work on the media is looked at.
+const BURIAL_INTERVAL: Duration = Duration::from_millis(5);
+
+impl<M: Clone> Array<M> {
+    /// When [`Array::handle_timeout`] wants to be called.
+    pub fn next_timeout(&self, now: Duration) -> Option<Duration> {
+        let keep_alive = self
+            .controllers
+            .values()
+            .filter_map(|c| c.shared().gate.deadline())
+            .min();
+        let burial = (!self.remains.is_empty()).then(|| now + BURIAL_INTERVAL);
+        [keep_alive, burial].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        let expired: Vec<u16> = self
+            .controllers
+            .iter()
+            .filter(|(_, c)| {
+                c.shared()
+                    .gate
+                    .deadline()
+                    .is_some_and(|deadline| deadline <= now)
+            })
+            .map(|(cntlid, _)| *cntlid)
+            .collect();
+        for cntlid in expired {
+            self.remove_controller(cntlid, Gone::KeepAlive, now);
+        }
+        self.bury(now);
+    }
+}

@@ -1,0 +1,148 @@
+//! The gate between a controller and the media: the one place every backend I/O passes.
+//!
+//! A queue learns the gate's epoch when it is connected and shows it for each submission. Closing
+//! the gate raises the epoch, so everything admitted under the old one is refused from then on,
+//! whatever thread it is on and however long it was parked. Submissions are counted before the
+//! epoch is looked at, so once the gate is closed *and* the count is zero nothing of the old epoch
+//! is on the media or can get there.
+//!
+//! The keep-alive deadline is checked here too, by the clock and not by a timer: a process that was
+//! stopped for longer than the timeout and then continues finds its deadline passed before it can
+//! submit what it had parked. What remains is a submission that passed the check just before the
+//! process was stopped; such an I/O is counted and covered by the quiesce time the controller
+//! reports.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Which incarnation of a gate a queue was connected under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epoch(u64);
+
+/// Why a submission was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Fenced {
+    /// The gate was closed after the queue was connected.
+    #[error("the controller was reset")]
+    Closed,
+    /// The host's keep-alive timer ran out.
+    #[error("the keep-alive timer expired")]
+    KeepAliveExpired,
+}
+
+const NO_DEADLINE: u64 = u64::MAX;
+
+/// One controller's gate.
+#[derive(Debug)]
+pub struct Gate {
+    epoch: AtomicU64,
+    in_flight: AtomicU32,
+    deadline_ns: AtomicU64,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            epoch: AtomicU64::new(1),
+            in_flight: AtomicU32::new(0),
+            deadline_ns: AtomicU64::new(NO_DEADLINE),
+        }
+    }
+}
+
+impl Gate {
+    /// The epoch queues connected now are admitted under.
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(SeqCst))
+    }
+
+    /// Admits one command to the media and counts it; pair with [`Gate::leave`].
+    pub fn enter(&self, epoch: Epoch, now: Duration) -> Result<(), Fenced> {
+        self.in_flight.fetch_add(1, SeqCst);
+        self.permits(epoch, now).inspect_err(|_| self.leave())
+    }
+
+    /// Whether a command admitted earlier may submit another step.
+    pub fn permits(&self, epoch: Epoch, now: Duration) -> Result<(), Fenced> {
+        if self.epoch.load(SeqCst) != epoch.0 {
+            return Err(Fenced::Closed);
+        }
+        if nanoseconds(now) >= self.deadline_ns.load(SeqCst) {
+            return Err(Fenced::KeepAliveExpired);
+        }
+        Ok(())
+    }
+
+    /// A command admitted by [`Gate::enter`] is off the media.
+    pub fn leave(&self) {
+        let before = self.in_flight.fetch_sub(1, SeqCst);
+        debug_assert!(before > 0, "a command left that never entered");
+    }
+
+    /// Refuses everything of the current epoch from now on.
+    pub fn close(&self) {
+        self.epoch.fetch_add(1, SeqCst);
+    }
+
+    /// Commands on the media. Zero after [`Gate::close`] means that the fence is complete.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(SeqCst)
+    }
+
+    /// When the keep-alive timer runs out; `None` switches it off.
+    pub fn set_deadline(&self, deadline: Option<Duration>) {
+        self.deadline_ns
+            .store(deadline.map_or(NO_DEADLINE, nanoseconds), SeqCst);
+    }
+
+    /// When the keep-alive timer runs out.
+    pub fn deadline(&self) -> Option<Duration> {
+        match self.deadline_ns.load(SeqCst) {
+            NO_DEADLINE => None,
+            ns => Some(Duration::from_nanos(ns)),
+        }
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(NO_DEADLINE - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn closing_refuses_what_was_admitted_before() {
+        let gate = Gate::default();
+        let old = gate.epoch();
+        gate.enter(old, NOW).expect("open");
+        gate.close();
+        assert_eq!(gate.enter(old, NOW), Err(Fenced::Closed));
+        assert_eq!(
+            gate.permits(old, NOW),
+            Err(Fenced::Closed),
+            "not even a further step"
+        );
+        assert_eq!(gate.in_flight(), 1, "the one on the media is still there");
+        gate.leave();
+        assert_eq!(gate.in_flight(), 0);
+        assert_eq!(gate.enter(gate.epoch(), NOW), Ok(()));
+    }
+
+    #[test]
+    fn the_deadline_holds_without_a_timer() {
+        let gate = Gate::default();
+        gate.set_deadline(Some(NOW));
+        let epoch = gate.epoch();
+        assert_eq!(gate.permits(epoch, NOW - Duration::from_nanos(1)), Ok(()));
+        assert_eq!(gate.permits(epoch, NOW), Err(Fenced::KeepAliveExpired));
+        gate.set_deadline(None);
+        assert_eq!(gate.permits(epoch, NOW), Ok(()));
+    }
+}
