@@ -1,0 +1,468 @@
+//! One association with an NVM controller, from the admin queue to the end.
+//!
+//! Decided here: the order of the phases and what interrupts which. Each phase is a procedure of its
+//! own (`handshake`, `setup`, `scan`, `ana_log`, `io_queues`, `stop`) that asks one thing at a time.
+//!
+//! Changes the controller announces while a procedure runs are remembered and looked at when the
+//! association is ready and idle, so a change during bring-up is never lost and a storm of events
+//! costs at most one read at a time.
+
+use std::time::Duration;
+
+use umpath_nvme::Cqe;
+
+use crate::ana::AnaTable;
+use crate::ana_log::AnaRead;
+use crate::answer::Answer;
+use crate::config::SessionConfig;
+use crate::connect::Connector;
+use crate::error::{ConfigError, PeerError, SessionError, TransportError, TransportSource};
+use crate::facts::{ControllerFacts, Role};
+use crate::handshake::Handshake;
+use crate::io_queues::IoQueues;
+use crate::link::{Link, Matched};
+use crate::namespace::Namespace;
+use crate::notice::Notice;
+use crate::output::{ADMIN_DEPTH, Event, Output, Ready};
+use crate::scan::Scan;
+use crate::setup::{self, Setup};
+use crate::stop::Stop;
+
+/// Pause before a failed read of the ANA log or of the namespaces is repeated.
+const REREAD_PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+enum Phase {
+    /// The transport opens the admin queue.
+    Opening {
+        deadline: Duration,
+    },
+    Handshake(Box<Handshake>),
+    Setup(Setup),
+    /// First look at the namespaces.
+    Scanning(Scan),
+    /// First look at the ANA log.
+    ReadingAna(AnaRead),
+    Connecting(Box<IoQueues>),
+    Ready(Work),
+    Stopping(Stop),
+    Over,
+}
+
+/// What a ready session is busy with.
+#[derive(Debug)]
+enum Work {
+    Idle,
+    Scan(Scan),
+    Ana(AnaRead),
+}
+
+/// Changes not yet looked at, and from when on they may be.
+#[derive(Debug, Default)]
+struct Pending {
+    namespaces: bool,
+    ana: bool,
+    not_before: Duration,
+}
+
+/// Drives one association; see the crate's head for the host's contract.
+#[derive(Debug)]
+pub struct Controller {
+    link: Link,
+    phase: Phase,
+    connector: Connector,
+    /// Set once the handshake is over.
+    facts: Option<ControllerFacts>,
+    /// I/O queues the controller grants, of those asked.
+    granted: u16,
+    namespaces: Vec<Namespace>,
+    /// What was last reported.
+    ana: Option<AnaTable>,
+    pending: Pending,
+}
+
+impl Controller {
+    /// Begins: the first output asks for the admin queue.
+    pub fn new(config: SessionConfig, now: Duration) -> Result<Self, ConfigError> {
+        config.check()?;
+        let mut link = Link::new(config.command_timeout);
+        let connector = Connector::new(config, true);
+        let deadline = now.saturating_add(connector.config().open_timeout);
+        link.push(Output::OpenQueue {
+            qid: 0,
+            cntlid: connector.cntlid(),
+            depth: ADMIN_DEPTH,
+        });
+        Ok(Self {
+            link,
+            phase: Phase::Opening { deadline },
+            connector,
+            facts: None,
+            granted: 0,
+            namespaces: Vec::new(),
+            ana: None,
+            pending: Pending::default(),
+        })
+    }
+
+    /// The next order or report, oldest first.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.link.poll_output()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due; may move after any call.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let phase = match &self.phase {
+            Phase::Opening { deadline } => Some(*deadline),
+            Phase::Connecting(queues) => queues.poll_timeout(),
+            Phase::Stopping(stop) => Some(stop.deadline()),
+            Phase::Ready(Work::Idle) if self.pending.any() => Some(self.pending.not_before),
+            _ => None,
+        };
+        [phase, self.link.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        let result = self.tick(now);
+        self.settle(result);
+    }
+
+    /// A queue asked for with [`Output::OpenQueue`] is open.
+    pub fn handle_queue_connected(&mut self, qid: u16, now: Duration) {
+        match &mut self.phase {
+            Phase::Opening { .. } if qid == 0 => {
+                let handshake = Handshake::new(self.connector.clone(), Role::Nvm);
+                self.link.ask(handshake.begin(), now);
+                self.phase = Phase::Handshake(Box::new(handshake));
+            }
+            Phase::Connecting(queues) => {
+                if let Some(order) = queues.opened(qid, now) {
+                    self.link.push(order);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A queue asked for could not be opened, or an open one was lost. Either ends the association.
+    pub fn handle_queue_failed(&mut self, qid: u16, source: TransportSource) {
+        let opening = match &mut self.phase {
+            Phase::Opening { .. } => qid == 0,
+            Phase::Connecting(queues) => queues.is_opening(qid),
+            _ => false,
+        };
+        self.settle(Err(
+            TransportError::queue_failed(opening, qid, source).into()
+        ));
+    }
+
+    /// A completion arrived, with what the controller wrote (empty if nothing).
+    pub fn handle_response(&mut self, qid: u16, cqe: &Cqe, data: &[u8], now: Duration) {
+        if self.link.is_over() {
+            return;
+        }
+        let result = if qid == 0 {
+            self.admin_response(cqe, data, now)
+        } else {
+            self.io_response(qid, cqe, now)
+        };
+        self.settle(result);
+    }
+
+    /// Reads the ANA log again: a command came back with an ANA status. No effect without ANA
+    /// reporting.
+    pub fn refresh_ana(&mut self, now: Duration) {
+        self.pending.ana |= self.facts.as_ref().is_some_and(|facts| facts.ana.is_some());
+        self.look(now);
+    }
+
+    /// Ends the association in an orderly manner; the host has stopped I/O. Ends in
+    /// [`Event::Closed`].
+    pub fn shutdown(&mut self, now: Duration) {
+        if matches!(self.phase, Phase::Stopping(_) | Phase::Over) {
+            return;
+        }
+        let Some(facts) = &self.facts else {
+            self.finish(Event::Closed { orderly: false });
+            return;
+        };
+        let stop = Stop::new(facts, self.connector.config().shutdown_timeout, now);
+        self.link.abandon();
+        self.link.ask(stop.begin(), now);
+        self.phase = Phase::Stopping(stop);
+    }
+
+    fn tick(&mut self, now: Duration) -> Result<(), SessionError> {
+        match &self.phase {
+            Phase::Opening { deadline } if *deadline <= now => {
+                let after = self.connector.config().open_timeout;
+                return Err(TransportError::OpenTimeout { qid: 0, after }.into());
+            }
+            Phase::Connecting(queues) => queues.handle_timeout(now)?,
+            Phase::Stopping(stop) if stop.deadline() <= now => {
+                self.finish(Event::Closed { orderly: false });
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.link.handle_timeout(now)?;
+        self.look(now);
+        Ok(())
+    }
+
+    fn admin_response(
+        &mut self,
+        cqe: &Cqe,
+        data: &[u8],
+        now: Duration,
+    ) -> Result<(), SessionError> {
+        match self.link.accept(cqe, now)? {
+            Matched::Procedure(step) => self.advance(Answer::new(step, cqe, data), now),
+            Matched::AsyncEvent => {
+                self.async_event(cqe, now);
+                Ok(())
+            }
+            Matched::KeepAlive | Matched::Abandoned => Ok(()),
+        }
+    }
+
+    fn io_response(&mut self, qid: u16, cqe: &Cqe, now: Duration) -> Result<(), SessionError> {
+        let Phase::Connecting(queues) = &mut self.phase else {
+            return Err(PeerError::UnexpectedCompletion {
+                qid,
+                cid: cqe.cid.get(),
+            }
+            .into());
+        };
+        if queues.answer(qid, cqe)? {
+            let (io_queues, io_depth) = (queues.count(), queues.depth());
+            self.ready(io_queues, io_depth, now);
+        }
+        Ok(())
+    }
+
+    /// Gives the running procedure its answer and starts the next phase when it is over.
+    fn advance(&mut self, answer: Answer<'_>, now: Duration) -> Result<(), SessionError> {
+        match &mut self.phase {
+            Phase::Handshake(handshake) => {
+                let next = handshake.answer(&answer, now)?;
+                if let Some(facts) = self.link.proceed(next, now) {
+                    self.handshake_done(facts, now);
+                }
+            }
+            Phase::Setup(setup) => {
+                let Some(facts) = &mut self.facts else {
+                    return Ok(());
+                };
+                let next = setup.answer(&answer, facts)?;
+                if let Some(granted) = self.link.proceed(next, now) {
+                    self.setup_done(granted, now);
+                }
+            }
+            Phase::Scanning(scan) => {
+                let next = scan.answer(&answer)?;
+                if let Some(namespaces) = self.link.proceed(next, now) {
+                    self.namespaces = namespaces;
+                    self.first_ana(now)?;
+                }
+            }
+            Phase::ReadingAna(read) => {
+                let next = read.answer(&answer)?;
+                if let Some(table) = self.link.proceed(next, now) {
+                    self.ana = Some(table);
+                    self.open_io_queues(now);
+                }
+            }
+            Phase::Ready(work) => {
+                let work = std::mem::replace(work, Work::Idle);
+                self.work(work, &answer, now);
+            }
+            Phase::Stopping(stop) => {
+                let next = stop.answer(&answer, now)?;
+                if self.link.proceed(next, now).is_some() {
+                    self.finish(Event::Closed { orderly: true });
+                }
+            }
+            Phase::Opening { .. } | Phase::Connecting(_) | Phase::Over => {}
+        }
+        Ok(())
+    }
+
+    fn handshake_done(&mut self, facts: ControllerFacts, now: Duration) {
+        self.connector.joined(&facts);
+        if let Some(kato) = facts.kato {
+            let interval = self.connector.config().heartbeat;
+            self.link.start_heartbeat(interval, kato, now);
+        }
+        let setup = Setup::new(&facts, self.connector.config());
+        self.link.ask(setup.begin(), now);
+        self.phase = Phase::Setup(setup);
+        self.facts = Some(facts);
+    }
+
+    fn setup_done(&mut self, granted: u16, now: Duration) {
+        self.granted = granted;
+        let Some(facts) = &self.facts else { return };
+        for _ in 0..setup::event_slots(facts) {
+            self.link.request_event();
+        }
+        let scan = Scan::everything(facts, self.connector.config().namespaces_max);
+        self.link.ask(scan.begin(), now);
+        self.phase = Phase::Scanning(scan);
+    }
+
+    fn first_ana(&mut self, now: Duration) -> Result<(), SessionError> {
+        match self
+            .facts
+            .as_ref()
+            .and_then(|facts| AnaRead::new(facts).transpose())
+        {
+            Some(read) => {
+                let read = read?;
+                self.link.ask(read.begin(), now);
+                self.phase = Phase::ReadingAna(read);
+            }
+            None => self.open_io_queues(now),
+        }
+        Ok(())
+    }
+
+    fn open_io_queues(&mut self, now: Duration) {
+        let (queues, orders) = IoQueues::begin(self.connector.clone(), self.granted, now);
+        orders.for_each(|order| self.link.push(order));
+        self.phase = Phase::Connecting(Box::new(queues));
+    }
+
+    fn ready(&mut self, io_queues: u16, io_depth: u16, now: Duration) {
+        self.phase = Phase::Ready(Work::Idle);
+        let Some(facts) = self.facts.clone() else {
+            return;
+        };
+        let (namespaces, ana) = (self.namespaces.clone(), self.ana.clone());
+        let ready = Ready {
+            facts,
+            namespaces,
+            ana,
+            io_queues,
+            io_depth,
+        };
+        self.link.event(Event::Ready(Box::new(ready)));
+        self.look(now);
+    }
+
+    fn async_event(&mut self, cqe: &Cqe, now: Duration) {
+        if !cqe.status().is_success() {
+            // The controller holds fewer requests than it said: make do with those it has.
+            return;
+        }
+        if !matches!(self.phase, Phase::Stopping(_) | Phase::Over) {
+            self.link.request_event();
+        }
+        match Notice::of(cqe.dw0()) {
+            Notice::Namespaces => self.pending.namespaces = true,
+            Notice::Ana => self.pending.ana = true,
+            Notice::Other(event) => self.link.event(Event::Notice(event)),
+        }
+        self.look(now);
+    }
+
+    /// Starts looking at announced changes if nothing else is going on.
+    fn look(&mut self, now: Duration) {
+        let (Phase::Ready(work @ Work::Idle), Some(facts)) = (&mut self.phase, &self.facts) else {
+            return;
+        };
+        if !self.pending.any() || now < self.pending.not_before {
+            return;
+        }
+        if std::mem::take(&mut self.pending.namespaces) {
+            // A new namespace may have joined a group.
+            self.pending.ana |= facts.ana.is_some();
+            let limit = self.connector.config().namespaces_max;
+            let scan = Scan::changes(facts, limit, self.namespaces.clone());
+            self.link.ask(scan.begin(), now);
+            *work = Work::Scan(scan);
+        } else if std::mem::take(&mut self.pending.ana)
+            && let Ok(Some(read)) = AnaRead::new(facts)
+        {
+            self.link.ask(read.begin(), now);
+            *work = Work::Ana(read);
+        }
+    }
+
+    /// Goes on with a read after [`Phase::Ready`]; a failure costs only the read.
+    fn work(&mut self, work: Work, answer: &Answer<'_>, now: Duration) {
+        let (work, failed) = match work {
+            Work::Idle => (Work::Idle, None),
+            Work::Scan(mut scan) => match scan.answer(answer) {
+                Ok(next) => match self.link.proceed(next, now) {
+                    None => (Work::Scan(scan), None),
+                    Some(namespaces) => {
+                        self.scanned(namespaces);
+                        (Work::Idle, None)
+                    }
+                },
+                Err(error) => {
+                    self.pending.namespaces = true;
+                    (Work::Idle, Some(Event::NamespacesStale(error)))
+                }
+            },
+            Work::Ana(mut read) => match read.answer(answer) {
+                Ok(next) => match self.link.proceed(next, now) {
+                    None => (Work::Ana(read), None),
+                    Some(table) => {
+                        self.ana_read(table);
+                        (Work::Idle, None)
+                    }
+                },
+                Err(error) => {
+                    self.pending.ana = true;
+                    (Work::Idle, Some(Event::AnaStale(error)))
+                }
+            },
+        };
+        self.phase = Phase::Ready(work);
+        if let Some(event) = failed {
+            self.pending.not_before = now.saturating_add(REREAD_PAUSE);
+            self.link.event(event);
+        }
+        self.look(now);
+    }
+
+    fn scanned(&mut self, namespaces: Vec<Namespace>) {
+        if namespaces != self.namespaces {
+            self.namespaces.clone_from(&namespaces);
+            self.link.event(Event::NamespacesChanged(namespaces));
+        }
+    }
+
+    fn ana_read(&mut self, table: AnaTable) {
+        if self.ana.as_ref() != Some(&table) {
+            self.ana = Some(table.clone());
+            self.link.event(Event::AnaChanged(table));
+        }
+    }
+
+    /// Ends the association if `result` says so. While stopping, nothing is an error any more.
+    fn settle(&mut self, result: Result<(), SessionError>) {
+        match (result, &self.phase) {
+            (Ok(()), _) | (_, Phase::Over) => {}
+            (Err(_), Phase::Stopping(_)) => self.finish(Event::Closed { orderly: false }),
+            (Err(error), _) => self.finish(Event::Failed(error)),
+        }
+    }
+
+    fn finish(&mut self, last: Event) {
+        self.link.end(last);
+        self.phase = Phase::Over;
+    }
+}
+
+impl Pending {
+    fn any(&self) -> bool {
+        self.namespaces || self.ana
+    }
+}

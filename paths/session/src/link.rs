@@ -1,0 +1,355 @@
+//! The admin queue of one association: which commands are outstanding and until when.
+//!
+//! Decided here: command identifiers, deadlines, when a keep-alive is due, the order of outputs, and
+//! that nothing but events follows the end. Not decided here: what is asked and what answers mean.
+//!
+//! At most one command of a *procedure* (everything but keep-alives and asynchronous event
+//! requests) is outstanding, so at most one command with data is.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use umpath_nvme::command::{async_event, keep_alive};
+use umpath_nvme::{Cqe, Sqe};
+
+use crate::error::{PeerError, SessionError};
+use crate::heartbeat::Heartbeat;
+use crate::output::{ADMIN_DEPTH, AdminData, Event, Output};
+use crate::step::Step;
+
+const SLOTS: usize = ADMIN_DEPTH as usize;
+const SLOT_BITS: u32 = ADMIN_DEPTH.trailing_zeros();
+/// Generations per slot; one fewer than fit, so that identifier FFFFh is never used.
+const GENERATIONS: u16 = (1 << (16 - SLOT_BITS)) - 1;
+
+/// A command a procedure wants sent.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) step: Step,
+    pub(crate) sqe: Sqe,
+    pub(crate) data: AdminData,
+}
+
+impl Ask {
+    pub(crate) fn bare(step: Step, sqe: Sqe) -> Self {
+        Self {
+            step,
+            sqe,
+            data: AdminData::None,
+        }
+    }
+
+    pub(crate) fn read(step: Step, sqe: Sqe, bytes: u32) -> Self {
+        Self {
+            step,
+            sqe,
+            data: AdminData::FromController(bytes),
+        }
+    }
+}
+
+/// What a procedure wants next.
+#[derive(Debug)]
+pub(crate) enum Next<T> {
+    /// Send this now.
+    Ask(Ask),
+    /// Send this at that time.
+    AskAt(Duration, Ask),
+    /// The procedure is over.
+    Done(T),
+}
+
+/// A completion matched with its command.
+#[derive(Debug)]
+pub(crate) enum Matched {
+    /// The procedure's command was answered.
+    Procedure(Step),
+    /// A keep-alive was answered; already accounted for.
+    KeepAlive,
+    /// An asynchronous event, or its refusal.
+    AsyncEvent,
+    /// A command whose procedure was abandoned.
+    Abandoned,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Procedure(Step),
+    Abandoned,
+    KeepAlive { sent_at: Duration },
+    AsyncEvent,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    generation: u16,
+    outstanding: Option<(Kind, Option<Duration>)>,
+}
+
+/// The admin queue as a session sees it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    outputs: VecDeque<Output>,
+    slots: [Slot; SLOTS],
+    /// Where the search for a free slot begins, so that identifiers are reused late.
+    cursor: usize,
+    command_timeout: Duration,
+    /// The procedure's next command and when it is due; excludes an outstanding one.
+    deferred: Option<(Duration, Ask)>,
+    heartbeat: Option<Heartbeat>,
+    over: bool,
+}
+
+impl Link {
+    pub(crate) fn new(command_timeout: Duration) -> Self {
+        Self {
+            outputs: VecDeque::new(),
+            slots: [Slot {
+                generation: 0,
+                outstanding: None,
+            }; SLOTS],
+            cursor: 0,
+            command_timeout,
+            deferred: None,
+            heartbeat: None,
+            over: false,
+        }
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub(crate) fn push(&mut self, output: Output) {
+        if !self.over {
+            self.outputs.push_back(output);
+        }
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.push(Output::Event(event));
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Ends the association: orders not yet polled are withdrawn, queues closed, `last` reported.
+    pub(crate) fn end(&mut self, last: Event) {
+        if self.over {
+            return;
+        }
+        self.outputs
+            .retain(|output| matches!(output, Output::Event(_)));
+        self.outputs.push_back(Output::CloseAll);
+        self.outputs.push_back(Output::Event(last));
+        self.over = true;
+        self.heartbeat = None;
+        self.abandon();
+        self.slots
+            .iter_mut()
+            .for_each(|slot| slot.outstanding = None);
+    }
+
+    /// Sends a procedure's command.
+    pub(crate) fn ask(&mut self, ask: Ask, now: Duration) {
+        debug_assert!(self.deferred.is_none());
+        let deadline = now.saturating_add(self.command_timeout);
+        self.send(Kind::Procedure(ask.step), Some(deadline), ask.sqe, ask.data);
+    }
+
+    /// Does what a procedure wants next; returns its result once it is over.
+    pub(crate) fn proceed<T>(&mut self, next: Next<T>, now: Duration) -> Option<T> {
+        match next {
+            Next::Ask(ask) => self.ask(ask, now),
+            Next::AskAt(at, ask) => self.deferred = Some((at, ask)),
+            Next::Done(done) => return Some(done),
+        }
+        None
+    }
+
+    /// Forgets the procedure: its deferred command is not sent, its outstanding one answered into
+    /// the void.
+    pub(crate) fn abandon(&mut self) {
+        self.deferred = None;
+        for slot in &mut self.slots {
+            if matches!(slot.outstanding, Some((Kind::Procedure(_), _))) {
+                slot.outstanding = Some((Kind::Abandoned, None));
+            }
+        }
+    }
+
+    /// Hands the controller one asynchronous event request.
+    pub(crate) fn request_event(&mut self) {
+        self.send(Kind::AsyncEvent, None, async_event(), AdminData::None);
+    }
+
+    /// Starts keep-alives; the first goes out one interval from now.
+    pub(crate) fn start_heartbeat(&mut self, interval: Duration, kato: Duration, now: Duration) {
+        self.heartbeat = Some(Heartbeat::new(interval, kato, now));
+    }
+
+    fn send(&mut self, kind: Kind, deadline: Option<Duration>, sqe: Sqe, data: AdminData) {
+        if self.over {
+            return;
+        }
+        let free = (0..SLOTS)
+            .map(|step| (self.cursor + step) % SLOTS)
+            .find_map(|at| Some((at, self.slots.get(at).filter(|s| s.outstanding.is_none())?)));
+        let Some((at, slot)) = free else {
+            debug_assert!(false, "admin queue overcommitted");
+            return;
+        };
+        let generation = (slot.generation + 1) % GENERATIONS;
+        self.cursor = (at + 1) % SLOTS;
+        if let Some(slot) = self.slots.get_mut(at) {
+            *slot = Slot {
+                generation,
+                outstanding: Some((kind, deadline)),
+            };
+        }
+        let cid = (generation << SLOT_BITS) | at as u16;
+        self.outputs.push_back(Output::Send {
+            qid: 0,
+            sqe: sqe.with_cid(cid),
+            data,
+        });
+    }
+
+    /// Matches a completion with its command.
+    pub(crate) fn accept(&mut self, cqe: &Cqe, now: Duration) -> Result<Matched, SessionError> {
+        let cid = cqe.cid.get();
+        let slot = self.slots.get_mut(usize::from(cid % ADMIN_DEPTH));
+        let kind = slot
+            .filter(|slot| slot.generation == cid >> SLOT_BITS)
+            .and_then(|slot| slot.outstanding.take());
+        match kind {
+            None => Err(PeerError::UnexpectedCompletion { qid: 0, cid }.into()),
+            Some((Kind::Procedure(step), _)) => Ok(Matched::Procedure(step)),
+            Some((Kind::AsyncEvent, _)) => Ok(Matched::AsyncEvent),
+            Some((Kind::Abandoned, _)) => Ok(Matched::Abandoned),
+            Some((Kind::KeepAlive { sent_at }, _)) => {
+                let status = cqe.status();
+                if !status.is_success() {
+                    return Err(PeerError::KeepAlive { status }.into());
+                }
+                if let Some(heartbeat) = &mut self.heartbeat {
+                    heartbeat.answered(sent_at);
+                }
+                self.event(Event::KeepAlive {
+                    sent_at,
+                    answered_at: now,
+                });
+                Ok(Matched::KeepAlive)
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub(crate) fn poll_timeout(&self) -> Option<Duration> {
+        let commands = self.slots.iter().filter_map(|slot| slot.outstanding?.1);
+        let deferred = self.deferred.as_ref().map(|(at, _)| *at);
+        let heartbeat = self.heartbeat.as_ref().map(Heartbeat::next_at);
+        commands.chain(deferred).chain(heartbeat).min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Duration) -> Result<(), SessionError> {
+        let overdue = self.slots.iter().find_map(|slot| match slot.outstanding? {
+            (Kind::Procedure(step), Some(deadline)) if deadline <= now => Some(step),
+            _ => None,
+        });
+        if let Some(step) = overdue {
+            return Err(PeerError::Unanswered {
+                step,
+                after: self.command_timeout,
+            }
+            .into());
+        }
+        if let Some((_, ask)) = self.deferred.take_if(|(at, _)| *at <= now) {
+            self.ask(ask, now);
+        }
+        self.beat(now)
+    }
+
+    fn beat(&mut self, now: Duration) -> Result<(), SessionError> {
+        let Some(heartbeat) = &mut self.heartbeat else {
+            return Ok(());
+        };
+        let Some(beat) = heartbeat.tick(now) else {
+            return Ok(());
+        };
+        if let Some(after) = beat.dead {
+            return Err(PeerError::Unanswered {
+                step: Step::KeepAlive,
+                after,
+            }
+            .into());
+        }
+        if let Some(count) = beat.missed {
+            self.event(Event::KeepAliveMissed { count });
+        }
+        if beat.send {
+            self.send(
+                Kind::KeepAlive { sent_at: now },
+                None,
+                keep_alive(),
+                AdminData::None,
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use umpath_nvme::Status;
+
+    use super::*;
+
+    fn sent(link: &mut Link) -> Sqe {
+        match link.poll_output() {
+            Some(Output::Send { qid: 0, sqe, .. }) => sqe,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn identifiers_are_never_ffff_and_a_stale_completion_is_noticed() {
+        let mut link = Link::new(Duration::from_secs(1));
+        let mut last = None;
+        for _ in 0..200_000 {
+            link.ask(Ask::bare(Step::ReadVersion, Sqe::new(0, 0)), Duration::ZERO);
+            let cid = sent(&mut link).cid.get();
+            assert_ne!(cid, 0xffff);
+            if let Some(stale) = last {
+                let cqe = Cqe::new(stale, 0, Status::SUCCESS, 0);
+                assert!(link.accept(&cqe, Duration::ZERO).is_err());
+            }
+            let cqe = Cqe::new(cid, 0, Status::SUCCESS, 0);
+            assert!(matches!(
+                link.accept(&cqe, Duration::ZERO),
+                Ok(Matched::Procedure(_))
+            ));
+            last = Some(cid);
+        }
+    }
+
+    #[test]
+    fn ending_withdraws_orders_and_keeps_events() {
+        let mut link = Link::new(Duration::from_secs(1));
+        link.event(Event::KeepAliveMissed { count: 1 });
+        link.ask(Ask::bare(Step::ReadVersion, Sqe::new(0, 0)), Duration::ZERO);
+        link.end(Event::Closed { orderly: false });
+        link.request_event();
+        assert!(matches!(
+            link.poll_output(),
+            Some(Output::Event(Event::KeepAliveMissed { .. }))
+        ));
+        assert!(matches!(link.poll_output(), Some(Output::CloseAll)));
+        assert!(matches!(
+            link.poll_output(),
+            Some(Output::Event(Event::Closed { .. }))
+        ));
+        assert!(link.poll_output().is_none() && link.poll_timeout().is_none());
+    }
+}

@@ -1,0 +1,116 @@
+//! What a session tells its host to do, and what it reports.
+
+use std::time::Duration;
+
+use umpath_nvme::{AsyncEvent, Sqe};
+
+use crate::ana::AnaTable;
+use crate::discovery_log::DiscoveryLog;
+use crate::error::SessionError;
+use crate::facts::ControllerFacts;
+use crate::namespace::Namespace;
+
+/// Largest data transfer of any command a session sends, in bytes. The host needs one buffer of
+/// this size for each queue it opens: at most one command with data is outstanding on a queue.
+pub const DATA_MAX: usize = 64 * 1024;
+
+/// Entries of the admin queue's submission queue. Command identifiers are chosen so that
+/// `cid % ADMIN_DEPTH` is unique among the outstanding commands.
+pub const ADMIN_DEPTH: u16 = 32;
+
+/// The data of a command a session sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdminData {
+    /// No data.
+    None,
+    /// The host hands these bytes to the controller.
+    ToController(Vec<u8>),
+    /// The controller fills a buffer of this many bytes; the host returns them with the response.
+    FromController(u32),
+}
+
+/// An order to the host.
+#[derive(Debug)]
+pub enum Output {
+    /// Open the transport queue, then call `handle_queue_connected` or `handle_queue_failed`.
+    OpenQueue {
+        /// 0 is the admin queue.
+        qid: u16,
+        /// Controller the queue belongs to; `FFFFh` for the admin queue, whose controller is not
+        /// yet known.
+        cntlid: u16,
+        /// Entries of the submission queue (the wire carries this minus one).
+        depth: u16,
+    },
+    /// Send one command. The host fills in the SGL; everything else of the capsule is final.
+    Send {
+        /// Queue to send on.
+        qid: u16,
+        /// The command, its data pointer left zero.
+        sqe: Sqe,
+        /// Its data.
+        data: AdminData,
+    },
+    /// Something the rest of the system should know.
+    Event(Event),
+    /// Close every queue of the association. Nothing follows but the final [`Event::Failed`] or
+    /// [`Event::Closed`], which always follows.
+    CloseAll,
+}
+
+/// What a session reports.
+#[derive(Debug)]
+pub enum Event {
+    /// Every queue is connected and every namespace known. I/O may start.
+    Ready(Box<Ready>),
+    /// The discovery log was read (`Discovery` only). Call `shutdown` or keep the association.
+    Discovered(DiscoveryLog),
+    /// ANA states differ from those last reported.
+    AnaChanged(AnaTable),
+    /// The ANA log could not be read; what was reported last stays in force and another attempt
+    /// follows.
+    AnaStale(SessionError),
+    /// The complete list of namespaces after a change.
+    NamespacesChanged(Vec<Namespace>),
+    /// Namespaces changed but could not be read; what was reported last stays in force and another
+    /// attempt follows.
+    NamespacesStale(SessionError),
+    /// A keep-alive was answered.
+    KeepAlive {
+        /// When it was sent.
+        sent_at: Duration,
+        /// When the answer was handled.
+        answered_at: Duration,
+    },
+    /// The oldest unanswered keep-alive has been waiting for `count` whole heartbeats. Evidence,
+    /// not a verdict: the session goes on until its host says otherwise.
+    KeepAliveMissed {
+        /// Whole heartbeats elapsed since that keep-alive was sent.
+        count: u32,
+    },
+    /// An asynchronous event the session does not act on.
+    Notice(AsyncEvent),
+    /// The association is over. Follows [`Output::CloseAll`].
+    Failed(SessionError),
+    /// The shutdown the host asked for is over. Follows [`Output::CloseAll`].
+    Closed {
+        /// Whether the controller confirmed that its shutdown is complete.
+        orderly: bool,
+    },
+}
+
+/// Everything known once an association is ready.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// The controller.
+    pub facts: ControllerFacts,
+    /// Its active namespaces, in ascending order of identifier.
+    pub namespaces: Vec<Namespace>,
+    /// Its ANA states; `None` if it does not report any, and then every namespace is optimized.
+    pub ana: Option<AnaTable>,
+    /// I/O queues connected, identifiers `1..=io_queues`. May be fewer than asked.
+    pub io_queues: u16,
+    /// Entries of each I/O submission queue; one fewer commands may be outstanding. May be smaller
+    /// than asked.
+    pub io_depth: u16,
+}
