@@ -128,8 +128,21 @@ pub mod nsfeat {
     pub const DEALLOCATED_ERROR: u8 = 1 << 2;
     /// NGUID and EUI64 are never reused.
     pub const UID_NOT_REUSED: u8 = 1 << 3;
-    /// NPWG, NPWA, NPDG, NPDA and NOWS are valid.
+    /// OPTPERF: NPWG, NPWA, NPDG, NPDA and NOWS are valid.
     pub const OPTIMAL_SIZES: u8 = 1 << 4;
+    /// OPTPERF since NVM Command Set 1.1: NPWG, NPWA and NOWS are valid, and NPDGL and NPDAL of
+    /// the command set specific structure.
+    pub const OPTIMAL_SIZES_LARGE: u8 = 1 << 5;
+}
+
+/// NSFEAT of the command set independent Identify Namespace, which differs in its upper bits.
+pub mod independent_nsfeat {
+    /// NGUID and EUI64 are never reused.
+    pub const UID_NOT_REUSED: u8 = 1 << 3;
+    /// Rotational media.
+    pub const ROTATIONAL: u8 = 1 << 4;
+    /// The namespace has no volatile write cache, whatever the controller says.
+    pub const NO_VOLATILE_CACHE: u8 = 1 << 5;
 }
 
 /// DLFEAT of Identify Namespace.

@@ -4,7 +4,7 @@
 use zerocopy::little_endian::{U16, U32, U64, U128};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::flags::{dlfeat, nmic, nsattr, nsfeat, nstat};
+use super::flags::{dlfeat, independent_nsfeat, nmic, nsattr, nsfeat, nstat};
 
 /// Format of a logical block.
 #[derive(
@@ -227,7 +227,7 @@ impl IdentifyNamespace {
 
     /// Preferred write granularity in blocks, `None` when not reported.
     pub const fn preferred_write_blocks(&self) -> Option<u32> {
-        if self.nsfeat & nsfeat::OPTIMAL_SIZES == 0 {
+        if self.nsfeat & (nsfeat::OPTIMAL_SIZES | nsfeat::OPTIMAL_SIZES_LARGE) == 0 {
             return None;
         }
         Some(self.npwg.get() as u32 + 1)
@@ -252,7 +252,7 @@ impl Default for IdentifyNamespace {
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct IndependentNamespace {
-    /// Features common to all command sets.
+    /// Features, see [`independent_nsfeat`].
     pub nsfeat: u8,
     /// Sharing, see [`nmic`].
     pub nmic: u8,
@@ -287,6 +287,11 @@ pub struct IndependentNamespace {
 impl IndependentNamespace {
     /// Bytes on the wire.
     pub const SIZE: usize = 4096;
+
+    /// Whether the namespace has a volatile write cache, given the controller's.
+    pub const fn has_volatile_cache(&self, controller_has: bool) -> bool {
+        controller_has && self.nsfeat & independent_nsfeat::NO_VOLATILE_CACHE == 0
+    }
 
     /// Whether the namespace is ready.
     pub const fn is_ready(&self) -> bool {

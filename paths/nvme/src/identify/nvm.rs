@@ -92,15 +92,15 @@ pub struct NvmNamespace {
     pub reserved10: [u8; 2],
     /// Extended LBA formats: storage tag size 6:0, protection format 8:7.
     pub elbaf: [U32; 64],
-    /// Preferred deallocate granularity in blocks, counted from zero, 32 bits wide.
+    /// Preferred deallocate granularity in blocks, counted from *one*; 0 when not reported.
     pub npdgl: U32,
-    /// Preferred read granularity in blocks, counted from zero.
+    /// Preferred read granularity in blocks.
     pub nprg: U32,
-    /// Preferred read alignment in blocks, counted from zero.
+    /// Preferred read alignment in blocks.
     pub npra: U32,
-    /// Optimal read size in blocks, counted from zero.
+    /// Optimal read size in blocks.
     pub nors: U32,
-    /// Preferred deallocate alignment in blocks, counted from zero, 32 bits wide.
+    /// Preferred deallocate alignment in blocks, counted from *one*; 0 when not reported.
     pub npdal: U32,
     /// Placement shard size.
     pub lbapss: U32,
@@ -113,6 +113,15 @@ pub struct NvmNamespace {
 impl NvmNamespace {
     /// Bytes on the wire.
     pub const SIZE: usize = 4096;
+
+    /// Preferred deallocate granularity in blocks; `None` when not reported. Meaningful only with
+    /// [`OPTIMAL_SIZES_LARGE`](super::flags::nsfeat::OPTIMAL_SIZES_LARGE).
+    pub const fn preferred_deallocate_blocks(&self) -> Option<u32> {
+        match self.npdgl.get() {
+            0 => None,
+            blocks => Some(blocks),
+        }
+    }
 }
 
 impl Default for NvmNamespace {
