@@ -1,1 +1,10 @@
-//! Simulator, conformance and VM suites.
+//! What runs on a real kernel: the test bed and the cases on it.
+//!
+//! These programs are built on the host and run as root inside a VM (`cargo xtask vm-suite`), or on
+//! a machine of their own: they make network namespaces, load modules and configure the kernel's
+//! own NVMe target. [`bed`] builds and tears down; [`cases`] lists what is checked; [`suite`] runs
+//! the cases and counts.
+
+pub mod bed;
+pub mod cases;
+pub mod suite;

@@ -70,6 +70,7 @@ pub(crate) const VM_NEEDS: &[Need] = &[
 /// What the guest's tests and the demo start or load, on top of [`VM_NEEDS`].
 pub(crate) const GUEST_NEEDS: &[Need] = &[
     program("fio", "fio"),
+    program("ping", "iputils-ping"),
     program("nvme", "nvme-cli"),
     program("rdma", "iproute2"),
     program("tc", "iproute2"),
@@ -95,7 +96,6 @@ pub(crate) const GUEST_NEEDS: &[Need] = &[
 ];
 
 /// What building the workspace takes beside the Rust toolchain.
-#[expect(dead_code, reason = "building commands come next")]
 pub(crate) const BUILD_NEEDS: &[Need] = &[
     program("cc", "gcc"),
     program("make", "make"),

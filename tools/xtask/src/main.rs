@@ -4,7 +4,10 @@
 //! status of the whole process. This package depends on no other package of the workspace, so it
 //! builds on a bare machine before anything it installs is there.
 
+mod binaries;
 mod host;
+mod suite;
+mod test;
 mod tidy;
 mod vm;
 
@@ -23,6 +26,10 @@ struct Cli {
 enum Command {
     /// Run a command as root in a VM on a stock Debian kernel, with the repository mounted
     Vm(vm::VmArgs),
+    /// Run the cases that need a real kernel, in one VM
+    VmSuite(suite::SuiteArgs),
+    /// Run everything: formatting, lints, house rules, tests, the VM suite
+    Test(test::TestArgs),
     /// Check the house rules: dependency table, file sizes, names, orphans
     Tidy,
 }
@@ -30,6 +37,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Vm(args) => vm::run(&args),
+        Command::VmSuite(args) => suite::run(&args),
+        Command::Test(args) => test::run(&args),
         Command::Tidy => tidy::run(),
     };
     match result {

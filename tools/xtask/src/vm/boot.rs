@@ -2,25 +2,23 @@
 //!
 //! Decided here: the machine (memory, CPUs, kernel command line) and how every ending is told
 //! apart: the status file appears (the command ended), QEMU ends without one (panic, failed boot),
-//! the time limit passes. The console of each run is kept in the cache and shown when the VM
-//! failed; the newest runs are kept.
+//! the time limit passes. What a run leaves on disk: `run_dir`.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rustix::fs::{Mode, OFlags};
 
 use super::kernel::{self, Kernel};
-use super::{STATUS_TIMEOUT, STATUS_VM_FAILED, accel, guest, vng};
+use super::run_dir::{Ending, RunDir};
+use super::stream::{Tee, pump};
+use super::{accel, guest, vng};
 use crate::host;
 
-const RUNS_KEPT: usize = 12;
-const CONSOLE_LINES_SHOWN: usize = 40;
 /// How long QEMU may take to end after the command has.
 const POWER_OFF_TIME: Duration = Duration::from_secs(15);
 /// Emulation boots in 12 to 25 s on two idle cores; a busy machine needs more.
@@ -38,6 +36,7 @@ pub(crate) struct Machine {
     kvm: bool,
     virtiofs: bool,
     cache: PathBuf,
+    repository: PathBuf,
     /// QEMU's notation, such as `4G`.
     pub(crate) memory: String,
     /// Virtual CPUs.
@@ -70,6 +69,7 @@ impl Machine {
             virtiofs: has_virtiofsd(),
             writable: vec![repository.to_path_buf()],
             cache,
+            repository: repository.to_path_buf(),
             memory: "4G".to_owned(),
             cpus: 2,
             append: Vec::new(),
@@ -89,36 +89,44 @@ impl Machine {
 
     /// Boots, runs the command, returns its status (see the module `vm` for the special ones).
     pub(crate) fn run(&self, words: &[OsString]) -> Result<u8> {
+        self.run_observed(words, |_| ())
+    }
+
+    /// Like [`Machine::run`]; `see` gets every line of the command's standard output as well.
+    pub(crate) fn run_observed(&self, words: &[OsString], mut see: impl FnMut(&str)) -> Result<u8> {
         let run = RunDir::new(&self.cache)?;
         let cwd = std::env::current_dir().context("no current directory")?;
         fs::write(
             run.file("job.sh"),
-            guest::script(&run.0, &cwd, words, self.timeout.as_secs()),
+            guest::script(
+                run.path(),
+                &self.repository,
+                &cwd,
+                words,
+                self.timeout.as_secs(),
+            ),
         )?;
         let (out, out_writer) = run.pipe("out")?;
         let (err, err_writer) = run.pipe("err")?;
         let mut child = self.start(&run)?;
         let console = File::create(run.file("console.log"))?;
-        let pumps = [
-            pump(Box::new(out), Box::new(std::io::stdout())),
-            pump(Box::new(err), Box::new(std::io::stderr())),
-        ];
-        let mut logs = Vec::new();
-        for source in [
-            child.stdout.take().map(boxed),
-            child.stderr.take().map(boxed),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            logs.push(pump(source, Box::new(console.try_clone()?)));
+        let (sender, lines) = mpsc::channel();
+        let mut pumps = vec![pump(out, Tee::new(sender)), pump(err, std::io::stderr())];
+        if let Some(own) = child.stdout.take() {
+            pumps.push(pump(own, console.try_clone()?));
+        }
+        if let Some(own) = child.stderr.take() {
+            pumps.push(pump(own, console));
         }
         let ending = self.watch(&mut child, &run);
         run.end_qemu();
         drop(child.wait());
         drop((out_writer, err_writer));
-        for thread in pumps.into_iter().chain(logs) {
+        for thread in pumps {
             drop(thread.join());
+        }
+        for line in lines {
+            see(&line);
         }
         Ok(run.report(ending, self.timeout))
     }
@@ -141,7 +149,7 @@ impl Machine {
             command.args(["--append", words]);
         }
         let mut writable = self.writable.clone();
-        writable.push(run.0.clone());
+        writable.push(run.path().to_path_buf());
         for dir in outermost(writable) {
             command.arg("--rwdir").arg(dir);
         }
@@ -191,164 +199,11 @@ impl Machine {
             let now = Instant::now();
             match deadline {
                 Some(deadline) if now >= deadline => return Ending::Timeout,
-                None if now >= boot_deadline => return Ending::NoBoot,
+                None if now >= boot_deadline => return Ending::NoBoot(BOOT_TIME),
                 _ => std::thread::sleep(Duration::from_millis(30)),
             }
         }
     }
-}
-
-/// How a run ended.
-#[derive(Clone, Copy)]
-enum Ending {
-    Command(u8),
-    Timeout,
-    NoBoot,
-    Died,
-}
-
-/// The directory that holds one run's script, pipes, status and console.
-struct RunDir(PathBuf);
-
-impl RunDir {
-    fn new(cache: &Path) -> Result<Self> {
-        let runs = cache.join("runs");
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let dir = runs.join(format!("{:013}-{}", now.as_millis(), std::process::id()));
-        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        let mut old: Vec<_> = fs::read_dir(&runs)?.flatten().map(|e| e.path()).collect();
-        old.sort();
-        for dir in old.iter().rev().skip(RUNS_KEPT) {
-            drop(fs::remove_dir_all(dir));
-        }
-        Ok(Self(dir))
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// Makes a named pipe. The reader sees its end when QEMU and the returned writer are gone.
-    fn pipe(&self, name: &str) -> Result<(File, File)> {
-        let path = self.file(name);
-        rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into())
-            .with_context(|| format!("cannot make a pipe {}", path.display()))?;
-        // Without NONBLOCK, opening either end would wait for the other.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let reader = File::from(rustix::fs::open(&path, flags, Mode::empty())?);
-        let writer = File::options().write(true).open(&path)?;
-        rustix::fs::fcntl_setfl(&reader, OFlags::empty())?;
-        Ok((reader, writer))
-    }
-
-    fn status(&self) -> Option<u8> {
-        fs::read_to_string(self.file("status"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-    }
-
-    /// Ends a QEMU that is still there; its own pid file names it.
-    fn end_qemu(&self) {
-        let pid = fs::read_to_string(self.file("qemu.pid"))
-            .ok()
-            .and_then(|text| text.trim().parse::<i32>().ok());
-        let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else {
-            return;
-        };
-        let command =
-            fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-        let run = self.0.as_os_str().as_encoded_bytes();
-        if command.windows(run.len()).any(|window| window == run) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
-    }
-
-    fn report(&self, ending: Ending, timeout: Duration) -> u8 {
-        let console =
-            String::from_utf8_lossy(&fs::read(self.file("console.log")).unwrap_or_default())
-                .into_owned();
-        let path = self.file("console.log");
-        let failure = match ending {
-            Ending::Command(status) => {
-                if let Some(line) = console.lines().find(|line| is_kernel_trouble(line)) {
-                    eprintln!(
-                        "xtask: the guest's kernel complained: {line}\nxtask: console: {}",
-                        path.display()
-                    );
-                }
-                return status;
-            }
-            Ending::Timeout => {
-                format!(
-                    "the command did not end within {} s (see --timeout)",
-                    timeout.as_secs()
-                )
-            }
-            Ending::NoBoot => format!(
-                "the VM did not start the command within {} s",
-                BOOT_TIME.as_secs()
-            ),
-            Ending::Died if console.contains("Kernel panic") => {
-                "the guest's kernel panicked".to_owned()
-            }
-            Ending::Died => "the VM ended before the command did".to_owned(),
-        };
-        let lines: Vec<_> = console.lines().collect();
-        eprintln!("xtask: the end of the console:");
-        for line in lines
-            .iter()
-            .skip(lines.len().saturating_sub(CONSOLE_LINES_SHOWN))
-        {
-            eprintln!("  | {line}");
-        }
-        eprintln!(
-            "xtask: {failure}\nxtask: all of the console: {}",
-            path.display()
-        );
-        if matches!(ending, Ending::Timeout) {
-            STATUS_TIMEOUT
-        } else {
-            STATUS_VM_FAILED
-        }
-    }
-}
-
-fn is_kernel_trouble(line: &str) -> bool {
-    [
-        "BUG: ",
-        "Oops: ",
-        "WARNING: CPU",
-        "general protection fault",
-        "blocked for more than",
-    ]
-    .iter()
-    .any(|words| line.contains(words))
-}
-
-fn boxed<R: Read + Send + 'static>(source: R) -> Box<dyn Read + Send> {
-    Box::new(source)
-}
-
-fn pump(
-    mut from: Box<dyn Read + Send>,
-    mut to: Box<dyn Write + Send>,
-) -> std::thread::JoinHandle<()> {
-    std::thread::spawn(move || {
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let count = match from.read(&mut buffer) {
-                Ok(count) if count > 0 => count,
-                _ => return,
-            };
-            // A reader that went away must not stall the guest: go on emptying the pipe.
-            let _ = to.write_all(buffer.get(..count).unwrap_or_default());
-            let _ = to.flush();
-        }
-    })
 }
 
 /// Refuses what neither virtme-ng nor QEMU's option syntax can carry.
@@ -392,13 +247,5 @@ mod tests {
     fn nested_directories_are_mounted_once() {
         let dirs = ["/a/b", "/a", "/ab", "/c/d"].map(PathBuf::from).to_vec();
         assert_eq!(outermost(dirs), ["/a", "/ab", "/c/d"].map(PathBuf::from));
-    }
-
-    #[test]
-    fn kernel_trouble_is_seen() {
-        assert!(is_kernel_trouble(
-            "[    3.1] BUG: kernel NULL pointer dereference"
-        ));
-        assert!(!is_kernel_trouble("[    3.1] rdma_rxe: loaded"));
     }
 }

@@ -31,7 +31,13 @@ fn quote(word: &OsStr) -> String {
 }
 
 /// Builds the script.
-pub(crate) fn script(run: &Path, cwd: &Path, words: &[OsString], timeout_seconds: u64) -> String {
+pub(crate) fn script(
+    run: &Path,
+    repository: &Path,
+    cwd: &Path,
+    words: &[OsString],
+    timeout_seconds: u64,
+) -> String {
     let mut exports = String::new();
     let mut variables: Vec<_> = std::env::vars_os().collect();
     variables.sort();
@@ -48,6 +54,7 @@ pub(crate) fn script(run: &Path, cwd: &Path, words: &[OsString], timeout_seconds
         .join(" ");
     let run = quote(run.as_os_str());
     let cwd = quote(cwd.as_os_str());
+    let repository = quote(repository.as_os_str());
     let life = timeout_seconds + GRACE_SECONDS;
     format!(
         r#"#!/bin/sh
@@ -60,12 +67,13 @@ port() {{
 off() {{ echo o >/proc/sysrq-trigger; sleep 60; }}
 (sleep {life}; off) </dev/null >/dev/null 2>&1 &
 {exports}export PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-export HOME=/root UMPATH_IN_VM=1
+export HOME=/root UMPATH_IN_VM=1 UMPATH_REPOSITORY={repository}
 ulimit -l unlimited
 ulimit -n 1048576 2>/dev/null
 ulimit -c 0
 mount -t tmpfs -o mode=0755 tmpfs /mnt
-mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config 2>/dev/null
+modprobe -q configfs
+mountpoint -q /sys/kernel/config || mount -t configfs none /sys/kernel/config
 mkdir -p /run/umpath-vm /run/netns
 mkfifo /run/umpath-vm/out /run/umpath-vm/err
 cat </run/umpath-vm/out >"$(port umpath.out)" & out=$!
@@ -100,7 +108,13 @@ mod tests {
     fn words_survive_the_shell() {
         assert_eq!(quote(OsStr::new("it's")), r"'it'\''s'");
         let words = ["sh", "-c", "exit 7"].map(OsString::from);
-        let text = script(Path::new("/r"), Path::new("/c"), &words, 10);
+        let text = script(
+            Path::new("/r"),
+            Path::new("/repo"),
+            Path::new("/c"),
+            &words,
+            10,
+        );
         assert!(text.contains("\n    'sh' '-c' 'exit 7'\n"));
         assert!(text.contains("(sleep 70; off)"));
     }

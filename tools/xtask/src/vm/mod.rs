@@ -10,6 +10,8 @@ mod boot;
 mod guest;
 mod here;
 mod kernel;
+mod run_dir;
+mod stream;
 mod vng;
 
 use std::ffi::OsString;

@@ -1,0 +1,95 @@
+//! Disks to export or to keep data on: memory-backed null_blk, and files on a loop device.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::kernel::{load, mount_configfs};
+use super::run::{attempt, output};
+
+const NULLB: &str = "/sys/kernel/config/nullb";
+
+/// A null_blk device that keeps its data in memory.
+#[derive(Debug)]
+pub struct NullDisk {
+    config: PathBuf,
+    device: PathBuf,
+}
+
+impl NullDisk {
+    /// Makes `/dev/<name>` with this size and 4 KiB blocks.
+    pub fn make(name: &str, size_mib: u32) -> Result<Self> {
+        mount_configfs()?;
+        load(&["null_blk nr_devices=0"])?;
+        let config = Path::new(NULLB).join(name);
+        fs::create_dir(&config).with_context(|| format!("cannot make null_blk disk {name}"))?;
+        let disk = Self {
+            config,
+            device: Path::new("/dev").join(name),
+        };
+        for (key, value) in [
+            ("memory_backed", "1".to_owned()),
+            ("size", size_mib.to_string()),
+            ("blocksize", "4096".to_owned()),
+            ("irqmode", "0".to_owned()),
+            ("discard", "1".to_owned()),
+            ("power", "1".to_owned()),
+        ] {
+            fs::write(disk.config.join(key), value)
+                .with_context(|| format!("null_blk disk {name} refuses {key}"))?;
+        }
+        Ok(disk)
+    }
+
+    /// Its device node.
+    pub fn device(&self) -> &Path {
+        &self.device
+    }
+}
+
+impl Drop for NullDisk {
+    fn drop(&mut self) {
+        drop(fs::write(self.config.join("power"), "0"));
+        if let Err(error) = fs::remove_dir(&self.config) {
+            eprintln!("bed: cannot remove {}: {error}", self.config.display());
+        }
+    }
+}
+
+/// A file of zeroes behind a loop device.
+#[derive(Debug)]
+pub struct LoopDisk {
+    file: PathBuf,
+    device: PathBuf,
+}
+
+impl LoopDisk {
+    /// Makes the sparse file and attaches it.
+    pub fn make(file: &Path, size_mib: u32) -> Result<Self> {
+        load(&["loop"])?;
+        let sparse =
+            File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
+        sparse.set_len(u64::from(size_mib) << 20)?;
+        let device = output(Command::new("losetup").args(["--find", "--show"]).arg(file))?;
+        Ok(Self {
+            file: file.to_path_buf(),
+            device: device.trim().into(),
+        })
+    }
+
+    /// Its device node.
+    pub fn device(&self) -> &Path {
+        &self.device
+    }
+}
+
+impl Drop for LoopDisk {
+    fn drop(&mut self) {
+        drop(attempt(
+            Command::new("losetup").arg("--detach").arg(&self.device),
+        ));
+        drop(fs::remove_file(&self.file));
+    }
+}

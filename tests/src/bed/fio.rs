@@ -1,0 +1,171 @@
+//! fio: the load and the judge of data.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+
+use super::run::{attempt, show};
+
+/// A fio job to run.
+#[derive(Clone, Debug)]
+pub struct Fio {
+    arguments: Vec<String>,
+}
+
+impl Fio {
+    /// A job on a file or device: direct I/O, libaio.
+    pub fn on(file: &Path) -> Self {
+        let arguments = [
+            "--name=job",
+            "--direct=1",
+            "--ioengine=libaio",
+            "--group_reporting",
+        ];
+        let mut arguments: Vec<_> = arguments.map(str::to_owned).into();
+        arguments.push(format!("--filename={}", file.display()));
+        Self { arguments }
+    }
+
+    /// Adds arguments such as `--rw=randwrite`; later ones win.
+    #[must_use]
+    pub fn with<S: Into<String>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Writes everything in random order, reads it back and compares: one pass over `size`.
+    #[must_use]
+    pub fn write_and_verify(self, block: &str, size: &str, depth: u32) -> Self {
+        self.with([
+            "--rw=randwrite",
+            "--verify=crc32c",
+            "--verify_fatal=1",
+            "--do_verify=1",
+        ])
+        .with([
+            format!("--bs={block}"),
+            format!("--size={size}"),
+            format!("--iodepth={depth}"),
+        ])
+    }
+
+    /// The command, for running beside a case (see `Process::spawn`).
+    pub fn command(&self) -> Command {
+        let mut command = Command::new("fio");
+        command.arg("--output-format=json").args(&self.arguments);
+        command
+    }
+
+    /// Runs it to its end; an error unless every I/O and every comparison succeeded.
+    pub fn run(&self) -> Result<FioResult> {
+        let mut command = self.command();
+        let output = attempt(&mut command)?;
+        let (text, error) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        if !output.status.success() {
+            bail!(
+                "`{}` failed: {}\n{}",
+                show(&command),
+                output.status,
+                error.trim_end()
+            );
+        }
+        FioResult::parse(&text)
+    }
+}
+
+/// What fio measured, all jobs together.
+#[derive(Clone, Debug)]
+pub struct FioResult {
+    /// Reads.
+    pub read: Direction,
+    /// Writes.
+    pub write: Direction,
+}
+
+/// One direction of a job.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Direction {
+    /// Requests for each second.
+    pub iops: f64,
+    /// KiB for each second.
+    pub bw: f64,
+    /// Requests altogether.
+    pub total_ios: u64,
+    /// Time from submission to completion.
+    pub clat_ns: Latency,
+}
+
+/// A latency summary in nanoseconds.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Latency {
+    /// Longest.
+    pub max: f64,
+    /// Mean.
+    pub mean: f64,
+}
+
+#[derive(Deserialize)]
+struct Report {
+    jobs: Vec<Job>,
+}
+
+#[derive(Deserialize)]
+struct Job {
+    error: i32,
+    #[serde(default)]
+    total_err: i64,
+    read: Direction,
+    write: Direction,
+}
+
+impl FioResult {
+    /// Reads fio's JSON, also when warnings stand before it.
+    pub fn parse(text: &str) -> Result<Self> {
+        let json = text
+            .find("\n{")
+            .map_or(text, |at| text.get(at..).unwrap_or(text));
+        let report: Report = serde_json::from_str(json)
+            .with_context(|| format!("fio printed no JSON report:\n{text}"))?;
+        let job = report
+            .jobs
+            .into_iter()
+            .next()
+            .context("fio reports no job")?;
+        if job.error != 0 || job.total_err != 0 {
+            bail!(
+                "fio saw {} errors, the first was {}",
+                job.total_err,
+                job.error
+            );
+        }
+        Ok(Self {
+            read: job.read,
+            write: job.write,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(error: i32) -> String {
+        let direction = r#"{"iops":10.5,"bw":42,"total_ios":7,"clat_ns":{"max":9,"mean":4.5}}"#;
+        format!(
+            "note: x\n{{\"jobs\":[{{\"error\":{error},\"read\":{direction},\"write\":{direction}}}]}}"
+        )
+    }
+
+    #[test]
+    fn reports_are_read_behind_warnings() {
+        let result = FioResult::parse(&report(0)).expect("a report");
+        assert_eq!(result.read.total_ios, 7);
+        assert!(FioResult::parse(&report(5)).is_err());
+        assert!(FioResult::parse("fio: no such device").is_err());
+    }
+}

@@ -1,0 +1,33 @@
+//! The test bed: hosts, arrays and cables made of namespaces, veth pairs and soft-RoCE.
+//!
+//! Everything here is a guard: it exists from `new` (or `start`) until it is dropped, also when a
+//! case fails half-way. Guards are dropped in reverse order of their making, so make the network
+//! first, then targets, then hosts, then processes that use their devices.
+//!
+//! Where things live: the kernel's own NVMe target and host know the initial namespace only, so
+//! [`Network`] can put either side there. With both sides in it, RDMA loops back inside one
+//! machine: fine for data, useless for pulling cables.
+
+mod disk;
+mod fio;
+mod kernel;
+mod kernel_host;
+mod network;
+mod nvmet;
+mod place;
+mod process;
+mod remains;
+mod run;
+mod wait;
+
+pub use disk::{LoopDisk, NullDisk};
+pub use fio::{Fio, FioResult};
+pub use kernel::{load, release, rxe_has_namespaces};
+pub use kernel_host::{ConnectOptions, KernelHost};
+pub use network::{Cable, Network, Pull, Side};
+pub use nvmet::{AnaState, Nvmet, NvmetConfig};
+pub use place::Place;
+pub use process::{Process, binary};
+pub use remains::{remains, sweep};
+pub use run::{attempt, output, run};
+pub use wait::{within, within_value};

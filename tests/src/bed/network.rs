@@ -1,0 +1,276 @@
+//! Two sides and the cables between them.
+//!
+//! Cable `n` (from 1) is a veth pair: `array<n>` with 10.9.n.1 on the array's side, `host<n>` with
+//! 10.9.n.2 on the host's, MTU 4,200, a soft-RoCE device `rxa<n>` and `rxh<n>` on each end.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::kernel::{load, rxe_has_namespaces};
+use super::place::Place;
+use super::run::{attempt, output, run};
+use super::wait::within;
+
+const MTU: &str = "4200";
+const LINK_TIME: Duration = Duration::from_secs(10);
+
+/// One end of a cable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Where targets listen.
+    Array,
+    /// Where volumes are used.
+    Host,
+}
+
+/// How a cable stops carrying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pull {
+    /// This side sees its carrier go, as when a plug is pulled: the other end is taken down.
+    CarrierOf(Side),
+    /// Both ends keep their carrier and every packet is lost, as behind a broken switch.
+    Silent,
+}
+
+/// The places, and the cables between them.
+#[derive(Debug)]
+pub struct Network {
+    // Declared first, so dropped first: the places take what is left with them.
+    cables: Vec<Cable>,
+    host: Place,
+    array: Place,
+}
+
+impl Network {
+    /// Namespaces `host` and `array` with cables between: needs [`rxe_has_namespaces`].
+    pub fn separate(cables: u8) -> Result<Self> {
+        ensure!(
+            rxe_has_namespaces(),
+            "soft-RoCE has no namespaces on this kernel (needs Linux 7)"
+        );
+        Self::between(Place::make("array")?, Place::make("host")?, cables)
+    }
+
+    /// The array's side in the initial namespace, for the kernel's own target.
+    pub fn kernel_array(cables: u8) -> Result<Self> {
+        ensure!(
+            rxe_has_namespaces(),
+            "soft-RoCE has no namespaces on this kernel (needs Linux 7)"
+        );
+        Self::between(Place::INITIAL, Place::make("host")?, cables)
+    }
+
+    /// The host's side in the initial namespace, for the kernel's own host.
+    pub fn kernel_host(cables: u8) -> Result<Self> {
+        ensure!(
+            rxe_has_namespaces(),
+            "soft-RoCE has no namespaces on this kernel (needs Linux 7)"
+        );
+        Self::between(Place::make("array")?, Place::INITIAL, cables)
+    }
+
+    /// Both sides in the initial namespace: traffic loops back and no cable can be pulled.
+    pub fn loopback(cables: u8) -> Result<Self> {
+        Self::between(Place::INITIAL, Place::INITIAL, cables)
+    }
+
+    fn between(array: Place, host: Place, cables: u8) -> Result<Self> {
+        load(&["veth", "rdma_rxe", "ib_uverbs", "rdma_ucm"])?;
+        run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+        let mut network = Self {
+            cables: Vec::new(),
+            host,
+            array,
+        };
+        for number in 1..=cables {
+            network
+                .cables
+                .push(Cable::make(number, &network.array, &network.host)?);
+        }
+        for cable in &network.cables {
+            cable.wait_active()?;
+        }
+        Ok(network)
+    }
+
+    /// Where targets run.
+    pub fn array(&self) -> &Place {
+        &self.array
+    }
+
+    /// Where volumes are used.
+    pub fn host(&self) -> &Place {
+        &self.host
+    }
+
+    /// The cable with this number, counted from 1.
+    pub fn cable(&self, number: u8) -> &Cable {
+        let cable = self.cables.iter().find(|cable| cable.number == number);
+        cable.expect("a cable of this network")
+    }
+}
+
+/// A veth pair with soft-RoCE on each end.
+#[derive(Debug)]
+pub struct Cable {
+    number: u8,
+    array: Option<&'static str>,
+    host: Option<&'static str>,
+}
+
+impl Cable {
+    fn make(number: u8, array: &Place, host: &Place) -> Result<Self> {
+        let cable = Self {
+            number,
+            array: array.name(),
+            host: host.name(),
+        };
+        let (a, h) = (cable.netdev(Side::Array), cable.netdev(Side::Host));
+        let mut add = Command::new("ip");
+        add.args(["link", "add", &a]);
+        if let Some(name) = array.name() {
+            add.args(["netns", name]);
+        }
+        add.args(["type", "veth", "peer", "name", &h]);
+        if let Some(name) = host.name() {
+            add.args(["netns", name]);
+        }
+        run(&mut add)?;
+        for side in [Side::Array, Side::Host] {
+            let netdev = cable.netdev(side);
+            let address = format!("{}/24", cable.address(side));
+            run(cable
+                .at(side, "ip")
+                .args(["link", "set", &netdev, "mtu", MTU]))?;
+            run(cable
+                .at(side, "ip")
+                .args(["address", "add", &address, "dev", &netdev]))?;
+            run(cable.at(side, "ip").args(["link", "set", &netdev, "up"]))?;
+        }
+        for side in [Side::Array, Side::Host] {
+            let (rdma, netdev) = (cable.rdma_device(side), cable.netdev(side));
+            let words = ["link", "add", &rdma, "type", "rxe", "netdev", &netdev];
+            run(cable.at(side, "rdma").args(words))?;
+        }
+        Ok(cable)
+    }
+
+    fn at(&self, side: Side, program: &str) -> Command {
+        let name = match side {
+            Side::Array => self.array,
+            Side::Host => self.host,
+        };
+        match name {
+            None => Command::new(program),
+            Some(name) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", name, program]);
+                command
+            }
+        }
+    }
+
+    /// The network device of an end.
+    pub fn netdev(&self, side: Side) -> String {
+        match side {
+            Side::Array => format!("array{}", self.number),
+            Side::Host => format!("host{}", self.number),
+        }
+    }
+
+    /// The RDMA device of an end.
+    pub fn rdma_device(&self, side: Side) -> String {
+        match side {
+            Side::Array => format!("rxa{}", self.number),
+            Side::Host => format!("rxh{}", self.number),
+        }
+    }
+
+    /// The address of an end.
+    pub fn address(&self, side: Side) -> Ipv4Addr {
+        Ipv4Addr::new(10, 9, self.number, if side == Side::Array { 1 } else { 2 })
+    }
+
+    /// Whether an end sees a carrier.
+    pub fn carrier(&self, side: Side) -> bool {
+        let path = format!("/sys/class/net/{}/carrier", self.netdev(side));
+        output(self.at(side, "cat").arg(path)).is_ok_and(|text| text.trim() == "1")
+    }
+
+    /// Stops the cable from carrying.
+    pub fn pull(&self, how: Pull) -> Result<()> {
+        match how {
+            Pull::CarrierOf(side) => self.set_link(opposite(side), "down"),
+            Pull::Silent => {
+                load(&["sch_netem"])?;
+                for side in [Side::Array, Side::Host] {
+                    let netdev = self.netdev(side);
+                    let words = [
+                        "qdisc", "replace", "dev", &netdev, "root", "netem", "loss", "100%",
+                    ];
+                    run(self.at(side, "tc").args(words))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the cable carry again, however it was pulled.
+    pub fn restore(&self) -> Result<()> {
+        for side in [Side::Array, Side::Host] {
+            let netdev = self.netdev(side);
+            attempt(
+                self.at(side, "tc")
+                    .args(["qdisc", "delete", "dev", &netdev, "root"]),
+            )?;
+            self.set_link(side, "up")?;
+        }
+        Ok(())
+    }
+
+    fn set_link(&self, side: Side, state: &str) -> Result<()> {
+        run(self
+            .at(side, "ip")
+            .args(["link", "set", &self.netdev(side), state]))
+    }
+
+    fn wait_active(&self) -> Result<()> {
+        for side in [Side::Array, Side::Host] {
+            let device = self.rdma_device(side);
+            let state = format!("/sys/class/infiniband/{device}/ports/1/state");
+            within(LINK_TIME, &format!("{device} active"), || {
+                fs::read_to_string(&state).is_ok_and(|text| text.contains("ACTIVE"))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        for side in [Side::Array, Side::Host] {
+            let device = self.rdma_device(side);
+            if Path::new("/sys/class/infiniband").join(&device).exists() {
+                drop(attempt(
+                    self.at(side, "rdma").args(["link", "delete", &device]),
+                ));
+            }
+        }
+        let netdev = self.netdev(Side::Array);
+        drop(attempt(
+            self.at(Side::Array, "ip").args(["link", "delete", &netdev]),
+        ));
+    }
+}
+
+fn opposite(side: Side) -> Side {
+    match side {
+        Side::Array => Side::Host,
+        Side::Host => Side::Array,
+    }
+}

@@ -1,0 +1,163 @@
+//! The kernel's own NVMe target, through configfs.
+//!
+//! One subsystem with one namespace, on one port for each portal. Every port carries ANA group 1,
+//! whose state can be changed at any time; connected hosts are told by the kernel.
+
+use std::fmt;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::kernel::{load, mount_configfs};
+
+const NVMET: &str = "/sys/kernel/config/nvmet";
+
+/// State of an ANA group at a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnaState {
+    /// Best performance.
+    Optimized,
+    /// Works, slower.
+    NonOptimized,
+    /// Does not work, may come back.
+    Inaccessible,
+    /// Will not come back.
+    PersistentLoss,
+    /// On the way to another state.
+    Change,
+}
+
+impl fmt::Display for AnaState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Optimized => "optimized",
+            Self::NonOptimized => "non-optimized",
+            Self::Inaccessible => "inaccessible",
+            Self::PersistentLoss => "persistent-loss",
+            Self::Change => "change",
+        })
+    }
+}
+
+/// What to export.
+#[derive(Clone, Debug)]
+pub struct NvmetConfig<'a> {
+    /// Name of the subsystem.
+    pub nqn: &'a str,
+    /// Block device behind namespace 1.
+    pub device: &'a Path,
+    /// `rdma` or `tcp`.
+    pub transport: &'a str,
+    /// Address, service and first ANA state of each port.
+    pub ports: &'a [(IpAddr, u16, AnaState)],
+}
+
+/// A running export; dropping removes it.
+#[derive(Debug)]
+pub struct Nvmet {
+    subsystem: PathBuf,
+    ports: Vec<PathBuf>,
+}
+
+impl Nvmet {
+    /// Starts exporting.
+    pub fn start(config: &NvmetConfig<'_>) -> Result<Self> {
+        mount_configfs()?;
+        load(&["nvmet", &format!("nvmet-{}", config.transport)])?;
+        let root = Path::new(NVMET);
+        let mut target = Self {
+            subsystem: root.join("subsystems").join(config.nqn),
+            ports: Vec::new(),
+        };
+        make(&target.subsystem)?;
+        set(&target.subsystem.join("attr_allow_any_host"), "1")?;
+        let namespace = target.subsystem.join("namespaces/1");
+        make(&namespace)?;
+        set(
+            &namespace.join("device_path"),
+            &config.device.to_string_lossy(),
+        )?;
+        set(&namespace.join("enable"), "1")?;
+        for (number, (address, service, state)) in (1..).zip(config.ports) {
+            let port = root.join("ports").join(format!("{number}"));
+            make(&port)?;
+            target.ports.push(port.clone());
+            set(&port.join("addr_trtype"), config.transport)?;
+            set(
+                &port.join("addr_adrfam"),
+                if address.is_ipv4() { "ipv4" } else { "ipv6" },
+            )?;
+            set(&port.join("addr_traddr"), &address.to_string())?;
+            set(&port.join("addr_trsvcid"), &service.to_string())?;
+            set(&port.join("ana_groups/1/ana_state"), &state.to_string())?;
+            let link = port.join("subsystems").join(config.nqn);
+            std::os::unix::fs::symlink(&target.subsystem, &link)
+                .with_context(|| format!("nvmet cannot listen on {address} port {service}"))?;
+        }
+        Ok(target)
+    }
+
+    /// Changes the ANA state of a port, counted from 1.
+    pub fn set_ana(&self, port: usize, state: AnaState) -> Result<()> {
+        let port = self.ports.get(port - 1).context("no such port")?;
+        set(&port.join("ana_groups/1/ana_state"), &state.to_string())
+    }
+}
+
+impl Drop for Nvmet {
+    fn drop(&mut self) {
+        if let Err(error) = dismantle(&self.subsystem, &self.ports) {
+            eprintln!("bed: {error:#}");
+        }
+    }
+}
+
+fn dismantle(subsystem: &Path, ports: &[PathBuf]) -> Result<()> {
+    for port in ports {
+        for link in fs::read_dir(port.join("subsystems"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            drop(fs::remove_file(link.path()));
+        }
+        fs::remove_dir(port).with_context(|| format!("cannot remove {}", port.display()))?;
+    }
+    let namespace = subsystem.join("namespaces/1");
+    if namespace.exists() {
+        fs::remove_dir(&namespace)
+            .with_context(|| format!("cannot remove {}", namespace.display()))?;
+    }
+    if subsystem.exists() {
+        fs::remove_dir(subsystem)
+            .with_context(|| format!("cannot remove {}", subsystem.display()))?;
+    }
+    Ok(())
+}
+
+/// Removes every subsystem and port of the kernel's target, whoever made them.
+pub(super) fn sweep() {
+    let list = |what: &str| -> Vec<PathBuf> {
+        let entries = fs::read_dir(Path::new(NVMET).join(what));
+        entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect()
+    };
+    let ports = list("ports");
+    for subsystem in list("subsystems") {
+        drop(dismantle(&subsystem, &ports));
+    }
+}
+
+fn make(dir: &Path) -> Result<()> {
+    fs::create_dir(dir).with_context(|| format!("cannot make {}", dir.display()))
+}
+
+fn set(file: &Path, value: &str) -> Result<()> {
+    fs::write(file, value).with_context(|| format!("{} refuses `{value}`", file.display()))
+}

@@ -1,0 +1,52 @@
+//! `vm-suite [FILTER...]`: the cases that need a real kernel, run as root inside the VM.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use umpath_tests::{cases, suite};
+
+#[derive(Parser)]
+#[command(name = "vm-suite", about = "umpath's cases on a real kernel")]
+struct Arguments {
+    /// Parts of the names of the cases to run; all without any
+    filters: Vec<String>,
+    /// Show the names and stop
+    #[arg(long)]
+    list: bool,
+    /// Run this case in this process; what the suite itself uses
+    #[arg(long, value_name = "NAME")]
+    one: Option<String>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("vm-suite: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<bool> {
+    let all = cases::all();
+    if arguments.list {
+        for case in &all {
+            println!("{}", case.name);
+        }
+        return Ok(true);
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("needs root on a machine of its own: `cargo xtask vm-suite` boots one");
+    }
+    if let Some(name) = &arguments.one {
+        let case = all
+            .iter()
+            .find(|case| case.name == name)
+            .context("no such case")?;
+        return suite::run_one(case).map(|()| true);
+    }
+    suite::run(&all, &arguments.filters)
+}

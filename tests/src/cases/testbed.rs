@@ -1,0 +1,133 @@
+//! The test bed itself: what every other case relies on.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::bed::{
+    AnaState, ConnectOptions, Fio, KernelHost, Network, NullDisk, Nvmet, NvmetConfig, Process,
+    Pull, Side, attempt, within,
+};
+use crate::suite::{Case, Topology};
+
+/// The cases of this module.
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "bed-kernel-nvme-over-rxe",
+        topology: Topology::Loopback(2),
+        limit_seconds: 180,
+        run: kernel_nvme_over_rxe,
+    },
+    Case {
+        name: "bed-rping-over-a-cable",
+        topology: Topology::Separate(1),
+        limit_seconds: 90,
+        run: rping_over_a_cable,
+    },
+    Case {
+        name: "bed-pulled-cables",
+        topology: Topology::Separate(2),
+        limit_seconds: 90,
+        run: pulled_cables,
+    },
+];
+
+const NQN: &str = "nqn.2026-11.io.umpath:bed";
+const SERVICE: u16 = 4420;
+
+/// Kernel target and kernel host over soft-RoCE: data, and an ANA change seen by the host.
+fn kernel_nvme_over_rxe(network: &Network) -> Result<()> {
+    let disk = NullDisk::make("umpath0", 128)?;
+    let address = |number| IpAddr::V4(network.cable(number).address(Side::Array));
+    let target = Nvmet::start(&NvmetConfig {
+        nqn: NQN,
+        device: disk.device(),
+        transport: "rdma",
+        ports: &[
+            (address(1), SERVICE, AnaState::Optimized),
+            (address(2), SERVICE, AnaState::NonOptimized),
+        ],
+    })?;
+    let host = KernelHost::new("rdma", NQN)?;
+    for number in [1, 2] {
+        host.connect(address(number), SERVICE, &ConnectOptions::default())?;
+    }
+    let device = host.device()?;
+    let result = Fio::on(&device).write_and_verify("4k", "8m", 16).run()?;
+    ensure!(
+        result.read.total_ios == 2048,
+        "fio compared {} blocks",
+        result.read.total_ios
+    );
+    target.set_ana(1, AnaState::Inaccessible)?;
+    target.set_ana(2, AnaState::Optimized)?;
+    within(
+        Duration::from_secs(10),
+        "the host learning the new ANA states",
+        || {
+            host.ana_states().is_ok_and(|states| {
+                let count = |wanted| states.iter().filter(|(_, state)| state == wanted).count();
+                count("inaccessible") == 1 && count("optimized") == 1
+            })
+        },
+    )?;
+    Fio::on(&device).write_and_verify("64k", "4m", 4).run()?;
+    Ok(())
+}
+
+/// User-space verbs and the connection manager work across a cable between namespaces.
+fn rping_over_a_cable(network: &Network) -> Result<()> {
+    let address = network.cable(1).address(Side::Array).to_string();
+    let args = ["-s", "-v", "-a", &address, "-C", "5"];
+    let mut server = Process::start(network.array(), "rping-server", "rping", args)?;
+    let answered = || {
+        let client = attempt(
+            network
+                .host()
+                .command("rping")
+                .args(["-c", "-a", &address, "-C", "5"]),
+        );
+        client.is_ok_and(|client| client.status.success())
+    };
+    within(Duration::from_secs(30), "rping's answers", answered)?;
+    server.wait(Duration::from_secs(10))?;
+    Ok(())
+}
+
+/// A pulled plug takes the carrier of one side and comes back; a silent loss takes none.
+fn pulled_cables(network: &Network) -> Result<()> {
+    let short = Duration::from_secs(5);
+    let (first, second) = (network.cable(1), network.cable(2));
+    let reaches = |number| {
+        let address = network.cable(number).address(Side::Array).to_string();
+        let ping = attempt(
+            network
+                .host()
+                .command("ping")
+                .args(["-c", "1", "-W", "1", &address]),
+        );
+        ping.is_ok_and(|ping| ping.status.success())
+    };
+    within(short, "both cables carrying", || reaches(1) && reaches(2))?;
+    first.pull(Pull::CarrierOf(Side::Host))?;
+    within(short, "the host losing its carrier", || {
+        !first.carrier(Side::Host)
+    })?;
+    ensure!(
+        second.carrier(Side::Host) && reaches(2),
+        "the other cable was hurt"
+    );
+    first.restore()?;
+    within(short, "the first cable carrying again", || {
+        first.carrier(Side::Host) && reaches(1)
+    })?;
+    second.pull(Pull::Silent)?;
+    within(short, "silence", || !reaches(2))?;
+    ensure!(
+        second.carrier(Side::Host) && second.carrier(Side::Array),
+        "silence took a carrier"
+    );
+    second.restore()?;
+    within(short, "the second cable carrying again", || reaches(2))
+}

@@ -1,0 +1,55 @@
+//! Builds the workspace's programs for use inside the VM.
+//!
+//! They are optimized by default: under emulation an unoptimized data path is slow enough to
+//! change what is tested.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+
+use crate::host;
+
+/// Packages whose programs the VM runs.
+const PACKAGES: [&str; 4] = ["umpath-tests", "umpathd", "umpath", "umpath-target"];
+
+#[derive(Deserialize)]
+struct Metadata {
+    target_directory: PathBuf,
+}
+
+/// Builds all programs; the directory they are in.
+pub(crate) fn build(repository: &Path, profile: &str) -> Result<PathBuf> {
+    host::install(&[host::BUILD_NEEDS])?;
+    let mut command = cargo(repository);
+    command.args(["build", "--locked", "--bins", "--profile", profile]);
+    for package in PACKAGES {
+        command.args(["--package", package]);
+    }
+    command.stdout(std::io::stderr());
+    host::succeed(&mut command)?;
+    let json =
+        host::capture(cargo(repository).args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    let metadata: Metadata =
+        serde_json::from_str(&json).context("cargo metadata answered something unexpected")?;
+    let dir = if profile == "dev" { "debug" } else { profile };
+    Ok(metadata.target_directory.join(dir))
+}
+
+/// A cargo command in the repository, free of the environment the running one set for us.
+pub(crate) fn cargo(repository: &Path) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(repository);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_")
+            || text.starts_with("CARGO_MANIFEST")
+            || text == "CARGO_BIN_NAME"
+        {
+            command.env_remove(&name);
+        }
+    }
+    command
+}

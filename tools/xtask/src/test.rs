@@ -1,0 +1,267 @@
+//! `cargo xtask test`: everything that is checked, in one number.
+//!
+//! Decided here: the order (cheap first), what counts as one test (each of formatting, lints and
+//! house rules; each test of `cargo test`; each case of the VM suite), and the last line,
+//! `N passed, N failed`. A step that dies before it can count is one failure.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::binaries::cargo;
+use crate::host;
+use crate::{suite, tidy};
+
+/// The arguments of `cargo xtask test`.
+#[derive(Args)]
+pub(crate) struct TestArgs {
+    /// Leave out what needs a VM
+    #[arg(long)]
+    fast: bool,
+}
+
+/// How many passed and failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    passed: u64,
+    failed: u64,
+}
+
+impl Count {
+    const PASS: Self = Self {
+        passed: 1,
+        failed: 0,
+    };
+    const FAIL: Self = Self {
+        passed: 0,
+        failed: 1,
+    };
+
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+/// Runs all steps, also after one failed; the exit status.
+pub(crate) fn run(args: &TestArgs) -> Result<u8> {
+    let repository = host::repository()?;
+    host::install(&[host::BUILD_NEEDS])?;
+    ensure_components(&repository);
+    let mut total = Count::default();
+    let mut failed_steps = Vec::new();
+    let mut step = |name: &'static str, outcome: Result<Count>| {
+        let count = outcome.unwrap_or_else(|error| {
+            println!("{name}: {error:#}");
+            Count::FAIL
+        });
+        println!(
+            "== {name}: {} passed, {} failed",
+            count.passed, count.failed
+        );
+        if count.failed > 0 {
+            failed_steps.push(name);
+        }
+        total.add(count);
+    };
+    step(
+        "formatting",
+        check(cargo(&repository).args(["fmt", "--all", "--check"])),
+    );
+    step(
+        "house rules",
+        tidy::run().map(|status| {
+            if status == 0 {
+                Count::PASS
+            } else {
+                Count::FAIL
+            }
+        }),
+    );
+    let lints = [
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    step("lints", check(cargo(&repository).args(lints)));
+    step("tests", tests(&repository));
+    if !args.fast {
+        step("VM suite", vm_suite());
+    }
+    if !failed_steps.is_empty() {
+        println!("failed: {}", failed_steps.join(", "));
+    }
+    println!("{} passed, {} failed", total.passed, total.failed);
+    Ok(u8::from(total.failed > 0))
+}
+
+/// Toolchains of the minimal profile lack rustfmt and clippy; rustup adds them.
+fn ensure_components(repository: &Path) {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        let there = host::capture(cargo(repository).args([subcommand, "--version"])).is_ok();
+        if !there && let Some(rustup) = host::find_program("rustup") {
+            eprintln!("xtask: adding {component} to the toolchain");
+            if let Err(error) =
+                host::capture(Command::new(rustup).args(["component", "add", component]))
+            {
+                eprintln!("xtask: {error:#}");
+            }
+        }
+    }
+}
+
+fn check(command: &mut Command) -> Result<Count> {
+    command.stdin(Stdio::null());
+    let status = command.status().context("cannot start cargo")?;
+    Ok(if status.success() {
+        Count::PASS
+    } else {
+        Count::FAIL
+    })
+}
+
+/// `cargo test` over the workspace. It is asked to go on after a failure, so that all is counted.
+fn tests(repository: &Path) -> Result<Count> {
+    let mut command = cargo(repository);
+    command.args([
+        "test",
+        "--locked",
+        "--workspace",
+        "--no-fail-fast",
+        "--color=never",
+    ]);
+    let (count, success) = counted(&mut command, cargo_test_line)?;
+    Ok(or_one_failure(count, success))
+}
+
+fn vm_suite() -> Result<Count> {
+    let (machine, command) = suite::prepare(&suite::all())?;
+    let mut count = Count::default();
+    let status = machine.run_observed(&command, |line| {
+        if let Some(found) = summary(line) {
+            count = found;
+        }
+    })?;
+    Ok(or_one_failure(count, status == 0))
+}
+
+/// A step that failed without a failed test (it did not compile, the VM died) is a failure too.
+fn or_one_failure(mut count: Count, success: bool) -> Count {
+    if !success && count.failed == 0 {
+        count.failed = 1;
+    }
+    if success && count == Count::default() {
+        println!("no test ran");
+        count.failed = 1;
+    }
+    count
+}
+
+/// Runs a command, shows its standard output line by line and adds up what `read` finds in it.
+fn counted(command: &mut Command, read: fn(&str) -> Option<Count>) -> Result<(Count, bool)> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().context("cannot start cargo")?;
+    let mut count = Count::default();
+    if let Some(output) = child.stdout.take() {
+        each_line(output, |line| {
+            println!("{line}");
+            if let Some(found) = read(line) {
+                count.add(found);
+            }
+        });
+    }
+    Ok((count, child.wait()?.success()))
+}
+
+fn each_line(source: impl Read, mut see: impl FnMut(&str)) {
+    let mut reader = BufReader::new(source);
+    let mut bytes = Vec::new();
+    while reader
+        .read_until(b'\n', &mut bytes)
+        .is_ok_and(|count| count > 0)
+    {
+        see(String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']));
+        bytes.clear();
+    }
+}
+
+/// Reads libtest's `test result: ok. 3 passed; 0 failed; ...`.
+fn cargo_test_line(line: &str) -> Option<Count> {
+    let rest = line.trim().strip_prefix("test result: ")?;
+    let (_, counts) = rest.split_once(". ")?;
+    let mut parts = counts.split("; ");
+    let passed = parts.next()?.strip_suffix(" passed")?.parse().ok()?;
+    let failed = parts.next()?.strip_suffix(" failed")?.parse().ok()?;
+    Some(Count { passed, failed })
+}
+
+/// Reads the last line of a suite, `3 passed, 0 failed`.
+fn summary(line: &str) -> Option<Count> {
+    let (passed, failed) = line.trim().split_once(" passed, ")?;
+    let failed = failed.strip_suffix(" failed")?.parse().ok()?;
+    Some(Count {
+        passed: passed.parse().ok()?,
+        failed,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_lines_are_read() {
+        let line =
+            "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out";
+        assert_eq!(
+            cargo_test_line(line),
+            Some(Count {
+                passed: 12,
+                failed: 3
+            })
+        );
+        assert_eq!(cargo_test_line("test a::b ... ok"), None);
+        assert_eq!(
+            summary("4 passed, 1 failed"),
+            Some(Count {
+                passed: 4,
+                failed: 1
+            })
+        );
+        assert_eq!(summary("vm-suite: 4 cases"), None);
+    }
+
+    #[test]
+    fn a_step_that_dies_counts_as_a_failure() {
+        assert_eq!(
+            or_one_failure(
+                Count {
+                    passed: 5,
+                    failed: 0
+                },
+                false
+            )
+            .failed,
+            1
+        );
+        assert_eq!(
+            or_one_failure(
+                Count {
+                    passed: 5,
+                    failed: 2
+                },
+                false
+            )
+            .failed,
+            2
+        );
+        assert_eq!(or_one_failure(Count::default(), true).failed, 1);
+    }
+}
