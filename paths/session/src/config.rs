@@ -30,6 +30,9 @@ pub struct SessionConfig {
     pub heartbeat: Duration,
     /// I/O queues asked for, `1..=IO_QUEUES_MAX`.
     pub io_queues: u16,
+    /// I/O queues opened for each usable namespace, within what is asked and granted: each volume
+    /// gets queues of its own. 0: all that are granted, whatever the namespaces.
+    pub io_queues_per_namespace: u16,
     /// Fewest I/O queues worth having; fewer fail the association.
     pub io_queues_min: u16,
     /// Entries of each I/O queue asked for, `2..=IO_DEPTH_MAX`.
@@ -54,6 +57,7 @@ impl SessionConfig {
             kato: Duration::from_secs(5),
             heartbeat: Duration::from_millis(100),
             io_queues: 1,
+            io_queues_per_namespace: 0,
             io_queues_min: 1,
             io_depth: 128,
             open_timeout: Duration::from_secs(5),

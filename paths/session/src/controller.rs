@@ -110,6 +110,11 @@ impl Controller {
         self.link.poll_output()
     }
 
+    /// What is known of the controller, once it is identified.
+    pub fn facts(&self) -> Option<&ControllerFacts> {
+        self.facts.as_ref()
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is due; may move after any call.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let phase = match &self.phase {
@@ -332,9 +337,28 @@ impl Controller {
     }
 
     fn open_io_queues(&mut self, now: Duration) {
-        let (queues, orders) = IoQueues::begin(self.connector.clone(), self.granted, now);
+        if let Some(facts) = self.facts.clone() {
+            self.link.event(Event::Identified(Box::new(facts)));
+        }
+        let (queues, orders) = IoQueues::begin(self.connector.clone(), self.wanted(), now);
         orders.for_each(|order| self.link.push(order));
         self.phase = Phase::Connecting(Box::new(queues));
+    }
+
+    /// I/O queues to open: those granted, or fewer where few namespaces need them.
+    fn wanted(&self) -> u16 {
+        let usable = self
+            .namespaces
+            .iter()
+            .filter(|namespace| namespace.facts.is_ok())
+            .count();
+        match self.connector.config().io_queues_per_namespace {
+            0 => self.granted,
+            each => {
+                let usable = u16::try_from(usable.max(1)).unwrap_or(u16::MAX);
+                self.granted.min(each.saturating_mul(usable))
+            }
+        }
     }
 
     fn ready(&mut self, io_queues: u16, io_depth: u16, now: Duration) {

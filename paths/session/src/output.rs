@@ -61,6 +61,9 @@ pub enum Output {
 /// What a session reports.
 #[derive(Debug)]
 pub enum Event {
+    /// The controller is identified; I/O queues are opened next. Tells the host, among others, how
+    /// much data an I/O queue takes in a capsule and which incarnation it is about to talk to.
+    Identified(Box<ControllerFacts>),
     /// Every queue is connected and every namespace known. I/O may start.
     Ready(Box<Ready>),
     /// The discovery log was read (`Discovery` only). Call `shutdown` or keep the association.

@@ -1,0 +1,255 @@
+//! Ready and after: keep-alives, events, shutdown.
+
+use std::time::Duration;
+
+use umpath_nvme::log::AnaState;
+use umpath_nvme::{AsyncEvent, Status};
+use umpath_session::{Event, NamespaceProblem};
+
+use crate::bring_up::words;
+use crate::model::{Model, ModelNamespace};
+use crate::rig::{Fault, MS, controller};
+
+#[test]
+fn keep_alives_are_sent_and_their_answers_reported() {
+    let mut rig = controller(Model::new());
+    rig.run_for(1050 * MS);
+    let answered = rig
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::KeepAlive { .. }));
+    // The first is due one heartbeat after identification.
+    assert_eq!(answered.count(), 10);
+    rig.model.answers_keep_alives = false;
+    rig.events.clear();
+    rig.run_for(450 * MS);
+    let missed: Vec<_> = rig
+        .events
+        .iter()
+        .map(|event| match event {
+            Event::KeepAliveMissed { count } => *count,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(missed, [1, 2, 3]);
+    assert!(!rig.over, "conviction is not the session's");
+}
+
+#[test]
+fn a_whole_timeout_without_answer_ends_the_association() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.model.answers_keep_alives = false;
+    rig.run_for(Duration::from_millis(4900));
+    assert!(!rig.over);
+    let alive = words(&rig).matches("alive").count();
+    assert!(
+        rig.failure()
+            .to_string()
+            .contains("keep the association alive")
+    );
+    // Ten were answered; only a few stay outstanding however long the silence.
+    assert!(alive <= 10 + 4, "{alive}");
+}
+
+#[test]
+fn a_refused_keep_alive_ends_the_association() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.faults
+        .insert(rig.exchanges, Fault::Status(Status::KEEP_ALIVE_EXPIRED));
+    assert!(
+        rig.failure()
+            .to_string()
+            .starts_with("controller refused a keep-alive")
+    );
+}
+
+#[test]
+fn an_ana_change_is_read_and_reported_once() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.model.ana[0].1 = AnaState::Inaccessible;
+    rig.model.ana_count += 1;
+    rig.raise(AsyncEvent::ANA_CHANGE);
+    match rig.event() {
+        Some(Event::AnaChanged(table)) => {
+            assert_eq!(table.state(1, 1), Some(AnaState::Inaccessible));
+            assert_eq!(table.change_count, 2);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(rig.model.waiting_events(), 4, "the request is replaced");
+    rig.raise(AsyncEvent::ANA_CHANGE);
+    assert!(rig.event().is_none(), "nothing changed");
+    rig.session.refresh_ana(rig.now);
+    rig.settle();
+    assert_eq!(words(&rig).matches("logc").count(), 4);
+}
+
+#[test]
+fn a_failed_ana_read_keeps_the_last_state_and_is_repeated() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.model.ana[0].1 = AnaState::NonOptimized;
+    rig.faults
+        .insert(rig.exchanges, Fault::Status(Status::INTERNAL_ERROR));
+    rig.raise(AsyncEvent::ANA_CHANGE);
+    assert!(matches!(rig.event(), Some(Event::AnaStale(_))));
+    rig.run_for(900 * MS);
+    assert!(rig.event().is_none());
+    rig.run_for(200 * MS);
+    assert!(matches!(rig.event(), Some(Event::AnaChanged(_))));
+    assert!(!rig.over);
+}
+
+#[test]
+fn changes_during_bring_up_are_looked_at_once_it_is_over() {
+    let raise_at_list = Some(AsyncEvent::NAMESPACE_ATTRIBUTE);
+    let mut rig = controller(Model {
+        raise_at_list,
+        ..Model::new()
+    });
+    rig.model.changed.insert(1);
+    rig.ready();
+    let sent = words(&rig);
+    let (_, after) = sent.split_once("3:connect").unwrap();
+    assert!(after.starts_with(" log4 id2/0 id0/1 id3/1 logc"), "{after}");
+}
+
+#[test]
+fn changed_namespaces_are_identified_again_and_others_are_not() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    let before = rig.sent.len();
+    rig.model
+        .namespaces
+        .get_mut(&5)
+        .unwrap()
+        .page
+        .nsze
+        .set(1 << 20);
+    rig.model.namespaces.insert(9, ModelNamespace::new(9, 1));
+    rig.model.changed.extend([5, 9]);
+    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
+    let sent = words(&rig);
+    let since = sent.split(' ').skip(before).collect::<Vec<_>>().join(" ");
+    assert_eq!(since, "aer log4 id2/0 id0/5 id3/5 id0/9 id3/9 logc");
+    match rig.event() {
+        Some(Event::NamespacesChanged(namespaces)) => {
+            let nsids: Vec<_> = namespaces.iter().map(|namespace| namespace.nsid).collect();
+            assert_eq!(nsids, [1, 5, 9]);
+            assert_eq!(namespaces[1].facts.as_ref().unwrap().blocks, 1 << 20);
+        }
+        other => panic!("{other:?}"),
+    }
+
+    rig.model.namespaces.remove(&1);
+    rig.model.changed.insert(u32::MAX);
+    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
+    match rig.event() {
+        Some(Event::NamespacesChanged(namespaces)) => assert_eq!(namespaces.len(), 2),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(
+        words(&rig).matches("id0/5").count(),
+        3,
+        "an overflow means everything"
+    );
+}
+
+#[test]
+fn a_namespace_that_vanishes_while_identified_is_reported_as_such() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.model.changed.insert(5);
+    rig.faults
+        .insert(rig.exchanges + 2, Fault::Status(Status::INVALID_NAMESPACE));
+    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
+    match rig.event() {
+        Some(Event::NamespacesChanged(namespaces)) => {
+            let refused = NamespaceProblem::Refused(Status::INVALID_NAMESPACE);
+            assert_eq!(namespaces[1].facts, Err(refused));
+        }
+        other => panic!("{other:?}"),
+    }
+    // Looked at again with the next change, whatever that is.
+    rig.model.changed.insert(1);
+    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
+    assert!(matches!(rig.event(), Some(Event::NamespacesChanged(list)) if list[1].facts.is_ok()));
+}
+
+#[test]
+fn other_events_are_passed_on() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.raise(AsyncEvent::LOST_HOST);
+    assert!(matches!(
+        rig.event(),
+        Some(Event::Notice(AsyncEvent::LOST_HOST))
+    ));
+}
+
+#[test]
+fn shutdown_waits_for_the_controller() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.session.shutdown(rig.now);
+    rig.session.shutdown(rig.now);
+    rig.run_for(100 * MS);
+    assert_eq!(rig.model.cc.0, 0x0046_4061);
+    assert!(matches!(rig.event(), Some(Event::Closed { orderly: true })));
+}
+
+#[test]
+fn shutdown_is_bounded_by_what_the_controller_announced() {
+    let mut rig = controller(Model {
+        polls_until_shut_down: u32::MAX,
+        ..Model::new()
+    });
+    rig.ready();
+    rig.session.shutdown(rig.now);
+    rig.run_for(1990 * MS);
+    assert!(!rig.over);
+    rig.run_for(20 * MS);
+    assert!(matches!(
+        rig.event(),
+        Some(Event::Closed { orderly: false })
+    ));
+}
+
+#[test]
+fn losing_the_controller_while_stopping_is_no_failure() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.faults.insert(rig.exchanges + 1, Fault::Lose);
+    rig.session.shutdown(rig.now);
+    rig.settle();
+    assert!(matches!(
+        rig.event(),
+        Some(Event::Closed { orderly: false })
+    ));
+}
+
+#[test]
+fn shutdown_in_the_middle_of_a_read_abandons_it() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.faults.insert(rig.exchanges, Fault::Silence);
+    rig.session.refresh_ana(rig.now);
+    rig.settle();
+    rig.session.shutdown(rig.now);
+    rig.run_for(100 * MS);
+    assert!(matches!(rig.event(), Some(Event::Closed { orderly: true })));
+}
+
+#[test]
+fn shutdown_at_any_moment_of_the_bring_up_closes() {
+    for after in 0..80 {
+        let mut rig = controller(Model::new());
+        rig.run_for(after * MS);
+        rig.session.shutdown(rig.now);
+        rig.run_for(Duration::from_secs(10));
+        assert!(rig.over && matches!(rig.events.pop_back(), Some(Event::Closed { .. })));
+    }
+}

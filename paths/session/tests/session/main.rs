@@ -1,0 +1,12 @@
+//! The session against a model controller, in virtual time: complete lives, every failure at every
+//! step, and arbitrary bytes.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod arbitrary;
+mod bring_up;
+mod discovery;
+mod failures;
+mod life;
+mod model;
+mod rig;
