@@ -221,3 +221,59 @@ pub fn abort(sqid: u16, cid: u16) -> Sqe {
     sqe.cdw10 = U32::new(u32::from(sqid) | (u32::from(cid) << 16));
     sqe
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::IntoBytes as _;
+
+    #[test]
+    fn dwords() {
+        let sqe = Identify {
+            cns: 0x06,
+            nsid: 1,
+            cntid: 0x1234,
+            cnssid: 0x5678,
+            csi: 2,
+        }
+        .build();
+        assert_eq!(sqe.as_bytes()[40..48], [6, 0, 0x34, 0x12, 0x78, 0x56, 0, 2]);
+
+        let sqe = get_log(0x0c, 8208, 0x1_0000_0004);
+        assert_eq!(
+            sqe.as_bytes()[40..56],
+            [0x0c, 0, 3, 8, 0, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0]
+        );
+        let sqe = GetLogPage {
+            length: 4 << 17,
+            rae: true,
+            lsp: 1,
+            ..GetLogPage::parse(&sqe)
+        };
+        assert_eq!(
+            sqe.build().as_bytes()[40..46],
+            [0x0c, 0x81, 0xff, 0xff, 1, 0]
+        );
+
+        assert_eq!(abort(3, 0x0102).as_bytes()[40..44], [3, 0, 2, 1]);
+        assert!(Abort::performed_immediately(0) && !Abort::performed_immediately(1));
+        assert_eq!(
+            set_features(0x0b, 0x900).as_bytes()[40..46],
+            [0x0b, 0, 0, 0, 0, 9]
+        );
+    }
+
+    #[test]
+    fn log_length_is_rounded_up_and_bounded() {
+        let dwords = |length| {
+            GetLogPage {
+                length,
+                ..GetLogPage::default()
+            }
+            .build()
+        };
+        assert_eq!(GetLogPage::parse(&dwords(0)).length, 4);
+        assert_eq!(GetLogPage::parse(&dwords(5)).length, 8);
+        assert_eq!(GetLogPage::parse(&dwords(u64::MAX)).length, 4 << 32);
+    }
+}
