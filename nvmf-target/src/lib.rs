@@ -3,10 +3,14 @@
 //! Two halves. The pure one decides everything a host can observe: [`model`] (names, identifiers,
 //! states), [`controller`] (commands, registers, features, logs, events, the gate to the media) and
 //! [`array`] (subsystems, ports, connections, changes). It takes commands and the present time and
-//! is driven by the program here and by simulators alike.
+//! is driven by the program here and by simulators alike. The other half does I/O: [`media`]
+//! (backing stores), [`engine`] (threads, queues, data) and [`control`] (the Unix socket and its
+//! verbs). [`config`] is the file both start from.
 
 pub mod array;
 pub mod config;
+pub mod control;
 pub mod controller;
+pub mod engine;
 pub mod media;
 pub mod model;

@@ -1,3 +1,15 @@
-//! NVMe-oF target for drills, tests and demos.
+//! `umpath-target`: the target as a program.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("umpath-target: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

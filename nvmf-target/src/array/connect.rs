@@ -180,6 +180,11 @@ impl<M: Clone> Array<M> {
         }
     }
 
+    /// Whether a controller of this identifier exists.
+    pub fn has_controller(&self, cntlid: u16) -> bool {
+        self.controllers.contains_key(&cntlid)
+    }
+
     /// An identifier nobody has, the longest unused first.
     fn free_cntlid(&mut self) -> Option<u16> {
         let range = self.limits.cntlid;

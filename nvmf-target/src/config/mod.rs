@@ -18,6 +18,7 @@ use crate::model::{AnaState, Eui64, Nguid};
 
 pub use size::ByteSize;
 pub use validate::ConfigError;
+pub(crate) use validate::{check_group, check_namespace, check_subsystem};
 
 /// A whole `array.toml`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

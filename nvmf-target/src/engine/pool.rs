@@ -38,7 +38,15 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(slots: u32) -> Self {
-        Self { slots: vec![Slot { free: [u64::MAX; WORDS], free_pages: PAGES }; slots as usize] }
+        Self {
+            slots: vec![
+                Slot {
+                    free: [u64::MAX; WORDS],
+                    free_pages: PAGES
+                };
+                slots as usize
+            ],
+        }
     }
 
     /// Takes room for `bytes` (1 to [`SLOT_BYTES`]); `None` when there is none at present.
@@ -49,14 +57,24 @@ impl Pool {
         }
         let count = self.slots.len();
         for nth in 0..count {
-            let index = if pages >= LARGE_PAGES { count - 1 - nth } else { nth };
-            let Some(slot) = self.slots.get_mut(index) else { continue };
+            let index = if pages >= LARGE_PAGES {
+                count - 1 - nth
+            } else {
+                nth
+            };
+            let Some(slot) = self.slots.get_mut(index) else {
+                continue;
+            };
             if slot.free_pages < pages {
                 continue;
             }
             if let Some(page) = slot.find(pages) {
                 slot.mark(page, pages, false);
-                return Some(Run { slot: index as u32, offset: page * PAGE_BYTES, pages });
+                return Some(Run {
+                    slot: index as u32,
+                    offset: page * PAGE_BYTES,
+                    pages,
+                });
             }
         }
         None
@@ -72,7 +90,10 @@ impl Pool {
     /// Free bytes.
     #[cfg(test)]
     fn free_bytes(&self) -> u64 {
-        self.slots.iter().map(|slot| u64::from(slot.free_pages * PAGE_BYTES)).sum()
+        self.slots
+            .iter()
+            .map(|slot| u64::from(slot.free_pages * PAGE_BYTES))
+            .sum()
     }
 }
 
@@ -86,18 +107,29 @@ impl Slot {
         }
         let words = pages as usize / 64;
         let whole = |chunk: &[u64]| chunk.iter().all(|word| *word == u64::MAX);
-        self.free.chunks(words).position(whole).map(|at| at as u32 * pages)
+        self.free
+            .chunks(words)
+            .position(whole)
+            .map(|at| at as u32 * pages)
     }
 
     fn mark(&mut self, page: u32, pages: u32, free: bool) {
         let first = page as usize / 64;
         let words = (pages as usize).div_ceil(64);
-        let mask = if pages >= 64 { u64::MAX } else { ((1 << pages) - 1) << (page % 64) };
+        let mask = if pages >= 64 {
+            u64::MAX
+        } else {
+            ((1 << pages) - 1) << (page % 64)
+        };
         for word in self.free.iter_mut().skip(first).take(words) {
             debug_assert_eq!(*word & mask, if free { 0 } else { mask }, "page used twice");
             *word = if free { *word | mask } else { *word & !mask };
         }
-        self.free_pages = if free { self.free_pages + pages } else { self.free_pages - pages };
+        self.free_pages = if free {
+            self.free_pages + pages
+        } else {
+            self.free_pages - pages
+        };
     }
 }
 
@@ -110,7 +142,11 @@ fn starts(word: u64, pages: u32) -> u64 {
         covered *= 2;
     }
     // One bit every `pages` bits.
-    let aligned = if pages >= 64 { 1 } else { u64::MAX / ((1 << pages) - 1) };
+    let aligned = if pages >= 64 {
+        1
+    } else {
+        u64::MAX / ((1 << pages) - 1)
+    };
     runs & aligned
 }
 
@@ -128,7 +164,9 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let bytes = ((seed >> 33) as u32 % 9).min(8);
             if seed & 1 << 60 == 0 {
-                let Some(run) = pool.take(PAGE_BYTES << bytes) else { continue };
+                let Some(run) = pool.take(PAGE_BYTES << bytes) else {
+                    continue;
+                };
                 assert_eq!(run.offset % (run.pages * PAGE_BYTES), 0);
                 let first = (run.slot * PAGES + run.offset / PAGE_BYTES) as usize;
                 for page in &mut used[first..first + run.pages as usize] {
@@ -157,7 +195,10 @@ mod tests {
         for _ in 0..PAGES {
             assert_eq!(pool.take(100).map(|run| run.slot), Some(0));
         }
-        assert_eq!(pool.take(SLOT_BYTES).map(|run| (run.slot, run.offset)), Some((1, 0)));
+        assert_eq!(
+            pool.take(SLOT_BYTES).map(|run| (run.slot, run.offset)),
+            Some((1, 0))
+        );
         assert_eq!(pool.take(SLOT_BYTES + 1), None);
     }
 }

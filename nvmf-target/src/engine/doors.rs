@@ -1,0 +1,196 @@
+//! The doors: listeners, and what is checked before a connection becomes a queue.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, error, info, warn};
+use umpath_nvme::rdma::RejectReason;
+use umpath_rdma::{
+    Arena, ConnectRequest, Domain, ListenError, Listener, LocalError, TargetParams, TargetQueue,
+};
+
+use super::hub::Hub;
+use crate::array::Limits;
+use crate::model::PortId;
+
+/// Connection requests that may wait.
+const BACKLOG: u16 = 128;
+/// How often a door whose device is gone is tried again.
+const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
+/// Entries of the deepest admin queue.
+const ADMIN_ENTRIES_MAX: u32 = 32;
+
+/// A port's listener.
+#[derive(Debug)]
+pub(super) struct Door {
+    port: PortId,
+    address: SocketAddr,
+    /// `None` while the device is gone.
+    listener: Option<Listener>,
+    retry_at: Instant,
+}
+
+impl Door {
+    /// Listens on an address.
+    pub(super) fn open(port: PortId, address: SocketAddr) -> Result<Self, ListenError> {
+        let listener = Some(Listener::bind(address, BACKLOG)?);
+        info!(port = port.0, %address, "listening");
+        Ok(Self {
+            port,
+            address,
+            listener,
+            retry_at: Instant::now(),
+        })
+    }
+
+    pub(super) fn port(&self) -> PortId {
+        self.port
+    }
+
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.listener.as_ref().map(Listener::fd)
+    }
+
+    /// Tries again to listen on a device that was removed; says when the next attempt is due.
+    pub(super) fn reopen(&mut self) -> Option<Instant> {
+        if self.listener.is_some() {
+            return None;
+        }
+        if Instant::now() >= self.retry_at {
+            self.retry_at = Instant::now() + REOPEN_INTERVAL;
+            self.listener = Listener::bind(self.address, BACKLOG).ok();
+            if self.listener.is_some() {
+                info!(port = self.port.0, address = %self.address, "listening again");
+                return None;
+            }
+        }
+        Some(self.retry_at)
+    }
+}
+
+/// Turns connection requests into queues.
+#[derive(Debug)]
+pub(super) struct Doorkeeper {
+    pub(super) hub: Arc<Hub>,
+    limits: Limits,
+    /// Data memory of every reactor, registered in every domain.
+    arenas: Vec<Arc<Arena>>,
+    /// One for each device. Hosts never learn a key of it: the target alone reads and writes.
+    domains: HashMap<String, Arc<Domain>>,
+}
+
+impl Doorkeeper {
+    pub(super) fn new(hub: Arc<Hub>, limits: Limits, arenas: Vec<Arc<Arena>>) -> Self {
+        Self {
+            hub,
+            limits,
+            arenas,
+            domains: HashMap::new(),
+        }
+    }
+
+    /// Answers every request that waits at a door.
+    pub(super) fn answer(&mut self, door: &mut Door) {
+        while let Some(listener) = &mut door.listener {
+            match listener.accept() {
+                Ok(Some(request)) => self.welcome(door.port, request),
+                Ok(None) => return,
+                Err(ListenError::DeviceRemoved) => {
+                    warn!(
+                        port = door.port.0,
+                        "the RDMA device was removed, waiting for it"
+                    );
+                    door.listener = None;
+                    self.domains.clear();
+                }
+                Err(error) => {
+                    error!(port = door.port.0, %error, "a connection request was lost");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, port: PortId, request: ConnectRequest) {
+        let peer = request.peer_address();
+        match self.judge(&request) {
+            Ok(params) => {
+                let device = request.device();
+                match self.accept(&device, request, params) {
+                    Ok(queue) => self.hub.adopt(port, queue),
+                    Err(error) => {
+                        warn!(?peer, %device, %error, "a connection could not be accepted");
+                        // The device may be another one under the same name.
+                        self.domains.remove(&device);
+                    }
+                }
+            }
+            Err(reason) => {
+                info!(?peer, %reason, "connection rejected");
+                if let Err(error) = request.reject(reason) {
+                    debug!(%error, "the rejection could not be sent");
+                }
+            }
+        }
+    }
+
+    /// Whether the host's private data makes sense here (NVMe RDMA Transport 1.1 §3.4).
+    fn judge(&self, request: &ConnectRequest) -> Result<TargetParams, RejectReason> {
+        let cm = request.request()?;
+        let qid = cm.qid.get();
+        let entries = u32::from(cm.hsqsize.get()) + 1;
+        let entries_max = if qid == 0 {
+            ADMIN_ENTRIES_MAX
+        } else {
+            u32::from(self.limits.depth_max)
+        };
+        if qid > self.limits.io_queues_max {
+            return Err(RejectReason::INVALID_QID);
+        }
+        if entries < 2 || entries > entries_max {
+            return Err(RejectReason::INVALID_HSQSIZE);
+        }
+        // A response for every command must find a receive.
+        if u32::from(cm.hrqsize.get()) < entries - 1 {
+            return Err(RejectReason::INVALID_HRQSIZE);
+        }
+        let known = |cntlid| self.hub.with_array(|array| array.has_controller(cntlid));
+        if qid != 0 && !known(cm.cntlid.get()) {
+            return Err(RejectReason::INVALID_CNTLID);
+        }
+        if request.peer_reads() == 0 {
+            return Err(RejectReason::INVALID_IRD);
+        }
+        Ok(TargetParams {
+            receive_depth: entries as u16,
+            // A host may reuse a command's place before our side has reaped its completion.
+            data_requests: 2 * entries as u16,
+            in_capsule_bytes: if qid == 0 {
+                0
+            } else {
+                self.limits.in_capsule_bytes
+            },
+        })
+    }
+
+    fn accept(
+        &mut self,
+        device: &str,
+        request: ConnectRequest,
+        params: TargetParams,
+    ) -> Result<TargetQueue, LocalError> {
+        let known = self.domains.get(device).cloned();
+        let queue = request.accept(params, known)?;
+        if !self.domains.contains_key(device) {
+            let domain = Arc::clone(queue.domain());
+            for arena in &self.arenas {
+                domain.register(arena)?;
+            }
+            self.domains.insert(device.to_owned(), domain);
+        }
+        Ok(queue)
+    }
+}

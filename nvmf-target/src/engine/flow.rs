@@ -1,0 +1,418 @@
+//! A command's way: capsule, data from the host, execution, data to the host, response.
+//!
+//! Every media submission passes [`Reactor::submit_media`], and nothing else submits: there the
+//! controller's gate is asked, with the clock read at that moment. A request keeps its buffer until
+//! its response is reaped or its queue pair is gone, whichever frees the memory from the device,
+//! and never gives it up while a media step is under way.
+
+use std::sync::Arc;
+
+use tracing::{debug, warn};
+use umpath_nvme::command::fabrics::ConnectResponse;
+use umpath_nvme::opcode::{FABRICS, fabrics};
+use umpath_nvme::{Cqe, Sqe, Status};
+use umpath_rdma::{CapsuleSlot, PushError, Remote, TargetEvent};
+
+use super::queue::Role;
+use super::reactor::Reactor;
+use super::request::{MediaWork, Request, Stage, Work};
+use crate::array::Refusal;
+use crate::controller::gate::Fenced;
+use crate::controller::io::{Operation, check_ranges, plan};
+use crate::controller::sgl::{Location, Transfer, key_to_invalidate, locate};
+use crate::controller::{Answer, admin_transfer};
+use crate::media::{Job, Step};
+
+/// The token of responses that have no request.
+const NO_REQUEST: u64 = u64::MAX;
+
+impl Reactor {
+    pub(super) fn handle(&mut self, queue: u32, event: TargetEvent) {
+        match event {
+            TargetEvent::Capsule { slot, sqe } => self.accept_command(queue, slot, sqe),
+            TargetEvent::Read { token } => self.execute(token as u32),
+            // The response behind it frees the memory.
+            TargetEvent::Written { .. } | TargetEvent::Responded { token: NO_REQUEST } => {}
+            TargetEvent::Responded { token } => self.retire(token as u32),
+        }
+    }
+
+    fn accept_command(&mut self, queue: u32, slot: CapsuleSlot, sqe: Sqe) {
+        let Some(entry) = self.queues.get_mut(queue as usize) else {
+            return;
+        };
+        entry.consume();
+        let planned = match &mut entry.role {
+            Role::Fresh if sqe.opcode == FABRICS && sqe.fabrics_type() == fabrics::CONNECT => {
+                admin_transfer(&sqe).map(|transfer| (Work::Connect, transfer))
+            }
+            Role::Fresh => Err(Status::COMMAND_SEQUENCE_ERROR.with_dnr()),
+            Role::Admin { .. } => admin_transfer(&sqe).map(|transfer| (Work::Admin, transfer)),
+            Role::Io { access, .. } => {
+                let (shared, epoch) = (Arc::clone(access.shared()), access.epoch());
+                plan(access.view(), &sqe).map(|plan| {
+                    let job = job_of(plan.operation).map(|(job, ranges)| {
+                        let media = Arc::clone(&plan.namespace.media);
+                        MediaWork {
+                            media,
+                            job,
+                            shared,
+                            epoch,
+                            ranges,
+                            entered: false,
+                        }
+                    });
+                    (job.map_or(Work::Nothing, Work::Media), plan.transfer)
+                })
+            }
+        };
+        let planned = planned.and_then(|(work, transfer)| {
+            let location = locate(&sqe, transfer, slot.data_bytes() as usize)?;
+            Ok((work, transfer, location))
+        });
+        let (work, transfer, location, status) = match planned {
+            Ok((work, transfer, location)) => (work, transfer, location, None),
+            Err(status) => (
+                Work::Nothing,
+                Transfer::None,
+                Location::Nowhere,
+                Some(status),
+            ),
+        };
+        entry.requests += 1;
+        let request = self.requests.insert(Request {
+            queue,
+            sqe,
+            stage: Stage::Executing,
+            work,
+            transfer,
+            location,
+            buffer: None,
+            capsule: Some(slot),
+        }) as u32;
+        match status {
+            Some(status) => self.finish(request, status, 0),
+            None => self.advance(request),
+        }
+    }
+
+    /// Gets a request its memory and its data.
+    pub(super) fn advance(&mut self, index: u32) {
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        let bytes = request.transfer.bytes();
+        if matches!(request.work, Work::Nothing) {
+            // Advice that is not taken needs no data.
+            return self.finish(index, Status::SUCCESS, 0);
+        }
+        if bytes > 0 && request.buffer.is_none() {
+            request.buffer = self.buffers.take(bytes);
+            if request.buffer.is_none() {
+                request.stage = Stage::Starved;
+                self.starved.push_back(index);
+                return;
+            }
+        }
+        let Some(queue) = self.queues.get_mut(request.queue as usize) else {
+            return;
+        };
+        let Some(transport) = queue.live() else {
+            return self.retire(index);
+        };
+        match (request.transfer, request.location) {
+            (Transfer::FromHost(_), Location::Capsule { offset }) => {
+                if let (Some(buffer), Some(slot)) = (&mut request.buffer, &request.capsule) {
+                    let data = transport.capsule_data(slot).get(offset as usize..);
+                    let memory = buffer.bytes(self.buffers.arena(), bytes);
+                    if let Some(data) = data.and_then(|data| data.get(..memory.len())) {
+                        memory.copy_from_slice(data);
+                    }
+                }
+                self.execute(index);
+            }
+            (Transfer::FromHost(_), Location::Remote { address, key }) => {
+                request.stage = Stage::Fetching;
+                let place = request
+                    .buffer
+                    .as_ref()
+                    .map_or((0, 0, 0), |b| b.place(bytes));
+                let remote = Remote { address, key };
+                let arena = self.buffers.arena();
+                if let Err(error) = transport.read(u64::from(index), remote, arena, place) {
+                    let queue = request.queue;
+                    self.refuse_overrun(queue, error);
+                }
+            }
+            _ => self.execute(index),
+        }
+    }
+
+    fn execute(&mut self, index: u32) {
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        request.stage = Stage::Executing;
+        match request.work {
+            Work::Connect => self.connect(index),
+            Work::Admin => self.admin(index),
+            Work::Media(_) => self.enter_media(index),
+            Work::Nothing => self.finish(index, Status::SUCCESS, 0),
+        }
+    }
+
+    fn connect(&mut self, index: u32) {
+        let hub = Arc::clone(&self.hub);
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        let Some(queue) = self.queues.get_mut(request.queue as usize) else {
+            return;
+        };
+        let (port, id, sqe) = (queue.port, queue.id, request.sqe);
+        let bytes = request.transfer.bytes();
+        let data = match &mut request.buffer {
+            Some(buffer) => buffer.bytes(self.buffers.arena(), bytes),
+            None => &mut [],
+        };
+        let answer = hub.with_array(|array| array.connect(port, &sqe, data, id, hub.now()));
+        match answer {
+            Ok(connected) => {
+                let accepted = ConnectResponse::Accepted {
+                    cntlid: connected.cntlid,
+                    authreq: 0,
+                };
+                queue.connected(connected);
+                let (status, result) = accepted.to_result();
+                self.finish(index, status, result);
+            }
+            Err(Refusal { status, result }) => {
+                debug!(%status, "connect refused");
+                self.finish(index, status, result);
+            }
+        }
+    }
+
+    fn admin(&mut self, index: u32) {
+        let hub = Arc::clone(&self.hub);
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        let Some(queue) = self.queues.get(request.queue as usize) else {
+            return;
+        };
+        let Some(cntlid) = queue.cntlid() else { return };
+        let bytes = request.transfer.bytes();
+        let data = match &mut request.buffer {
+            Some(buffer) => buffer.bytes(self.buffers.arena(), bytes),
+            None => &mut [],
+        };
+        if matches!(request.transfer, Transfer::ToHost(_)) {
+            data.fill(0);
+        }
+        let sqe = request.sqe;
+        match hub.with_array(|array| array.admin(cntlid, &sqe, data, hub.now())) {
+            Answer::Done { status, result } => self.finish(index, status, result),
+            Answer::Parked => self.retire(index),
+        }
+    }
+
+    fn enter_media(&mut self, index: u32) {
+        let now = self.hub.now();
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        let Work::Media(work) = &mut request.work else {
+            return;
+        };
+        if let Some(ranges) = work.ranges {
+            let bytes = request.transfer.bytes();
+            let data = match &mut request.buffer {
+                Some(buffer) => buffer.bytes(self.buffers.arena(), bytes),
+                None => &mut [],
+            };
+            if let Err(status) = check_ranges(work.media.geometry(), ranges, data) {
+                return self.finish(index, status, 0);
+            }
+        }
+        match work.shared.gate.enter(work.epoch, now) {
+            Ok(()) => {
+                work.entered = true;
+                self.submit_media(index);
+            }
+            Err(fenced) => self.finish(index, fenced_status(fenced), 0),
+        }
+    }
+
+    /// The choke point: one media step of a request that the gate has counted.
+    fn submit_media(&mut self, index: u32) {
+        let now = self.hub.now();
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        let Work::Media(work) = &mut request.work else {
+            return;
+        };
+        if let Err(fenced) = work.shared.gate.permits(work.epoch, now) {
+            return self.leave_media(index, fenced_status(fenced));
+        }
+        let bytes = request.transfer.bytes();
+        let data = match &mut request.buffer {
+            Some(buffer) => buffer.bytes(self.buffers.arena(), bytes),
+            None => &mut [],
+        };
+        match work.media.step(&mut work.job, data) {
+            Step::Done(status) => self.leave_media(index, status),
+            Step::Submit(entry) => {
+                if let Err(error) = self.ring.push_media(entry, index) {
+                    warn!(%error, "cannot submit to the ring");
+                    self.leave_media(index, Status::INTERNAL_ERROR);
+                }
+            }
+        }
+    }
+
+    /// A media step is over.
+    pub(super) fn media_done(&mut self, index: u32, result: i32) {
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        let Work::Media(work) = &mut request.work else {
+            return;
+        };
+        match work.media.completed(&mut work.job, result) {
+            Some(status) => self.leave_media(index, status),
+            None => self.submit_media(index),
+        }
+    }
+
+    fn leave_media(&mut self, index: u32, status: Status) {
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        let Work::Media(work) = &mut request.work else {
+            return;
+        };
+        if std::mem::take(&mut work.entered) {
+            work.shared.gate.leave();
+        }
+        if status.is_success() {
+            match request.transfer {
+                Transfer::ToHost(bytes) => work.shared.counters.count_read(bytes),
+                Transfer::FromHost(bytes) => work.shared.counters.count_write(bytes),
+                Transfer::None => {}
+            }
+        } else if let Some(queue) = self.queues.get(request.queue as usize)
+            && !queue.is_closing()
+        {
+            let sqe = &request.sqe;
+            warn!(%status, opcode = sqe.opcode, nsid = sqe.nsid.get(), "media command failed");
+        }
+        self.finish(index, status, 0);
+    }
+
+    /// Sends data, if any, and the response.
+    fn finish(&mut self, index: u32, status: Status, result: u64) {
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        request.stage = Stage::Responding;
+        let queue_index = request.queue;
+        let Some(queue) = self.queues.get_mut(queue_index as usize) else {
+            return;
+        };
+        let head = queue.head();
+        let Some(transport) = queue.live() else {
+            return self.retire(index);
+        };
+        if let Some(slot) = request.capsule.take() {
+            transport.release(slot);
+        }
+        let bytes = request.transfer.bytes();
+        let mut pushed = Ok(());
+        if let (true, Transfer::ToHost(_), Location::Remote { address, key }, Some(buffer)) = (
+            status.is_success(),
+            request.transfer,
+            request.location,
+            &request.buffer,
+        ) {
+            let remote = Remote { address, key };
+            let arena = self.buffers.arena();
+            pushed = transport.write(u64::from(index), remote, arena, buffer.place(bytes));
+        }
+        let cqe = Cqe::new(request.sqe.cid.get(), head, status, result);
+        let key = key_to_invalidate(&request.sqe.sgl);
+        let pushed = pushed.and_then(|()| transport.respond(u64::from(index), &cqe, key));
+        if let Err(error) = pushed {
+            self.refuse_overrun(queue_index, error);
+        }
+    }
+
+    /// Completes a command that was parked in the array.
+    pub(super) fn respond_parked(
+        &mut self,
+        queue_index: u32,
+        cid: u16,
+        status: Status,
+        dword: u32,
+    ) {
+        let Some(queue) = self.queues.get_mut(queue_index as usize) else {
+            return;
+        };
+        let head = queue.head();
+        let Some(transport) = queue.live() else {
+            return;
+        };
+        let cqe = Cqe::new(cid, head, status, u64::from(dword));
+        if let Err(error) = transport.respond(NO_REQUEST, &cqe, None) {
+            self.refuse_overrun(queue_index, error);
+        }
+    }
+
+    /// A host that keeps its queue depth can never fill our queues.
+    fn refuse_overrun(&mut self, queue: u32, error: PushError) {
+        warn!(%error, "the host sent more commands than its queue holds");
+        self.close(queue);
+    }
+
+    /// Forgets a request whose memory no device and no ring entry uses any more.
+    pub(super) fn retire(&mut self, index: u32) {
+        let Some(mut request) = self.requests.try_remove(index as usize) else {
+            return;
+        };
+        if let Some(buffer) = request.buffer.take() {
+            self.buffers.give(buffer);
+        }
+        let Some(queue) = self.queues.get_mut(request.queue as usize) else {
+            return;
+        };
+        queue.requests -= 1;
+        if let (Some(slot), Some(transport)) = (request.capsule.take(), queue.live()) {
+            transport.release(slot);
+        }
+    }
+}
+
+fn fenced_status(fenced: Fenced) -> Status {
+    match fenced {
+        Fenced::Closed => Status::ABORTED_SQ_DELETION,
+        Fenced::KeepAliveExpired => Status::KEEP_ALIVE_EXPIRED,
+    }
+}
+
+/// The media job of an operation, and the ranges it still has to check.
+fn job_of(operation: Operation) -> Option<(Job, Option<u16>)> {
+    Some(match operation {
+        Operation::Read { offset, bytes } => (Job::read(offset, bytes), None),
+        Operation::Write { offset, bytes, fua } => (Job::write(offset, bytes, fua), None),
+        Operation::Flush => (Job::flush(), None),
+        Operation::Zero {
+            offset,
+            bytes,
+            deallocate,
+            fua,
+        } => (Job::zero(offset, bytes, deallocate, fua), None),
+        Operation::Deallocate { ranges } => (Job::deallocate(ranges), Some(ranges)),
+        Operation::Nothing => return None,
+    })
+}

@@ -1,0 +1,29 @@
+//! The program around the array: threads, queues, data and clocks. Linux only.
+//!
+//! | thread | owns | waits for |
+//! |---|---|---|
+//! | conductor (`main`) | listeners, timers, the end | connection requests, deadlines, signals |
+//! | reactor, one or more | queues, a ring, data memory | completions, media, its mailbox |
+//! | control | the Unix socket | verbs |
+//!
+//! The array sits behind one lock that admin commands and verbs take and I/O commands never do. An
+//! I/O queue has its own access to the controller ([`crate::controller::view::IoAccess`]) and
+//! touches only what its reactor owns.
+
+mod buffers;
+mod clock;
+mod conductor;
+mod doors;
+mod flow;
+mod hub;
+mod mailbox;
+mod pool;
+mod queue;
+mod reactor;
+mod request;
+mod ring;
+mod signals;
+
+pub use clock::Clock;
+pub use conductor::{Conductor, Doors, StartError};
+pub use hub::{Hub, Store};

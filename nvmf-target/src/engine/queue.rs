@@ -1,0 +1,140 @@
+//! One connected queue as its reactor sees it.
+
+use std::time::{Duration, Instant};
+
+use umpath_rdma::{Drain, TargetQueue};
+
+use super::hub::Store;
+use crate::array::{Connected, QueueId};
+use crate::controller::view::IoAccess;
+use crate::model::PortId;
+
+/// How long a device may take to flush a queue.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// What a queue is for.
+#[derive(Debug)]
+pub(super) enum Role {
+    /// Connected below NVMe only: the first command must be Connect.
+    Fresh,
+    /// The admin queue of a controller.
+    Admin { cntlid: u16 },
+    /// An I/O queue.
+    Io {
+        cntlid: u16,
+        access: IoAccess<Store>,
+    },
+}
+
+/// One connected queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) id: QueueId,
+    pub(super) port: PortId,
+    pub(super) role: Role,
+    /// `None` once drained, while requests are still on the media.
+    transport: Option<Box<TargetQueue>>,
+    /// Requests that refer to this queue.
+    pub(super) requests: u32,
+    /// The completion channel will tell of the next completion.
+    pub(super) armed: bool,
+    closing: bool,
+    entries: u16,
+    /// `None` when the host wants no flow control.
+    head: Option<u16>,
+}
+
+impl Queue {
+    pub(super) fn new(id: QueueId, port: PortId, transport: Box<TargetQueue>) -> Self {
+        Self {
+            id,
+            port,
+            role: Role::Fresh,
+            transport: Some(transport),
+            requests: 0,
+            armed: false,
+            closing: false,
+            entries: 1,
+            head: Some(0),
+        }
+    }
+
+    /// The queue pair, unless it is being closed.
+    pub(super) fn live(&mut self) -> Option<&mut TargetQueue> {
+        if self.closing {
+            None
+        } else {
+            self.transport.as_deref_mut()
+        }
+    }
+
+    /// The queue pair as long as it exists.
+    pub(super) fn transport(&mut self) -> Option<&mut TargetQueue> {
+        self.transport.as_deref_mut()
+    }
+
+    /// The queue belongs to a controller now.
+    pub(super) fn connected(&mut self, connected: Connected<Store>) {
+        self.entries = connected.entries;
+        // The Connect itself was the first entry consumed.
+        self.head = (!connected.no_flow_control).then_some(1 % connected.entries);
+        let cntlid = connected.cntlid;
+        self.role = match connected.io {
+            Some(access) => Role::Io { cntlid, access },
+            None => Role::Admin { cntlid },
+        };
+    }
+
+    /// The controller the queue belongs to.
+    pub(super) fn cntlid(&self) -> Option<u16> {
+        match self.role {
+            Role::Fresh => None,
+            Role::Admin { cntlid } | Role::Io { cntlid, .. } => Some(cntlid),
+        }
+    }
+
+    /// Counts a command taken from the submission queue.
+    pub(super) fn consume(&mut self) {
+        if let (Some(head), false) = (&mut self.head, matches!(self.role, Role::Fresh)) {
+            *head = (*head + 1) % self.entries.max(1);
+        }
+    }
+
+    /// SQHD of the next completion; FFFFh tells a host that asked for no flow control so.
+    pub(super) fn head(&self) -> u16 {
+        self.head.unwrap_or(0xffff)
+    }
+
+    /// Starts closing; false when that was done before.
+    pub(super) fn begin_close(&mut self) -> bool {
+        if std::mem::replace(&mut self.closing, true) {
+            return false;
+        }
+        if let Some(transport) = self.transport.as_deref_mut() {
+            transport.begin_drain(Instant::now() + DRAIN_TIME);
+        }
+        true
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Drops the queue pair when it is drained; true at that moment: from then on no device touches
+    /// the buffers of this queue's requests.
+    pub(super) fn try_drop_transport(&mut self) -> bool {
+        let Some(transport) = self.transport.as_deref_mut().filter(|_| self.closing) else {
+            return false;
+        };
+        if transport.poll_drained(Instant::now()) == Drain::Pending {
+            return false;
+        }
+        self.transport = None;
+        true
+    }
+
+    /// Nothing refers to the queue any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.closing && self.transport.is_none() && self.requests == 0
+    }
+}

@@ -1,0 +1,421 @@
+//! A reactor: one thread that serves queues.
+//!
+//! It polls its completion queues, its ring and its mailbox while there is work and for a short
+//! while after, then arms the completion channels and sleeps in the ring. Work is batched: all that
+//! is there is taken, then each queue rings its doorbell once and the ring is entered once.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+use tracing::{debug, error, info};
+use umpath_nvme::Status;
+use umpath_rdma::{CmEvent, QueueError, TargetEvent, TargetQueue};
+
+use super::buffers::Buffers;
+use super::hub::{Hub, Message};
+use super::mailbox::Inbox;
+use super::queue::Queue;
+use super::request::{Request, Stage};
+use super::ring::{Reaped, Ring, Tag};
+use crate::array::QueueId;
+use crate::model::PortId;
+
+/// How often queues that are being closed are looked at.
+const CLOSING_INTERVAL: Duration = Duration::from_millis(1);
+/// The longest sleep; everything that matters wakes the ring.
+const IDLE_SLEEP: Duration = Duration::from_secs(60);
+/// How long the end waits for media and devices.
+const END_TIME: Duration = Duration::from_secs(3);
+
+/// What a reactor owns. The ring goes before the buffers its entries may name.
+pub(super) struct Reactor {
+    pub(super) hub: Arc<Hub>,
+    inbox: Inbox<Message>,
+    pub(super) ring: Ring,
+    pub(super) queues: Slab<Queue>,
+    /// Keys of `queues`.
+    keys: Vec<u32>,
+    pub(super) requests: Slab<Request>,
+    /// Requests that wait for memory, in order of arrival.
+    pub(super) starved: VecDeque<u32>,
+    pub(super) buffers: Buffers,
+    poll_time: Duration,
+    events: Vec<TargetEvent>,
+    reaped: Vec<Reaped>,
+    ending: Option<Instant>,
+}
+
+impl Reactor {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        inbox: Inbox<Message>,
+        ring: Ring,
+        buffers: Buffers,
+        poll_time: Duration,
+    ) -> Self {
+        Self {
+            hub,
+            inbox,
+            ring,
+            queues: Slab::new(),
+            keys: Vec::new(),
+            requests: Slab::with_capacity(1024),
+            starved: VecDeque::new(),
+            buffers,
+            poll_time,
+            events: Vec::with_capacity(256),
+            reaped: Vec::with_capacity(256),
+            ending: None,
+        }
+    }
+
+    /// Serves until told to end.
+    pub(super) fn run(mut self) {
+        if let Err(error) = self.serve() {
+            error!(%error, "a reactor's ring failed, the target cannot go on");
+            std::process::exit(1);
+        }
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
+        self.ring.watch(self.inbox.fd(), Tag::Mailbox)?;
+        let mut last_work = Instant::now();
+        loop {
+            let busy = self.turn()?;
+            if self.is_over() {
+                return Ok(());
+            }
+            if busy {
+                last_work = Instant::now();
+            } else if last_work.elapsed() < self.poll_time {
+                std::hint::spin_loop();
+            } else {
+                self.sleep()?;
+            }
+        }
+    }
+
+    /// Does everything there is to do now; says whether there was anything.
+    fn turn(&mut self) -> io::Result<bool> {
+        let mut busy = self.read_mail()?;
+        busy |= self.poll_queues();
+        busy |= self.reap_ring()?;
+        self.feed_starved();
+        self.ring_doorbells();
+        self.ring.submit(None)?;
+        self.bury_queues()?;
+        Ok(busy)
+    }
+
+    fn sleep(&mut self) -> io::Result<()> {
+        let closing = self.queues.iter().any(|(_, queue)| queue.is_closing());
+        self.arm();
+        // What arrived before arming does not ring.
+        if self.poll_queues() {
+            self.ring_doorbells();
+            return self.ring.submit(None);
+        }
+        let time = if closing || self.ending.is_some() {
+            CLOSING_INTERVAL
+        } else {
+            IDLE_SLEEP
+        };
+        self.ring.submit(Some(time))
+    }
+
+    fn read_mail(&mut self) -> io::Result<bool> {
+        let mut busy = false;
+        while let Some(message) = self.inbox.take() {
+            busy = true;
+            match message {
+                Message::Adopt { id, port, queue } => self.adopt(id, port, queue)?,
+                Message::Respond {
+                    queue,
+                    cid,
+                    dword,
+                    aborted,
+                } => {
+                    let status = if aborted {
+                        Status::ABORT_REQUESTED
+                    } else {
+                        Status::SUCCESS
+                    };
+                    if let Some(queue) = self.find(queue) {
+                        self.respond_parked(queue, cid, status, dword);
+                    }
+                }
+                Message::Close { queue } => {
+                    if let Some(queue) = self.find(queue) {
+                        self.close(queue);
+                    }
+                }
+                Message::End => {
+                    self.ending = Some(Instant::now() + END_TIME);
+                    for key in self.keys.clone() {
+                        self.close(key);
+                    }
+                }
+            }
+        }
+        Ok(busy)
+    }
+
+    fn adopt(&mut self, id: QueueId, port: PortId, transport: Box<TargetQueue>) -> io::Result<()> {
+        let mut queue = Queue::new(id, port, transport);
+        let entry = self.queues.vacant_entry();
+        let key = entry.key() as u32;
+        if let Some(transport) = queue.transport() {
+            self.ring
+                .watch(transport.completion_fd(), Tag::Completions(key))?;
+            self.ring.watch(transport.cm_fd(), Tag::Connection(key))?;
+        }
+        entry.insert(queue);
+        self.keys.push(key);
+        if self.ending.is_some() {
+            self.close(key);
+        }
+        Ok(())
+    }
+
+    fn find(&self, id: QueueId) -> Option<u32> {
+        self.queues
+            .iter()
+            .find(|(_, queue)| queue.id == id)
+            .map(|(key, _)| key as u32)
+    }
+
+    fn poll_queues(&mut self) -> bool {
+        let mut busy = false;
+        let mut events = std::mem::take(&mut self.events);
+        for position in 0..self.keys.len() {
+            let Some(&key) = self.keys.get(position) else {
+                break;
+            };
+            let Some(queue) = self.queues.get_mut(key as usize) else {
+                continue;
+            };
+            let Some(transport) = queue.live() else {
+                continue;
+            };
+            let polled = transport.poll(|event| events.push(event));
+            busy |= !events.is_empty();
+            for event in events.drain(..) {
+                self.handle(key, event);
+            }
+            if let Err(error) = polled {
+                self.fail(key, &error);
+                busy = true;
+            }
+        }
+        self.events = events;
+        busy
+    }
+
+    fn reap_ring(&mut self) -> io::Result<bool> {
+        let mut reaped = std::mem::take(&mut self.reaped);
+        self.ring.reap(&mut reaped);
+        let busy = !reaped.is_empty();
+        for Reaped { tag, result, more } in reaped.drain(..) {
+            match tag {
+                Tag::Media(request) => self.media_done(request, result),
+                Tag::Mailbox => {
+                    self.inbox.acknowledge();
+                    if !more {
+                        self.ring.watch(self.inbox.fd(), tag)?;
+                    }
+                }
+                Tag::Completions(key) => self.completions_woke(key)?,
+                Tag::Connection(key) => self.connection_woke(key),
+                Tag::Ignored => {}
+            }
+            if !more && result != -libc::ECANCELED {
+                self.watch_again(tag)?;
+            }
+        }
+        self.reaped = reaped;
+        Ok(busy)
+    }
+
+    fn watch_again(&mut self, tag: Tag) -> io::Result<()> {
+        let (Tag::Completions(key) | Tag::Connection(key)) = tag else {
+            return Ok(());
+        };
+        let Some(queue) = self.queues.get_mut(key as usize) else {
+            return Ok(());
+        };
+        let Some(transport) = queue.live() else {
+            return Ok(());
+        };
+        let fd = match tag {
+            Tag::Completions(_) => transport.completion_fd(),
+            _ => transport.cm_fd(),
+        };
+        self.ring.watch(fd, tag)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "one shape for all wake-ups")]
+    fn completions_woke(&mut self, key: u32) -> io::Result<()> {
+        let Some(queue) = self.queues.get_mut(key as usize) else {
+            return Ok(());
+        };
+        queue.armed = false;
+        let Some(transport) = queue.live() else {
+            return Ok(());
+        };
+        if let Err(error) = transport.take_completion_events() {
+            self.fail(key, &error);
+        }
+        Ok(())
+    }
+
+    fn connection_woke(&mut self, key: u32) {
+        loop {
+            let Some(queue) = self.queues.get_mut(key as usize) else {
+                return;
+            };
+            let Some(transport) = queue.live() else {
+                return;
+            };
+            match transport.cm_event() {
+                Ok(Some(CmEvent::Disconnected | CmEvent::DeviceRemoved)) => {
+                    debug!(id = queue.id.0, "the host closed a queue");
+                    self.close(key);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(error) => self.fail(key, &error),
+            }
+        }
+    }
+
+    fn arm(&mut self) {
+        for position in 0..self.keys.len() {
+            let Some(&key) = self.keys.get(position) else {
+                break;
+            };
+            let Some(queue) = self.queues.get_mut(key as usize) else {
+                continue;
+            };
+            if queue.armed {
+                continue;
+            }
+            queue.armed = true;
+            let Some(transport) = queue.live() else {
+                continue;
+            };
+            if let Err(error) = transport.arm() {
+                self.fail(key, &error);
+            }
+        }
+    }
+
+    fn ring_doorbells(&mut self) {
+        for position in 0..self.keys.len() {
+            let Some(&key) = self.keys.get(position) else {
+                break;
+            };
+            let Some(queue) = self.queues.get_mut(key as usize) else {
+                continue;
+            };
+            let Some(transport) = queue.live() else {
+                continue;
+            };
+            if let Err(error) = transport.ring() {
+                self.fail(key, &error);
+            }
+        }
+    }
+
+    /// Requests that wait for memory, as far as there is some again.
+    fn feed_starved(&mut self) {
+        for _ in 0..self.starved.len() {
+            let Some(index) = self.starved.pop_front() else {
+                return;
+            };
+            let waiting = self
+                .requests
+                .get(index as usize)
+                .is_some_and(|r| r.stage == Stage::Starved);
+            if !waiting {
+                continue;
+            }
+            self.advance(index);
+            if self.starved.back() == Some(&index) {
+                // Still none: keep its turn.
+                self.starved.pop_back();
+                self.starved.push_front(index);
+                return;
+            }
+        }
+    }
+
+    fn fail(&mut self, key: u32, error: &QueueError) {
+        if let Some(queue) = self.queues.get(key as usize)
+            && !queue.is_closing()
+        {
+            match queue.cntlid() {
+                Some(cntlid) => info!(cntlid, %error, "queue failed"),
+                None => debug!(%error, "queue failed before it was connected"),
+            }
+        }
+        self.close(key);
+    }
+
+    /// Starts closing a queue and tells the array.
+    pub(super) fn close(&mut self, key: u32) {
+        let Some(queue) = self.queues.get_mut(key as usize) else {
+            return;
+        };
+        if !queue.begin_close() {
+            return;
+        }
+        if let Some(cntlid) = queue.cntlid() {
+            let (id, now) = (queue.id, self.hub.now());
+            self.hub
+                .with_array(|array| array.queue_closed(cntlid, id, now));
+        }
+    }
+
+    /// Lets go of queues that are drained and of requests no device works on any more.
+    fn bury_queues(&mut self) -> io::Result<()> {
+        for position in (0..self.keys.len()).rev() {
+            let Some(&key) = self.keys.get(position) else {
+                continue;
+            };
+            let Some(queue) = self.queues.get_mut(key as usize) else {
+                continue;
+            };
+            if !queue.is_closing() {
+                continue;
+            }
+            if queue.try_drop_transport() {
+                self.ring.unwatch(Tag::Completions(key))?;
+                self.ring.unwatch(Tag::Connection(key))?;
+                self.retire_all_of(key);
+            }
+            if self.queues.get(key as usize).is_some_and(Queue::is_over) {
+                self.queues.remove(key as usize);
+                self.keys.swap_remove(position);
+            }
+        }
+        Ok(())
+    }
+
+    fn retire_all_of(&mut self, key: u32) {
+        let orphans: Vec<u32> = self
+            .requests
+            .iter()
+            .filter(|(_, request)| request.queue == key && request.stage != Stage::Executing)
+            .map(|(index, _)| index as u32)
+            .collect();
+        orphans.into_iter().for_each(|index| self.retire(index));
+    }
+
+    fn is_over(&self) -> bool {
+        self.ending
+            .is_some_and(|end| self.keys.is_empty() || Instant::now() >= end)
+    }
+}
