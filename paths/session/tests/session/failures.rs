@@ -235,6 +235,8 @@ fn a_controller_that_never_gets_ready_has_what_it_announced() {
     });
     rig.run_for(Duration::from_millis(4900));
     assert!(!rig.over);
+    rig.run_for(Duration::from_millis(200));
+    assert!(rig.over);
     let error = rig.failure();
     assert_eq!(
         error.to_string(),

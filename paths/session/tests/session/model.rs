@@ -56,6 +56,8 @@ pub(crate) struct Model {
     /// The active list has a hole before its last entry, which makes it look like a full page.
     pub(crate) list_has_hole: bool,
     pub(crate) ana_count: u64,
+    /// Reads of the ANA log after each of which it changes.
+    pub(crate) ana_changes: u32,
     pub(crate) ana: Vec<(u32, AnaState, Vec<u32>)>,
     /// Looks at CSTS before it says ready.
     pub(crate) polls_until_ready: u32,
@@ -118,6 +120,7 @@ impl Model {
             namespaces,
             list_has_hole: false,
             ana_count: 1,
+            ana_changes: 0,
             ana: vec![
                 (1, AnaState::Optimized, vec![1]),
                 (2, AnaState::NonOptimized, vec![5]),
@@ -280,7 +283,7 @@ impl Model {
         (Status::SUCCESS, 0, piece)
     }
 
-    fn ana_log(&self, groups_only: bool) -> Vec<u8> {
+    fn ana_log(&mut self, groups_only: bool) -> Vec<u8> {
         let mut bytes = vec![0; 1 << 20];
         let mut writer = AnaLogWriter::new(&mut bytes, self.ana_count).unwrap();
         for (id, state, nsids) in &self.ana {
@@ -291,6 +294,10 @@ impl Model {
         }
         let used = writer.finish();
         bytes.truncate(used);
+        if self.ana_changes > 0 {
+            self.ana_changes -= 1;
+            self.ana_count += 1;
+        }
         bytes
     }
 

@@ -71,7 +71,7 @@ pub(crate) struct CablePulled;
 pub(crate) enum Fault {
     /// The queue is lost instead.
     Lose,
-    /// No answer, ever.
+    /// No answer; `Rig::held` keeps it.
     Silence,
     /// This status instead of the answer.
     Status(Status),
@@ -96,6 +96,8 @@ pub(crate) struct Rig<S> {
     pub(crate) closed: bool,
     /// The final event came.
     pub(crate) over: bool,
+    /// Answers that a fault withheld.
+    pub(crate) held: Vec<(u16, Cqe, Vec<u8>)>,
     /// Outstanding commands: queue and command identifier, whether with data.
     outstanding: HashMap<(u16, u16), bool>,
 }
@@ -129,6 +131,7 @@ impl<S: Session> Rig<S> {
             exchanges: 0,
             closed: false,
             over: false,
+            held: Vec::new(),
             outstanding: HashMap::new(),
         }
     }
@@ -193,7 +196,10 @@ impl<S: Session> Rig<S> {
             Some(Fault::Lose) => {
                 return self.session.handle_queue_failed(qid, Arc::new(CablePulled));
             }
-            Some(Fault::Silence) => return,
+            Some(Fault::Silence) => {
+                self.held.push((qid, cqe, answer));
+                return;
+            }
             Some(Fault::Status(status)) => {
                 cqe = Cqe::new(cid, 0, status, 0);
                 answer.clear();
