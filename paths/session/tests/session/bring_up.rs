@@ -126,6 +126,13 @@ fn facts_are_in_usable_units() {
 }
 
 #[test]
+fn write_zeroes_without_a_limit_of_its_own_is_held_to_the_largest_transfer() {
+    let (_, ready) = until_ready(Model::new(), config());
+    assert_eq!(ready.facts.nvm_limits.write_zeroes_bytes, Some(1 << 20));
+    assert_eq!(ready.facts.nvm_limits.dsm_ranges, None);
+}
+
+#[test]
 fn a_longer_timer_reported_by_the_controller_counts_and_none_is_none() {
     for (reported, kato) in [
         (None, Some(Duration::from_secs(5))),

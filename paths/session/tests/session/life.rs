@@ -251,7 +251,8 @@ fn shutdown_in_the_middle_of_a_read_abandons_it() {
         rig.settle();
         rig.session.shutdown(rig.now);
         rig.run_for(late * 7 * MS);
-        if let (Some((qid, cqe, data)), false) = (rig.held.pop(), rig.over) {
+        if let (Some((qid, mut cqe, data)), false) = (rig.held.pop(), rig.over) {
+            cqe.status.set(Status::INTERNAL_ERROR.to_wire());
             rig.session.handle_response(qid, &cqe, &data, rig.now);
         }
         rig.run_for(100 * MS);
