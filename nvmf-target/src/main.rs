@@ -8,8 +8,24 @@ fn main() -> ExitCode {
     match cli::run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("umpath-target: {error:#}");
+            eprintln!("umpath-target: {}", in_words(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, without those whose words an outer one has used already.
+fn in_words(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .fold(String::new(), |mut words, cause| {
+            if !words.contains(&cause) {
+                if !words.is_empty() {
+                    words.push_str(": ");
+                }
+                words.push_str(&cause);
+            }
+            words
+        })
 }

@@ -45,7 +45,7 @@ impl<M> Directory<'_, M> {
                     &address.port().to_string(),
                 );
                 entry.portid = U16::new(port.0);
-                entry.treq = treq::SECURE_CHANNEL_NOT_REQUIRED | treq::SQ_FLOW_CONTROL_DISABLE;
+                entry.treq = treq::SQ_FLOW_CONTROL_DISABLE;
                 entry
             })
             .collect()

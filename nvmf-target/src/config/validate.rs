@@ -65,11 +65,11 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
                 "is configured twice",
             );
         }
-        let missing = subsystem
+        let mut named = subsystem
             .ports
             .iter()
             .chain(subsystem.ana.iter().map(|ana| &ana.port));
-        for port in missing.filter(|port| !ids.contains(port)) {
+        if let Some(port) = named.find(|port| !ids.contains(port)) {
             return refuse(
                 format!("subsystem {}", subsystem.nqn),
                 format!("names port {port}, and there is no [[port]] with that id"),

@@ -78,7 +78,9 @@ impl Steward {
             Verb::SubsystemDelete { nqn } => {
                 let ports = self.ports_of(&nqn)?;
                 hub.with_array(|array| array.remove_subsystem(&nqn, now))?;
-                ports.into_iter().for_each(|port| self.shut_if_unused(port));
+                for port in ports {
+                    self.shut_if_unused(port);
+                }
                 Ok(format!("subsystem {nqn} deleted"))
             }
             Verb::ListenerAdd { nqn, address, port } => self.add_listener(&nqn, address, port),

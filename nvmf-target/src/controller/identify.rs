@@ -143,14 +143,13 @@ impl<M> Controller<M> {
         id.ioccsz = U32::new((64 + around.limits.in_capsule_bytes) / 16);
         id.iorcsz = U32::new(1);
         id.msdbd = 1;
-        match around.subsystem {
-            Some(subsystem) => identify_io_controller(id, subsystem),
-            None => {
-                id.cntrltype = cntrltype::DISCOVERY;
-                id.oaes = U32::new(Notice::Discovery.config_bit());
-                id.set_texts("discovery", "umpath-discovery", FIRMWARE);
-                put(&mut id.subnqn, DISCOVERY_NQN.as_bytes());
-            }
+        if let Some(subsystem) = around.subsystem {
+            identify_io_controller(id, subsystem);
+        } else {
+            id.cntrltype = cntrltype::DISCOVERY;
+            id.oaes = U32::new(Notice::Discovery.config_bit());
+            id.set_texts("discovery", "umpath-discovery", FIRMWARE);
+            put(&mut id.subnqn, DISCOVERY_NQN.as_bytes());
         }
     }
 }

@@ -161,7 +161,10 @@ fn dataset_management(sqe: &Sqe) -> Result<(Operation, Transfer), Status> {
     } else {
         Operation::Nothing
     };
-    Ok((operation, Transfer::FromHost(command.data_bytes() as u32)))
+    Ok((
+        operation,
+        Transfer::HeadFromHost(command.data_bytes() as u32),
+    ))
 }
 
 /// Checks the ranges of a deallocation once its data has arrived.

@@ -1,7 +1,7 @@
 //! Get Log Page (NVMe Base 2.1 §5.1.12).
 //!
 //! A page is produced whole and then cut to what was asked for; reading past its end gives zeroes,
-//! starting past it is an error.
+//! starting past it is an error where the page's length is fixed.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
@@ -83,8 +83,12 @@ impl<M> Controller<M> {
             },
         };
         let offset = usize::try_from(command.offset).unwrap_or(usize::MAX);
-        let wanted = page.get(offset..).ok_or(Status::INVALID_FIELD.with_dnr())?;
-        put(data, wanted);
+        match page.get(offset..) {
+            Some(wanted) => put(data, wanted),
+            // Hosts size these two by their bounds and read on after the last entry.
+            None if matches!(command.lid, lid::ANA | lid::DISCOVERY) => {}
+            None => return Err(Status::INVALID_FIELD.with_dnr()),
+        }
         if !command.rae {
             self.events.log_read(command.lid);
             if command.lid == lid::CHANGED_NAMESPACES {
@@ -100,11 +104,10 @@ impl<M> Controller<M> {
             lid::ERROR => self.error_log(),
             // The page is the controller's: there is none for each namespace.
             lid::SMART if matches!(command.nsid, 0 | u32::MAX) => self.smart_log(),
-            lid::SMART => return Err(Status::INVALID_FIELD.with_dnr()),
             lid::FIRMWARE_SLOT => FirmwareSlotLog::single(FIRMWARE).as_bytes().to_vec(),
             lid::CHANGED_NAMESPACES => self.changed_namespaces_log(),
             lid::COMMAND_EFFECTS if command.csi == 0 => effects_log(),
-            lid::COMMAND_EFFECTS => return Err(Status::INVALID_FIELD.with_dnr()),
+            lid::SMART | lid::COMMAND_EFFECTS => return Err(Status::INVALID_FIELD.with_dnr()),
             lid::ANA => ana_log(
                 subsystem,
                 self.port,
@@ -153,7 +156,9 @@ impl<M> Controller<M> {
 
 fn supported_pages(pages: &[u8]) -> Vec<u8> {
     let mut log = SupportedLogPages::default();
-    pages.iter().for_each(|page| log.add(*page));
+    for page in pages {
+        log.add(*page);
+    }
     log.as_bytes().to_vec()
 }
 
@@ -187,7 +192,7 @@ fn feature_effects_log() -> Vec<u8> {
             0
         })
     });
-    words.flat_map(|word| word.to_bytes()).collect()
+    words.flat_map(U32::to_bytes).collect()
 }
 
 fn ana_log<M>(subsystem: &Subsystem<M>, port: PortId, groups_only: bool) -> Vec<u8> {

@@ -172,9 +172,9 @@ impl<M: Clone> Controller<M> {
             admin::GET_FEATURES => self.get_features(sqe, data, surroundings),
             admin::ASYNC_EVENT_REQUEST => match self.events.request(sqe.cid.get()) {
                 Ok(completion) => {
-                    completion
-                        .into_iter()
-                        .for_each(|completion| self.respond(completion));
+                    if let Some(completion) = completion {
+                        self.respond(completion);
+                    }
                     Ok(Answer::Parked)
                 }
                 Err(status) => Err(status),

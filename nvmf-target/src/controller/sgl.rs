@@ -11,16 +11,24 @@ pub enum Transfer {
     None,
     /// From the host to the controller.
     FromHost(u32),
+    /// The same, from the head of data that may be longer: Linux always describes room for 256
+    /// ranges, whatever number it uses.
+    HeadFromHost(u32),
     /// From the controller to the host.
     ToHost(u32),
 }
 
 impl Transfer {
+    /// Whether the host provides the data.
+    pub const fn is_from_host(self) -> bool {
+        matches!(self, Self::FromHost(_) | Self::HeadFromHost(_))
+    }
+
     /// Bytes moved.
     pub const fn bytes(self) -> u32 {
         match self {
             Self::None => 0,
-            Self::FromHost(bytes) | Self::ToHost(bytes) => bytes,
+            Self::FromHost(bytes) | Self::HeadFromHost(bytes) | Self::ToHost(bytes) => bytes,
         }
     }
 }
@@ -56,13 +64,17 @@ pub fn locate(sqe: &Sqe, transfer: Transfer, in_capsule: usize) -> Result<Locati
     let (SglKind::Keyed { length, .. } | SglKind::InCapsule { length, .. }) = kind else {
         return Err(Status::SGL_DESCRIPTOR_TYPE_INVALID.with_dnr());
     };
-    if length != transfer.bytes() {
+    let fits = match transfer {
+        Transfer::HeadFromHost(bytes) => length >= bytes,
+        _ => length == transfer.bytes(),
+    };
+    if !fits {
         return Err(Status::DATA_SGL_LENGTH_INVALID.with_dnr());
     }
     match (kind, transfer) {
         (_, Transfer::None) => Ok(Location::Nowhere),
         (SglKind::Keyed { address, key, .. }, _) => Ok(Location::Remote { address, key }),
-        (SglKind::InCapsule { offset, length }, Transfer::FromHost(_)) => {
+        (SglKind::InCapsule { offset, length }, transfer) if transfer.is_from_host() => {
             let fits = offset
                 .checked_add(u64::from(length))
                 .is_some_and(|end| end <= in_capsule as u64);
@@ -113,6 +125,11 @@ mod tests {
             locate(&inside, Transfer::FromHost(512), 1024),
             Ok(Location::Capsule { offset: 512 })
         );
+        let longer = command(Sgl::in_capsule(0, 4096));
+        assert_eq!(
+            locate(&longer, Transfer::HeadFromHost(16), 4096),
+            Ok(Location::Capsule { offset: 0 })
+        );
         assert_eq!(
             locate(&command(Sgl::NONE), Transfer::None, 0),
             Ok(Location::Nowhere)
@@ -121,9 +138,8 @@ mod tests {
 
     #[test]
     fn bad_descriptors() {
-        let refused = |sgl: Sgl, transfer| {
-            locate(&command(sgl), transfer, 1024).map_err(|status| status.code())
-        };
+        let refused =
+            |sgl: Sgl, transfer| locate(&command(sgl), transfer, 1024).map_err(Status::code);
         let data = Transfer::FromHost(512);
         assert_eq!(
             refused(Sgl::keyed(0, 511, 1), data),

@@ -41,6 +41,10 @@ impl Buffers {
     }
 
     /// Gives a buffer back. No device and no ring entry may refer to it any more.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "it must not be used afterwards"
+    )]
     pub(super) fn give(&mut self, buffer: Buffer) {
         let Buffer(run) = buffer;
         self.pool.give(run);

@@ -121,7 +121,7 @@ impl Reactor {
             return self.retire(index);
         };
         match (request.transfer, request.location) {
-            (Transfer::FromHost(_), Location::Capsule { offset }) => {
+            (transfer, Location::Capsule { offset }) if transfer.is_from_host() => {
                 if let (Some(buffer), Some(slot)) = (&mut request.buffer, &request.capsule) {
                     let data = transport.capsule_data(slot).get(offset as usize..);
                     let memory = buffer.bytes(self.buffers.arena(), bytes);
@@ -131,7 +131,7 @@ impl Reactor {
                 }
                 self.execute(index);
             }
-            (Transfer::FromHost(_), Location::Remote { address, key }) => {
+            (transfer, Location::Remote { address, key }) if transfer.is_from_host() => {
                 request.stage = Stage::Fetching;
                 let place = request
                     .buffer
@@ -212,7 +212,12 @@ impl Reactor {
         }
         let sqe = request.sqe;
         match hub.with_array(|array| array.admin(cntlid, &sqe, data, hub.now())) {
-            Answer::Done { status, result } => self.finish(index, status, result),
+            Answer::Done { status, result } => {
+                if !status.is_success() {
+                    debug!(cntlid, %status, ?sqe, "admin command refused");
+                }
+                self.finish(index, status, result);
+            }
             Answer::Parked => self.retire(index),
         }
     }
@@ -300,7 +305,7 @@ impl Reactor {
             match request.transfer {
                 Transfer::ToHost(bytes) => work.shared.counters.count_read(bytes),
                 Transfer::FromHost(bytes) => work.shared.counters.count_write(bytes),
-                Transfer::None => {}
+                Transfer::HeadFromHost(_) | Transfer::None => {}
             }
         } else if let Some(queue) = self.queues.get(request.queue as usize)
             && !queue.is_closing()

@@ -356,10 +356,7 @@ impl Reactor {
         if let Some(queue) = self.queues.get(key as usize)
             && !queue.is_closing()
         {
-            match queue.cntlid() {
-                Some(cntlid) => info!(cntlid, %error, "queue failed"),
-                None => debug!(%error, "queue failed before it was connected"),
-            }
+            info!(cntlid = queue.cntlid(), id = queue.id.0, %error, "queue failed");
         }
         self.close(key);
     }
@@ -411,7 +408,9 @@ impl Reactor {
             .filter(|(_, request)| request.queue == key && request.stage != Stage::Executing)
             .map(|(index, _)| index as u32)
             .collect();
-        orphans.into_iter().for_each(|index| self.retire(index));
+        for index in orphans {
+            self.retire(index);
+        }
     }
 
     fn is_over(&self) -> bool {

@@ -75,27 +75,27 @@ impl Ring {
     ///
     /// The caller keeps the buffer given to that step, and the store, until the completion.
     pub(super) fn push_media(&mut self, entry: squeue::Entry, request: u32) -> io::Result<()> {
-        self.push(entry.user_data(Tag::Media(request).to_raw()))
+        self.push(&entry.user_data(Tag::Media(request).to_raw()))
     }
 
     /// Watches a descriptor until it is unwatched; each time it becomes readable completes once.
     pub(super) fn watch(&mut self, fd: BorrowedFd<'_>, tag: Tag) -> io::Result<()> {
         let poll = opcode::PollAdd::new(Fd(fd.as_raw_fd()), libc::POLLIN as u32).multi(true);
-        self.push(poll.build().user_data(tag.to_raw()))
+        self.push(&poll.build().user_data(tag.to_raw()))
     }
 
     /// Ends a watch; before the descriptor is closed.
     pub(super) fn unwatch(&mut self, tag: Tag) -> io::Result<()> {
         let remove = opcode::PollRemove::new(tag.to_raw());
-        self.push(remove.build().user_data(Tag::Ignored.to_raw()))
+        self.push(&remove.build().user_data(Tag::Ignored.to_raw()))
     }
 
-    fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
+    fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
         loop {
             // SAFETY: watches name descriptors and no memory. Media entries name a buffer that
             // stays with its request, and a store the request holds, until the completion is
             // reaped (`flow`); at the end of the reactor the ring goes before the buffers.
-            if unsafe { self.0.submission().push(&entry) }.is_ok() {
+            if unsafe { self.0.submission().push(entry) }.is_ok() {
                 return Ok(());
             }
             self.0.submit()?;

@@ -225,10 +225,9 @@ impl Media {
                     return Some(status_of(job.operation, Errno::IO));
                 }
                 Issued::Transfer | Issued::WriteZeroes => job.advance(bytes),
-                Issued::ZeroRange => job.advance(job.remaining),
                 // `moved` counts the range list here.
                 Issued::Punch if job.operation == Operation::Deallocate => job.remaining = 0,
-                Issued::Punch => job.advance(job.remaining),
+                Issued::ZeroRange | Issued::Punch => job.advance(job.remaining),
                 Issued::Sync => job.sync_owed = false,
                 Issued::Nothing => return Some(Status::INTERNAL_ERROR),
             }
