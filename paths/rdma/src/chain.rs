@@ -18,6 +18,13 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
+    /// No memory.
+    pub(crate) const NONE: Self = Self {
+        address: 0,
+        len: 0,
+        key: 0,
+    };
+
     fn to_raw(self) -> sys::ibv_sge {
         sys::ibv_sge {
             addr: self.address,
@@ -229,12 +236,6 @@ impl ReceiveChain {
 mod tests {
     use super::*;
 
-    const NOTHING: Segment = Segment {
-        address: 0,
-        len: 0,
-        key: 0,
-    };
-
     fn segment(address: u64, len: u32) -> Segment {
         Segment {
             address,
@@ -262,10 +263,22 @@ mod tests {
             address: 0x1000,
             key: 9,
         };
-        assert!(chain.push(WorkId::new(2, 1), read, [segment(8192, 4096), NOTHING]));
+        assert!(chain.push(
+            WorkId::new(2, 1),
+            read,
+            [segment(8192, 4096), Segment::NONE]
+        ));
         let invalidate = SendKind::SendInvalidate { key: 5 };
-        assert!(chain.push(WorkId::new(1, 2), invalidate, [NOTHING, NOTHING]));
-        assert!(!chain.push(WorkId::new(1, 3), SendKind::Send, [NOTHING, NOTHING]));
+        assert!(chain.push(
+            WorkId::new(1, 2),
+            invalidate,
+            [Segment::NONE, Segment::NONE]
+        ));
+        assert!(!chain.push(
+            WorkId::new(1, 3),
+            SendKind::Send,
+            [Segment::NONE, Segment::NONE]
+        ));
 
         let mut next = chain.take().unwrap();
         let mut seen = Vec::new();

@@ -25,6 +25,10 @@ use crate::verbs::{Access, CmId, ConnectOptions, EventChannel, RawCmEvent, Verbs
 const REJECT_NO_SERVICE: i32 = 8;
 const REJECT_BY_CONSUMER: i32 = 28;
 
+/// How long the kernel may take to resolve an address before it is asked again.
+const FIRST_PATIENCE: Duration = Duration::from_millis(50);
+const LAST_PATIENCE: Duration = Duration::from_millis(500);
+
 /// Where to connect, and as what.
 #[derive(Debug, Clone)]
 pub struct ConnectParams {
@@ -123,6 +127,8 @@ pub struct Connecting {
     params: ConnectParams,
     phase: Phase,
     deadline: Instant,
+    /// How long the next address resolution may take.
+    patience: Duration,
 }
 
 impl Connecting {
@@ -133,7 +139,7 @@ impl Connecting {
         let deadline = Instant::now() + params.timeout;
         let channel = EventChannel::new().map_err(Unavailable::explain)?;
         let id = Arc::new(CmId::new(&channel).map_err(Unavailable::explain)?);
-        let connecting = Self {
+        let mut connecting = Self {
             queue: None,
             id,
             channel,
@@ -141,17 +147,29 @@ impl Connecting {
             params,
             phase: Phase::Address,
             deadline,
+            patience: FIRST_PATIENCE,
         };
+        connecting.resolve_address()?;
+        Ok(connecting)
+    }
+
+    /// Asks for the address, for a moment only.
+    ///
+    /// The kernel looks at the neighbour when asked, when told of a change, and when the time it was
+    /// given is over. A neighbour that answers between the first two goes unnoticed until the third
+    /// (on a veth pair that is every neighbour not yet known), so short questions, asked again, are
+    /// answered sooner than one long one.
+    fn resolve_address(&mut self) -> Result<(), ConnectError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let moment = self.patience.min(left).max(Duration::from_millis(1));
+        self.patience = (self.patience * 2).min(LAST_PATIENCE);
         let ConnectParams {
             host_traddr,
             traddr,
-            timeout,
             ..
-        } = connecting.params;
-        match connecting.id.resolve_address(host_traddr, traddr, timeout) {
-            Ok(()) => Ok(connecting),
-            Err(source) => Err(connecting.unreachable(source)),
-        }
+        } = self.params;
+        let asked = self.id.resolve_address(host_traddr, traddr, moment);
+        asked.map_err(|source| self.unreachable(source))
     }
 
     /// Readable when [`Connecting::handle_readable`] has something to do.
@@ -198,6 +216,11 @@ impl Connecting {
             RawCmEvent::AddressResolved => self.address_resolved()?,
             RawCmEvent::RouteResolved => self.route_resolved()?,
             RawCmEvent::Established { private } => return self.established(&private).map(Some),
+            RawCmEvent::AddressError(status)
+                if status.abs() == libc::ETIMEDOUT && Instant::now() < self.deadline =>
+            {
+                self.resolve_address()?;
+            }
             RawCmEvent::AddressError(status)
             | RawCmEvent::RouteError(status)
             | RawCmEvent::ConnectError(status)

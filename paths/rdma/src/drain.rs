@@ -3,7 +3,7 @@
 //! Moving a queue pair to the error state is not the barrier: work already started may still be
 //! under way. The barrier is a marker posted behind everything else on each of the two work queues;
 //! when both have come back flushed, everything before them has ended. A device that never flushes
-//! is given a deadline; destroying the queue pair (dropping the queue) is then the barrier.
+//! is given a deadline; destroying the queue pair (`retire`) is then the barrier.
 
 use std::time::Instant;
 
@@ -12,9 +12,9 @@ use std::time::Instant;
 pub enum Drain {
     /// Work may still be under way: buffers are not ours yet.
     Pending,
-    /// Both markers came back: no buffer will be touched again. Drop the queue whenever convenient.
+    /// Both markers came back: no buffer will be touched again. Retire the queue whenever convenient.
     Quiet,
-    /// The device did not flush in time: drop the queue first, then reuse its buffers.
+    /// The device did not flush in time: buffers are ours only when the queue was retired.
     DeadlinePassed,
 }
 

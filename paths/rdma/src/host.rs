@@ -8,13 +8,10 @@
 //!
 //! Errors: a [`QueueError`] means the queue pair is in error or about to be. The caller stops
 //! pushing, calls [`HostQueue::begin_drain`], and polls [`HostQueue::poll_drained`] until buffers
-//! are its own again. Dropping the queue at any time is safe for memory: the queue pair is
-//! destroyed first, which ends all its work.
+//! are its own again. Dropping the queue at any time is safe for memory (the queue pair is destroyed
+//! first, which ends all its work) but may take the device seconds: see [`HostQueue::retire`].
 
-#![expect(unsafe_code)]
-// UNSAFETY: posting work requests hands memory to the device.
-
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,23 +20,16 @@ use umpath_nvme::{Cqe, FromBytes, IntoBytes, Sgl, Sqe};
 
 use crate::CmEvent;
 use crate::arena::Arena;
-use crate::chain::{ReceiveChain, Segment, SendChain, SendKind, WorkId};
+use crate::chain::{Segment, SendKind, WorkId};
 use crate::domain::{Buffers, Domain, KeyCache};
-use crate::drain::{Drain, Draining};
-use crate::error::{LocalError, PushError, QueueError, TransportError, WcStatus};
+use crate::drain::Drain;
+use crate::error::{LocalError, PushError, QueueError};
+use crate::link::{Link, LinkShape, failure, keep_first, page_round};
 use crate::slots::Slots;
-use crate::verbs::{CmId, Completion, Cq, Outcome, Qp, QpShape, VerbsError};
+use crate::verbs::{CmId, Completion};
 
 const SEND: u8 = 1;
 const RECEIVE: u8 = 2;
-const SEND_MARKER: u8 = 3;
-const RECEIVE_MARKER: u8 = 4;
-
-const NOTHING: Segment = Segment {
-    address: 0,
-    len: 0,
-    key: 0,
-};
 
 /// A command's data.
 #[derive(Debug, Clone, Copy)]
@@ -83,16 +73,12 @@ pub(crate) struct HostShape {
 pub struct HostQueue {
     // Field order is drop order: the queue pair (with its completion queue), then the memory it
     // used, then the domain.
-    qp: Qp,
-    sends: SendChain,
-    receives: ReceiveChain,
+    link: Link,
     commands: Buffers,
     responses: Buffers,
     keys: KeyCache,
     slots: Slots,
     shape: HostShape,
-    draining: Option<Draining>,
-    broken: bool,
 }
 
 impl HostQueue {
@@ -107,30 +93,23 @@ impl HostQueue {
         // arena, so that one region covers it.
         let commands = domain.register_buffers(&Arena::new(1, page_round(depth * 64))?)?;
         let responses = domain.register_buffers(&Arena::new(1, page_round(depth * 16))?)?;
-        // Room for the drain markers on top.
-        let cq = Cq::new(domain.pd(), 2 * (depth + 1))?;
-        let sizes = QpShape {
-            send_requests: depth + 1,
-            receive_requests: depth + 1,
+        let work = LinkShape {
+            sends: depth,
+            receives: depth,
             send_segments: 2,
         };
-        let qp = Qp::new(id, domain.pd(), cq, sizes)?;
         let mut queue = Self {
-            qp,
-            sends: SendChain::new(depth as usize),
-            receives: ReceiveChain::new(depth as usize),
+            link: Link::new(id, domain.pd(), work)?,
             commands,
             responses,
             keys: KeyCache::new(domain),
             slots: Slots::new(shape.depth),
             shape,
-            draining: None,
-            broken: false,
         };
         for index in 0..depth {
             queue.recycle(index);
         }
-        queue.post_receives()?;
+        queue.link.post_receives()?;
         Ok(queue)
     }
 
@@ -161,7 +140,7 @@ impl HostQueue {
 
     /// Port of the device, from 1, as in [`DeviceEvent`](crate::DeviceEvent).
     pub fn port(&self) -> u8 {
-        self.qp.id().port()
+        self.link.id().port()
     }
 
     /// Largest write that travels inside its capsule. Known only after Identify for the controller,
@@ -172,39 +151,34 @@ impl HostQueue {
 
     /// Readable when a completion arrived after [`HostQueue::arm`].
     pub fn completion_fd(&self) -> BorrowedFd<'_> {
-        self.qp.cq_ref().as_fd()
+        self.link.completion_fd()
     }
 
     /// Asks for the descriptor to become readable at the next completion. Poll once afterwards:
     /// what arrived before does not count.
     pub fn arm(&mut self) -> Result<(), QueueError> {
-        Ok(self.qp.cq().arm()?)
+        self.link.arm()
     }
 
     /// Makes the descriptor unreadable again; the queue is then no longer armed.
     pub fn take_completion_events(&mut self) -> Result<u32, QueueError> {
-        Ok(self.qp.cq().take_events()?)
+        self.link.take_completion_events()
     }
 
     /// Readable when [`HostQueue::cm_event`] has something.
     pub fn cm_fd(&self) -> BorrowedFd<'_> {
-        self.qp.id().channel().as_fd()
+        self.link.cm_fd()
     }
 
     /// What the connection manager has to say; `None` when nothing. Call until it says so.
     pub fn cm_event(&mut self) -> Result<Option<CmEvent>, QueueError> {
-        while let Some(event) = self.qp.id().channel().next_event()? {
-            if let Some(event) = CmEvent::from_raw(&event) {
-                return Ok(Some(event));
-            }
-        }
-        Ok(None)
+        self.link.cm_event()
     }
 
     /// Queues a command; [`HostQueue::ring`] sends it. Fills in PSDT and the data pointer. On an
     /// error nothing changed.
     pub fn push(&mut self, mut sqe: Sqe, data: Data<'_>) -> Result<(), PushError> {
-        if self.draining.is_some() || self.broken {
+        if self.link.is_closed() {
             return Err(PushError::Closed);
         }
         let (sgl, in_capsule) = self.describe(data)?;
@@ -223,24 +197,15 @@ impl HostQueue {
             key: capsule.local_key,
         };
         // There is room: a claimed slot is one request, and the chain holds `depth` of them.
-        let pushed = self
-            .sends
-            .push(WorkId::new(SEND, slot), SendKind::Send, [head, in_capsule]);
+        let pushed =
+            self.link
+                .push_send(WorkId::new(SEND, slot), SendKind::Send, [head, in_capsule]);
         if pushed { Ok(()) } else { Err(PushError::Full) }
     }
 
     /// Sends everything pushed since the last call, with one call to the device.
     pub fn ring(&mut self) -> Result<(), QueueError> {
-        let Some(first) = self.sends.take() else {
-            return Ok(());
-        };
-        // SAFETY: the chain is ours and terminated. Capsules lie in `commands` and stay untouched
-        // until their SEND is reaped (a slot is claimed once); data lies in arenas the domain keeps
-        // registered, and the caller leaves it alone until the command is over.
-        unsafe { self.qp.post_send(first) }.map_err(|error| {
-            self.broken = true;
-            QueueError::Local(error)
-        })
+        self.link.post_sends()
     }
 
     /// Reaps completions and reports each command that is over. After an error, which is told once,
@@ -252,64 +217,31 @@ impl HostQueue {
             reported += 1;
             f(cqe);
         })?;
-        self.post_receives()?;
-        match fault {
-            Some(fault) if !self.broken => {
-                self.broken = true;
-                Err(fault)
-            }
-            _ => Ok(reported),
-        }
+        self.link.post_receives()?;
+        self.link.verdict(fault, reported)
     }
 
     /// Closes the queue: the queue pair goes to the error state, the peer is told, and a marker is
     /// queued behind everything else. Commands pushed but not rung are never sent.
     pub fn begin_drain(&mut self, deadline: Instant) {
-        if self.draining.is_some() {
-            return;
-        }
-        self.draining = Some(Draining::new(deadline));
-        self.sends.take();
-        self.receives.take();
-        // A device that refuses any of this is waited for until the deadline; destroying the
-        // queue pair is the barrier then.
-        let _ = self.qp.set_error();
-        let _ = self.qp.id().disconnect();
-        let _ = self.post_markers();
+        self.link.begin_drain(deadline);
     }
 
     /// Whether memory is still in use; reports responses that had arrived before the end.
     pub fn poll_drained(&mut self, now: Instant, mut f: impl FnMut(Cqe)) -> Drain {
         let _ = self.reap(&mut None, &mut f);
-        self.draining
-            .as_ref()
-            .map_or(Drain::Pending, |draining| draining.state(now))
+        self.link.drain_state(now)
     }
 
     /// Whether an error was reported or a drain begun.
     pub fn is_closed(&self) -> bool {
-        self.broken || self.draining.is_some()
-    }
-
-    fn post_markers(&mut self) -> Result<(), VerbsError> {
-        self.receives.push(WorkId::new(RECEIVE_MARKER, 0), NOTHING);
-        self.post_receives()?;
-        self.sends.push(
-            WorkId::new(SEND_MARKER, 0),
-            SendKind::Send,
-            [NOTHING, NOTHING],
-        );
-        let Some(first) = self.sends.take() else {
-            return Ok(());
-        };
-        // SAFETY: one request without memory.
-        unsafe { self.qp.post_send(first) }
+        self.link.is_closed()
     }
 
     /// The data pointer, and what travels in the capsule.
     fn describe(&mut self, data: Data<'_>) -> Result<(Sgl, Segment), PushError> {
         let (arena, slot, offset, len, write) = match data {
-            Data::None => return Ok((Sgl::NONE, NOTHING)),
+            Data::None => return Ok((Sgl::NONE, Segment::NONE)),
             Data::Read {
                 arena,
                 slot,
@@ -335,62 +267,54 @@ impl HostQueue {
             };
             return Ok((Sgl::in_capsule(0, len), inside));
         }
-        Ok((Sgl::keyed(keyed.address, len, keyed.remote_key), NOTHING))
+        Ok((
+            Sgl::keyed(keyed.address, len, keyed.remote_key),
+            Segment::NONE,
+        ))
     }
 
     fn reap(
         &mut self,
         fault: &mut Option<QueueError>,
         report: &mut dyn FnMut(Cqe),
-    ) -> Result<(), VerbsError> {
+    ) -> Result<(), QueueError> {
         loop {
-            let (mut full, mut batch) = (0, [None; 32]);
-            let count = self.qp.cq().poll(|completion| {
-                if let Some(entry) = batch.get_mut(full) {
-                    *entry = Some(completion);
-                    full += 1;
-                }
-            })?;
-            for completion in batch.into_iter().flatten() {
-                match self.take(completion) {
-                    Ok(Some(cqe)) => report(cqe),
-                    Ok(None) => {}
-                    Err(error) => keep_first(fault, error),
+            let batch = self.link.reap()?;
+            for completion in batch.iter() {
+                if let Some(cqe) = self.take(completion, fault) {
+                    report(cqe);
                 }
             }
-            if count < 32 {
+            if !batch.is_full() {
                 return Ok(());
             }
         }
     }
 
-    fn take(&mut self, completion: Completion) -> Result<Option<Cqe>, QueueError> {
-        let id = WorkId::from_raw(completion.id);
-        match (id.kind, self.draining.as_mut()) {
-            (SEND_MARKER, Some(draining)) => draining.send_marker(),
-            (RECEIVE_MARKER, Some(draining)) => draining.receive_marker(),
+    fn take(&mut self, completion: Completion, fault: &mut Option<QueueError>) -> Option<Cqe> {
+        let WorkId { kind, index } = WorkId::from_raw(completion.id);
+        let failed = match kind {
+            SEND => failure("SEND", completion),
+            RECEIVE => failure("RECV", completion),
+            _ => return None,
+        };
+        let received = failed.is_none();
+        if let Some(error) = failed.filter(|_| !self.link.is_draining()) {
+            keep_first(fault, error.into());
+        }
+        match kind {
             // A SEND that failed is over as well: the device no longer reads its memory. If its
             // response is here, the command was executed.
-            (SEND, _) => {
-                let response = self.slots.sent(id.index);
-                return match (transport_error("SEND", completion), self.draining.is_some()) {
-                    (Some(error), false) if response.is_none() => Err(error.into()),
-                    _ => Ok(response),
-                };
+            SEND => self.slots.sent(index),
+            RECEIVE if received => {
+                self.take_response(index, completion.bytes)
+                    .unwrap_or_else(|error| {
+                        keep_first(fault, error);
+                        None
+                    })
             }
-            (RECEIVE, _) => {
-                if let Some(error) = transport_error("RECV", completion) {
-                    return if self.draining.is_some() {
-                        Ok(None)
-                    } else {
-                        Err(error.into())
-                    };
-                }
-                return self.take_response(id.index, completion.bytes);
-            }
-            _ => {}
+            _ => None,
         }
-        Ok(None)
     }
 
     fn take_response(&mut self, index: u32, bytes: u32) -> Result<Option<Cqe>, QueueError> {
@@ -410,61 +334,14 @@ impl HostQueue {
 
     /// Puts response buffer `index` back on the receive chain.
     fn recycle(&mut self, index: u32) {
-        if self.draining.is_some() {
-            return;
-        }
         if let Some(keyed) = self.responses.locate(index * 16, 16) {
             let part = Segment {
                 address: keyed.address,
                 len: 16,
                 key: keyed.local_key,
             };
-            self.receives.push(WorkId::new(RECEIVE, index), part);
+            // There is room: the chain holds one request for each buffer.
+            self.link.push_receive(WorkId::new(RECEIVE, index), part);
         }
     }
-
-    fn post_receives(&mut self) -> Result<(), VerbsError> {
-        let Some(first) = self.receives.take() else {
-            return Ok(());
-        };
-        // SAFETY: the chain is ours and terminated; the buffers lie in `responses`, each on the
-        // chain only after its receive was reaped and its bytes copied out.
-        unsafe { self.qp.post_receive(first) }
-    }
-}
-
-/// Keeps the first error, but lets a real one replace "flushed", which only says there was one.
-pub(crate) fn keep_first(kept: &mut Option<QueueError>, error: QueueError) {
-    let flushed =
-        |e: &QueueError| matches!(e, QueueError::Transport(t) if t.status == WcStatus::FLUSHED);
-    if kept
-        .as_ref()
-        .is_none_or(|old| flushed(old) && !flushed(&error))
-    {
-        *kept = Some(error);
-    }
-}
-
-pub(crate) fn transport_error(
-    work: &'static str,
-    completion: Completion,
-) -> Option<TransportError> {
-    match completion.outcome {
-        Outcome::Done => None,
-        Outcome::Flushed => Some(TransportError {
-            work,
-            status: WcStatus::FLUSHED,
-            vendor: 0,
-        }),
-        Outcome::Failed { status, vendor } => Some(TransportError {
-            work,
-            status: WcStatus(status),
-            vendor,
-        }),
-    }
-}
-
-/// Rounds up to whole pages; at least one.
-pub(crate) fn page_round(bytes: u32) -> u32 {
-    bytes.clamp(1, u32::MAX - 4096).next_multiple_of(4096)
 }

@@ -3,7 +3,8 @@
 //! Decided here: how a connection is set up and taken down, how capsules and data become work
 //! requests, when a command's buffers are the device's and when they are the caller's again, and
 //! what a transport failure is called. Not decided here: which path carries a command, what is
-//! retried, and what a failure means for a path; nothing here waits, sleeps or starts a thread.
+//! retried, and what a failure means for a path. No call waits for the peer; threads are started only to
+//! let go of things (`retire`, `verbs::linger`).
 //!
 //! | piece | end | is |
 //! |---|---|---|
@@ -31,7 +32,9 @@ mod domain;
 mod drain;
 mod error;
 mod host;
+mod link;
 mod listen;
+mod retire;
 mod slots;
 mod target;
 mod verbs;

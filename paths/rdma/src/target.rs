@@ -13,9 +13,10 @@
 //! [`HostQueue`](crate::HostQueue).
 
 #![expect(unsafe_code)]
-// UNSAFETY: posting work requests hands memory to the device.
+// UNSAFETY: in-capsule data is lent out of memory a device writes.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,25 +24,17 @@ use umpath_nvme::{Cqe, FromBytes, IntoBytes, Sqe};
 
 use crate::CmEvent;
 use crate::arena::Arena;
-use crate::chain::{ReceiveChain, Segment, SendChain, SendKind, WorkId};
+use crate::chain::{Segment, SendKind, WorkId};
 use crate::domain::{Buffers, Domain, KeyCache};
-use crate::drain::{Drain, Draining};
+use crate::drain::Drain;
 use crate::error::{LocalError, PushError, QueueError};
-use crate::host::{keep_first, page_round, transport_error};
-use crate::verbs::{CmId, Completion, Cq, Qp, QpShape, VerbsError};
+use crate::link::{Link, LinkShape, failure, keep_first, page_round};
+use crate::verbs::{CmId, Completion};
 
 const RECEIVE: u8 = 1;
 const READ: u8 = 2;
 const WRITE: u8 = 3;
 const RESPONSE: u8 = 4;
-const SEND_MARKER: u8 = 5;
-const RECEIVE_MARKER: u8 = 6;
-
-const NOTHING: Segment = Segment {
-    address: 0,
-    len: 0,
-    key: 0,
-};
 
 /// Memory of the host, from a keyed data pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,9 +111,7 @@ impl TargetShape {
 pub struct TargetQueue {
     // Field order is drop order: the queue pair (with its completion queue), then the memory it
     // used, then the domain.
-    qp: Qp,
-    sends: SendChain,
-    receives: ReceiveChain,
+    link: Link,
     capsules: Buffers,
     responses: Buffers,
     keys: KeyCache,
@@ -129,8 +120,6 @@ pub struct TargetQueue {
     free_data: Vec<u32>,
     free_responses: Vec<u32>,
     shape: TargetShape,
-    draining: Option<Draining>,
-    broken: bool,
 }
 
 impl TargetQueue {
@@ -149,17 +138,13 @@ impl TargetQueue {
         let response_buffers =
             domain.register_buffers(&Arena::new(1, page_round(responses * 16))?)?;
         let sends = responses + data;
-        let cq = Cq::new(domain.pd(), sends + receives + 2)?;
-        let sizes = QpShape {
-            send_requests: sends + 1,
-            receive_requests: receives + 1,
+        let work = LinkShape {
+            sends,
+            receives,
             send_segments: 1,
         };
-        let qp = Qp::new(id, domain.pd(), cq, sizes)?;
         let mut queue = Self {
-            qp,
-            sends: SendChain::new(sends as usize),
-            receives: ReceiveChain::new(receives as usize),
+            link: Link::new(id, domain.pd(), work)?,
             capsules,
             responses: response_buffers,
             keys: KeyCache::new(domain),
@@ -167,13 +152,11 @@ impl TargetQueue {
             free_data: (0..data).rev().collect(),
             free_responses: (0..responses).rev().collect(),
             shape,
-            draining: None,
-            broken: false,
         };
         for index in 0..receives {
             queue.recycle(index);
         }
-        queue.post_receives()?;
+        queue.link.post_receives()?;
         Ok(queue)
     }
 
@@ -189,39 +172,34 @@ impl TargetQueue {
     }
 
     /// The host's address.
-    pub fn peer_address(&self) -> Option<std::net::SocketAddr> {
-        self.qp.id().peer_address()
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.link.id().peer_address()
     }
 
     /// Readable when a completion arrived after [`TargetQueue::arm`].
     pub fn completion_fd(&self) -> BorrowedFd<'_> {
-        self.qp.cq_ref().as_fd()
+        self.link.completion_fd()
     }
 
     /// Asks for the descriptor to become readable at the next completion. Poll once afterwards:
     /// what arrived before does not count.
     pub fn arm(&mut self) -> Result<(), QueueError> {
-        Ok(self.qp.cq().arm()?)
+        self.link.arm()
     }
 
     /// Makes the descriptor unreadable again; the queue is then no longer armed.
     pub fn take_completion_events(&mut self) -> Result<u32, QueueError> {
-        Ok(self.qp.cq().take_events()?)
+        self.link.take_completion_events()
     }
 
     /// Readable when [`TargetQueue::cm_event`] has something.
     pub fn cm_fd(&self) -> BorrowedFd<'_> {
-        self.qp.id().channel().as_fd()
+        self.link.cm_fd()
     }
 
     /// What the connection manager has to say; `None` when nothing. Call until it says so.
     pub fn cm_event(&mut self) -> Result<Option<CmEvent>, QueueError> {
-        while let Some(event) = self.qp.id().channel().next_event()? {
-            if let Some(event) = CmEvent::from_raw(&event) {
-                return Ok(Some(event));
-            }
-        }
-        Ok(None)
+        self.link.cm_event()
     }
 
     /// The in-capsule data of a command.
@@ -303,17 +281,8 @@ impl TargetQueue {
 
     /// Hands everything queued to the device, with one call for each direction.
     pub fn ring(&mut self) -> Result<(), QueueError> {
-        self.post_receives()?;
-        let Some(first) = self.sends.take() else {
-            return Ok(());
-        };
-        // SAFETY: the chain is ours and terminated. Responses lie in `responses`, each index free
-        // only after its completion; data lies in arenas the domain keeps registered, and the
-        // caller leaves it alone until the event with its token.
-        unsafe { self.qp.post_send(first) }.map_err(|error| {
-            self.broken = true;
-            QueueError::Local(error)
-        })
+        self.link.post_receives()?;
+        self.link.post_sends()
     }
 
     /// Reaps completions. After an error, which is told once, the queue can only be drained; events
@@ -325,40 +294,23 @@ impl TargetQueue {
             reported += 1;
             f(event);
         })?;
-        match fault {
-            Some(fault) if !self.broken => {
-                self.broken = true;
-                Err(fault)
-            }
-            _ => Ok(reported),
-        }
+        self.link.verdict(fault, reported)
     }
 
     /// Closes the queue, as [`HostQueue::begin_drain`](crate::HostQueue::begin_drain).
     pub fn begin_drain(&mut self, deadline: Instant) {
-        if self.draining.is_some() {
-            return;
-        }
-        self.draining = Some(Draining::new(deadline));
-        self.sends.take();
-        self.receives.take();
-        // As for the host's queue: what the device refuses, the deadline settles.
-        let _ = self.qp.set_error();
-        let _ = self.qp.id().disconnect();
-        let _ = self.post_markers();
+        self.link.begin_drain(deadline);
     }
 
     /// Whether memory is still in use. Tokens still outstanding when it is not never come back.
     pub fn poll_drained(&mut self, now: Instant) -> Drain {
         let _ = self.reap(&mut None, &mut |_| {});
-        self.draining
-            .as_ref()
-            .map_or(Drain::Pending, |draining| draining.state(now))
+        self.link.drain_state(now)
     }
 
     /// Whether an error was reported or a drain begun.
     pub fn is_closed(&self) -> bool {
-        self.broken || self.draining.is_some()
+        self.link.is_closed()
     }
 
     /// RDMA READs and WRITEs that can still be queued.
@@ -407,8 +359,8 @@ impl TargetQueue {
         }
         // There is room: the chain holds one request for each free index there ever was.
         let pushed = self
-            .sends
-            .push(WorkId::new(kind, index), work, [part, NOTHING]);
+            .link
+            .push_send(WorkId::new(kind, index), work, [part, Segment::NONE]);
         if pushed { Ok(()) } else { Err(PushError::Full) }
     }
 
@@ -422,42 +374,21 @@ impl TargetQueue {
         (base + index) as usize
     }
 
-    fn post_markers(&mut self) -> Result<(), VerbsError> {
-        self.receives.push(WorkId::new(RECEIVE_MARKER, 0), NOTHING);
-        self.post_receives()?;
-        self.sends.push(
-            WorkId::new(SEND_MARKER, 0),
-            SendKind::Send,
-            [NOTHING, NOTHING],
-        );
-        let Some(first) = self.sends.take() else {
-            return Ok(());
-        };
-        // SAFETY: one request without memory.
-        unsafe { self.qp.post_send(first) }
-    }
-
     fn reap(
         &mut self,
         fault: &mut Option<QueueError>,
         report: &mut dyn FnMut(TargetEvent),
-    ) -> Result<(), VerbsError> {
+    ) -> Result<(), QueueError> {
         loop {
-            let (mut full, mut batch) = (0, [None; 32]);
-            let count = self.qp.cq().poll(|completion| {
-                if let Some(entry) = batch.get_mut(full) {
-                    *entry = Some(completion);
-                    full += 1;
-                }
-            })?;
-            for completion in batch.into_iter().flatten() {
+            let batch = self.link.reap()?;
+            for completion in batch.iter() {
                 match self.take(completion) {
                     Ok(Some(event)) => report(event),
                     Ok(None) => {}
                     Err(error) => keep_first(fault, error),
                 }
             }
-            if count < 32 {
+            if !batch.is_full() {
                 return Ok(());
             }
         }
@@ -471,38 +402,39 @@ impl TargetQueue {
             WRITE => "RDMA WRITE",
             _ => "SEND",
         };
-        let error = transport_error(work, completion);
-        match (kind, self.draining.as_mut()) {
-            (SEND_MARKER, Some(draining)) => draining.send_marker(),
-            (RECEIVE_MARKER, Some(draining)) => draining.receive_marker(),
-            (RECEIVE, None) => {
-                return error.map_or_else(
-                    || self.take_capsule(index, completion.bytes).map(Some),
-                    |error| Err(error.into()),
-                );
-            }
-            (READ | WRITE | RESPONSE, None) => {
-                let free = if kind == RESPONSE {
-                    &mut self.free_responses
-                } else {
-                    &mut self.free_data
-                };
-                free.push(index);
-                let token = self
-                    .tokens
-                    .get(self.token_index(kind, index))
-                    .copied()
-                    .unwrap_or_default();
-                return match (error, kind) {
-                    (Some(error), _) => Err(error.into()),
-                    (None, READ) => Ok(Some(TargetEvent::Read { token })),
-                    (None, WRITE) => Ok(Some(TargetEvent::Written { token })),
-                    (None, _) => Ok(Some(TargetEvent::Responded { token })),
-                };
-            }
-            _ => {}
+        if self.link.is_draining() {
+            return Ok(None);
         }
-        Ok(None)
+        if let Some(error) = failure(work, completion) {
+            return Err(error.into());
+        }
+        match kind {
+            RECEIVE => self.take_capsule(index, completion.bytes).map(Some),
+            READ => Ok(Some(TargetEvent::Read {
+                token: self.finish(kind, index),
+            })),
+            WRITE => Ok(Some(TargetEvent::Written {
+                token: self.finish(kind, index),
+            })),
+            RESPONSE => Ok(Some(TargetEvent::Responded {
+                token: self.finish(kind, index),
+            })),
+            _ => Ok(None),
+        }
+    }
+
+    /// Frees the work index and returns its token.
+    fn finish(&mut self, kind: u8, index: u32) -> u64 {
+        let free = if kind == RESPONSE {
+            &mut self.free_responses
+        } else {
+            &mut self.free_data
+        };
+        free.push(index);
+        self.tokens
+            .get(self.token_index(kind, index))
+            .copied()
+            .unwrap_or_default()
     }
 
     fn take_capsule(&mut self, index: u32, bytes: u32) -> Result<TargetEvent, QueueError> {
@@ -522,9 +454,6 @@ impl TargetQueue {
     }
 
     fn recycle(&mut self, index: u32) {
-        if self.draining.is_some() {
-            return;
-        }
         let len = 64 + self.shape.in_capsule_bytes;
         if let Some(keyed) = self
             .capsules
@@ -535,16 +464,8 @@ impl TargetQueue {
                 len,
                 key: keyed.local_key,
             };
-            self.receives.push(WorkId::new(RECEIVE, index), part);
+            // There is room: the chain holds one request for each buffer.
+            self.link.push_receive(WorkId::new(RECEIVE, index), part);
         }
-    }
-
-    fn post_receives(&mut self) -> Result<(), VerbsError> {
-        let Some(first) = self.receives.take() else {
-            return Ok(());
-        };
-        // SAFETY: the chain is ours and terminated; the buffers lie in `capsules`, each on the
-        // chain only when nobody holds its slot.
-        unsafe { self.qp.post_receive(first) }
     }
 }

@@ -32,7 +32,9 @@ run $H setpriv --bounding-set=-ipc_lock --inh-caps=-ipc_lock prlimit --memlock=1
 run $H "$P" silence 10.9.1.1:4420 "tc qdisc add dev th root netem loss 100%"
 $H tc qdisc del dev th root
 run $H "$P" silence 10.9.1.1:4420 "ip link set th down"
-$H ip link set th up; sleep 1
+run $H "$P" connect 10.9.1.1:4420
+run $H "$P" silence 10.9.1.1:4420 "ip -n a link set ta down"
+run $H "$P" connect 10.9.1.1:4420
 run $H "$P" events rxh "sleep 1; ip link set th down; sleep 0.5; ip link set th up"
 run $H "$P" connect 10.9.1.1:4420
 run $H "$P" kill 10.9.1.1:4420 "$server"
@@ -41,5 +43,6 @@ for lib in /usr/lib/*/librdmacm.so.1; do
   run unshare -m sh -c "mount --bind /dev/null $lib && exec $P connect 10.9.1.1:4420"
 done
 dmesg | grep -iE "rxe|rdma|BUG|WARN|Oops" | tail -5
+rdma resource show qp; rdma resource show cm_id
 [ $status = 0 ] && echo "PASS all" || echo "FAIL"
 exit $status

@@ -7,16 +7,18 @@
 // UNSAFETY: librdmacm is a C library; raw pointers stay inside this file.
 
 use std::ffi::{CStr, c_void};
-use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdma_sys as sys;
 use rdma_sys::rdma_cm_event_type as kind;
 
+use super::address::{RawAddress, parse_address};
+use super::linger;
 use super::{VerbsError, check};
 
 /// Where CM events of one or more ids arrive; readable when one is waiting.
@@ -89,6 +91,7 @@ impl EventChannel {
                     id: CmId {
                         raw,
                         channel: Arc::clone(self),
+                        talking: AtomicBool::new(true),
                     },
                     private,
                     peer_reads: conn.initiator_depth,
@@ -188,6 +191,8 @@ impl ConnectOptions<'_> {
 pub(crate) struct CmId {
     raw: NonNull<sys::rdma_cm_id>,
     channel: Arc<EventChannel>,
+    /// Whether destroying the id would send the peer a message.
+    talking: AtomicBool,
 }
 
 // SAFETY: librdmacm locks its own tables; an id's fields are written during address resolution and
@@ -214,6 +219,7 @@ impl CmId {
         Ok(Self {
             raw,
             channel: Arc::clone(channel),
+            talking: AtomicBool::new(false),
         })
     }
 
@@ -306,6 +312,7 @@ impl CmId {
     }
 
     pub(crate) fn connect(&self, options: ConnectOptions<'_>) -> Result<(), VerbsError> {
+        self.talking.store(true, Ordering::Relaxed);
         let mut param = options.to_raw();
         // SAFETY: the parameters and the private data live for the call, which copies them.
         let result = unsafe { sys::rdma_connect(self.raw.as_ptr(), &raw mut param) };
@@ -345,12 +352,25 @@ impl CmId {
         check("rdma_reject", result)
     }
 
-    /// Says goodbye to the peer; does not wait for an answer.
-    pub(crate) fn disconnect(&self) -> Result<(), VerbsError> {
-        // SAFETY: the id lives; on an id that is not connected the kernel answers EINVAL.
-        check("rdma_disconnect", unsafe {
-            sys::rdma_disconnect(self.raw.as_ptr())
-        })
+    /// Says goodbye to the peer; does not wait for an answer. With the port down it says nothing
+    /// (see `linger`).
+    pub(crate) fn disconnect(&self) {
+        if !self.port_is_active() {
+            return;
+        }
+        self.talking.store(false, Ordering::Relaxed);
+        // SAFETY: the id lives. On an id that is not connected the kernel answers EINVAL, and then
+        // there is nobody to say goodbye to.
+        unsafe { sys::rdma_disconnect(self.raw.as_ptr()) };
+    }
+
+    fn must_linger(&self) -> bool {
+        self.talking.load(Ordering::Relaxed) && !self.port_is_active()
+    }
+
+    fn port_is_active(&self) -> bool {
+        self.verbs()
+            .is_some_and(|verbs| linger::port_is_active(verbs, self.port()))
     }
 
     /// Moves the id to a channel of its own. All its events so far have been acknowledged (they are
@@ -377,6 +397,10 @@ impl CmId {
 
 impl Drop for CmId {
     fn drop(&mut self) {
+        if let Some(verbs) = self.verbs().filter(|_| self.must_linger()) {
+            linger::keep(self.raw, verbs, self.port(), Arc::clone(&self.channel));
+            return;
+        }
         // SAFETY: queue pairs hold an `Arc` of their id and are gone; every event handed out was
         // acknowledged, so the call does not wait for us.
         unsafe { sys::rdma_destroy_id(self.raw.as_ptr()) };
@@ -385,77 +409,4 @@ impl Drop for CmId {
 
 fn millis(timeout: Duration) -> i32 {
     i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX)
-}
-
-/// A socket address as C wants it.
-struct RawAddress(libc::sockaddr_storage);
-
-impl RawAddress {
-    fn new(address: SocketAddr) -> Self {
-        // SAFETY: all zeroes is a valid `sockaddr_storage`.
-        let mut storage: libc::sockaddr_storage = unsafe { MaybeUninit::zeroed().assume_init() };
-        match address {
-            SocketAddr::V4(v4) => {
-                let raw = libc::sockaddr_in {
-                    sin_family: libc::AF_INET as u16,
-                    sin_port: v4.port().to_be(),
-                    sin_addr: libc::in_addr {
-                        s_addr: u32::from_ne_bytes(v4.ip().octets()),
-                    },
-                    sin_zero: [0; 8],
-                };
-                // SAFETY: `sockaddr_storage` is larger than and aligned for any address.
-                unsafe { ptr::write((&raw mut storage).cast(), raw) };
-            }
-            SocketAddr::V6(v6) => {
-                let raw = libc::sockaddr_in6 {
-                    sin6_family: libc::AF_INET6 as u16,
-                    sin6_port: v6.port().to_be(),
-                    sin6_flowinfo: v6.flowinfo(),
-                    sin6_addr: libc::in6_addr {
-                        s6_addr: v6.ip().octets(),
-                    },
-                    sin6_scope_id: v6.scope_id(),
-                };
-                // SAFETY: as above.
-                unsafe { ptr::write((&raw mut storage).cast(), raw) };
-            }
-        }
-        Self(storage)
-    }
-
-    fn as_mut_ptr(&mut self) -> *mut libc::sockaddr {
-        (&raw mut self.0).cast()
-    }
-}
-
-fn parse_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    match i32::from(storage.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: the family says which address the storage holds; it is aligned for all.
-            let raw = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
-            let ip = Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes());
-            Some(SocketAddr::new(ip.into(), u16::from_be(raw.sin_port)))
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above.
-            let raw = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(raw.sin6_addr.s6_addr);
-            Some(SocketAddr::new(ip.into(), u16::from_be(raw.sin6_port)))
-        }
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_survive_the_round_trip() {
-        for text in ["10.9.1.1:4420", "[fd00::7]:4420"] {
-            let address: SocketAddr = text.parse().unwrap();
-            assert_eq!(parse_address(&RawAddress::new(address).0), Some(address));
-        }
-    }
 }

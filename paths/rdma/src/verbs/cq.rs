@@ -17,25 +17,48 @@ use super::{CmId, Pd, VerbsError};
 const BATCH: usize = 32;
 
 /// How a work request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Outcome {
+    #[default]
     Done,
     /// Thrown out because the queue pair is in the error state; nothing was learnt.
     Flushed,
     /// `ibv_wc_status` and the vendor's code.
-    Failed {
-        status: u32,
-        vendor: u32,
-    },
+    Failed { status: u32, vendor: u32 },
 }
 
 /// One reaped completion.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Completion {
     pub(crate) id: u64,
     pub(crate) outcome: Outcome,
     /// Bytes received; meaningful for a RECV that is `Done`.
     pub(crate) bytes: u32,
+}
+
+/// Completions reaped at once.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    entries: [Completion; BATCH],
+    len: usize,
+}
+
+impl Batch {
+    fn push(&mut self, completion: Completion) {
+        if let Some(entry) = self.entries.get_mut(self.len) {
+            *entry = completion;
+            self.len += 1;
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Completion> {
+        self.entries.iter().take(self.len).copied()
+    }
+
+    /// Whether more may be waiting.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len == BATCH
+    }
 }
 
 /// The channel a completion queue signals.
@@ -138,19 +161,17 @@ impl Cq {
         }
     }
 
-    /// Reaps up to one batch; returns how many there were.
-    pub(crate) fn poll(&mut self, mut f: impl FnMut(Completion)) -> Result<usize, VerbsError> {
+    /// Reaps up to one batch.
+    pub(crate) fn poll(&mut self) -> Result<Batch, VerbsError> {
         let mut entries = [const { MaybeUninit::<sys::ibv_wc>::uninit() }; BATCH];
         // SAFETY: the queue lives; there is room for `BATCH` entries.
         let count = unsafe {
             sys::ibv_poll_cq(self.raw.as_ptr(), BATCH as i32, entries.as_mut_ptr().cast())
         };
         let Ok(count) = usize::try_from(count) else {
-            return Err(VerbsError::code(
-                "ibv_poll_cq",
-                if count < 0 { -count } else { count },
-            ));
+            return Err(VerbsError::code("ibv_poll_cq", count));
         };
+        let mut batch = Batch::default();
         for entry in entries.iter().take(count) {
             // SAFETY: the first `count` entries were written. Of a failed one only the id, the
             // status and the vendor's code are meaningful; the others are plain integers.
@@ -163,13 +184,13 @@ impl Cq {
                     vendor: entry.vendor_err,
                 },
             };
-            f(Completion {
+            batch.push(Completion {
                 id: entry.wr_id,
                 outcome,
                 bytes: entry.byte_len,
             });
         }
-        Ok(count)
+        Ok(batch)
     }
 
     fn acknowledge(&mut self) {

@@ -12,14 +12,16 @@
 //!
 //! Not decided here: what is sent, when, and what a failure means.
 
+mod address;
 mod cm;
 mod cq;
 mod device;
+mod linger;
 mod memory;
 mod qp;
 
 pub(crate) use cm::{CmId, ConnectOptions, EventChannel, RawCmEvent};
-pub(crate) use cq::{Completion, Cq, Outcome};
+pub(crate) use cq::{Batch, Completion, Cq, Outcome};
 pub(crate) use device::OwnContext;
 pub(crate) use memory::{Access, Mr, Pd};
 pub(crate) use qp::{Qp, QpShape};
