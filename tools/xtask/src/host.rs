@@ -22,6 +22,8 @@ pub(crate) struct Need {
 enum Probe {
     /// A program found in `PATH` or an `sbin` directory.
     Program(&'static str),
+    /// A program that needs no dynamic linker: it goes into an initramfs.
+    StaticProgram(&'static str),
     /// Any of these paths exists.
     AnyFile(&'static [&'static str]),
     /// The dynamic linker or a build finds this library's file name.
@@ -48,7 +50,10 @@ pub(crate) const VM_NEEDS: &[Need] = &[
     program("dpkg", "dpkg"),
     program("depmod", "kmod"),
     program("file", "file"),
-    program("busybox", "busybox"),
+    Need {
+        probe: Probe::StaticProgram("busybox"),
+        package: "busybox-static",
+    },
     program("ip", "iproute2"),
     Need {
         probe: Probe::AnyFile(&[
@@ -206,6 +211,10 @@ fn missing(needs: &[&[Need]]) -> Vec<&'static str> {
 fn present(probe: Probe) -> bool {
     match probe {
         Probe::Program(name) => find_program(name).is_some(),
+        Probe::StaticProgram(name) => find_program(name).is_some_and(|path| {
+            let bytes = std::fs::read(path).unwrap_or_default();
+            !bytes.windows(9).any(|window| window == b"/ld-linux")
+        }),
         Probe::AnyFile(paths) => paths.iter().any(|path| Path::new(path).exists()),
         Probe::Library(name) => library_dirs().any(|dir| directory_has_prefix(&dir, name)),
         Probe::PythonModule(module) => Command::new("python3")

@@ -133,6 +133,7 @@ impl Machine {
 
     fn start(&self, run: &RunDir) -> Result<Child> {
         let mut command = Command::new(&self.vng);
+        command.env("PATH", path_with(&self.vng));
         command.args(["--user", "root", "--verbose", "--memory", &self.memory]);
         command
             .args(["--cpus", &self.cpus.to_string(), "--run"])
@@ -204,6 +205,18 @@ impl Machine {
             }
         }
     }
+}
+
+/// `PATH` with the program's own directory first: vng starts its sister programs by name.
+fn path_with(program: &Path) -> OsString {
+    let own = program.parent().map(Path::to_path_buf);
+    let old = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(PathBuf::from);
+    let dirs = own
+        .into_iter()
+        .chain(std::env::split_paths(&old))
+        .chain(system);
+    std::env::join_paths(dirs).unwrap_or(old)
 }
 
 /// Refuses what neither virtme-ng nor QEMU's option syntax can carry.
