@@ -14,6 +14,7 @@ mod buffers;
 mod clock;
 mod conductor;
 mod doors;
+mod execute;
 mod flow;
 mod hub;
 mod mailbox;
@@ -23,6 +24,7 @@ mod reactor;
 mod request;
 mod ring;
 mod signals;
+mod upkeep;
 
 pub use clock::Clock;
 pub use conductor::{Conductor, Doors, StartError};

@@ -11,6 +11,8 @@ use crate::model::PortId;
 
 /// How long a device may take to flush a queue.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// How long a host may take from the connection to the Connect command.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
 
 /// What a queue is for.
 #[derive(Debug)]
@@ -39,6 +41,7 @@ pub(super) struct Queue {
     /// The completion channel will tell of the next completion.
     pub(super) armed: bool,
     closing: bool,
+    since: Instant,
     entries: u16,
     /// `None` when the host wants no flow control.
     head: Option<u16>,
@@ -54,6 +57,7 @@ impl Queue {
             requests: 0,
             armed: false,
             closing: false,
+            since: Instant::now(),
             entries: 1,
             head: Some(0),
         }
@@ -91,6 +95,16 @@ impl Queue {
             Role::Fresh => None,
             Role::Admin { cntlid } | Role::Io { cntlid, .. } => Some(cntlid),
         }
+    }
+
+    /// No Connect came yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        matches!(self.role, Role::Fresh)
+    }
+
+    /// No Connect came in time.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.is_fresh() && !self.closing && self.since.elapsed() > CONNECT_TIME
     }
 
     /// Counts a command taken from the submission queue.

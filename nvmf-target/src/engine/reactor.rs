@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
-use tracing::{debug, error, info};
+use tracing::error;
 use umpath_nvme::Status;
-use umpath_rdma::{CmEvent, QueueError, TargetEvent, TargetQueue};
+use umpath_rdma::{TargetEvent, TargetQueue};
 
 use super::buffers::Buffers;
 use super::hub::{Hub, Message};
@@ -25,6 +25,8 @@ use crate::model::PortId;
 
 /// How often queues that are being closed are looked at.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(1);
+/// How often queues that wait for their Connect are looked at.
+const FRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest sleep; everything that matters wakes the ring.
 const IDLE_SLEEP: Duration = Duration::from_secs(60);
 /// How long the end waits for media and devices.
@@ -37,7 +39,7 @@ pub(super) struct Reactor {
     pub(super) ring: Ring,
     pub(super) queues: Slab<Queue>,
     /// Keys of `queues`.
-    keys: Vec<u32>,
+    pub(super) keys: Vec<u32>,
     pub(super) requests: Slab<Request>,
     /// Requests that wait for memory, in order of arrival.
     pub(super) starved: VecDeque<u32>,
@@ -120,6 +122,8 @@ impl Reactor {
         }
         let time = if closing || self.ending.is_some() {
             CLOSING_INTERVAL
+        } else if self.queues.iter().any(|(_, queue)| queue.is_fresh()) {
+            FRESH_INTERVAL
         } else {
             IDLE_SLEEP
         };
@@ -239,58 +243,6 @@ impl Reactor {
         Ok(busy)
     }
 
-    fn watch_again(&mut self, tag: Tag) -> io::Result<()> {
-        let (Tag::Completions(key) | Tag::Connection(key)) = tag else {
-            return Ok(());
-        };
-        let Some(queue) = self.queues.get_mut(key as usize) else {
-            return Ok(());
-        };
-        let Some(transport) = queue.live() else {
-            return Ok(());
-        };
-        let fd = match tag {
-            Tag::Completions(_) => transport.completion_fd(),
-            _ => transport.cm_fd(),
-        };
-        self.ring.watch(fd, tag)
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "one shape for all wake-ups")]
-    fn completions_woke(&mut self, key: u32) -> io::Result<()> {
-        let Some(queue) = self.queues.get_mut(key as usize) else {
-            return Ok(());
-        };
-        queue.armed = false;
-        let Some(transport) = queue.live() else {
-            return Ok(());
-        };
-        if let Err(error) = transport.take_completion_events() {
-            self.fail(key, &error);
-        }
-        Ok(())
-    }
-
-    fn connection_woke(&mut self, key: u32) {
-        loop {
-            let Some(queue) = self.queues.get_mut(key as usize) else {
-                return;
-            };
-            let Some(transport) = queue.live() else {
-                return;
-            };
-            match transport.cm_event() {
-                Ok(Some(CmEvent::Disconnected | CmEvent::DeviceRemoved)) => {
-                    debug!(id = queue.id.0, "the host closed a queue");
-                    self.close(key);
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => return,
-                Err(error) => self.fail(key, &error),
-            }
-        }
-    }
-
     fn arm(&mut self) {
         for position in 0..self.keys.len() {
             let Some(&key) = self.keys.get(position) else {
@@ -349,67 +301,6 @@ impl Reactor {
                 self.starved.push_front(index);
                 return;
             }
-        }
-    }
-
-    fn fail(&mut self, key: u32, error: &QueueError) {
-        if let Some(queue) = self.queues.get(key as usize)
-            && !queue.is_closing()
-        {
-            info!(cntlid = queue.cntlid(), id = queue.id.0, %error, "queue failed");
-        }
-        self.close(key);
-    }
-
-    /// Starts closing a queue and tells the array.
-    pub(super) fn close(&mut self, key: u32) {
-        let Some(queue) = self.queues.get_mut(key as usize) else {
-            return;
-        };
-        if !queue.begin_close() {
-            return;
-        }
-        if let Some(cntlid) = queue.cntlid() {
-            let (id, now) = (queue.id, self.hub.now());
-            self.hub
-                .with_array(|array| array.queue_closed(cntlid, id, now));
-        }
-    }
-
-    /// Lets go of queues that are drained and of requests no device works on any more.
-    fn bury_queues(&mut self) -> io::Result<()> {
-        for position in (0..self.keys.len()).rev() {
-            let Some(&key) = self.keys.get(position) else {
-                continue;
-            };
-            let Some(queue) = self.queues.get_mut(key as usize) else {
-                continue;
-            };
-            if !queue.is_closing() {
-                continue;
-            }
-            if queue.try_drop_transport() {
-                self.ring.unwatch(Tag::Completions(key))?;
-                self.ring.unwatch(Tag::Connection(key))?;
-                self.retire_all_of(key);
-            }
-            if self.queues.get(key as usize).is_some_and(Queue::is_over) {
-                self.queues.remove(key as usize);
-                self.keys.swap_remove(position);
-            }
-        }
-        Ok(())
-    }
-
-    fn retire_all_of(&mut self, key: u32) {
-        let orphans: Vec<u32> = self
-            .requests
-            .iter()
-            .filter(|(_, request)| request.queue == key && request.stage != Stage::Executing)
-            .map(|(index, _)| index as u32)
-            .collect();
-        for index in orphans {
-            self.retire(index);
         }
     }
 

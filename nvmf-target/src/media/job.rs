@@ -37,6 +37,8 @@ pub struct Job {
     remaining: u64,
     /// Bytes of the buffer already transferred.
     moved: usize,
+    /// Each piece written must be durable before it counts as written.
+    durable: bool,
     /// A durable-write barrier is still owed.
     sync_owed: bool,
     /// Ranges of a deallocation not begun.
@@ -80,6 +82,7 @@ impl Job {
             offset,
             remaining: bytes,
             moved: 0,
+            durable: false,
             sync_owed: false,
             ranges_left: 0,
             issued: Issued::Nothing,
@@ -93,9 +96,8 @@ impl Job {
 
     /// Writes `bytes` at `offset`, durably when `fua`.
     pub fn write(offset: u64, bytes: u32, fua: bool) -> Self {
-        let sync_owed = fua;
         Self {
-            sync_owed,
+            durable: fua,
             ..Self::new(Operation::Write, offset, u64::from(bytes))
         }
     }
@@ -255,8 +257,10 @@ fn transfer(file: &File, job: &Job, buffer: &mut [u8], length: u32) -> squeue::E
             .offset(job.offset)
             .build()
     } else {
+        let flags = if job.durable { libc::RWF_DSYNC } else { 0 };
         opcode::Write::new(file.raw(), buffer.as_ptr(), length)
             .offset(job.offset)
+            .rw_flags(flags)
             .build()
     }
 }

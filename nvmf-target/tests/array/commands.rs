@@ -1,10 +1,8 @@
-//! The array as hosts see it, driven without queues, threads or clocks.
-
-mod host;
+//! What each command does.
 
 use std::time::Duration;
 
-use host::{Host, NQN, array, array_with, namespace};
+use crate::host::{self, Host, NQN, array, array_with, namespace};
 use umpath_nvme::command::admin;
 use umpath_nvme::command::io;
 use umpath_nvme::command::io::BlockCount;
@@ -104,12 +102,7 @@ fn two_processes_present_one_namespace() {
             let controller = IdentifyController::read_from_bytes(&controller).unwrap();
             let namespace = host.page(&mut array, admin::identify(0, 1));
             let descriptors = host.page(&mut array, admin::identify(3, 1));
-            assert_eq!(
-                NsDescriptors::new(&descriptors)
-                    .filter(Result::is_ok)
-                    .count(),
-                3
-            );
+            assert_eq!(NsDescriptors::new(&descriptors).flatten().count(), 3);
             (controller, namespace, descriptors)
         })
         .collect();

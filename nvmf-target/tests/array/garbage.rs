@@ -1,10 +1,8 @@
 //! No command, however nonsensical, panics or leaves the array inconsistent.
 
-mod host;
-
 use std::time::Duration;
 
-use host::{Host, array};
+use crate::host::{Host, array};
 use proptest::prelude::*;
 use umpath_nvme::{FromBytes, Sqe, Status};
 use umpath_target::array::QueueId;

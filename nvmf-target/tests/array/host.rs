@@ -1,7 +1,5 @@
 //! A host in miniature: it builds commands and keeps nothing but its controller's identifier.
 
-#![allow(dead_code, reason = "each test program uses a part")]
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -53,8 +51,8 @@ pub(crate) fn array_with(first: u16, last: u16) -> Array<Media> {
         in_capsule_bytes: 4096,
     });
     for port in 1..=2 {
-        let address = format!("10.9.{port}.1:4420").parse().unwrap();
-        array.add_port(PortId(port), address).unwrap();
+        let address = format!("10.9.{port}.1:4420").parse().expect("an address");
+        array.add_port(PortId(port), address).expect("a new port");
     }
     let mut subsystem = Subsystem::new(
         NQN.to_owned(),
@@ -65,7 +63,7 @@ pub(crate) fn array_with(first: u16, last: u16) -> Array<Media> {
     subsystem.allow_any_host = true;
     subsystem.ports = [PortId(1), PortId(2)].into();
     subsystem.namespaces = BTreeMap::from([(1, namespace(1))]);
-    array.add_subsystem(subsystem).unwrap();
+    array.add_subsystem(subsystem).expect("a new subsystem");
     array
 }
 
@@ -104,7 +102,8 @@ impl Host {
             port,
             ..Self::new(number)
         };
-        host.connect_admin(array, Duration::ZERO).unwrap();
+        host.connect_admin(array, Duration::ZERO)
+            .expect("connected");
         host.enable(array);
         host
     }
@@ -121,8 +120,8 @@ impl Host {
         now: Duration,
     ) -> Result<Connected<Media>, Refusal> {
         let (subsystem, host) = (
-            Nqn::new(&self.subsystem).unwrap(),
-            Nqn::new(&self.nqn()).unwrap(),
+            Nqn::new(&self.subsystem).expect("a name"),
+            Nqn::new(&self.nqn()).expect("a name"),
         );
         let data = ConnectData::new([self.number as u8; 16], self.cntlid, &subsystem, &host);
         let sqe = fabrics::connect(qid, self.depth, 0, self.kato_ms);

@@ -1,0 +1,213 @@
+//! Executing a command: in the array, or on a backing store through the controller's gate.
+//!
+//! Every media submission passes [`Reactor::submit_media`], and nothing else submits: there the
+//! controller's gate is asked, with the clock read at that moment.
+
+use std::sync::Arc;
+
+use tracing::{debug, warn};
+use umpath_nvme::Status;
+use umpath_nvme::command::fabrics::ConnectResponse;
+
+use super::reactor::Reactor;
+use super::request::{Stage, Work};
+use crate::array::Refusal;
+use crate::controller::Answer;
+use crate::controller::gate::Fenced;
+use crate::controller::io::{Operation, check_ranges};
+use crate::controller::sgl::Transfer;
+use crate::media::{Job, Step};
+
+impl Reactor {
+    pub(super) fn execute(&mut self, index: u32) {
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        request.stage = Stage::Executing;
+        match request.work {
+            Work::Connect => self.connect(index),
+            Work::Admin => self.admin(index),
+            Work::Media(_) => self.enter_media(index),
+            Work::Nothing => self.finish(index, Status::SUCCESS, 0),
+        }
+    }
+
+    fn connect(&mut self, index: u32) {
+        let hub = Arc::clone(&self.hub);
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        let Some(queue) = self.queues.get_mut(request.queue as usize) else {
+            return;
+        };
+        let (port, id, sqe) = (queue.port, queue.id, request.sqe);
+        let bytes = request.transfer.bytes();
+        let data = match &mut request.buffer {
+            Some(buffer) => buffer.bytes(self.buffers.arena(), bytes),
+            None => &mut [],
+        };
+        let answer = hub.with_array(|array| array.connect(port, &sqe, data, id, hub.now()));
+        match answer {
+            Ok(connected) => {
+                let accepted = ConnectResponse::Accepted {
+                    cntlid: connected.cntlid,
+                    authreq: 0,
+                };
+                queue.connected(connected);
+                let (status, result) = accepted.to_result();
+                self.finish(index, status, result);
+            }
+            Err(Refusal { status, result }) => {
+                debug!(%status, "connect refused");
+                self.finish(index, status, result);
+            }
+        }
+    }
+
+    fn admin(&mut self, index: u32) {
+        let hub = Arc::clone(&self.hub);
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        let Some(queue) = self.queues.get(request.queue as usize) else {
+            return;
+        };
+        let Some(cntlid) = queue.cntlid() else { return };
+        let bytes = request.transfer.bytes();
+        let data = match &mut request.buffer {
+            Some(buffer) => buffer.bytes(self.buffers.arena(), bytes),
+            None => &mut [],
+        };
+        if matches!(request.transfer, Transfer::ToHost(_)) {
+            data.fill(0);
+        }
+        let sqe = request.sqe;
+        match hub.with_array(|array| array.admin(cntlid, &sqe, data, hub.now())) {
+            Answer::Done { status, result } => {
+                if !status.is_success() {
+                    debug!(cntlid, %status, ?sqe, "admin command refused");
+                }
+                self.finish(index, status, result);
+            }
+            Answer::Parked => self.retire(index),
+        }
+    }
+
+    fn enter_media(&mut self, index: u32) {
+        let now = self.hub.now();
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        let Work::Media(work) = &mut request.work else {
+            return;
+        };
+        if let Some(ranges) = work.ranges {
+            let bytes = request.transfer.bytes();
+            let data = match &mut request.buffer {
+                Some(buffer) => buffer.bytes(self.buffers.arena(), bytes),
+                None => &mut [],
+            };
+            if let Err(status) = check_ranges(work.media.geometry(), ranges, data) {
+                return self.finish(index, status, 0);
+            }
+        }
+        match work.shared.gate.enter(work.epoch, now) {
+            Ok(()) => {
+                work.entered = true;
+                self.submit_media(index);
+            }
+            Err(fenced) => self.finish(index, fenced_status(fenced), 0),
+        }
+    }
+
+    /// The choke point: one media step of a request that the gate has counted.
+    fn submit_media(&mut self, index: u32) {
+        let now = self.hub.now();
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        let Work::Media(work) = &mut request.work else {
+            return;
+        };
+        if let Err(fenced) = work.shared.gate.permits(work.epoch, now) {
+            return self.leave_media(index, fenced_status(fenced));
+        }
+        let bytes = request.transfer.bytes();
+        let data = match &mut request.buffer {
+            Some(buffer) => buffer.bytes(self.buffers.arena(), bytes),
+            None => &mut [],
+        };
+        match work.media.step(&mut work.job, data) {
+            Step::Done(status) => self.leave_media(index, status),
+            Step::Submit(entry) => {
+                if let Err(error) = self.ring.push_media(entry, index) {
+                    warn!(%error, "cannot submit to the ring");
+                    self.leave_media(index, Status::INTERNAL_ERROR);
+                }
+            }
+        }
+    }
+
+    /// A media step is over.
+    pub(super) fn media_done(&mut self, index: u32, result: i32) {
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        let Work::Media(work) = &mut request.work else {
+            return;
+        };
+        match work.media.completed(&mut work.job, result) {
+            Some(status) => self.leave_media(index, status),
+            None => self.submit_media(index),
+        }
+    }
+
+    fn leave_media(&mut self, index: u32, status: Status) {
+        let Some(request) = self.requests.get_mut(index as usize) else {
+            return;
+        };
+        let Work::Media(work) = &mut request.work else {
+            return;
+        };
+        if std::mem::take(&mut work.entered) {
+            work.shared.gate.leave();
+        }
+        if status.is_success() {
+            match request.transfer {
+                Transfer::ToHost(bytes) => work.shared.counters.count_read(bytes),
+                Transfer::FromHost(bytes) => work.shared.counters.count_write(bytes),
+                Transfer::HeadFromHost(_) | Transfer::None => {}
+            }
+        } else if let Some(queue) = self.queues.get(request.queue as usize)
+            && !queue.is_closing()
+        {
+            let sqe = &request.sqe;
+            warn!(%status, opcode = sqe.opcode, nsid = sqe.nsid.get(), "media command failed");
+        }
+        self.finish(index, status, 0);
+    }
+}
+
+fn fenced_status(fenced: Fenced) -> Status {
+    match fenced {
+        Fenced::Closed => Status::ABORTED_SQ_DELETION,
+        Fenced::KeepAliveExpired => Status::KEEP_ALIVE_EXPIRED,
+    }
+}
+
+/// The media job of an operation, and the ranges it still has to check.
+pub(super) fn job_of(operation: Operation) -> Option<(Job, Option<u16>)> {
+    Some(match operation {
+        Operation::Read { offset, bytes } => (Job::read(offset, bytes), None),
+        Operation::Write { offset, bytes, fua } => (Job::write(offset, bytes, fua), None),
+        Operation::Flush => (Job::flush(), None),
+        Operation::Zero {
+            offset,
+            bytes,
+            deallocate,
+            fua,
+        } => (Job::zero(offset, bytes, deallocate, fua), None),
+        Operation::Deallocate { ranges } => (Job::deallocate(ranges), Some(ranges)),
+        Operation::Nothing => return None,
+    })
+}

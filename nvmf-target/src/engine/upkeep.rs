@@ -1,0 +1,134 @@
+//! Keeping queues: what their descriptors report, and how they end.
+
+use std::io;
+
+use tracing::{debug, info};
+use umpath_rdma::{CmEvent, QueueError};
+
+use super::queue::Queue;
+use super::reactor::Reactor;
+use super::request::Stage;
+use super::ring::Tag;
+
+impl Reactor {
+    pub(super) fn watch_again(&mut self, tag: Tag) -> io::Result<()> {
+        let (Tag::Completions(key) | Tag::Connection(key)) = tag else {
+            return Ok(());
+        };
+        let Some(queue) = self.queues.get_mut(key as usize) else {
+            return Ok(());
+        };
+        let Some(transport) = queue.live() else {
+            return Ok(());
+        };
+        let fd = match tag {
+            Tag::Completions(_) => transport.completion_fd(),
+            _ => transport.cm_fd(),
+        };
+        self.ring.watch(fd, tag)
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "one shape for all wake-ups")]
+    pub(super) fn completions_woke(&mut self, key: u32) -> io::Result<()> {
+        let Some(queue) = self.queues.get_mut(key as usize) else {
+            return Ok(());
+        };
+        queue.armed = false;
+        let Some(transport) = queue.live() else {
+            return Ok(());
+        };
+        if let Err(error) = transport.take_completion_events() {
+            self.fail(key, &error);
+        }
+        Ok(())
+    }
+
+    pub(super) fn connection_woke(&mut self, key: u32) {
+        loop {
+            let Some(queue) = self.queues.get_mut(key as usize) else {
+                return;
+            };
+            let Some(transport) = queue.live() else {
+                return;
+            };
+            match transport.cm_event() {
+                Ok(Some(CmEvent::Disconnected | CmEvent::DeviceRemoved)) => {
+                    debug!(id = queue.id.0, "the host closed a queue");
+                    self.close(key);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(error) => self.fail(key, &error),
+            }
+        }
+    }
+
+    pub(super) fn fail(&mut self, key: u32, error: &QueueError) {
+        if let Some(queue) = self.queues.get(key as usize)
+            && !queue.is_closing()
+        {
+            info!(cntlid = queue.cntlid(), id = queue.id.0, %error, "queue failed");
+        }
+        self.close(key);
+    }
+
+    /// Starts closing a queue and tells the array.
+    pub(super) fn close(&mut self, key: u32) {
+        let Some(queue) = self.queues.get_mut(key as usize) else {
+            return;
+        };
+        if !queue.begin_close() {
+            return;
+        }
+        if let Some(cntlid) = queue.cntlid() {
+            let (id, now) = (queue.id, self.hub.now());
+            self.hub
+                .with_array(|array| array.queue_closed(cntlid, id, now));
+        }
+    }
+
+    /// Lets go of queues that are drained and of requests no device works on any more.
+    pub(super) fn bury_queues(&mut self) -> io::Result<()> {
+        for position in (0..self.keys.len()).rev() {
+            let Some(&key) = self.keys.get(position) else {
+                continue;
+            };
+            let Some(queue) = self.queues.get_mut(key as usize) else {
+                continue;
+            };
+            if queue.is_overdue() {
+                info!(
+                    id = queue.id.0,
+                    "a host connected and sent no Connect command"
+                );
+                self.close(key);
+                continue;
+            }
+            if !queue.is_closing() {
+                continue;
+            }
+            if queue.try_drop_transport() {
+                self.ring.unwatch(Tag::Completions(key))?;
+                self.ring.unwatch(Tag::Connection(key))?;
+                self.retire_all_of(key);
+            }
+            if self.queues.get(key as usize).is_some_and(Queue::is_over) {
+                self.queues.remove(key as usize);
+                self.keys.swap_remove(position);
+            }
+        }
+        Ok(())
+    }
+
+    fn retire_all_of(&mut self, key: u32) {
+        let orphans: Vec<u32> = self
+            .requests
+            .iter()
+            .filter(|(_, request)| request.queue == key && request.stage != Stage::Executing)
+            .map(|(index, _)| index as u32)
+            .collect();
+        for index in orphans {
+            self.retire(index);
+        }
+    }
+}
