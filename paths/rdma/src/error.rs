@@ -28,6 +28,11 @@ pub enum Unavailable {
         /// What rdma-core said.
         source: VerbsError,
     },
+    /// rdma-core works, but there is nothing to work with.
+    #[error(
+        "there is no RDMA device here: plug one in, or for soft-RoCE `rdma link add rxe0 type rxe netdev <interface>` (devices belong to a network namespace: `rdma link show`)"
+    )]
+    NoDevice,
     /// Something else, permissions for instance.
     #[error("the RDMA connection manager cannot be opened: {0}")]
     Open(#[from] VerbsError),
@@ -40,6 +45,7 @@ impl Unavailable {
             _ if !std::path::Path::new("/sys/class/misc/rdma_cm").exists() => {
                 Self::Module { source }
             }
+            libc::ENODEV => Self::NoDevice,
             _ => Self::Open(source),
         }
     }

@@ -37,7 +37,7 @@ pub(crate) fn connect(
     }
 }
 
-fn wait(fds: &[std::os::fd::BorrowedFd<'_>], limit: Duration) {
+pub(crate) fn wait(fds: &[std::os::fd::BorrowedFd<'_>], limit: Duration) {
     let mut fds: Vec<_> = fds
         .iter()
         .map(|fd| PollFd::new(fd, PollFlags::IN))
@@ -147,7 +147,7 @@ fn expect(condition: bool) -> Result<()> {
 fn verify(queue: &mut HostQueue, arena: &Arc<Arena>, len: u32) -> Result<()> {
     let blocks = len / 512;
     let rounds = if len > 8192 { 1 } else { 4 };
-    let (start, mut generation) = (Instant::now(), 0_u16);
+    let (mut busy, mut generation) = (Duration::ZERO, 0_u16);
     for round in 0..rounds {
         for (opcode, write) in [(OPCODE_WRITE, true), (OPCODE_READ, false)] {
             generation += 1;
@@ -177,6 +177,7 @@ fn verify(queue: &mut HostQueue, arena: &Arc<Arena>, len: u32) -> Result<()> {
                 queue.push(sqe(opcode, cid, block), data)?;
             }
             expect(queue.push(sqe(opcode, 0, 0), Data::None) == Err(PushError::Full))?;
+            let start = Instant::now();
             queue.ring()?;
             let (mut answers, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(30));
             while answers.len() < DEPTH.into() {
@@ -185,6 +186,7 @@ fn verify(queue: &mut HostQueue, arena: &Arc<Arena>, len: u32) -> Result<()> {
                     return Err(format!("{} of {DEPTH} answers after 30 s", answers.len()).into());
                 }
             }
+            busy += start.elapsed();
             expect(queue.in_flight() == 0)?;
             for slot in 0..u32::from(DEPTH) {
                 let mut bytes = vec![0; len as usize];
@@ -198,7 +200,7 @@ fn verify(queue: &mut HostQueue, arena: &Arc<Arena>, len: u32) -> Result<()> {
     let count = f64::from(rounds * 2 * u32::from(DEPTH));
     println!(
         "{len:>7} bytes: {:>6.0} commands/s, all bytes right",
-        count / start.elapsed().as_secs_f64()
+        count / busy.as_secs_f64()
     );
     Ok(())
 }
@@ -283,7 +285,10 @@ fn drain_under_load(mut queue: HostQueue, arena: &Arc<Arena>) -> Result<()> {
         queue.push(sqe(opcode, slot as u16, 0), data)?;
     }
     queue.ring()?;
-    let before = queue.poll(|_| {})?;
+    let (mut before, start) = (0, Instant::now());
+    while before < 5 && start.elapsed() < Duration::from_secs(10) {
+        before += queue.poll(|_| {})?;
+    }
     let (drain, late, took) = drain(&mut queue);
     println!("drain under load: {drain:?} after {took:?}, {before} answers before, {late} during");
     expect(drain == Drain::Quiet)?;
@@ -426,6 +431,27 @@ pub(crate) fn memlock(address: SocketAddr) -> Result<()> {
         umpath_rdma::RegisterError::LockedMemory { .. }
     ))?;
     println!("PASS memlock");
+    Ok(())
+}
+
+/// Many short connections leave nothing behind.
+pub(crate) fn churn(address: SocketAddr) -> Result<()> {
+    let descriptors = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    drop(connect(ConnectParams::admin(address), None)?);
+    let (before, start) = (descriptors(), Instant::now());
+    for round in 0..100 {
+        let mut queue = connect(ConnectParams::admin(address), None)?;
+        if round % 2 == 0 {
+            drain(&mut queue);
+        }
+    }
+    let left = descriptors() - before;
+    println!(
+        "100 connections in {:?}, {left} descriptors left",
+        start.elapsed()
+    );
+    expect(left == 0)?;
+    println!("PASS churn");
     Ok(())
 }
 

@@ -3,9 +3,11 @@
 //! `pingpong serve ADDR` is a passive end that stores and returns blocks; `pingpong check ADDR
 //! [SERVER_PID]` drives it through data, refusals, drains and its death, checks every byte, and ends
 //! with `PASS` or the first failure. `run.sh` beside this file lays the cables (soft-RoCE over a
-//! veth pair) and runs all of it; it needs root and a kernel with rdma_rxe.
+//! veth pair) and runs all of it; it needs root and a kernel with rdma_rxe. `run-nvmet.sh` does the
+//! same with the kernel's own target as the passive end.
 
 mod active;
+mod nvmet;
 mod passive;
 
 use std::error::Error;
@@ -53,6 +55,8 @@ fn run(words: &[&str]) -> Result<()> {
         ["kill", address, pid] => active::kill_peer(address.parse()?, pid.parse()?),
         ["silence", address, command] => active::silence(address.parse()?, command),
         ["memlock", address] => active::memlock(address.parse()?),
+        ["nvmet", address, name] => nvmet::check(address.parse()?, name),
+        ["churn", address] => active::churn(address.parse()?),
         ["events", device, command] => active::events(device, command),
         ["connect", address] => {
             explain(address.parse()?);

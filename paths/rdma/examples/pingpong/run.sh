@@ -37,6 +37,9 @@ run $H "$P" silence 10.9.1.1:4420 "ip -n a link set ta down"
 run $H "$P" connect 10.9.1.1:4420
 run $H "$P" events rxh "sleep 1; ip link set th down; sleep 0.5; ip link set th up"
 run $H "$P" connect 10.9.1.1:4420
+# Not tried: removing the device under a process. soft-RoCE waits until nobody has it open.
+run $H "$P" churn 10.9.1.1:4420
+rdma resource show
 run $H "$P" kill 10.9.1.1:4420 "$server"
 run $H "$P" connect 10.9.1.1:4420
 for lib in /usr/lib/*/librdmacm.so.1; do
