@@ -162,9 +162,6 @@ struct HowArgs {
     /// Prefer this path over others of its class.
     #[arg(long)]
     preferred: bool,
-    /// Accept namespaces that have no UUID, NGUID or EUI64.
-    #[arg(long)]
-    allow_unidentified: bool,
 }
 
 impl HowArgs {
@@ -199,7 +196,6 @@ impl HowArgs {
             ctrl_loss_tmo_ms,
             alias: self.alias,
             preferred: self.preferred,
-            allow_unidentified: self.allow_unidentified,
         })
     }
 }

@@ -1,13 +1,17 @@
-//! The one clock: monotonic time since an origin, and the wall clock for people.
+//! The one clock: monotonic time since the daemon began, and the wall clock for people.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::time::{ClockId, clock_gettime};
+/// Time zero of every sans-IO part of this process, the queue threads included.
+pub(crate) fn origin() -> Instant {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    *ORIGIN.get_or_init(Instant::now)
+}
 
-/// Monotonic time since the machine started: the origin every thread of this process shares.
+/// Time since [`origin`].
 pub(crate) fn now() -> Duration {
-    let time = clock_gettime(ClockId::Monotonic);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    origin().elapsed()
 }
 
 /// Milliseconds since 1970.
@@ -19,16 +23,11 @@ pub(crate) fn unix_ms() -> u64 {
 
 /// The tokio instant at which [`now`] will be `at`.
 pub(crate) fn instant(at: Duration) -> tokio::time::Instant {
-    tokio::time::Instant::now() + at.saturating_sub(now())
+    tokio::time::Instant::from_std(origin() + at)
 }
 
-/// 64 random bits.
+/// 64 random bits, from the kernel by way of two random UUIDs' unfixed halves.
 pub(crate) fn random() -> u64 {
-    let bytes = uuid::Uuid::new_v4().into_bytes();
-    let mut low = [0; 8];
-    low.copy_from_slice(&bytes[8..]);
-    // The top two bits of this half are the UUID's variant: fold the other half's over them.
-    let mut high = [0; 8];
-    high.copy_from_slice(&bytes[..8]);
-    u64::from_le_bytes(low).rotate_left(32) ^ u64::from_le_bytes(high)
+    let half = |uuid: uuid::Uuid| uuid.as_u64_pair().1 << 32;
+    half(uuid::Uuid::new_v4()) ^ half(uuid::Uuid::new_v4()) >> 32
 }

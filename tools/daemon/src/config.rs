@@ -85,10 +85,10 @@ impl Default for Defaults {
     fn default() -> Self {
         Self {
             no_path_retry: NoPathRetry::Queue,
-            failback: Failback::Immediate,
-            path_grouping_policy: Grouping::GroupByPrio,
-            path_selector: Selector::QueueLength,
-            prio: Prio::Ana,
+            failback: Failback::default(),
+            path_grouping_policy: Grouping::default(),
+            path_selector: Selector::default(),
+            prio: Prio::default(),
             rr_min_io: 1,
             heartbeat_ms: 100,
             heartbeats_missed: 3,

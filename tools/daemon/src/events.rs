@@ -59,14 +59,6 @@ impl Subject {
             path: None,
         }
     }
-
-    /// One volume's path.
-    pub(crate) fn both(name: &str, path: u32) -> Self {
-        Self {
-            volume: Some(name.to_owned()),
-            path: Some(path),
-        }
-    }
 }
 
 /// Number of a failover.
@@ -236,18 +228,25 @@ impl EventLog {
 }
 
 fn log_line(kind: EventKind, subject: &Subject, detail: &str) {
-    let (volume, path) = (
-        subject.volume.as_deref().unwrap_or("-"),
-        subject.path.unwrap_or(0),
-    );
+    let mut words = kind.word().to_owned();
+    if let Some(volume) = &subject.volume {
+        words = format!("{words} {volume}");
+    }
+    if let Some(path) = subject.path {
+        words = format!("{words} path {path}");
+    }
+    if !detail.is_empty() {
+        words = format!("{words}: {detail}");
+    }
     match kind {
         EventKind::Suspected
         | EventKind::Convicted
         | EventKind::NoPath
         | EventKind::QueuedFailed
         | EventKind::ConnectFailed
-        | EventKind::Refused => tracing::warn!(volume, path, "{}: {detail}", kind.word()),
-        _ => tracing::info!(volume, path, "{}: {detail}", kind.word()),
+        | EventKind::PathErrors
+        | EventKind::Refused => tracing::warn!("{words}"),
+        _ => tracing::info!("{words}"),
     }
 }
 

@@ -1,15 +1,185 @@
 //! User-space NVMe-oF multipath daemon.
-#![allow(dead_code, unused_imports)]
+//!
+//! `umpathd` connects to every controller of its volumes, shows each volume as `/dev/ublkbN`, and
+//! moves I/O between the paths. Its decisions are made in `umpath_core`, `umpath_session` and
+//! `umpath_policies`, which do no I/O; this crate gives them sockets, clocks and threads.
+//!
+//! Threads: two control workers (every association, every timer, the control socket), one thread for
+//! each queue of each volume (`umpath_ublk`), and short-lived ones for calls that block.
 
 mod args;
+mod association;
 mod clock;
 mod config;
+mod discovery;
 mod events;
 mod host;
+mod hub;
+mod links;
 mod lock;
 mod names;
 mod netif;
+mod notify;
+mod readiness;
+mod runtime;
 mod server;
+mod shape;
+mod spec;
 mod usage;
+mod volume;
 
-fn main() {}
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing_subscriber::EnvFilter;
+
+use args::Args;
+use events::EventLog;
+use host::Host;
+use hub::{Context, Hub, Message};
+use links::Links;
+use lock::Lock;
+use names::Names;
+
+/// Requests waiting for the hub.
+const CALLS_WAITING: usize = 64;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.print_defaults {
+        print!("{}", config::DOCUMENTED);
+        return ExitCode::SUCCESS;
+    }
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("umpathd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    init_log(&args.log)?;
+    // Before any thread exists.
+    if let Err(error) = umpath_ublk::process::unshare_mounts() {
+        tracing::warn!("no mount table of its own ({error}): run umpathd as root");
+    }
+    let config = config::load(&args.config).map_err(anyhow::Error::msg)?;
+    make_dir(&args.state_dir, 0o700)?;
+    make_dir(&args.run_dir, 0o755)?;
+    let _lock = Lock::take(&args.run_dir)?;
+    let host = Host::load(&args.nvme_dir, &args.state_dir)?;
+    let names = Names::load(&args.state_dir)?;
+    fit_process();
+    let runtime = runtime::build().context("cannot start the control runtime")?;
+    let socket = args.socket();
+    let context = Arc::new(Context {
+        config,
+        host,
+        discovery_conf: args.nvme_dir.join("discovery.conf"),
+        links: Links::default(),
+        events: EventLog::new(),
+    });
+    let outcome = runtime.block_on(serve(context, names, &socket));
+    let _ = std::fs::remove_file(&socket);
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    outcome
+}
+
+async fn serve(context: Arc<Context>, names: Names, socket: &Path) -> anyhow::Result<()> {
+    let listener = server::bind(socket, context.config.control.group.as_deref())?;
+    let (calls, inbox) = mpsc::channel(CALLS_WAITING);
+    let (hub, messages) = Hub::new(context.clone(), names, inbox);
+    tokio::spawn(server::serve(listener, calls));
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind)?;
+        let messages = messages.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                notify::systemd("STOPPING=1");
+                let _ = messages.send(Message::Stop);
+            }
+        });
+    }
+    tracing::info!(
+        "umpathd {} as {} on {}",
+        env!("CARGO_PKG_VERSION"),
+        context.host.nqn,
+        socket.display()
+    );
+    notify::systemd("READY=1");
+    // On a worker, not on this thread: workers have the priority keep-alives need.
+    tokio::spawn(hub.run()).await.context("the hub failed")?;
+    Ok(())
+}
+
+fn init_log(directives: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(directives).context("--log")?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // journald stamps and colours by itself.
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().with_ansi(false).init();
+    } else {
+        log.with_ansi(false).init();
+    }
+    Ok(())
+}
+
+fn make_dir(path: &Path, mode: u32) -> anyhow::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .with_context(|| format!("cannot make {}", path.display()))
+}
+
+/// Makes the process fit to serve a disk that it may depend on itself. What cannot be had is said,
+/// not fatal: a development machine is served as well as it can be.
+fn fit_process() {
+    for resource in [Resource::Memlock, Resource::Nofile] {
+        let now = getrlimit(resource);
+        let wish = match resource {
+            Resource::Memlock => Rlimit {
+                current: None,
+                maximum: None,
+            },
+            _ => Rlimit {
+                current: now.maximum,
+                ..now
+            },
+        };
+        if setrlimit(resource, wish).is_err() {
+            let most = Rlimit {
+                current: now.maximum,
+                ..now
+            };
+            let _ = setrlimit(resource, most);
+        }
+    }
+    if let Some(limit) = getrlimit(Resource::Memlock).current {
+        tracing::warn!(
+            "at most {limit} bytes of memory may be locked, RDMA and ublk may need more: \
+             LimitMEMLOCK=infinity in umpathd.service, or ulimit -l unlimited"
+        );
+    }
+    if let Err(error) = umpath_ublk::process::become_io_flusher() {
+        tracing::warn!("not an I/O flusher ({error}): memory pressure may hang; run as root");
+    }
+    if let Err(error) = umpath_ublk::process::lock_memory() {
+        tracing::warn!(
+            "memory is not locked ({error}): swapping may hang; raise the memlock limit"
+        );
+    }
+}

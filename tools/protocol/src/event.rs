@@ -42,8 +42,14 @@ pub enum EventKind {
     NoPath,
     /// A path is back after there was none.
     PathAgain,
-    /// I/O waiting for a path was failed.
+    /// A request waits for want of a path.
+    QueueingStarted,
+    /// Nothing waits for want of a path any more.
+    QueueingEnded,
+    /// The time to wait for a path is over: I/O without a path fails.
     QueuedFailed,
+    /// A controller answered with path errors.
+    PathErrors,
     /// A namespace changed.
     NamespaceChanged,
     /// A request or a namespace was refused.
@@ -72,7 +78,10 @@ impl EventKind {
             Self::AnaChanged => "ana_changed",
             Self::NoPath => "no_path",
             Self::PathAgain => "path_again",
+            Self::QueueingStarted => "queueing_started",
+            Self::QueueingEnded => "queueing_ended",
             Self::QueuedFailed => "queued_failed",
+            Self::PathErrors => "path_errors",
             Self::NamespaceChanged => "namespace_changed",
             Self::Refused => "refused",
         }

@@ -49,6 +49,8 @@ pub struct PathOutcome {
     pub devices: Vec<String>,
     /// True when the path existed before and nothing was changed.
     pub already: bool,
+    /// Namespaces of the subsystem that could not be used.
+    pub refused: Vec<Failure>,
 }
 
 /// The daemon's answer to a [`Request`].

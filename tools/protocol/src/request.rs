@@ -43,8 +43,6 @@ pub struct ConnectOptions {
     pub alias: Option<String>,
     /// The path is preferred over others of its class.
     pub preferred: bool,
-    /// Accept namespaces without a UUID, NGUID or EUI64.
-    pub allow_unidentified: bool,
 }
 
 /// What `disconnect` removes.

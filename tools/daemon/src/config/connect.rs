@@ -38,9 +38,6 @@ pub(crate) struct ConnectEntry {
     /// Prefer these paths over others of their class.
     #[serde(default)]
     pub(crate) preferred: bool,
-    /// Accept namespaces without a UUID, NGUID or EUI64.
-    #[serde(default)]
-    pub(crate) allow_unidentified: bool,
 }
 
 fn rdma() -> String {
@@ -82,7 +79,6 @@ impl ConnectEntry {
             queue_size: self.queue_depth,
             kato_ms: self.kato_ms,
             preferred: self.preferred,
-            allow_unidentified: self.allow_unidentified,
             ..ConnectOptions::default()
         }
     }

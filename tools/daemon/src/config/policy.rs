@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use umpath_policies as policies;
 
 /// Seconds a numeric `no_path_retry` counts for: multipathd's default polling interval.
 const POLLING_INTERVAL: Duration = Duration::from_secs(5);
@@ -20,44 +21,25 @@ pub(crate) enum NoPathRetry {
 }
 
 /// When I/O returns to a better group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failback {
-    /// At once.
-    Immediate,
-    /// Not before the group in use has no path left.
-    Manual,
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Failback(pub(crate) policies::Failback);
 
 /// How paths form priority groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Grouping {
-    /// One group for each priority.
-    GroupByPrio,
-    /// All paths in one group.
-    Multibus,
-    /// One path in each group.
-    Failover,
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Grouping(pub(crate) policies::Grouping);
 
 /// How a path is chosen inside the group in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Selector {
-    /// Fewest requests in flight.
-    QueueLength,
-    /// One after the other.
-    RoundRobin,
-}
+pub(crate) struct Selector(pub(crate) policies::SelectorKind);
 
 /// Where priorities come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Prio {
-    /// ANA states.
-    #[serde(alias = "alua")]
-    Ana,
-    /// All the same.
-    Const,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Prio(pub(crate) policies::Prioritizer);
+
+impl Default for Selector {
+    fn default() -> Self {
+        Self(policies::SelectorConfig::default().kind)
+    }
 }
 
 /// `5`, `"5"` and `"30s"` are all written by people.
@@ -118,50 +100,53 @@ impl std::str::FromStr for NoPathRetry {
 
 impl fmt::Display for Failback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Immediate => "immediate",
-            Self::Manual => "manual",
-        })
+        match self.0 {
+            policies::Failback::Immediate => f.write_str("immediate"),
+            policies::Failback::Manual => f.write_str("manual"),
+            policies::Failback::Followover => f.write_str("followover"),
+            policies::Failback::After(delay) => write!(f, "{}", delay.as_secs()),
+        }
     }
 }
 
-impl std::str::FromStr for Failback {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "immediate" => Ok(Self::Immediate),
-            "manual" => Ok(Self::Manual),
-            _ => Err(format!(
-                "failback = {text:?}: write \"immediate\" or \"manual\""
-            )),
-        }
+impl fmt::Display for Grouping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.word())
     }
 }
 
 impl fmt::Display for Selector {
+    /// With the argument count of multipath.conf: `queue-length 0`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::QueueLength => "queue-length 0",
-            Self::RoundRobin => "round-robin 0",
-        })
+        write!(f, "{} 0", self.0.word())
     }
 }
 
-impl std::str::FromStr for Selector {
-    type Err = String;
+impl fmt::Display for Prio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.word())
+    }
+}
 
-    /// With or without the argument count that multipath.conf carries.
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_suffix(" 0").unwrap_or(text) {
-            "queue-length" => Ok(Self::QueueLength),
-            "round-robin" => Ok(Self::RoundRobin),
-            _ => Err(format!(
-                "path_selector = {text:?}: write \"queue-length\" or \"round-robin\""
-            )),
+/// Words that `umpath_policies` parses.
+macro_rules! policy_word {
+    ($($type:ident = $policy:ty),+) => {$(
+        impl std::str::FromStr for $type {
+            type Err = policies::UnknownWord;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                <$policy>::parse(text).map(Self)
+            }
         }
-    }
+    )+};
 }
+
+policy_word!(
+    Failback = policies::Failback,
+    Grouping = policies::Grouping,
+    Selector = policies::SelectorKind,
+    Prio = policies::Prioritizer
+);
 
 /// Text forms in TOML for the types above.
 macro_rules! as_text {
@@ -181,7 +166,7 @@ macro_rules! as_text {
     )+};
 }
 
-as_text!(NoPathRetry, Failback, Selector);
+as_text!(NoPathRetry, Failback, Grouping, Selector, Prio);
 
 #[cfg(test)]
 mod tests {
@@ -204,8 +189,13 @@ mod tests {
 
     #[test]
     fn selectors_take_dms_argument_count() {
-        assert_eq!("queue-length 0".parse(), Ok(Selector::QueueLength));
-        assert_eq!("round-robin".parse(), Ok(Selector::RoundRobin));
+        let kind = |text: &str| text.parse::<Selector>().unwrap().0;
+        assert_eq!(kind("queue-length 0"), policies::SelectorKind::QueueLength);
+        assert_eq!(kind("round-robin"), policies::SelectorKind::RoundRobin);
+        assert_eq!(
+            "round-robin".parse::<Selector>().unwrap().to_string(),
+            "round-robin 0"
+        );
         assert!("service-time 0".parse::<Selector>().is_err());
     }
 }

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use umpath_core::policies::{Ranking, SelectorConfig};
+use umpath_core::{DeviceConfig, NoPath};
 
 use super::{Defaults, Failback, Grouping, NoPathRetry, Prio, Selector};
 
@@ -62,6 +64,32 @@ impl VolumePolicy {
                 .unwrap_or(defaults.path_selector),
             prio: entry.and_then(|e| e.prio).unwrap_or(defaults.prio),
             rr_min_io: defaults.rr_min_io,
+        }
+    }
+}
+
+impl VolumePolicy {
+    /// The same for the core.
+    pub(crate) fn device_config(&self, lba_shift: u8, lanes: u16) -> DeviceConfig {
+        DeviceConfig {
+            lba_shift,
+            lanes,
+            selector: SelectorConfig {
+                kind: self.selector.0,
+                rr_min_io: self.rr_min_io,
+                ..SelectorConfig::default()
+            },
+            grouping: self.grouping.0,
+            ranking: Ranking {
+                prioritizer: self.prio.0,
+                ..Ranking::default()
+            },
+            failback: self.failback.0,
+            no_path: match self.no_path_retry {
+                NoPathRetry::Queue => NoPath::Queue,
+                NoPathRetry::Fail => NoPath::Fail,
+                NoPathRetry::For(time) => NoPath::QueueFor(time),
+            },
         }
     }
 }

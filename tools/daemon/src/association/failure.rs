@@ -1,0 +1,25 @@
+//! Errors of sessions and connections in the words a person can act on.
+
+use umpath_protocol::Failure;
+use umpath_session::{SessionError, TransportError};
+
+/// What failed, why, and what to do: `doing` (connect to …, discover) at `address`.
+pub(crate) fn explain(doing: &str, address: &str, error: &SessionError) -> Failure {
+    let what = format!("cannot {doing} at {address}");
+    let mut why = error.to_string();
+    if let SessionError::Transport(
+        TransportError::Open { source, .. } | TransportError::Lost { source, .. },
+    ) = error
+    {
+        // The transport's own words say more than "could not open queue 0", and carry their advice.
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(source.as_ref());
+        while let Some(next) = cause {
+            let text = next.to_string();
+            if !why.contains(&text) {
+                why = format!("{why}: {text}");
+            }
+            cause = next.source();
+        }
+    }
+    Failure::new(what, why, error.remedy())
+}

@@ -1,0 +1,502 @@
+//! The task of one path: connect, watch, lose, connect again.
+//!
+//! The task owns the association's admin queue and its health. I/O queues go to the hub with
+//! [`Report::Up`]. After a loss the old association's admin queue is drained by a task of its own,
+//! so that a slow teardown never delays the next attempt.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use umpath_core::association::{Conviction, Health, HealthConfig, Suspicion, Verdict as Judgement};
+use umpath_core::{AssociationId, PathId, VolumeShared};
+use umpath_nvme::Nqn;
+use umpath_protocol::Failure;
+use umpath_rdma::{ConnectParams, Domain, HostQueue};
+use umpath_session::{
+    AnaTable, Controller, Event, Namespace, Ready, Reconnect, ReconnectPolicy, SessionConfig,
+    SessionError, Verdict,
+};
+
+use super::driver::Driver;
+use super::{explain, teardown};
+use crate::clock;
+use crate::hub::Message;
+use crate::links::{Link, Links};
+
+/// Everything that stays the same over a path's life.
+#[derive(Debug, Clone)]
+pub(crate) struct PathSpec {
+    /// Number of the path.
+    pub(crate) id: u32,
+    /// The controller's address.
+    pub(crate) traddr: SocketAddr,
+    /// Local address, when one was chosen.
+    pub(crate) host_traddr: Option<IpAddr>,
+    /// The subsystem.
+    pub(crate) nqn: Nqn,
+    /// What to ask of the controller.
+    pub(crate) session: SessionConfig,
+    /// How to connect.
+    pub(crate) connect: ConnectParams,
+    /// When to try again.
+    pub(crate) reconnect: ReconnectPolicy,
+    /// When evidence becomes a verdict.
+    pub(crate) health: HealthConfig,
+    /// Longest wait for a queue pair that is torn down.
+    pub(crate) drain_deadline: Duration,
+    /// Preferred by configuration.
+    pub(crate) preferred: bool,
+}
+
+impl PathSpec {
+    /// `rdma,192.168.10.14:4420`
+    pub(crate) fn address(&self) -> String {
+        format!("rdma,{}", self.traddr)
+    }
+}
+
+/// What the hub asks of a path.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Try to connect now rather than later.
+    Retry,
+    /// A volume uses the association: its load is evidence.
+    Serves(AssociationId, PathId, Arc<VolumeShared>),
+    /// A queue thread lost its queue pair.
+    Broken(AssociationId, String),
+    /// A command came back with an ANA status.
+    RefreshAna(AssociationId),
+    /// I/O has ended: shut the controller down and end the task.
+    Shutdown,
+}
+
+/// What a path tells the hub.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// An attempt failed. `retry_at`: when the next one is due; `None`: the path is given up.
+    Failed {
+        failure: Failure,
+        retry_at: Option<Duration>,
+    },
+    /// The association is ready for I/O.
+    Up(Box<Up>),
+    /// The controller's ANA states changed.
+    Ana(AssociationId, AnaTable),
+    /// The controller's namespaces changed.
+    Namespaces(AssociationId, Vec<Namespace>),
+    /// Evidence against the association.
+    Suspect {
+        association: AssociationId,
+        at: Duration,
+        why: Suspicion,
+    },
+    /// The evidence is gone.
+    Clear {
+        association: AssociationId,
+        at: Duration,
+    },
+    /// The association is given up. `answered`: when its last answered keep-alive's answer came.
+    Convict {
+        association: AssociationId,
+        at: Duration,
+        why: Conviction,
+        answered: Duration,
+    },
+    /// The admin queue of an association that was given up is silent since `at`.
+    AdminSilent {
+        association: AssociationId,
+        at: Duration,
+    },
+    /// The path has ended as ordered.
+    Ended,
+}
+
+/// A new association.
+#[derive(Debug)]
+pub(crate) struct Up {
+    /// Its number, never used again.
+    pub(crate) association: AssociationId,
+    /// What the controller said.
+    pub(crate) ready: Ready,
+    /// Its I/O queues, all idle.
+    pub(crate) queues: Vec<HostQueue>,
+    /// Where memory for those queues is registered.
+    pub(crate) domain: Arc<Domain>,
+}
+
+/// Sends reports with the path's number on them.
+#[derive(Debug, Clone)]
+pub(super) struct Reporter {
+    path: u32,
+    hub: mpsc::UnboundedSender<Message>,
+}
+
+impl Reporter {
+    pub(super) fn send(&self, report: Report) {
+        // The hub outlives its paths; when it does not, the process is ending.
+        let _ = self.hub.send(Message::Path(self.path, report));
+    }
+}
+
+/// How an association ended.
+enum End {
+    /// As ordered.
+    Shutdown,
+    /// It was lost, or an attempt failed.
+    Lost {
+        refused: bool,
+        error: Option<SessionError>,
+    },
+}
+
+/// Runs a path until it is shut down or given up.
+pub(crate) async fn run(
+    spec: PathSpec,
+    links: Links,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    hub: mpsc::UnboundedSender<Message>,
+) {
+    let reporter = Reporter { path: spec.id, hub };
+    let mut reconnect = Reconnect::new(spec.reconnect);
+    loop {
+        let mut task = match Attempt::begin(&spec, &links, &reporter) {
+            Ok(task) => task,
+            Err(failure) => {
+                reporter.send(Report::Failed {
+                    failure,
+                    retry_at: None,
+                });
+                return;
+            }
+        };
+        let end = task.run(&mut orders, &mut reconnect).await;
+        task.finish();
+        let (refused, error) = match end {
+            End::Shutdown => break,
+            End::Lost { refused, error } => (refused, error),
+        };
+        let verdict = reconnect.failed(clock::now(), refused, clock::random());
+        let retry_at = match verdict {
+            Verdict::RetryAt(at) => Some(at),
+            Verdict::GiveUp { .. } => None,
+        };
+        if let Some(error) = error {
+            let failure = explain(&format!("connect to {}", spec.nqn), &spec.address(), &error);
+            reporter.send(Report::Failed { failure, retry_at });
+        }
+        let Some(retry_at) = retry_at else { return };
+        if pause(retry_at, &mut orders, &mut reconnect).await {
+            break;
+        }
+    }
+    reporter.send(Report::Ended);
+}
+
+/// Waits for the next attempt; `true` when the path is to end instead.
+async fn pause(
+    until: Duration,
+    orders: &mut mpsc::UnboundedReceiver<Order>,
+    reconnect: &mut Reconnect,
+) -> bool {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(clock::instant(until)) => return false,
+            order = orders.recv() => match order {
+                None | Some(Order::Shutdown) => return true,
+                Some(Order::Retry) => {
+                    reconnect.encourage();
+                    return false;
+                }
+                Some(Order::Serves(..) | Order::Broken(..) | Order::RefreshAna(_)) => {}
+            },
+        }
+    }
+}
+
+/// One association from its first packet to its end.
+struct Attempt<'a> {
+    spec: &'a PathSpec,
+    links: &'a Links,
+    reporter: &'a Reporter,
+    association: AssociationId,
+    driver: Driver<Controller>,
+    /// Set once the association is ready.
+    health: Option<Health>,
+    link: Option<watch::Receiver<Link>>,
+    /// Volumes served, whose load is evidence.
+    serves: Vec<(PathId, Arc<VolumeShared>)>,
+    /// When the last answer to a keep-alive came, or the association became ready.
+    answered: Duration,
+    convicted: bool,
+    stopping: bool,
+}
+
+impl<'a> Attempt<'a> {
+    fn begin(
+        spec: &'a PathSpec,
+        links: &'a Links,
+        reporter: &'a Reporter,
+    ) -> Result<Self, Failure> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let failed = |why: String, fix: &str| {
+            let what = format!("cannot connect to {} at {}", spec.nqn, spec.address());
+            Failure::new(what, why, fix)
+        };
+        let controller = Controller::new(spec.session.clone(), clock::now())
+            .map_err(|error| failed(error.to_string(), "correct the option and connect again"))?;
+        let driver = Driver::new(controller, spec.connect.clone())
+            .map_err(|error| failed(error.to_string(), "free memory"))?;
+        Ok(Self {
+            spec,
+            links,
+            reporter,
+            association: AssociationId(NEXT.fetch_add(1, Ordering::Relaxed)),
+            driver,
+            health: None,
+            link: None,
+            serves: Vec::new(),
+            answered: Duration::ZERO,
+            convicted: false,
+            stopping: false,
+        })
+    }
+
+    async fn run(
+        &mut self,
+        orders: &mut mpsc::UnboundedReceiver<Order>,
+        reconnect: &mut Reconnect,
+    ) -> End {
+        loop {
+            for event in self.driver.pump() {
+                if let Some(end) = self.event(event, reconnect) {
+                    return end;
+                }
+            }
+            self.judge();
+            if self.convicted {
+                return End::Lost {
+                    refused: false,
+                    error: None,
+                };
+            }
+            let health_due = self.health.as_ref().and_then(Health::poll_timeout);
+            tokio::select! {
+                biased;
+                change = link_change(&mut self.link) => self.link_changed(change),
+                order = orders.recv() => match order {
+                    None | Some(Order::Shutdown) => self.shut_down(),
+                    Some(order) => self.order(order),
+                },
+                () = self.driver.step() => {}
+                () = due(health_due) => {}
+            }
+        }
+    }
+
+    /// Handles a report of the session; `Some` when the association is over.
+    fn event(&mut self, event: Event, reconnect: &mut Reconnect) -> Option<End> {
+        let association = self.association;
+        match event {
+            Event::Ready(ready) => {
+                reconnect.established(clock::now());
+                self.ready(*ready);
+            }
+            Event::AnaChanged(table) => self.reporter.send(Report::Ana(association, table)),
+            Event::NamespacesChanged(namespaces) => {
+                self.reporter
+                    .send(Report::Namespaces(association, namespaces));
+            }
+            Event::AnaStale(error) | Event::NamespacesStale(error) => {
+                tracing::warn!(
+                    path = self.spec.id,
+                    "{error}; what was known stays in force"
+                );
+            }
+            Event::KeepAlive { answered_at, .. } => {
+                self.answered = answered_at;
+                if let Some(health) = &mut self.health {
+                    health.keep_alive_answered(answered_at);
+                }
+            }
+            Event::KeepAliveMissed { count } => {
+                if let Some(health) = &mut self.health {
+                    health.keep_alive_missed(count, clock::now());
+                }
+            }
+            Event::Notice(notice) => {
+                tracing::info!(path = self.spec.id, "asynchronous event: {notice:?}");
+            }
+            Event::Identified(_) | Event::Discovered(_) => {}
+            Event::Closed { orderly } => {
+                if !orderly {
+                    tracing::info!(
+                        path = self.spec.id,
+                        "the controller did not confirm shutdown"
+                    );
+                }
+                return Some(End::Shutdown);
+            }
+            Event::Failed(error) => return self.failed(error),
+        }
+        None
+    }
+
+    /// The session is over. A ready association is convicted; an attempt has just failed.
+    fn failed(&mut self, error: SessionError) -> Option<End> {
+        if self.stopping {
+            return Some(End::Shutdown);
+        }
+        let refused = error.is_refusal();
+        if self.health.is_none() {
+            return Some(End::Lost {
+                refused,
+                error: Some(error),
+            });
+        }
+        tracing::warn!(path = self.spec.id, "{error}");
+        if let Some(health) = &mut self.health {
+            health.session_failed(clock::now());
+        }
+        self.judge();
+        Some(End::Lost {
+            refused,
+            error: None,
+        })
+    }
+
+    fn ready(&mut self, ready: Ready) {
+        let now = clock::now();
+        let Some(domain) = self.driver.domain().cloned() else {
+            return;
+        };
+        self.answered = now;
+        self.health = Some(Health::new(self.spec.health, now));
+        match self.links.of(domain.device()) {
+            Ok(link) => {
+                let known = *link.borrow();
+                self.link = Some(link);
+                self.link_changed(Some(known));
+            }
+            Err(error) => tracing::warn!(
+                path = self.spec.id,
+                "cannot watch the link of {}: {error}; keep-alives must tell",
+                domain.device()
+            ),
+        }
+        let queues = self.driver.take_io_queues();
+        let up = Up {
+            association: self.association,
+            ready,
+            queues,
+            domain,
+        };
+        self.reporter.send(Report::Up(Box::new(up)));
+    }
+
+    fn order(&mut self, order: Order) {
+        let now = clock::now();
+        match order {
+            Order::Serves(association, path, shared) if association == self.association => {
+                self.serves.push((path, shared));
+            }
+            Order::Broken(association, why) if association == self.association => {
+                tracing::warn!(path = self.spec.id, "an I/O queue broke: {why}");
+                if let Some(health) = &mut self.health {
+                    health.queue_failed(now);
+                }
+            }
+            Order::RefreshAna(association) if association == self.association => {
+                self.driver.session().refresh_ana(now);
+            }
+            // For an association that is gone, or nothing to hurry.
+            _ => {}
+        }
+    }
+
+    fn shut_down(&mut self) {
+        self.stopping = true;
+        self.driver.session().shutdown(clock::now());
+    }
+
+    fn link_changed(&mut self, change: Option<Link>) {
+        let Some(health) = &mut self.health else {
+            return;
+        };
+        match change {
+            Some(Link::Up) => health.link_up(clock::now()),
+            Some(Link::Down(at)) => health.link_down(at),
+            Some(Link::Fatal) => health.device_fatal(clock::now()),
+            // The watcher is gone; keep-alives must tell from now on.
+            None => self.link = None,
+        }
+    }
+
+    /// Lets health look at what is known and reports its verdicts.
+    fn judge(&mut self) {
+        let Some(health) = &mut self.health else {
+            return;
+        };
+        if self.convicted || self.stopping {
+            return;
+        }
+        let now = clock::now();
+        let association = self.association;
+        for (path, shared) in &self.serves {
+            health.pulse(shared.pulse(*path), now);
+        }
+        match health.verdict(now) {
+            None => {}
+            Some(Judgement::Suspect(why)) => {
+                self.reporter.send(Report::Suspect {
+                    association,
+                    at: now,
+                    why,
+                });
+            }
+            Some(Judgement::Clear) => self.reporter.send(Report::Clear {
+                association,
+                at: now,
+            }),
+            Some(Judgement::Convict(why)) => {
+                self.convicted = true;
+                let answered = self.answered;
+                self.reporter.send(Report::Convict {
+                    association,
+                    at: now,
+                    why,
+                    answered,
+                });
+            }
+        }
+    }
+
+    /// Lets go of the admin queue, in the background.
+    fn finish(self) {
+        let halt = self.driver.halt();
+        let silence = self
+            .convicted
+            .then(|| (self.reporter.clone(), self.association));
+        tokio::spawn(teardown::admin(halt, self.spec.drain_deadline, silence));
+    }
+}
+
+async fn due(at: Option<Duration>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(clock::instant(at)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next change of the link; `None` when nobody watches it any more.
+async fn link_change(link: &mut Option<watch::Receiver<Link>>) -> Option<Link> {
+    match link {
+        Some(receiver) => match receiver.changed().await {
+            Ok(()) => Some(*receiver.borrow_and_update()),
+            Err(_) => None,
+        },
+        None => std::future::pending().await,
+    }
+}

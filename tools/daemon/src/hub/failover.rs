@@ -1,0 +1,408 @@
+//! Suspicion, conviction and the two fences, passed between paths and volumes.
+//!
+//! The order of things is the contract of `umpath_core`: every queue thread of every volume on the
+//! association confirms that its queue pair is drained before the order fence is waited for, and the
+//! fence counts from the moment the last queue pair was silent. When that moment has come is
+//! computed by `umpath_core::association::OrderFence`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use umpath_core::AssociationId;
+use umpath_core::association::{Conviction, FenceTerms, OrderFence, Suspicion};
+use umpath_protocol::EventKind;
+use umpath_rdma::HostQueue;
+use umpath_session::StableId;
+use umpath_ublk::LaneReport;
+
+use super::{Hub, Message, Remains};
+use crate::association::Order;
+use crate::clock;
+use crate::events::FailoverId;
+use crate::volume::Volume;
+
+/// How long after the order fence the longest stall is read: what was held has been answered then.
+const AFTERMATH: Duration = Duration::from_millis(500);
+
+/// An association that was given up, until its order fence stands.
+#[derive(Debug)]
+pub(super) struct Teardown {
+    path: u32,
+    failover: FailoverId,
+    fence: OrderFence,
+    /// Queue threads that have not confirmed yet.
+    lanes: BTreeSet<(StableId, u16)>,
+    /// Volumes that hold mutations for it.
+    volumes: BTreeSet<StableId>,
+    /// The time was found and is being waited for.
+    timed: bool,
+}
+
+impl Hub {
+    pub(super) fn suspect(
+        &mut self,
+        path: u32,
+        association: AssociationId,
+        at: Duration,
+        why: Suspicion,
+    ) {
+        let Some(live) = self.live_mut(path) else {
+            return;
+        };
+        if live.association != association {
+            return;
+        }
+        live.suspect = Some(why);
+        self.failover(path, at, EventKind::Suspected, &why.to_string());
+        for volume in self.volumes.values_mut() {
+            volume.suspect(association, why, at);
+        }
+    }
+
+    pub(super) fn clear(&mut self, path: u32, association: AssociationId, at: Duration) {
+        let Some(record) = self.paths.get_mut(&path) else {
+            return;
+        };
+        let Some(live) = record
+            .live
+            .as_mut()
+            .filter(|live| live.association == association)
+        else {
+            return;
+        };
+        live.suspect = None;
+        if let Some(failover) = record.failover.take() {
+            self.context
+                .events
+                .mark(failover, at, EventKind::Cleared, None, "");
+        }
+        for volume in self.volumes.values_mut() {
+            volume.clear(association, at);
+        }
+    }
+
+    /// The failover under way on a path; begins one with this mark, or adds the mark to it.
+    fn failover(&mut self, path: u32, at: Duration, kind: EventKind, why: &str) -> FailoverId {
+        let events = self.context.events.clone();
+        let Some(record) = self.paths.get_mut(&path) else {
+            return events.failover(at, kind, path, "", why);
+        };
+        let id = match record.failover {
+            Some(id) => {
+                events.mark(id, at, kind, None, why);
+                id
+            }
+            None => events.failover(at, kind, path, &record.spec.address(), why),
+        };
+        record.failover = Some(id);
+        for volume in self
+            .volumes
+            .values_mut()
+            .filter(|volume| volume.has_path(path))
+        {
+            volume.note_failover(path, id);
+            events.concerns(id, volume.name());
+        }
+        id
+    }
+
+    pub(super) fn convict(
+        &mut self,
+        path: u32,
+        association: AssociationId,
+        at: Duration,
+        why: Conviction,
+        answered: Duration,
+    ) {
+        if self
+            .live_mut(path)
+            .is_none_or(|live| live.association != association)
+        {
+            return;
+        }
+        let failover = self.failover(path, at, EventKind::Convicted, &why.to_string());
+        let Some(record) = self.paths.get_mut(&path) else {
+            return;
+        };
+        let Some(live) = record.live.take() else {
+            return;
+        };
+        record.last_error = why.to_string();
+        // The next loss is another failover.
+        record.failover = None;
+        let facts = &live.ready.facts;
+        let terms = record.spec.fence_terms(facts);
+        let mut lanes = BTreeSet::new();
+        let mut volumes = BTreeSet::new();
+        let mut attached = 0;
+        for volume in self.volumes.values_mut() {
+            let queues = volume.convict(association, why, at);
+            if queues.is_empty() {
+                continue;
+            }
+            volumes.insert(volume.id());
+            attached += queues.len();
+            lanes.extend(queues.into_iter().map(|queue| (volume.id(), queue)));
+        }
+        let spare = live.spare;
+        // The admin queue, those of queue threads, and the rest together.
+        let queues = 1 + attached + usize::from(!spare.is_empty());
+        let fence = OrderFence::new(terms, answered, queues as u32);
+        let teardown = Teardown {
+            path,
+            failover,
+            fence,
+            lanes,
+            volumes,
+            timed: false,
+        };
+        self.teardowns.insert(association, teardown);
+        let domain = live.domain;
+        if spare.is_empty() {
+            tokio::task::spawn_blocking(move || drop(domain));
+        } else {
+            self.destroy(association, Remains::Spare, move || drop((spare, domain)));
+        }
+        if terms.is_none() {
+            tracing::error!(
+                path,
+                "this controller has no keep-alive timer, so nothing proves that it has stopped: \
+                 writes lost with it are held for ever; disconnect the volume with --force to fail \
+                 them"
+            );
+        }
+        self.fence_if_known(association);
+    }
+
+    fn destroy(
+        &self,
+        association: AssociationId,
+        remains: Remains,
+        destroy: impl FnOnce() + Send + 'static,
+    ) {
+        self.elsewhere(move || {
+            destroy();
+            Message::Destroyed(association, remains, clock::now())
+        });
+    }
+
+    pub(super) fn lane_report(&mut self, id: StableId, queue: u16, report: LaneReport<HostQueue>) {
+        match report {
+            LaneReport::Drained {
+                association,
+                silent_at,
+                transport,
+                quiet,
+                at,
+            } => {
+                let Some(transport) = transport else {
+                    self.lane_drained(id, queue, association, None, at);
+                    return;
+                };
+                if quiet {
+                    tokio::task::spawn_blocking(move || drop(transport));
+                    self.lane_drained(id, queue, association, Some(silent_at), at);
+                } else {
+                    let remains = Remains::Lane(id, queue);
+                    self.destroy(association, remains, move || drop(transport));
+                }
+            }
+            LaneReport::Broken {
+                association, why, ..
+            } => {
+                let words = crate::volume::loss_in_words(&why);
+                for record in self.paths.values() {
+                    if record
+                        .live
+                        .as_ref()
+                        .is_some_and(|live| live.association == association)
+                    {
+                        let _ = record
+                            .orders
+                            .send(Order::Broken(association, words.clone()));
+                    }
+                }
+            }
+            LaneReport::Event { event, at } => {
+                let Some(volume) = self.volumes.get_mut(&id) else {
+                    return;
+                };
+                if let Some(association) = volume.lane_event(queue, event, at) {
+                    // The controller refused with an ANA status: its log says more.
+                    for record in self.paths.values() {
+                        let _ = record.orders.send(Order::RefreshAna(association));
+                    }
+                }
+            }
+            LaneReport::Stats(stats) => {
+                if let Some(volume) = self.volumes.get_mut(&id) {
+                    volume.stats(queue, &stats);
+                }
+            }
+            LaneReport::Ended {
+                transports,
+                outcome,
+            } => {
+                self.lane_ended(id, queue, transports, outcome);
+            }
+        }
+    }
+
+    /// A queue thread has ended: what it still had is destroyed, which ends what waits for it.
+    fn lane_ended(
+        &mut self,
+        id: StableId,
+        queue: u16,
+        transports: Vec<(AssociationId, HostQueue)>,
+        outcome: std::io::Result<()>,
+    ) {
+        if let Err(error) = outcome {
+            let name = self.volumes.get(&id).map_or("", Volume::name).to_owned();
+            tracing::error!(volume = name, queue, "the queue thread failed: {error}");
+        }
+        let had: BTreeSet<AssociationId> = transports.iter().map(|(known, _)| *known).collect();
+        for (association, transport) in transports {
+            self.destroy(association, Remains::Lane(id, queue), move || {
+                drop(transport)
+            });
+        }
+        let waiting: Vec<AssociationId> = self
+            .teardowns
+            .iter()
+            .filter(|(known, teardown)| {
+                teardown.lanes.contains(&(id, queue)) && !had.contains(known)
+            })
+            .map(|(association, _)| *association)
+            .collect();
+        for association in waiting {
+            self.lane_drained(id, queue, association, None, clock::now());
+        }
+    }
+
+    /// A queue thread's memory is its own again.
+    fn lane_drained(
+        &mut self,
+        id: StableId,
+        queue: u16,
+        association: AssociationId,
+        silent_at: Option<Duration>,
+        at: Duration,
+    ) {
+        if let Some(volume) = self.volumes.get_mut(&id) {
+            volume.lane_drained(association, queue, at);
+        }
+        let Some(teardown) = self.teardowns.get_mut(&association) else {
+            return;
+        };
+        if !teardown.lanes.remove(&(id, queue)) {
+            return;
+        }
+        teardown.fence.queue_silent(silent_at.unwrap_or(at));
+        self.fence_if_known(association);
+    }
+
+    pub(super) fn destroyed(&mut self, association: AssociationId, remains: Remains, at: Duration) {
+        match remains {
+            Remains::Spare => self.queue_silent(association, at),
+            Remains::Lane(id, queue) => {
+                if let Some(volume) = self.volumes.get_mut(&id) {
+                    volume.queue_destroyed(association, queue);
+                }
+                self.lane_drained(id, queue, association, Some(at), at);
+            }
+        }
+    }
+
+    pub(super) fn queue_silent(&mut self, association: AssociationId, at: Duration) {
+        if let Some(teardown) = self.teardowns.get_mut(&association) {
+            teardown.fence.queue_silent(at);
+            self.fence_if_known(association);
+        }
+    }
+
+    /// Sets the timer once every queue pair is silent.
+    fn fence_if_known(&mut self, association: AssociationId) {
+        let Some(teardown) = self.teardowns.get_mut(&association) else {
+            return;
+        };
+        let Some(at) = teardown.fence.at().filter(|_| !teardown.timed) else {
+            return;
+        };
+        if !teardown.lanes.is_empty() {
+            return;
+        }
+        teardown.timed = true;
+        let outbox = self.outbox.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep_until(clock::instant(at)).await;
+            let _ = outbox.send(Message::Fenced(association));
+        });
+    }
+
+    pub(super) fn order_fenced(&mut self, association: AssociationId) {
+        let Some(teardown) = self.teardowns.get(&association) else {
+            return;
+        };
+        let now = clock::now();
+        if teardown.volumes.is_empty() {
+            let events = &self.context.events;
+            events.mark(teardown.failover, now, EventKind::OrderFenced, None, "");
+        }
+        for id in &teardown.volumes {
+            if let Some(volume) = self.volumes.get_mut(id) {
+                volume.order_fenced(association, now);
+            }
+        }
+        let outbox = self.outbox.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(AFTERMATH).await;
+            let _ = outbox.send(Message::Settled(association));
+        });
+    }
+
+    /// The effects are over: the queue threads say how long a request took at most since.
+    pub(super) fn settled(&mut self, association: AssociationId) {
+        let Some(teardown) = self.teardowns.remove(&association) else {
+            return;
+        };
+        for id in &teardown.volumes {
+            if let Some(volume) = self.volumes.get_mut(id) {
+                volume.ask_longest(teardown.failover);
+            }
+        }
+        tracing::debug!(path = teardown.path, "failover over");
+    }
+
+    /// Destroys the queue pairs of a path that no queue thread has.
+    pub(super) fn let_go_of_spares(&mut self, path: u32) {
+        if let Some(live) = self.live_mut(path) {
+            let spare = std::mem::take(&mut live.spare);
+            if !spare.is_empty() {
+                tokio::task::spawn_blocking(move || drop(spare));
+            }
+        }
+    }
+
+    /// Makes volumes forget a path that has ended in good order.
+    pub(super) fn leave_volumes(&mut self, path: u32) {
+        for volume in self.volumes.values_mut() {
+            volume.path_removed(path);
+        }
+        if let Some(live) = self
+            .paths
+            .get_mut(&path)
+            .and_then(|record| record.live.take())
+        {
+            tokio::task::spawn_blocking(move || drop((live.spare, live.domain)));
+        }
+    }
+}
+
+impl crate::association::PathSpec {
+    /// What the controller promised about ending by itself.
+    fn fence_terms(&self, facts: &umpath_session::ControllerFacts) -> Option<FenceTerms> {
+        // The session has rounded KATO to the controller's granularity already.
+        let unit = 1;
+        FenceTerms::new(facts.kato?, unit, facts.traffic_based, facts.cqt)
+    }
+}

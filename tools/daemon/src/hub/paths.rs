@@ -1,0 +1,222 @@
+//! Paths come, try, and go.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use umpath_protocol::{EventKind, Failure, PathOutcome};
+use umpath_session::StableId;
+
+use super::{Hub, Wanted};
+use crate::association::{self, Order, PathSpec, Report};
+use crate::events::{FailoverId, Subject};
+use crate::spec::path_spec;
+use crate::volume::Volume;
+
+use super::attach::Live;
+
+/// What is known of a path.
+#[derive(Debug)]
+pub(super) struct PathRecord {
+    pub(super) spec: PathSpec,
+    pub(super) orders: mpsc::UnboundedSender<Order>,
+    /// Kept although it was never up.
+    pub(super) standing: bool,
+    /// Told when the path is up with all its volumes, or could not be made.
+    pub(super) waiting: Vec<oneshot::Sender<Result<PathOutcome, Failure>>>,
+    /// The association, while there is one.
+    pub(super) live: Option<Live>,
+    /// The failover being written down, from the first suspicion until I/O is back.
+    pub(super) failover: Option<FailoverId>,
+    /// What was said at the last connection; empty before it.
+    pub(super) known: Known,
+    /// Why the last attempt failed; empty after one that did not.
+    pub(super) last_error: String,
+    pub(super) connects: u64,
+    /// Volumes that were removed by hand: their namespaces are left alone.
+    pub(super) ignored: BTreeSet<StableId>,
+    /// The path is being removed.
+    pub(super) ending: bool,
+    /// Name for a volume the path brings.
+    pub(super) alias: Option<String>,
+}
+
+/// What a controller said about itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    pub(super) serial: String,
+    pub(super) model: String,
+    pub(super) cntlid: u16,
+    pub(super) kato: Option<Duration>,
+}
+
+impl Hub {
+    /// Makes a path, or finds that it exists.
+    pub(super) fn connect(&mut self, wanted: Wanted) {
+        match self.connect_checked(&wanted) {
+            Ok(path) => {
+                if let (Some(record), Some(reply)) = (self.paths.get_mut(&path), wanted.reply) {
+                    record.waiting.push(reply);
+                }
+            }
+            Err(failure) => {
+                self.context.events.record(
+                    EventKind::Refused,
+                    Subject::default(),
+                    failure.to_string(),
+                );
+                if let Some(reply) = wanted.reply {
+                    let _ = reply.send(Err(failure));
+                }
+            }
+        }
+    }
+
+    fn connect_checked(&mut self, wanted: &Wanted) -> Result<u32, Failure> {
+        if self.stopping.is_some() {
+            return Err(Failure::new("umpathd is stopping", "", ""));
+        }
+        let id = self.path_last + 1;
+        let context = &self.context;
+        let Wanted {
+            portal,
+            nqn,
+            options,
+            ..
+        } = wanted;
+        let spec = path_spec(id, portal, nqn, options, &context.config, &context.host)?;
+        let twin = self.paths.values_mut().find(|record| {
+            record.spec.traddr == spec.traddr
+                && record.spec.host_traddr == spec.host_traddr
+                && record.spec.nqn == spec.nqn
+                && !record.ending
+        });
+        if let Some(twin) = twin {
+            twin.standing |= wanted.standing;
+            twin.ignored.clear();
+            let _ = twin.orders.send(Order::Retry);
+            return Ok(twin.spec.id);
+        }
+        self.path_last = id;
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let links = context.links.clone();
+        tokio::spawn(association::run(
+            spec.clone(),
+            links,
+            inbox,
+            self.outbox.clone(),
+        ));
+        let record = PathRecord {
+            spec,
+            orders,
+            standing: wanted.standing,
+            waiting: Vec::new(),
+            live: None,
+            failover: None,
+            known: Known::default(),
+            last_error: String::new(),
+            connects: 0,
+            ignored: BTreeSet::new(),
+            ending: false,
+            alias: wanted.options.alias.clone(),
+        };
+        self.paths.insert(id, record);
+        Ok(id)
+    }
+
+    pub(super) fn path_report(&mut self, path: u32, report: Report) {
+        match report {
+            Report::Failed { failure, retry_at } => self.attempt_failed(path, &failure, retry_at),
+            Report::Up(up) => self.up(path, *up),
+            Report::Ana(association, table) => self.ana_changed(path, association, table),
+            Report::Namespaces(association, namespaces) => {
+                self.namespaces_changed(path, association, namespaces);
+            }
+            Report::Suspect {
+                association,
+                at,
+                why,
+            } => self.suspect(path, association, at, why),
+            Report::Clear { association, at } => self.clear(path, association, at),
+            Report::Convict {
+                association,
+                at,
+                why,
+                answered,
+            } => {
+                self.convict(path, association, at, why, answered);
+            }
+            Report::AdminSilent { association, at } => self.queue_silent(association, at),
+            Report::Ended => self.path_ended(path),
+        }
+    }
+
+    /// Someone who waits for the path is told why there is none yet. A path that nobody asked to keep
+    /// goes, if it was never up.
+    fn attempt_failed(&mut self, path: u32, failure: &Failure, retry_at: Option<Duration>) {
+        let Some(record) = self.paths.get_mut(&path) else {
+            return;
+        };
+        let repeated = record.last_error == failure.why;
+        record.last_error.clone_from(&failure.why);
+        for waiting in record.waiting.drain(..) {
+            let _ = waiting.send(Err(failure.clone()));
+        }
+        let keep = retry_at.is_some() && (record.standing || record.connects > 0);
+        if !repeated || !keep {
+            let words = if keep { "trying again" } else { "given up" };
+            self.context.events.record(
+                EventKind::ConnectFailed,
+                Subject::path(path),
+                format!("{}: {}; {words}", failure.what, failure.why),
+            );
+        }
+        if retry_at.is_none() {
+            self.path_ended(path);
+        } else if !keep {
+            self.end_path(path);
+        }
+    }
+
+    /// Ends a path that carries no volume any more.
+    pub(super) fn end_path(&mut self, path: u32) {
+        let Some(record) = self.paths.get_mut(&path) else {
+            return;
+        };
+        record.ending = true;
+        self.let_go_of_spares(path);
+        if let Some(record) = self.paths.get_mut(&path)
+            && record.orders.send(Order::Shutdown).is_err()
+        {
+            self.path_ended(path);
+        }
+    }
+
+    fn path_ended(&mut self, path: u32) {
+        self.leave_volumes(path);
+        if let Some(record) = self.paths.remove(&path) {
+            let words = format!("{} {}", record.spec.address(), record.spec.nqn);
+            self.context
+                .events
+                .record(EventKind::PathRemoved, Subject::path(path), words);
+        }
+    }
+
+    /// The outcome of a path that is up.
+    pub(super) fn outcome(&self, path: u32, record: &PathRecord) -> PathOutcome {
+        let volumes = || {
+            self.volumes
+                .values()
+                .filter(move |volume| volume.has_path(path))
+        };
+        PathOutcome {
+            path,
+            nqn: record.spec.nqn.to_string(),
+            address: record.spec.address(),
+            volumes: volumes().map(|volume| volume.name().to_owned()).collect(),
+            devices: volumes().map(Volume::device_name).collect(),
+            already: false,
+            refused: Vec::new(),
+        }
+    }
+}

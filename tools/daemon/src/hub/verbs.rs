@@ -1,0 +1,88 @@
+//! Requests of the control socket.
+
+use umpath_protocol::{Failure, Reply, Request};
+
+use super::{Hub, connect_all};
+use crate::server::Call;
+
+impl Hub {
+    pub(super) fn call(&mut self, call: Call) {
+        let Call { request, reply } = call;
+        let context = self.context.clone();
+        match request {
+            Request::Snapshot => {
+                let _ = reply.send(Reply::Snapshot(Box::new(self.snapshot())));
+            }
+            Request::Events => {
+                let _ = reply.send(Reply::Events(context.events.listing()));
+            }
+            Request::Config => {
+                let _ = reply.send(Reply::Config(context.config.to_toml()));
+            }
+            Request::Queueing { volume, on } => {
+                let _ = reply.send(self.queueing(volume.as_deref(), on));
+            }
+            Request::Discover { portal, hostnqn } => {
+                tokio::spawn(async move {
+                    let _ = reply.send(connect_all::discover_verb(context, portal, hostnqn).await);
+                });
+            }
+            Request::Connect {
+                portal,
+                nqn,
+                options,
+            } => {
+                let hub = self.outbox.clone();
+                tokio::spawn(async move {
+                    let answer = connect_all::connect(&hub, portal, nqn, options, false);
+                    let _ = reply.send(match answer.await {
+                        Ok(Ok(path)) => Reply::Connected {
+                            paths: vec![path],
+                            failures: Vec::new(),
+                        },
+                        Ok(Err(failure)) => Reply::Failed(failure),
+                        Err(_) => Reply::Failed(Failure::new("umpathd is stopping", "", "")),
+                    });
+                });
+            }
+            Request::ConnectAll { portal, options } => {
+                let hub = self.outbox.clone();
+                tokio::spawn(async move {
+                    let answer = connect_all::connect_all_verb(context, hub, portal, options);
+                    let _ = reply.send(answer.await);
+                });
+            }
+            Request::Disconnect { target, force } => self.disconnect(target, force, reply),
+        }
+        self.settle();
+    }
+
+    fn queueing(&mut self, wanted: Option<&str>, on: bool) -> Reply {
+        let mut changed = Vec::new();
+        for volume in self.volumes.values_mut() {
+            let named = wanted.is_none_or(|wanted| {
+                volume.name() == wanted
+                    || volume.device_name() == wanted
+                    || volume.id().to_string() == wanted
+            });
+            if named {
+                volume.set_queueing(on);
+                changed.push(volume.name().to_owned());
+            }
+        }
+        match (wanted, changed.is_empty()) {
+            (Some(wanted), true) => Reply::Failed(Failure::new(
+                format!("no volume {wanted}"),
+                "no volume has this name, identity or device",
+                "umpath list",
+            )),
+            _ => {
+                let words = if on { "waits" } else { "fails" };
+                Reply::Done(format!(
+                    "I/O without a path {words}: {}\n",
+                    changed.join(" ")
+                ))
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Links of RDMA devices: one watcher for each device, shared by its associations.
+//!
+//! A port event reaches every association on the device within a wake-up of its task. What it means
+//! for them is `umpath_core::association`'s decision.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use umpath_rdma::{AsyncEvents, DeviceEventKind, VerbsError};
+
+use crate::clock;
+use crate::readiness::Readiness;
+
+/// What is known of a device's link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// The port is active, as far as anyone said.
+    Up,
+    /// The port lost its link at this time.
+    Down(Duration),
+    /// The device is broken or gone.
+    Fatal,
+}
+
+/// The watchers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Links(Arc<Mutex<HashMap<String, watch::Receiver<Link>>>>);
+
+impl Links {
+    /// The link of a device; starts watching it on the first call.
+    pub(crate) fn of(&self, device: &str) -> Result<watch::Receiver<Link>, VerbsError> {
+        let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = links.get(device)
+            && link.has_changed().is_ok()
+        {
+            return Ok(link.clone());
+        }
+        let events = AsyncEvents::open(device)?;
+        let (sender, receiver) = watch::channel(initial(device));
+        tokio::spawn(watch_device(events, sender));
+        links.insert(device.to_owned(), receiver.clone());
+        Ok(receiver)
+    }
+}
+
+/// The state before the first event.
+fn initial(device: &str) -> Link {
+    let known = umpath_rdma::rdma_devices()
+        .into_iter()
+        .find(|known| known.name == device);
+    match known {
+        Some(known) if known.state == "DOWN" => Link::Down(clock::now()),
+        _ => Link::Up,
+    }
+}
+
+/// Runs until the device is gone.
+async fn watch_device(mut events: AsyncEvents, link: watch::Sender<Link>) {
+    let mut readiness = Readiness::new();
+    if let Err(error) = readiness.watch((), events.fd()) {
+        tracing::warn!(
+            device = events.device(),
+            "cannot watch the device's events: {error}"
+        );
+        return;
+    }
+    loop {
+        readiness.ready().await;
+        loop {
+            match events.handle_readable() {
+                Ok(None) => break,
+                Ok(Some(event)) => {
+                    tracing::debug!(device = event.device, "{:?}", event.kind);
+                    match event.kind {
+                        DeviceEventKind::PortError { .. } => {
+                            link.send_replace(Link::Down(clock::now()));
+                        }
+                        DeviceEventKind::PortActive { .. } => {
+                            link.send_replace(Link::Up);
+                        }
+                        DeviceEventKind::DeviceFatal => {
+                            link.send_replace(Link::Fatal);
+                            // A device that returns is a new one: the next association looks again.
+                            return;
+                        }
+                        DeviceEventKind::AddressesChanged { .. } | DeviceEventKind::Other(_) => {}
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(device = events.device(), "device events: {error}");
+                    link.send_replace(Link::Fatal);
+                    return;
+                }
+            }
+        }
+    }
+}

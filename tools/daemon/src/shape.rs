@@ -1,0 +1,209 @@
+//! How a namespace becomes a block device, and what a path to it may be asked.
+//!
+//! Decided here: the translation of what a controller and a namespace say about themselves into the
+//! block device's limits and the lane's, and whether two paths lead to the same namespace. Nothing
+//! is invented: what is not reported is not used.
+
+use umpath_core::Limits as PathLimits;
+use umpath_session::{ControllerFacts, NamespaceFacts};
+use umpath_ublk::{Discard, Limits as BlockLimits};
+
+/// ONCS bits (NVMe Base 2.x, Identify Controller).
+const ONCS_DATASET_MANAGEMENT: u16 = 1 << 2;
+const ONCS_WRITE_ZEROES: u16 = 1 << 3;
+
+/// Blocks one Write Zeroes can name (its 0-based 16-bit field).
+const WRITE_ZEROES_BLOCKS: u64 = 1 << 16;
+
+/// Largest data transfer when the controller names no limit: what a keyed SGL can describe, in
+/// whole pages.
+const TRANSFER_BYTES: u64 = (1 << 24) - 4096;
+
+/// Preferred request when the namespace names none.
+const OPTIMAL_BYTES: u32 = 128 * 1024;
+
+/// What commands to this namespace through this controller may ask.
+pub(crate) fn path_limits(controller: &ControllerFacts, namespace: &NamespaceFacts) -> PathLimits {
+    let transfer = controller
+        .max_transfer
+        .unwrap_or(TRANSFER_BYTES)
+        .min(TRANSFER_BYTES);
+    // As Linux does: without a limit of its own a Write Zeroes keeps to that of data.
+    let zeroes_bytes = controller.nvm_limits.write_zeroes_bytes.unwrap_or(transfer);
+    let zeroes = (zeroes_bytes >> namespace.lba_shift).min(WRITE_ZEROES_BLOCKS) as u32;
+    let discard = controller.nvm_limits.dsm_range_blocks.unwrap_or(u32::MAX);
+    PathLimits {
+        transfer_bytes_max: transfer as u32,
+        write_zeroes_blocks_max: only(controller.oncs & ONCS_WRITE_ZEROES != 0, zeroes),
+        write_zeroes_deallocate: namespace.write_zeroes_deallocates
+            && namespace.deallocated_reads_zero,
+        discard_blocks_max: only(controller.oncs & ONCS_DATASET_MANAGEMENT != 0, discard),
+        ..PathLimits::default()
+    }
+}
+
+fn only(supported: bool, value: u32) -> u32 {
+    if supported { value } else { 0 }
+}
+
+/// How the volume appears to the kernel.
+pub(crate) fn block_limits(
+    controller: &ControllerFacts,
+    namespace: &NamespaceFacts,
+    max_io_bytes: u32,
+) -> BlockLimits {
+    let block = namespace.block_bytes();
+    let path = path_limits(controller, namespace);
+    let in_bytes = |blocks: u32| u64::from(blocks) << namespace.lba_shift;
+    let physical = power_of_two(in_bytes(namespace.write_granularity), block);
+    let discard = (path.discard_blocks_max > 0).then(|| Discard {
+        max_bytes: in_bytes(path.discard_blocks_max),
+        granularity_bytes: power_of_two(in_bytes(namespace.dealloc_granularity), block),
+    });
+    let optimal = namespace
+        .write_optimal
+        .map_or(OPTIMAL_BYTES.into(), in_bytes);
+    BlockLimits {
+        size_bytes: namespace.blocks << namespace.lba_shift,
+        logical_block_bytes: block,
+        physical_block_bytes: physical,
+        io_min_bytes: physical,
+        io_opt_bytes: power_of_two(optimal, physical),
+        max_io_bytes,
+        volatile_cache: controller.volatile_cache,
+        read_only: namespace.write_protected,
+        discard,
+        write_zeroes_max_bytes: in_bytes(path.write_zeroes_blocks_max),
+    }
+}
+
+/// `bytes` if the block layer can express it (a power of two from `least` to 1 MiB), else `least`.
+fn power_of_two(bytes: u64, least: u32) -> u32 {
+    match u32::try_from(bytes) {
+        Ok(bytes) if bytes.is_power_of_two() && (least..=1 << 20).contains(&bytes) => bytes,
+        _ => least,
+    }
+}
+
+/// Why a path's namespace is not the volume's, in words; `None` when it is. `volume` and `path` are
+/// the subsystem and facts of each.
+pub(crate) fn difference(
+    volume: (&str, &NamespaceFacts),
+    path: (&str, &NamespaceFacts),
+) -> Option<String> {
+    let ((volume_nqn, volume), (path_nqn, path)) = (volume, path);
+    let hex = |bytes: Option<&[u8]>| {
+        bytes.map_or("none".to_owned(), |bytes| {
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        })
+    };
+    let pair = |what: &str, volume: String, path: String| {
+        (volume != path).then(|| format!("{what} {volume} on the volume, {path} on this path"))
+    };
+    pair("subsystem", volume_nqn.to_owned(), path_nqn.to_owned())
+        .or_else(|| {
+            pair(
+                "size",
+                format!("{} blocks", volume.blocks),
+                format!("{} blocks", path.blocks),
+            )
+        })
+        .or_else(|| {
+            let bytes = |facts: &NamespaceFacts| format!("{} bytes", facts.block_bytes());
+            pair("block size", bytes(volume), bytes(path))
+        })
+        .or_else(|| {
+            pair(
+                "UUID",
+                hex(volume.uuid.as_ref().map(<[u8; 16]>::as_slice)),
+                hex(path.uuid.as_ref().map(<[u8; 16]>::as_slice)),
+            )
+        })
+        .or_else(|| {
+            pair(
+                "NGUID",
+                hex(volume.nguid.as_ref().map(<[u8; 16]>::as_slice)),
+                hex(path.nguid.as_ref().map(<[u8; 16]>::as_slice)),
+            )
+        })
+        .or_else(|| {
+            pair(
+                "EUI64",
+                hex(volume.eui64.as_ref().map(<[u8; 8]>::as_slice)),
+                hex(path.eui64.as_ref().map(<[u8; 8]>::as_slice)),
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use umpath_session::StableId;
+
+    fn namespace() -> NamespaceFacts {
+        NamespaceFacts {
+            id: StableId::Uuid([1; 16]),
+            uuid: Some([1; 16]),
+            nguid: None,
+            eui64: None,
+            blocks: 1 << 20,
+            lba_shift: 12,
+            shared: true,
+            ana_group: 1,
+            write_protected: false,
+            deallocated_reads_zero: true,
+            write_zeroes_deallocates: true,
+            dealloc_granularity: 1,
+            dealloc_alignment: 1,
+            write_granularity: 1,
+            write_optimal: Some(3),
+            io_boundary: None,
+        }
+    }
+
+    #[test]
+    fn odd_preferences_are_ignored_rather_than_rounded() {
+        assert_eq!(power_of_two(3 * 4096, 4096), 4096);
+        assert_eq!(power_of_two(1 << 17, 4096), 1 << 17);
+        assert_eq!(power_of_two(512, 4096), 4096);
+        assert_eq!(power_of_two(1 << 40, 4096), 4096);
+    }
+
+    #[test]
+    fn a_difference_names_both_sides() {
+        let volume = namespace();
+        assert_eq!(difference(("a", &volume), ("a", &namespace())), None);
+        let smaller = NamespaceFacts {
+            blocks: 5,
+            ..namespace()
+        };
+        let words = difference(("a", &volume), ("a", &smaller)).unwrap();
+        assert_eq!(
+            words,
+            "size 1048576 blocks on the volume, 5 blocks on this path"
+        );
+        let format = NamespaceFacts {
+            lba_shift: 9,
+            ..namespace()
+        };
+        assert!(
+            difference(("a", &volume), ("a", &format))
+                .unwrap()
+                .contains("512 bytes")
+        );
+        let other = NamespaceFacts {
+            nguid: Some([2; 16]),
+            ..namespace()
+        };
+        assert!(
+            difference(("a", &volume), ("a", &other))
+                .unwrap()
+                .starts_with("NGUID none")
+        );
+        assert!(
+            difference(("a", &volume), ("b", &namespace()))
+                .unwrap()
+                .contains("subsystem")
+        );
+    }
+}

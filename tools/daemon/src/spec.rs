@@ -1,0 +1,185 @@
+//! From a portal, options and defaults to everything a path needs.
+//!
+//! Decided here: precedence (options, then `[defaults]`) and what is refused before anything is
+//! tried. Messages name the option as the user wrote it.
+
+use std::time::Duration;
+
+use umpath_core::association::HealthConfig;
+use umpath_nvme::Nqn;
+use umpath_protocol::{ConnectOptions, Failure, Portal};
+use umpath_rdma::ConnectParams;
+use umpath_session::{BackoffPolicy, IO_QUEUES_MAX, ReconnectPolicy, SessionConfig};
+
+use crate::association::PathSpec;
+use crate::config::{Config, Defaults, parse_portal};
+use crate::host::{Host, parse_id};
+
+/// Builds the path `id` to `nqn` at `portal`. `queues`: I/O queues of each volume.
+pub(crate) fn path_spec(
+    id: u32,
+    portal: &Portal,
+    nqn: &str,
+    options: &ConnectOptions,
+    config: &Config,
+    host: &Host,
+) -> Result<PathSpec, Failure> {
+    let refused = |why: String, fix: &str| {
+        Failure::new(
+            format!("cannot connect to {nqn:?} at {}", portal.traddr),
+            why,
+            fix,
+        )
+    };
+    let (traddr, host_traddr) = parse_portal(portal)
+        .map_err(|why| refused(why, "umpath connect -t rdma -a ADDRESS [-s PORT] -n NQN"))?;
+    let subsystem = Nqn::new(nqn).map_err(|error| {
+        refused(
+            format!("the NQN is not valid: {error}"),
+            "`umpath discover` lists valid names",
+        )
+    })?;
+    let host = presented_host(options, host)
+        .map_err(|why| refused(why, "leave --hostnqn and --hostid away to use /etc/nvme"))?;
+    let session = session_config(options, &config.defaults, &host, subsystem.clone())
+        .map_err(|why| refused(why, "umpathd --print-defaults explains each setting"))?;
+    let connect = connect_params(&config.defaults, traddr, host_traddr);
+    Ok(PathSpec {
+        id,
+        traddr,
+        host_traddr,
+        nqn: subsystem,
+        session,
+        connect,
+        reconnect: reconnect_policy(options, &config.defaults),
+        health: HealthConfig {
+            link_down_grace: Duration::from_millis(config.defaults.link_down_grace_ms),
+            missed_max: config.defaults.heartbeats_missed,
+            ..HealthConfig::default()
+        },
+        drain_deadline: Duration::from_millis(config.defaults.drain_deadline_ms),
+        preferred: options.preferred,
+    })
+}
+
+/// How to reach a portal at all; the same for discovery and for paths.
+pub(crate) fn connect_params(
+    defaults: &Defaults,
+    traddr: std::net::SocketAddr,
+    host_traddr: Option<std::net::IpAddr>,
+) -> ConnectParams {
+    ConnectParams {
+        host_traddr,
+        timeout: Duration::from_millis(defaults.connect_timeout_ms),
+        ack_timeout_exponent: ack_timeout_exponent(defaults.ack_timeout_ms),
+        retries: defaults.retry_count,
+        ..ConnectParams::admin(traddr)
+    }
+}
+
+/// The host as presented to this controller.
+pub(crate) fn presented_host(options: &ConnectOptions, host: &Host) -> Result<Host, String> {
+    let mut presented = host.clone();
+    if let Some(text) = &options.hostnqn {
+        presented.nqn = Nqn::new(text).map_err(|error| format!("--hostnqn: {error}"))?;
+    }
+    if let Some(text) = &options.hostid {
+        presented.id = parse_id(text).map_err(|error| format!("--hostid: {error}"))?;
+    }
+    Ok(presented)
+}
+
+/// Timeouts and identity of a session; queue counts for paths.
+pub(crate) fn session_config(
+    options: &ConnectOptions,
+    defaults: &Defaults,
+    host: &Host,
+    subsystem: Nqn,
+) -> Result<SessionConfig, String> {
+    let kato = u64::from(options.kato_ms.unwrap_or(defaults.kato_ms as u32));
+    // A short timeout asked for one path must not need a second setting.
+    let heartbeat = defaults.heartbeat_ms.min(kato / 4).max(1);
+    let depth = options.queue_size.unwrap_or(defaults.queue_depth);
+    if !(2..=1024).contains(&depth) {
+        return Err(format!("a queue size of {depth} is outside 2..=1024"));
+    }
+    let queues = options.nr_io_queues.unwrap_or_else(|| defaults.io_queues());
+    if !(1..=64).contains(&queues) {
+        return Err(format!("{queues} I/O queues are outside 1..=64"));
+    }
+    let config = SessionConfig {
+        kato: Duration::from_millis(kato),
+        heartbeat: Duration::from_millis(heartbeat),
+        io_queues: IO_QUEUES_MAX,
+        io_queues_per_namespace: queues,
+        // One more entry than commands: a full ring cannot be told from an empty one.
+        io_depth: (depth + 1).min(1024),
+        // Longer than the transport's own, which knows better what it was waiting for.
+        open_timeout: Duration::from_millis(defaults.connect_timeout_ms + 500),
+        command_timeout: Duration::from_millis(defaults.command_timeout_ms),
+        ..SessionConfig::new(host.nqn.clone(), host.id.into_bytes(), subsystem)
+    };
+    Ok(config)
+}
+
+fn reconnect_policy(options: &ConnectOptions, defaults: &Defaults) -> ReconnectPolicy {
+    let base = options
+        .reconnect_delay_ms
+        .unwrap_or(defaults.reconnect_delay_ms);
+    let ctrl_loss = options.ctrl_loss_tmo_ms.or(defaults.ctrl_loss_tmo_ms);
+    ReconnectPolicy {
+        first: Duration::from_millis(defaults.reconnect_first_ms),
+        backoff: BackoffPolicy {
+            base: Duration::from_millis(base),
+            cap: Duration::from_millis(defaults.reconnect_delay_max_ms.max(base)),
+        },
+        ctrl_loss: ctrl_loss.map(Duration::from_millis),
+        ..ReconnectPolicy::default()
+    }
+}
+
+/// The exponent of the least local ACK timeout, `4.096 us x 2^e`, that lasts so long.
+fn ack_timeout_exponent(ms: u32) -> u8 {
+    let units = (u64::from(ms) * 1_000_000).div_ceil(4096).max(1);
+    // Up to an eighth below the wish counts as met: 67 ms is the customary 2^14.
+    let units = units - units / 8;
+    (units.next_power_of_two().trailing_zeros() as u8).clamp(1, 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ack_timeouts_become_exponents() {
+        assert_eq!(ack_timeout_exponent(67), 14);
+        assert_eq!(ack_timeout_exponent(1), 8);
+        assert_eq!(ack_timeout_exponent(134), 15);
+        assert_eq!(ack_timeout_exponent(60_000), 24);
+    }
+
+    #[test]
+    fn options_override_defaults_and_heartbeats_follow() {
+        let host = Host {
+            nqn: Nqn::new("nqn.2026-11.example:host").unwrap(),
+            id: uuid::Uuid::from_u128(1),
+        };
+        let subsystem = Nqn::new("nqn.2026-11.example:vol1").unwrap();
+        let options = ConnectOptions {
+            kato_ms: Some(200),
+            nr_io_queues: Some(8),
+            queue_size: Some(32),
+            ..ConnectOptions::default()
+        };
+        let defaults = Defaults::default();
+        let session = session_config(&options, &defaults, &host, subsystem.clone()).unwrap();
+        assert_eq!(session.kato, Duration::from_millis(200));
+        assert_eq!(session.heartbeat, Duration::from_millis(50));
+        assert_eq!((session.io_queues_per_namespace, session.io_depth), (8, 33));
+        let many = ConnectOptions {
+            nr_io_queues: Some(65),
+            ..ConnectOptions::default()
+        };
+        assert!(session_config(&many, &defaults, &host, subsystem).is_err());
+    }
+}

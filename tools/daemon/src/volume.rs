@@ -1,0 +1,610 @@
+//! A volume: one namespace, its block device, and the paths to it.
+//!
+//! Decided here: nothing about paths. [`umpath_core::Device`] decides which may be used, and what a
+//! failover is; this module carries its orders to the queue threads, its events to the event log,
+//! and keeps the numbers by which the hub knows the same paths.
+
+mod build;
+mod view;
+
+pub(crate) use build::{BlockDevice, Built, build};
+pub(crate) use view::PathFacts;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use umpath_core::association::{Conviction, Suspicion};
+use umpath_core::{
+    AssociationId, Device, LaneEvent, LaneId, Limits, Output, PATHS_MAX, PathConfig, PathId,
+    PathTable, VolumeShared,
+};
+use umpath_protocol::{EventKind, Failure};
+use umpath_rdma::{Arena, HostQueue, QueueError};
+use umpath_session::{AnaState, NamespaceFacts, StableId};
+use umpath_ublk::{LaneCommand, LaneHandle, Loss, QueueStats};
+
+use crate::clock;
+use crate::config::VolumePolicy;
+use crate::events::{EventLog, FailoverId, Subject};
+
+/// What a volume is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct VolumeSpec {
+    pub(crate) id: StableId,
+    pub(crate) name: String,
+    pub(crate) nqn: String,
+    pub(crate) serial: String,
+    pub(crate) model: String,
+    pub(crate) firmware: String,
+    pub(crate) nsid: u32,
+    pub(crate) namespace: NamespaceFacts,
+    pub(crate) limits: umpath_ublk::Limits,
+    pub(crate) queues: u16,
+    pub(crate) depth: u16,
+    pub(crate) polling: Duration,
+    pub(crate) policy: VolumePolicy,
+}
+
+/// A new path as the hub describes it.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    /// The hub's number of the path.
+    pub(crate) path: u32,
+    pub(crate) association: AssociationId,
+    pub(crate) nsid: u32,
+    pub(crate) limits: Limits,
+    /// `None`: the controller reports no ANA. `Some(None)`: it does, but not for this namespace.
+    pub(crate) ana: Option<Option<AnaState>>,
+    pub(crate) ana_group: u32,
+    pub(crate) serial: String,
+    pub(crate) cntlid: u16,
+    pub(crate) address: String,
+    pub(crate) preferred: bool,
+    /// One queue pair for each queue thread.
+    pub(crate) queues: Vec<HostQueue>,
+}
+
+/// A path of the volume.
+#[derive(Debug)]
+struct Member {
+    /// The hub's number.
+    path: u32,
+    /// The core's number.
+    number: PathId,
+    /// The last association, whether or not it lives.
+    association: AssociationId,
+    nsid: u32,
+    ana_group: u32,
+    preferred: bool,
+    /// Where marks of its current failover go.
+    failover: Option<FailoverId>,
+}
+
+/// How far the block device has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It and its queue threads are being made.
+    Building,
+    /// Queue threads run; the block device waits for its first path.
+    Built,
+    /// It is being started.
+    Starting,
+    /// It is there for everyone.
+    Started,
+}
+
+/// A volume.
+pub(crate) struct Volume {
+    spec: VolumeSpec,
+    stage: Stage,
+    shared: Arc<VolumeShared>,
+    core: Device,
+    /// What the queue threads work by.
+    table: Arc<PathTable>,
+    events: EventLog,
+    /// Absent while it is being made or removed.
+    device: Option<BlockDevice>,
+    device_id: u32,
+    handles: Vec<LaneHandle<HostQueue>>,
+    arenas: Vec<Arc<Arena>>,
+    members: Vec<Member>,
+    /// Whose longest stall the next statistics tell.
+    longest_of: Option<FailoverId>,
+    path_faults: u64,
+    group_switches: u64,
+}
+
+impl Volume {
+    /// A volume whose block device is still to be made.
+    pub(crate) fn new(spec: VolumeSpec, events: EventLog) -> Self {
+        let shared = Arc::new(VolumeShared::new());
+        let core = Device::new(
+            spec.policy
+                .device_config(spec.namespace.lba_shift, spec.queues),
+            clock::now(),
+        );
+        let table = Arc::new(PathTable::empty(spec.namespace.lba_shift));
+        Self {
+            spec,
+            stage: Stage::Building,
+            shared,
+            core,
+            table,
+            events,
+            device: None,
+            device_id: u32::MAX,
+            handles: Vec::new(),
+            arenas: Vec::new(),
+            members: Vec::new(),
+            longest_of: None,
+            path_faults: 0,
+            group_switches: 0,
+        }
+    }
+
+    pub(crate) fn id(&self) -> StableId {
+        self.spec.id
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    pub(crate) fn nqn(&self) -> &str {
+        &self.spec.nqn
+    }
+
+    /// `ublkb0`, or what stands for it before the driver gave it a number.
+    pub(crate) fn device_name(&self) -> String {
+        if self.device_id == u32::MAX {
+            "(no device yet)".to_owned()
+        } else {
+            format!("ublkb{}", self.device_id)
+        }
+    }
+
+    /// Counters its queue threads share.
+    pub(crate) fn shared(&self) -> &Arc<VolumeShared> {
+        &self.shared
+    }
+
+    /// The queue threads' memory, once there are any.
+    pub(crate) fn arenas(&self) -> Option<Vec<Arc<Arena>>> {
+        (self.stage != Stage::Building).then(|| self.arenas.clone())
+    }
+
+    /// Queue threads.
+    pub(crate) fn lanes(&self) -> usize {
+        self.handles.len()
+    }
+
+    pub(crate) fn is_started(&self) -> bool {
+        self.stage == Stage::Started
+    }
+
+    /// The block device was made and nobody ever saw it.
+    pub(crate) fn is_unborn(&self) -> bool {
+        self.stage == Stage::Built
+    }
+
+    /// The hub's numbers of its paths.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = u32> {
+        self.members.iter().map(|member| member.path)
+    }
+
+    pub(crate) fn has_path(&self, path: u32) -> bool {
+        self.paths().any(|known| known == path)
+    }
+
+    /// Why a namespace of `nqn` that claims this volume's identity is another one.
+    pub(crate) fn difference(&self, nqn: &str, facts: &NamespaceFacts) -> Option<String> {
+        crate::shape::difference((&self.spec.nqn, &self.spec.namespace), (nqn, facts))
+    }
+
+    /// Block device and queue threads are there.
+    pub(crate) fn built(&mut self, built: Built) {
+        self.stage = Stage::Built;
+        self.device_id = built.device.info().id;
+        self.handles = built.device.lanes().cloned().collect();
+        self.arenas = built.arenas;
+        self.device = Some(built.device);
+        self.pump();
+    }
+
+    /// Gives the queue threads their queue pairs of a new association. Returns the core's number of
+    /// the path.
+    pub(crate) fn attach(&mut self, new: Attachment) -> Result<PathId, Failure> {
+        let number = self.member_for(&new)?;
+        let Attachment {
+            association,
+            nsid,
+            limits,
+            ana_group,
+            queues,
+            ..
+        } = new;
+        for (handle, transport) in self.handles.iter().zip(queues) {
+            let attach = LaneCommand::Attach {
+                path: number,
+                association,
+                transport,
+            };
+            if let Err(gone) = handle.send(attach) {
+                // The thread has ended, and the volume with it: nothing will use the queue pair.
+                tokio::task::spawn_blocking(move || drop(gone));
+            }
+        }
+        let ready = umpath_core::Ready {
+            association,
+            nsid,
+            limits,
+            ana: new
+                .ana
+                .map(|state| state.map_or(AnaUnknown::STATE, core_ana)),
+            ana_group,
+            controller: Some(umpath_core::policies::ControllerKey {
+                serial: padded(&new.serial),
+                cntlid: new.cntlid,
+            }),
+        };
+        self.core.path_ready(number, ready, clock::now());
+        self.pump();
+        Ok(number)
+    }
+
+    fn member_for(&mut self, new: &Attachment) -> Result<PathId, Failure> {
+        if let Some(member) = self
+            .members
+            .iter_mut()
+            .find(|member| member.path == new.path)
+        {
+            member.association = new.association;
+            member.nsid = new.nsid;
+            member.ana_group = new.ana_group;
+            return Ok(member.number);
+        }
+        let free = (0..PATHS_MAX as u8)
+            .map(PathId)
+            .find(|number| self.members.iter().all(|member| member.number != *number));
+        let Some(number) = free else {
+            return Err(Failure::new(
+                format!("volume {} cannot use {}", self.name(), new.address),
+                format!("a volume has at most {PATHS_MAX} paths"),
+                "disconnect a path that is not needed",
+            ));
+        };
+        let config = PathConfig {
+            preferred: new.preferred,
+            weight: 1,
+        };
+        self.core
+            .add_path(number, config, clock::now())
+            .map_err(|error| {
+                let what = format!("volume {} cannot use {}", self.spec.name, new.address);
+                Failure::new(what, error.to_string(), "")
+            })?;
+        self.members.push(Member {
+            path: new.path,
+            number,
+            association: new.association,
+            nsid: new.nsid,
+            ana_group: new.ana_group,
+            preferred: new.preferred,
+            failover: None,
+        });
+        Ok(number)
+    }
+
+    /// Lets the block device appear, if that has not been done.
+    pub(crate) fn start(&mut self, hub: &tokio::sync::mpsc::UnboundedSender<crate::hub::Message>) {
+        let Some(device) = self.device.as_mut().filter(|_| self.stage == Stage::Built) else {
+            return;
+        };
+        self.stage = Stage::Starting;
+        let (id, name, told) = (self.spec.id, self.spec.name.clone(), hub.clone());
+        let failure = move |error: umpath_ublk::Error| {
+            Failure::new(
+                format!("cannot start the block device of {name}"),
+                error.to_string(),
+                "dmesg tells more",
+            )
+        };
+        let explain = failure.clone();
+        let done = Box::new(move |outcome: Result<(), umpath_ublk::Error>| {
+            let _ = told.send(crate::hub::Message::Started(id, outcome.map_err(explain)));
+        });
+        if let Err(error) = device.start(done) {
+            let _ = hub.send(crate::hub::Message::Started(id, Err(failure(error))));
+        }
+    }
+
+    /// The block device is there for everyone.
+    pub(crate) fn started(&mut self) {
+        self.stage = Stage::Started;
+    }
+
+    /// Takes the block device to remove it.
+    pub(crate) fn take_device(&mut self) -> Option<BlockDevice> {
+        if matches!(self.stage, Stage::Building | Stage::Starting) {
+            return None;
+        }
+        self.device.take()
+    }
+
+    /// Gives a block device back that could not be removed.
+    pub(crate) fn put_back(&mut self, device: BlockDevice) {
+        self.device = Some(device);
+    }
+
+    pub(crate) fn suspect(&mut self, association: AssociationId, why: Suspicion, at: Duration) {
+        self.core.suspect(association, why, at);
+        self.pump();
+    }
+
+    pub(crate) fn clear(&mut self, association: AssociationId, at: Duration) {
+        self.core.clear(association, at);
+        self.pump();
+    }
+
+    /// Gives an association up. Returns the queue threads that will confirm it: all, if the volume
+    /// has a path on it, else none.
+    pub(crate) fn convict(
+        &mut self,
+        association: AssociationId,
+        why: Conviction,
+        at: Duration,
+    ) -> Vec<u16> {
+        if !self
+            .members
+            .iter()
+            .any(|member| member.association == association)
+        {
+            return Vec::new();
+        }
+        self.path_faults += 1;
+        // What was slow before has nothing to do with this failover.
+        self.send_all(|| LaneCommand::Snapshot);
+        self.core.convict(association, why, at);
+        self.pump();
+        (0..self.handles.len() as u16).collect()
+    }
+
+    pub(crate) fn lane_drained(&mut self, association: AssociationId, queue: u16, at: Duration) {
+        self.core.lane_drained(association, LaneId(queue), at);
+        self.pump();
+    }
+
+    /// A queue pair that had not drained was destroyed: its memory is the thread's again.
+    pub(crate) fn queue_destroyed(&mut self, association: AssociationId, queue: u16) {
+        if let Some(handle) = self.handles.get(usize::from(queue)) {
+            let _ = handle.send(LaneCommand::Destroyed(association));
+        }
+    }
+
+    pub(crate) fn order_fenced(&mut self, association: AssociationId, at: Duration) {
+        self.core.order_fenced(association, at);
+        self.pump();
+    }
+
+    /// A queue thread noticed something. Returns the association whose ANA log should be read.
+    pub(crate) fn lane_event(
+        &mut self,
+        queue: u16,
+        event: LaneEvent,
+        at: Duration,
+    ) -> Option<AssociationId> {
+        self.core.lane_event(LaneId(queue), event, at);
+        self.pump();
+        match event {
+            LaneEvent::AnaStatus { association, .. } => Some(association),
+            _ => None,
+        }
+    }
+
+    /// The controller reports an ANA state; `None`: its log does not know the namespace.
+    pub(crate) fn ana(&mut self, association: AssociationId, state: Option<AnaState>) {
+        let state = state.map_or(AnaUnknown::STATE, core_ana);
+        let member = self
+            .members
+            .iter()
+            .find(|member| member.association == association);
+        if let Some(number) = member.map(|member| member.number) {
+            self.core.ana(number, state, clock::now());
+            self.pump();
+        }
+    }
+
+    /// Whether I/O waits while there is no path.
+    pub(crate) fn set_queueing(&mut self, on: bool) {
+        let no_path = if on {
+            umpath_core::NoPath::Queue
+        } else {
+            umpath_core::NoPath::Fail
+        };
+        self.core.set_no_path(no_path, clock::now());
+        self.pump();
+    }
+
+    /// Sends nothing new on a path; `true` if the volume has it.
+    pub(crate) fn retire(&mut self, path: u32) -> bool {
+        self.has_path(path)
+    }
+
+    /// Forgets a path.
+    pub(crate) fn path_removed(&mut self, path: u32) {
+        let Some(at) = self.members.iter().position(|member| member.path == path) else {
+            return;
+        };
+        let member = self.members.swap_remove(at);
+        self.core.remove_path(member.number, clock::now());
+        self.pump();
+    }
+
+    /// The path's marks belong to this failover.
+    pub(crate) fn note_failover(&mut self, path: u32, failover: FailoverId) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.path == path) {
+            member.failover = Some(failover);
+        }
+    }
+
+    /// Asks the queue threads for the longest time a request took, for a failover's record.
+    pub(crate) fn ask_longest(&mut self, failover: FailoverId) {
+        self.longest_of = Some(failover);
+        self.send_all(|| LaneCommand::Snapshot);
+    }
+
+    /// Statistics of a queue thread.
+    pub(crate) fn stats(&mut self, _queue: u16, stats: &QueueStats) {
+        if let Some(failover) = self.longest_of {
+            self.events
+                .stalled(failover, stats.longest.max(stats.oldest_waiting));
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Duration> {
+        self.core.poll_timeout()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Duration) {
+        if self.core.poll_timeout().is_some_and(|at| at <= now) {
+            self.core.handle_timeout(now);
+            self.pump();
+        }
+    }
+
+    fn send_all(&self, command: impl Fn() -> LaneCommand<HostQueue>) {
+        for handle in &self.handles {
+            // A thread that has ended needs to know nothing any more.
+            let _ = handle.send(command());
+        }
+    }
+
+    /// Carries out what the core has decided.
+    fn pump(&mut self) {
+        if self.stage == Stage::Building {
+            return;
+        }
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Publish(table) => {
+                    self.table = table;
+                    self.send_all(|| LaneCommand::SetTable(self.table.clone()));
+                }
+                Output::Convict(association) => {
+                    self.send_all(|| LaneCommand::Convict(association));
+                }
+                Output::Fenced(association) => self.send_all(|| LaneCommand::Fenced(association)),
+                Output::FailQueued => self.send_all(|| LaneCommand::FailQueued),
+                Output::Event(event) => self.log(&event),
+            }
+        }
+    }
+
+    /// Writes an event of the core down, as a mark of the failover it belongs to if there is one.
+    fn log(&mut self, event: &umpath_core::Event) {
+        use umpath_core::EventKind as Core;
+        let kind = match event.kind {
+            // The hub writes these for the whole association.
+            Core::PathAdded
+            | Core::PathRemoved
+            | Core::Suspected(_)
+            | Core::Cleared
+            | Core::Convicted(_) => return,
+            Core::PathUp => EventKind::PathReady,
+            Core::PathDown => EventKind::PathRemoved,
+            Core::BufferFenced => EventKind::BufferFenced,
+            Core::OrderFenced => EventKind::OrderFenced,
+            Core::FirstIo { .. } => EventKind::FirstIo,
+            Core::GroupSwitched => EventKind::GroupSwitched,
+            Core::FailedBack => EventKind::FailedBack,
+            Core::AnaChanged(_) | Core::AnaStatus(_) => EventKind::AnaChanged,
+            Core::PathErrors { .. } => EventKind::PathErrors,
+            Core::NoPath => EventKind::NoPath,
+            Core::PathAgain => EventKind::PathAgain,
+            Core::QueueingStarted => EventKind::QueueingStarted,
+            Core::QueueingEnded => EventKind::QueueingEnded,
+            Core::QueueingExpired => EventKind::QueuedFailed,
+        };
+        if kind == EventKind::GroupSwitched || kind == EventKind::FailedBack {
+            self.group_switches += 1;
+        }
+        let words = event.kind.to_string();
+        let detail = words.split_once(": ").map_or("", |(_, detail)| detail);
+        let detail = match event.kind {
+            Core::FirstIo { stall } => format!("longest wait so far {} ms", stall.as_millis()),
+            _ => detail.to_owned(),
+        };
+        let by_association = |member: &&Member| Some(member.association) == event.association;
+        let by_path = |member: &&Member| Some(member.number) == event.path;
+        let member = self
+            .members
+            .iter()
+            .find(by_association)
+            .or_else(|| self.members.iter().find(by_path));
+        let failover = member.and_then(|member| member.failover).or_else(|| {
+            // Moving the I/O is a step of whatever failover is under way.
+            self.members
+                .iter()
+                .filter_map(|member| member.failover)
+                .next_back()
+        });
+        match (failover, kind) {
+            (
+                Some(failover),
+                EventKind::BufferFenced
+                | EventKind::OrderFenced
+                | EventKind::FirstIo
+                | EventKind::GroupSwitched
+                | EventKind::FailedBack
+                | EventKind::NoPath
+                | EventKind::PathAgain,
+            ) => self
+                .events
+                .mark(failover, event.at, kind, Some(self.name()), &detail),
+            _ => {
+                let path = member.map(|member| member.path);
+                let subject = Subject {
+                    volume: Some(self.spec.name.clone()),
+                    path,
+                };
+                self.events.record_at(event.at, kind, subject, detail);
+            }
+        }
+    }
+}
+
+/// What a controller that reports ANA, but not for a namespace, is taken to say about it.
+struct AnaUnknown;
+
+impl AnaUnknown {
+    const STATE: umpath_core::policies::AnaState = umpath_core::policies::AnaState::Inaccessible;
+}
+
+fn core_ana(state: AnaState) -> umpath_core::policies::AnaState {
+    use umpath_core::policies::AnaState as Core;
+    match state {
+        AnaState::Optimized => Core::Optimized,
+        AnaState::NonOptimized => Core::NonOptimized,
+        AnaState::Inaccessible => Core::Inaccessible,
+        AnaState::PersistentLoss => Core::PersistentLoss,
+        AnaState::Change => Core::Change,
+    }
+}
+
+/// A serial number as Identify Controller pads it.
+fn padded(serial: &str) -> [u8; 20] {
+    let mut bytes = [b' '; 20];
+    for (to, from) in bytes.iter_mut().zip(serial.bytes()) {
+        *to = from;
+    }
+    bytes
+}
+
+/// Why a queue pair is of no further use.
+pub(crate) fn loss_in_words(why: &Loss<QueueError>) -> String {
+    match why {
+        Loss::Failed(error) => error.to_string(),
+        Loss::Disconnected => "the controller closed the connection".to_owned(),
+        Loss::DeviceRemoved => "the RDMA device is being removed".to_owned(),
+    }
+}

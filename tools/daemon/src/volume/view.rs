@@ -1,0 +1,143 @@
+//! A volume as listings show it: the table its queue threads work by, and the paths that are not in
+//! it for want of an association.
+
+use umpath_core::policies::AnaState;
+use umpath_core::{OnNoPath, PathEntry};
+use umpath_protocol::{self as protocol, AnaView, Group, GroupState, NoPath, Path, PathState};
+
+use super::{Member, Volume};
+use crate::config::NoPathRetry;
+
+/// What the hub knows of a path that a volume does not.
+#[derive(Debug, Clone)]
+pub(crate) struct PathFacts {
+    /// Address and service, `192.168.10.14:4420`.
+    pub(crate) address: String,
+    /// Controller identifier of the last association.
+    pub(crate) cntlid: u16,
+    /// There is evidence against it.
+    pub(crate) suspect: bool,
+}
+
+impl Volume {
+    /// The volume now. `facts_of` knows the hub's paths.
+    pub(crate) fn view(&self, facts_of: &dyn Fn(u32) -> Option<PathFacts>) -> protocol::Volume {
+        let spec = &self.spec;
+        protocol::Volume {
+            name: spec.name.clone(),
+            id: spec.id.to_string(),
+            device: self.device_name(),
+            nqn: spec.nqn.clone(),
+            serial: spec.serial.clone(),
+            model: spec.model.clone(),
+            firmware: spec.firmware.clone(),
+            nsid: spec.nsid,
+            size_bytes: spec.limits.size_bytes,
+            used_bytes: spec.limits.size_bytes,
+            block_bytes: spec.limits.logical_block_bytes,
+            read_only: spec.limits.read_only,
+            ana: self.table.paths.iter().any(|path| path.ana.is_some()),
+            grouping: spec.policy.grouping.to_string(),
+            selector: spec.policy.selector.to_string(),
+            failback: spec.policy.failback.to_string(),
+            no_path: match spec.policy.no_path_retry {
+                NoPathRetry::Queue => NoPath::Queue,
+                NoPathRetry::Fail => NoPath::Fail,
+                NoPathRetry::For(time) => NoPath::QueueForMs(time.as_millis() as u64),
+            },
+            queueing: self.table.on_no_path == OnNoPath::Queue,
+            groups: self.groups(facts_of),
+            path_faults: self.path_faults,
+            group_switches: self.group_switches,
+            in_flight: self
+                .members
+                .iter()
+                .map(|m| u64::from(self.shared.in_flight(m.number)))
+                .sum(),
+        }
+    }
+
+    fn groups(&self, facts_of: &dyn Fn(u32) -> Option<PathFacts>) -> Vec<Group> {
+        let mut groups = Vec::new();
+        let mut listed = Vec::new();
+        for (position, group) in self.table.groups.iter().enumerate() {
+            let entries = group
+                .paths
+                .iter()
+                .filter_map(|at| self.table.paths.get(usize::from(*at)));
+            let entries: Vec<&PathEntry> = entries.collect();
+            let usable = entries.iter().any(|entry| entry.usable);
+            listed.extend(entries.iter().map(|entry| entry.path));
+            groups.push(Group {
+                priority: group.priority.into(),
+                state: match (self.table.active == Some(position), usable) {
+                    (true, _) => GroupState::Active,
+                    (_, true) => GroupState::Enabled,
+                    _ => GroupState::Disabled,
+                },
+                paths: entries
+                    .iter()
+                    .filter_map(|entry| {
+                        let member = self.members.iter().find(|m| m.number == entry.path)?;
+                        Some(self.path_view(member, Some(entry), facts_of))
+                    })
+                    .collect(),
+            });
+        }
+        let lost = self
+            .members
+            .iter()
+            .filter(|member| !listed.contains(&member.number));
+        let lost: Vec<Path> = lost
+            .map(|member| self.path_view(member, None, facts_of))
+            .collect();
+        if !lost.is_empty() {
+            groups.push(Group {
+                priority: 0,
+                state: GroupState::Disabled,
+                paths: lost,
+            });
+        }
+        groups
+    }
+
+    fn path_view(
+        &self,
+        member: &Member,
+        entry: Option<&PathEntry>,
+        facts_of: &dyn Fn(u32) -> Option<PathFacts>,
+    ) -> Path {
+        let facts = facts_of(member.path);
+        let suspect = facts.as_ref().is_some_and(|facts| facts.suspect);
+        Path {
+            id: member.path,
+            cntlid: facts.as_ref().map_or(0, |facts| facts.cntlid),
+            nsid: member.nsid,
+            transport: "rdma".to_owned(),
+            address: facts.map(|facts| facts.address).unwrap_or_default(),
+            ana: entry
+                .and_then(|entry| entry.ana)
+                .map_or(AnaView::None, ana_view),
+            ana_group: member.ana_group,
+            state: match entry {
+                None => PathState::Connecting,
+                Some(entry) if entry.usable => PathState::Ready,
+                Some(_) if suspect => PathState::Suspect,
+                Some(_) => PathState::Standby,
+            },
+            priority: entry.map_or(0, |entry| entry.priority.into()),
+            preferred: member.preferred,
+            in_flight: self.shared.in_flight(member.number).into(),
+        }
+    }
+}
+
+fn ana_view(state: AnaState) -> AnaView {
+    match state {
+        AnaState::Optimized => AnaView::Optimized,
+        AnaState::NonOptimized => AnaView::NonOptimized,
+        AnaState::Inaccessible => AnaView::Inaccessible,
+        AnaState::PersistentLoss => AnaView::PersistentLoss,
+        AnaState::Change => AnaView::Change,
+    }
+}
