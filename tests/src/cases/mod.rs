@@ -1,10 +1,11 @@
 //! The registry of VM cases. A new case is a function in a module here and a line in [`all`].
 
+mod target_interop;
 mod testbed;
 
 use crate::suite::Case;
 
 /// Every case, in the order they run.
 pub fn all() -> Vec<Case> {
-    testbed::CASES.to_vec()
+    [testbed::CASES, target_interop::CASES].concat()
 }

@@ -1,0 +1,485 @@
+//! Our target under the kernel's own host: what nvme-cli shows, what fio verifies, what the kernel
+//! complains about (nothing), and what happens when ANA states change, a target dies or the cable
+//! goes silent.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::bed::{
+    ConnectOptions, Fio, KernelHost, Network, Place, Process, Pull, Side, attempt, binary, output,
+    run, within,
+};
+use crate::suite::{Case, Topology};
+
+/// The cases of this module.
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "target-nvme-cli",
+        topology: Topology::Loopback(1),
+        limit_seconds: 240,
+        run: nvme_cli,
+    },
+    Case {
+        name: "target-two-processes",
+        topology: Topology::Loopback(2),
+        limit_seconds: 240,
+        run: two_processes,
+    },
+    Case {
+        name: "target-killed-and-back",
+        topology: Topology::Loopback(2),
+        limit_seconds: 240,
+        run: killed_and_back,
+    },
+    Case {
+        name: "target-keep-alive",
+        topology: Topology::KernelHost(1),
+        limit_seconds: 180,
+        run: keep_alive,
+    },
+    Case {
+        name: "target-refuses-in-words",
+        topology: Topology::Loopback(1),
+        limit_seconds: 180,
+        run: refuses_in_words,
+    },
+];
+
+const NQN: &str = "nqn.2026-11.io.umpath:interop";
+const SERVICE: u16 = 4420;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running `umpath-target` with one port.
+#[derive(Debug)]
+struct Target {
+    process: Process,
+    number: u8,
+    directory: PathBuf,
+}
+
+impl Target {
+    /// Port `number` on that cable, the file `disk` of `directory` as namespace 1.
+    fn start(network: &Network, number: u8, state: &str) -> Result<Self> {
+        let directory = PathBuf::from("/tmp/umpath-interop");
+        fs::create_dir_all(&directory)?;
+        let config = format!(
+            r#"[process]
+cntlid = {{ first = {first}, last = {last} }}
+[[port]]
+id = {number}
+traddr = "{address}"
+[[subsystem]]
+nqn = "{NQN}"
+allow_any_host = true
+ports = [{number}]
+[[subsystem.namespace]]
+nsid = 1
+backend = {{ type = "file", path = "{disk}", size = "128MiB" }}
+[[subsystem.ana]]
+port = {number}
+state = "{state}"
+"#,
+            first = u16::from(number) * 1000,
+            last = u16::from(number) * 1000 + 999,
+            address = network.cable(number).address(Side::Array),
+            disk = directory.join("disk").display(),
+        );
+        fs::write(directory.join(format!("{number}.toml")), config)?;
+        let process = Self::launch(network.array(), &directory, number)?;
+        Ok(Self {
+            process,
+            number,
+            directory,
+        })
+    }
+
+    fn launch(place: &Place, directory: &std::path::Path, number: u8) -> Result<Process> {
+        let path = |name: &str| directory.join(format!("{number}.{name}"));
+        let (socket, config) = (path("sock"), path("toml"));
+        let mut command = place.command(binary("umpath-target")?);
+        command.arg("--socket").arg(&socket);
+        command.args(["serve", "--config"]).arg(config);
+        let mut process = Process::spawn(&format!("target-{number}"), command)?;
+        // A dead target leaves its socket behind: only one that answers counts.
+        within(PATIENCE, "the target being ready", || {
+            !process.running()
+                || binary("umpath-target").is_ok_and(|program| {
+                    let mut show = Command::new(program);
+                    show.arg("--socket").arg(&socket).arg("show");
+                    attempt(&mut show).is_ok_and(|shown| shown.status.success())
+                })
+        })?;
+        ensure!(process.running(), "{}", process.tail());
+        Ok(process)
+    }
+
+    fn restart(&mut self, network: &Network) -> Result<()> {
+        self.process = Self::launch(network.array(), &self.directory, self.number)?;
+        Ok(())
+    }
+
+    fn command(&self, words: &[&str]) -> Result<Command> {
+        let mut command = Command::new(binary("umpath-target")?);
+        let socket = self.directory.join(format!("{}.sock", self.number));
+        command.arg("--socket").arg(socket).args(words);
+        Ok(command)
+    }
+
+    fn verb(&self, words: &[&str]) -> Result<String> {
+        output(&mut self.command(words)?)
+    }
+
+    fn set_ana(&self, state: &str) -> Result<()> {
+        let port = self.number.to_string();
+        let words = [
+            "nvmf", "ana", "set", "--nqn", NQN, "--port", &port, "--state", state,
+        ];
+        self.verb(&words).map(drop)
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        // The last one out takes the files along.
+        drop(fs::remove_file(self.directory.join("disk")));
+    }
+}
+
+/// What the kernel says from here on.
+struct KernelLog(String);
+
+impl KernelLog {
+    fn mark(case: &str) -> Result<Self> {
+        let mark = format!("umpath case {case} {}", std::process::id());
+        fs::write("/dev/kmsg", &mark)?;
+        Ok(Self(mark))
+    }
+
+    /// Lines about NVMe in which something went wrong.
+    fn complaints(&self) -> Result<Vec<String>> {
+        let log = output(&mut Command::new("dmesg"))?;
+        let ours = log.rsplit(&self.0).next().unwrap_or_default();
+        let bad = ["error", "timeout", "failed", "invalid", "mismatch", "warn"];
+        Ok(ours
+            .lines()
+            .filter(|line| line.contains("nvme"))
+            .filter(|line| bad.iter().any(|word| line.to_lowercase().contains(word)))
+            .map(str::to_owned)
+            .collect())
+    }
+
+    fn expect_silence(&self) -> Result<()> {
+        let complaints = self.complaints()?;
+        ensure!(
+            complaints.is_empty(),
+            "the kernel complained:\n{}",
+            complaints.join("\n")
+        );
+        Ok(())
+    }
+}
+
+fn portal(network: &Network, cable: u8) -> IpAddr {
+    IpAddr::V4(network.cable(cable).address(Side::Array))
+}
+
+fn nvme(words: &[&str]) -> Result<Value> {
+    let text = output(Command::new("nvme").args(words).args(["-o", "json"]))?;
+    serde_json::from_str(&text).with_context(|| format!("nvme {}: {text}", words.join(" ")))
+}
+
+fn number(value: &Value, key: &str) -> Result<u64> {
+    let number = value.get(key).and_then(Value::as_u64);
+    number.with_context(|| format!("no {key} in {value}"))
+}
+
+fn nvme_cli(network: &Network) -> Result<()> {
+    let log = KernelLog::mark("target-nvme-cli")?;
+    let target = Target::start(network, 1, "optimized")?;
+    let host = KernelHost::new("rdma", NQN)?;
+    let address = portal(network, 1).to_string();
+    let at = ["-t", "rdma", "-a", &address, "-s", "4420"];
+
+    let found = nvme(&[["discover"].as_slice(), &at].concat())?;
+    let records = found
+        .get("records")
+        .and_then(Value::as_array)
+        .context("no records")?;
+    ensure!(records.len() == 1, "{found}");
+    ensure!(found.to_string().contains(NQN), "{found}");
+
+    run(Command::new("nvme").arg("connect-all").args(at))?;
+    let device = host.device()?;
+    let path = device.to_string_lossy().into_owned();
+    let controller = host.controllers().first().context("no controller")?.clone();
+    let controller = format!(
+        "/dev/{}",
+        controller.file_name().unwrap_or_default().to_string_lossy()
+    );
+
+    let id = nvme(&["id-ctrl", &controller])?;
+    ensure!(
+        number(&id, "cmic")? == 0xb && number(&id, "kas")? == 1,
+        "{id}"
+    );
+    ensure!(
+        number(&id, "mdts")? == 8 && number(&id, "cntlid")? >= 1000,
+        "{id}"
+    );
+    let namespace = nvme(&["id-ns", &path])?;
+    ensure!(
+        number(&namespace, "nsze")? == (128 << 20) / 4096,
+        "{namespace}"
+    );
+    ensure!(number(&namespace, "nmic")? == 1, "{namespace}");
+    let ana = nvme(&["ana-log", &controller])?;
+    ensure!(ana.to_string().contains("optimized"), "{ana}");
+    number(&nvme(&["smart-log", &controller])?, "avail_spare")?;
+    ensure!(nvme(&["list"])?.to_string().contains(&path), "nvme list");
+    ensure!(
+        nvme(&["list-subsys"])?.to_string().contains(NQN),
+        "nvme list-subsys"
+    );
+    for log in ["error-log", "fw-log", "supported-log-pages"] {
+        run(Command::new("nvme").args([log, &controller]))?;
+    }
+
+    Fio::on(&device).write_and_verify("4k", "8m", 16).run()?;
+    Fio::on(&device).write_and_verify("1m", "32m", 4).run()?;
+    run(Command::new("blkdiscard").args(["-o", "1M", "-l", "4M", &path]))?;
+    run(Command::new("blkdiscard").args(["-z", "-o", "8M", "-l", "4M", &path]))?;
+    for start in [1, 8] {
+        let script =
+            format!("dd if={path} bs=1M skip={start} count=4 status=none | tr -d '\\0' | wc -c");
+        let left = output(Command::new("sh").args(["-c", &script]))?;
+        ensure!(left.trim() == "0", "{} bytes are not zero", left.trim());
+    }
+
+    target.verb(&[
+        "nvmf",
+        "namespace",
+        "add",
+        "--nqn",
+        NQN,
+        "--bdev",
+        "memory:16MiB",
+    ])?;
+    let listed = || output(Command::new("nvme").args(["list-ns", &controller]));
+    within(PATIENCE, "the host seeing the new namespace", || {
+        let seen = listed().is_ok_and(|text| text.contains("0x2"));
+        seen && PathBuf::from(path.replace("n1", "n2")).exists()
+    })?;
+    target.verb(&["nvmf", "namespace", "remove", "--nqn", NQN, "--nsid", "2"])?;
+    within(PATIENCE, "the host losing it again", || {
+        !PathBuf::from(path.replace("n1", "n2")).exists()
+    })?;
+
+    run(Command::new("nvme").args(["disconnect", "-n", NQN]))?;
+    within(PATIENCE, "the target forgetting the host", || {
+        target
+            .verb(&["show", "-o", "json"])
+            .is_ok_and(|text| text.contains("\"controllers\": []"))
+    })?;
+    log.expect_silence()
+}
+
+/// Two processes, one file: one multipath device, and ANA states that move under load.
+fn two_processes(network: &Network) -> Result<()> {
+    let log = KernelLog::mark("target-two-processes")?;
+    let (first, second) = (
+        Target::start(network, 1, "optimized")?,
+        Target::start(network, 2, "non-optimized")?,
+    );
+    let host = KernelHost::new("rdma", NQN)?;
+    for cable in [1, 2] {
+        host.connect(portal(network, cable), SERVICE, &ConnectOptions::default())?;
+    }
+    let device = host.device()?;
+    let states = |wanted: [&str; 2]| {
+        within(PATIENCE, &format!("ANA states {wanted:?}"), || {
+            host.ana_states().is_ok_and(|seen| {
+                let mut seen: Vec<_> = seen.into_iter().map(|(_, state)| state).collect();
+                let mut wanted: Vec<_> = wanted.map(str::to_owned).into();
+                seen.sort();
+                wanted.sort();
+                seen == wanted
+            })
+        })
+    };
+    states(["optimized", "non-optimized"])?;
+    let load = std::thread::spawn(move || {
+        let timed = ["--time_based", "--runtime=15"];
+        Fio::on(&device)
+            .write_and_verify("4k", "16m", 8)
+            .with(timed)
+            .run()
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    first.set_ana("inaccessible")?;
+    states(["inaccessible", "non-optimized"])?;
+    second.set_ana("optimized")?;
+    states(["inaccessible", "optimized"])?;
+    first.set_ana("optimized")?;
+    second.set_ana("non-optimized")?;
+    states(["optimized", "non-optimized"])?;
+    let result = load
+        .join()
+        .map_err(|_| anyhow::anyhow!("fio's thread died"))?;
+    result?;
+    // The host logs each command it had to send again by another path as an error; nothing else.
+    let complaints = log.complaints()?;
+    let others: Vec<_> = complaints
+        .iter()
+        .filter(|line| !line.contains("sct 0x3"))
+        .collect();
+    ensure!(others.is_empty(), "the kernel complained: {others:#?}");
+    Ok(())
+}
+
+/// SIGKILL under load: the other path carries on, and the host comes back by itself.
+fn killed_and_back(network: &Network) -> Result<()> {
+    let mut first = Target::start(network, 1, "optimized")?;
+    let _second = Target::start(network, 2, "non-optimized")?;
+    let host = KernelHost::new("rdma", NQN)?;
+    let quick = ConnectOptions {
+        arguments: vec!["--reconnect-delay=2".to_owned()],
+    };
+    for cable in [1, 2] {
+        host.connect(portal(network, cable), SERVICE, &quick)?;
+    }
+    let device = host.device()?;
+    let load = std::thread::spawn(move || {
+        let timed = ["--time_based", "--runtime=20"];
+        Fio::on(&device)
+            .write_and_verify("4k", "16m", 8)
+            .with(timed)
+            .run()
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    first.process.kill()?;
+    std::thread::sleep(Duration::from_secs(1));
+    first.restart(network)?;
+    within(PATIENCE, "both controllers live again", || {
+        let live = |dir: &PathBuf| {
+            fs::read_to_string(dir.join("state")).is_ok_and(|state| state.trim() == "live")
+        };
+        host.controllers().iter().filter(|dir| live(dir)).count() == 2
+    })?;
+    let result = load
+        .join()
+        .map_err(|_| anyhow::anyhow!("fio's thread died"))?;
+    result.map(drop)
+}
+
+/// A silent host is dropped when its keep-alive timer runs out, and may come back.
+fn keep_alive(network: &Network) -> Result<()> {
+    let target = Target::start(network, 1, "optimized")?;
+    let host = KernelHost::new("rdma", NQN)?;
+    let arguments = ["--keep-alive-tmo=2", "--reconnect-delay=2"];
+    let options = ConnectOptions {
+        arguments: arguments.map(str::to_owned).into(),
+    };
+    host.connect(portal(network, 1), SERVICE, &options)?;
+    host.device()?;
+    // Several timeouts long: a host that is alive stays.
+    std::thread::sleep(Duration::from_secs(6));
+    ensure!(
+        !target.process.printed().contains("keep-alive"),
+        "{}",
+        target.process.tail()
+    );
+    network.cable(1).pull(Pull::Silent)?;
+    let pulled = Instant::now();
+    within(PATIENCE, "the keep-alive timer running out", || {
+        target
+            .process
+            .printed()
+            .contains("keep-alive timer expired")
+    })?;
+    // The host sends one every second; the timer is 2 s. The rest is the emulated machine's.
+    ensure!(
+        pulled.elapsed() < Duration::from_secs(4),
+        "it took {:.1} s",
+        pulled.elapsed().as_secs_f32()
+    );
+    network.cable(1).restore()?;
+    within(Duration::from_secs(60), "the host coming back", || {
+        host.controllers()
+            .iter()
+            .any(|dir| fs::read_to_string(dir.join("state")).is_ok_and(|s| s.trim() == "live"))
+            && target
+                .verb(&["show", "-o", "json"])
+                .is_ok_and(|text| text.contains("\"kato_ms\": 2000"))
+    })?;
+    Fio::on(&host.device()?)
+        .write_and_verify("4k", "2m", 4)
+        .run()?;
+    Ok(())
+}
+
+/// Mistakes of hosts and of administrators.
+fn refuses_in_words(network: &Network) -> Result<()> {
+    let target = Target::start(network, 1, "optimized")?;
+    let address = portal(network, 1).to_string();
+    let connect = |nqn: &str, service: &str| {
+        let mut command = Command::new("nvme");
+        command.args(["connect", "-t", "rdma", "-a", &address]);
+        command.args(["-s", service, "-n", nqn]);
+        attempt(&mut command).is_ok_and(|result| result.status.success())
+    };
+    let _modules = KernelHost::new("rdma", NQN)?;
+    ensure!(
+        !connect("nqn.2026-11.io.umpath:none", "4420"),
+        "a name that is not served"
+    );
+    ensure!(!connect(NQN, "4499"), "a port nobody listens on");
+    target.verb(&["nvmf", "host", "remove", "--nqn", NQN, "--any"])?;
+    ensure!(!connect(NQN, "4420"), "a host that is not allowed");
+
+    let refused = |words: &[&str], says: &str| -> Result<()> {
+        let result = attempt(&mut target.command(words)?)?;
+        let error = String::from_utf8_lossy(&result.stderr).into_owned();
+        ensure!(
+            !result.status.success() && error.contains(says),
+            "{words:?}: {error}"
+        );
+        Ok(())
+    };
+    let listener = ["nvmf", "listener", "add", "--nqn", NQN, "--traddr"];
+    refused(
+        &[listener.as_slice(), &["10.99.0.1"]].concat(),
+        "no RDMA device has the address",
+    )?;
+    let ana = ["nvmf", "ana", "set", "--nqn", NQN, "--port"];
+    refused(
+        &[ana.as_slice(), &["7", "--state", "optimized"]].concat(),
+        "there is no port 7",
+    )?;
+    refused(
+        &[ana.as_slice(), &["1", "--state", "best"]].concat(),
+        "is not an ANA state",
+    )?;
+    let namespace = ["nvmf", "namespace", "add", "--nqn", NQN, "--bdev"];
+    refused(
+        &[namespace.as_slice(), &["/no/such/disk"]].concat(),
+        "give a size to create",
+    )?;
+    refused(
+        &[namespace.as_slice(), &["memory:1000"]].concat(),
+        "whole number of blocks",
+    )?;
+    refused(
+        &["nvmf", "subsystem", "create", "--nqn", "disk"],
+        "is not an NQN",
+    )?;
+    let config = target.directory.join("1.toml");
+    let config = config.to_string_lossy();
+    refused(&["serve", "--config", &config], "another umpath-target")?;
+    Ok(())
+}
