@@ -1,0 +1,356 @@
+//! The queue pairs of one thread, one for each association it was given.
+//!
+//! Decided here: when a queue pair is asked, armed, watched, drained and handed back. A queue pair
+//! is *open* until it breaks or its association is convicted, then *draining* until its memory is
+//! certainly ours, then gone. Broken but not convicted it stays, silent: its commands belong to it
+//! until somebody decides that the association is over.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use umpath_core::{AssociationId, Data, PATHS_MAX, PathId};
+use umpath_nvme::{Cqe, Sqe};
+use umpath_rdma::{Arena, Data as Range, Drain, PushError};
+
+use crate::frontend::Frontend;
+use crate::queue::Clock;
+use crate::transport::{Loss, Transport};
+
+/// How long a device has to confirm that it let go of memory. Then the queue pair is destroyed,
+/// which is certain but may block.
+const DRAIN_TIME: Duration = Duration::from_millis(500);
+/// How often a drain is looked at when nothing else wakes the thread.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// A path may have its old queue pair draining while the new one works.
+const LINKS_MAX: usize = 2 * PATHS_MAX;
+
+enum State {
+    Open,
+    /// Failed, and reported.
+    Broken,
+    Draining {
+        silent_at: Duration,
+    },
+}
+
+struct Link<T> {
+    path: PathId,
+    association: AssociationId,
+    transport: T,
+    state: State,
+    armed: bool,
+    /// Commands pushed and not rung.
+    unsent: bool,
+    generation: u32,
+}
+
+/// A queue pair that is drained, or would not be, and has left.
+pub(crate) struct Drained<T> {
+    pub(crate) association: AssociationId,
+    /// When it was in the error state.
+    pub(crate) silent_at: Duration,
+    pub(crate) transport: T,
+    /// Our memory is no longer in use.
+    pub(crate) quiet: bool,
+}
+
+/// All of them.
+pub(crate) struct Links<T> {
+    links: [Option<Link<T>>; LINKS_MAX],
+    /// Slots in use lie below this.
+    used: usize,
+    arena: Arc<Arena>,
+    clock: Clock,
+    generation: u32,
+    draining: u32,
+}
+
+/// Which half of a link's events a wake-up is about: both share the link's slot number.
+const CONNECTION: u16 = 1 << 15;
+
+impl<T: Transport> Links<T> {
+    pub(crate) fn new(arena: Arc<Arena>, clock: Clock) -> Self {
+        let links = std::array::from_fn(|_| None);
+        Self {
+            links,
+            used: 0,
+            arena,
+            clock,
+            generation: 0,
+            draining: 0,
+        }
+    }
+
+    /// Takes a queue pair into use. `Err`: there is no room for so many.
+    pub(crate) fn attach(
+        &mut self,
+        frontend: &mut Frontend,
+        path: PathId,
+        association: AssociationId,
+        transport: T,
+    ) -> Result<(), T> {
+        let Some(slot) = self.links.iter().position(Option::is_none) else {
+            return Err(transport);
+        };
+        self.generation = self.generation.wrapping_add(1);
+        let link = Link {
+            path,
+            association,
+            transport,
+            state: State::Open,
+            armed: false,
+            unsent: false,
+            generation: self.generation,
+        };
+        let number = slot as u16;
+        frontend.watch_path(link.transport.completion_fd(), number, link.generation);
+        frontend.watch_path(
+            link.transport.connection_fd(),
+            number | CONNECTION,
+            link.generation,
+        );
+        if let Some(place) = self.links.get_mut(slot) {
+            *place = Some(link);
+        }
+        self.used = self.used.max(slot + 1);
+        Ok(())
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Link<T>> {
+        self.links.iter_mut().take(self.used).flatten()
+    }
+
+    /// Queues a command of the lane. `Err`: it was not taken, and never will be as it is.
+    pub(crate) fn push(
+        &mut self,
+        association: AssociationId,
+        sqe: Sqe,
+        tag: u16,
+        data: &Data,
+    ) -> Result<(), PushError> {
+        let range = range(&self.arena, tag, data)?;
+        let mut links = self.links.iter_mut().take(self.used).flatten();
+        let link = links.find(|link| link.association == association);
+        let link = link.ok_or(PushError::Closed)?;
+        if !matches!(link.state, State::Open) {
+            return Err(PushError::Closed);
+        }
+        link.transport.push(sqe, range)?;
+        link.unsent = true;
+        Ok(())
+    }
+
+    /// Sends what was pushed, with one doorbell for each queue pair.
+    pub(crate) fn ring(&mut self, mut tell: impl FnMut(AssociationId, Loss<T::Error>)) {
+        for link in self.all().filter(|link| link.unsent) {
+            link.unsent = false;
+            if let Err(error) = link.transport.ring() {
+                link.fail(Loss::Failed(error), &mut tell);
+            }
+        }
+    }
+
+    /// Takes answers; how many.
+    pub(crate) fn poll(
+        &mut self,
+        mut answer: impl FnMut(PathId, AssociationId, &Cqe),
+        mut tell: impl FnMut(AssociationId, Loss<T::Error>),
+    ) -> usize {
+        let mut answers = 0;
+        for link in self.all().filter(|link| matches!(link.state, State::Open)) {
+            let (path, association) = (link.path, link.association);
+            match link.transport.poll(|cqe| answer(path, association, &cqe)) {
+                Ok(count) => answers += count,
+                Err(error) => link.fail(Loss::Failed(error), &mut tell),
+            }
+        }
+        answers
+    }
+
+    /// Whether an answer may come.
+    pub(crate) fn waiting(&self) -> bool {
+        let open = self.links.iter().take(self.used).flatten();
+        open.filter(|link| matches!(link.state, State::Open))
+            .any(|l| l.transport.in_flight() > 0)
+    }
+
+    /// Has the kernel wake the thread when an answer comes. Poll once afterwards. Queue pairs
+    /// without commands are left alone: armed, they would ring for an answer already polled.
+    pub(crate) fn arm(&mut self, mut tell: impl FnMut(AssociationId, Loss<T::Error>)) {
+        for link in self
+            .all()
+            .filter(|link| !link.armed && link.expects_completions())
+        {
+            match link.transport.arm() {
+                Ok(()) => link.armed = true,
+                Err(error) if matches!(link.state, State::Open) => {
+                    link.fail(Loss::Failed(error), &mut tell);
+                }
+                // A drain is looked at from time to time anyway.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// A descriptor is readable. Whether it was an answer.
+    pub(crate) fn woke(
+        &mut self,
+        frontend: &mut Frontend,
+        slot: u16,
+        generation: u32,
+        watched: bool,
+        mut tell: impl FnMut(AssociationId, Loss<T::Error>),
+    ) -> bool {
+        let place = self.links.get_mut(usize::from(slot & !CONNECTION));
+        let link = place
+            .and_then(Option::as_mut)
+            .filter(|l| l.generation == generation);
+        let Some(link) = link else { return false };
+        let connection = slot & CONNECTION != 0;
+        let fd = if connection {
+            link.transport.connection_fd()
+        } else {
+            link.transport.completion_fd()
+        };
+        if !watched {
+            frontend.watch_path(fd, slot, generation);
+        }
+        if connection {
+            if let Some(loss) = link.transport.loss() {
+                link.fail(loss, &mut tell);
+            }
+            return false;
+        }
+        link.armed = false;
+        if let Err(error) = link.transport.disarm() {
+            link.fail(Loss::Failed(error), &mut tell);
+        }
+        true
+    }
+
+    /// Gives up an association: nothing of it is sent after this. `false`: there is no queue pair
+    /// of it here.
+    pub(crate) fn begin_drain(&mut self, association: AssociationId) -> bool {
+        let clock = self.clock;
+        let Some(link) = self.all().find(|link| link.association == association) else {
+            return false;
+        };
+        if !matches!(link.state, State::Draining { .. }) {
+            link.transport.begin_drain(Instant::now() + DRAIN_TIME);
+            link.unsent = false;
+            link.state = State::Draining {
+                silent_at: clock.now(),
+            };
+            self.draining += 1;
+        }
+        true
+    }
+
+    /// Looks at the drains under way; the first that is over leaves.
+    pub(crate) fn poll_drain(
+        &mut self,
+        frontend: &mut Frontend,
+        mut answer: impl FnMut(PathId, AssociationId, &Cqe),
+    ) -> Option<Drained<T>> {
+        if self.draining == 0 {
+            return None;
+        }
+        let now = Instant::now();
+        for (slot, place) in (0..).zip(self.links.iter_mut()) {
+            let Some(link) = place.as_mut() else { continue };
+            let State::Draining { silent_at } = link.state else {
+                continue;
+            };
+            let (path, association) = (link.path, link.association);
+            let drain = link
+                .transport
+                .poll_drained(now, |cqe| answer(path, association, &cqe));
+            if drain == Drain::Pending {
+                continue;
+            }
+            let link = place.take()?;
+            self.draining -= 1;
+            frontend.unwatch_path(slot, link.generation);
+            frontend.unwatch_path(slot | CONNECTION, link.generation);
+            let (transport, quiet) = (link.transport, drain == Drain::Quiet);
+            return Some(Drained {
+                association,
+                silent_at,
+                transport,
+                quiet,
+            });
+        }
+        None
+    }
+
+    /// The longest the thread may sleep on account of a drain.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        (self.draining > 0).then_some(DRAIN_LOOK)
+    }
+
+    /// Everything that is left, when the thread ends.
+    pub(crate) fn into_transports(self) -> Vec<(AssociationId, T)> {
+        let links = self.links.into_iter().flatten();
+        links
+            .map(|link| (link.association, link.transport))
+            .collect()
+    }
+}
+
+impl<T: Transport> Link<T> {
+    fn expects_completions(&self) -> bool {
+        match self.state {
+            State::Open => self.transport.in_flight() > 0,
+            State::Draining { .. } => true,
+            State::Broken => false,
+        }
+    }
+
+    fn fail(&mut self, why: Loss<T::Error>, tell: &mut impl FnMut(AssociationId, Loss<T::Error>)) {
+        if matches!(self.state, State::Open) {
+            self.state = State::Broken;
+            tell(self.association, why);
+        }
+    }
+}
+
+/// The lane's data as a range of the tag's slot. Parameters are put there first: such a request
+/// has no data of its own.
+fn range<'a>(arena: &'a Arena, tag: u16, data: &Data) -> Result<Range<'a>, PushError> {
+    let slot = u32::from(tag);
+    Ok(match *data {
+        Data::None => Range::None,
+        Data::FromController {
+            offset_bytes: offset,
+            len_bytes: len,
+        } => Range::Read {
+            arena,
+            slot,
+            offset,
+            len,
+        },
+        Data::ToController {
+            offset_bytes: offset,
+            len_bytes: len,
+        } => Range::Write {
+            arena,
+            slot,
+            offset,
+            len,
+        },
+        Data::Parameters {
+            offset_bytes: offset,
+            bytes,
+        } => {
+            arena
+                .write_at(slot, offset, &bytes)
+                .map_err(|_| PushError::OutOfRange)?;
+            Range::Write {
+                arena,
+                slot,
+                offset,
+                len: bytes.len() as u32,
+            }
+        }
+    })
+}
