@@ -10,7 +10,7 @@
 #![expect(unsafe_code)]
 // UNSAFETY: registering memory is a promise about its lifetime.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{Resource, getrlimit};
@@ -59,6 +59,8 @@ pub struct Domain {
     table: Mutex<Vec<Arc<Registered>>>,
     /// Changes whenever `table` does.
     generation: AtomicU64,
+    /// Memory regions alive in this domain, whoever holds them.
+    regions: Arc<AtomicUsize>,
 }
 
 /// An arena and its regions. Field order matters: regions go before the memory.
@@ -67,6 +69,14 @@ pub(crate) struct Registered {
     chunks: Box<[Mr]>,
     chunk_bytes: usize,
     arena: Arc<Arena>,
+    /// The domain's count, which includes `chunks`.
+    regions: Arc<AtomicUsize>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.regions.fetch_sub(self.chunks.len(), Ordering::Relaxed);
+    }
 }
 
 /// Where a device finds a range, and with which keys.
@@ -98,6 +108,7 @@ impl Domain {
             access,
             table: Mutex::new(Vec::new()),
             generation: AtomicU64::new(0),
+            regions: Arc::new(AtomicUsize::new(0)),
         }))
     }
 
@@ -113,10 +124,8 @@ impl Domain {
         if table.iter().any(|entry| entry.arena.id() == arena.id()) {
             return Ok(());
         }
-        let entry = self.register_privately(arena).map_err(|source| {
-            let regions = table.iter().map(|entry| entry.chunks.len()).sum();
-            self.explain(source, arena.bytes(), regions)
-        })?;
+        let registered = self.register_with(arena, self.access);
+        let entry = registered.map_err(|source| self.explain(source, arena.bytes()))?;
         table.push(Arc::new(entry));
         self.generation.fetch_add(1, Ordering::Release);
         Ok(())
@@ -130,10 +139,10 @@ impl Domain {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// Memory regions registered through [`Domain::register`].
+    /// Memory regions alive in the domain: those of arenas, and those of its queues' own buffers
+    /// (one for a host queue, two for a target queue).
     pub fn regions(&self) -> usize {
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.iter().map(|entry| entry.chunks.len()).sum()
+        self.regions.load(Ordering::Relaxed)
     }
 
     /// Bytes registered through [`Domain::register`].
@@ -148,14 +157,9 @@ impl Domain {
 
     /// Registers memory that only one queue's own work requests touch.
     pub(crate) fn register_buffers(&self, arena: &Arc<Arena>) -> Result<Buffers, RegisterError> {
-        let entry = self
-            .register_with(arena, Access::Local)
-            .map_err(|source| self.explain(source, arena.bytes(), self.regions()))?;
+        let registered = self.register_with(arena, Access::Local);
+        let entry = registered.map_err(|source| self.explain(source, arena.bytes()))?;
         Ok(Buffers(entry))
-    }
-
-    fn register_privately(&self, arena: &Arc<Arena>) -> Result<Registered, VerbsError> {
-        self.register_with(arena, self.access)
     }
 
     fn register_with(&self, arena: &Arc<Arena>, access: Access) -> Result<Registered, VerbsError> {
@@ -170,14 +174,16 @@ impl Domain {
             chunks.push(region);
             start += len;
         }
+        self.regions.fetch_add(chunks.len(), Ordering::Relaxed);
         Ok(Registered {
             chunks: chunks.into(),
             chunk_bytes,
             arena: Arc::clone(arena),
+            regions: Arc::clone(&self.regions),
         })
     }
 
-    fn explain(&self, source: VerbsError, wanted_bytes: usize, regions: usize) -> RegisterError {
+    fn explain(&self, source: VerbsError, wanted_bytes: usize) -> RegisterError {
         let device = self.device.clone();
         match getrlimit(Resource::Memlock).current {
             Some(limit_bytes) if source.raw_os_error() == libc::ENOMEM => {
@@ -190,7 +196,7 @@ impl Domain {
             }
             _ => RegisterError::Device {
                 device,
-                regions,
+                regions: self.regions(),
                 source,
             },
         }

@@ -74,8 +74,8 @@ pub struct HostQueue {
     // Field order is drop order: the queue pair (with its completion queue), then the memory it
     // used, then the domain.
     link: Link,
-    commands: Buffers,
-    responses: Buffers,
+    /// Command capsules, then responses, `depth` of each.
+    buffers: Buffers,
     keys: KeyCache,
     slots: Slots,
     shape: HostShape,
@@ -89,10 +89,8 @@ impl HostQueue {
         shape: HostShape,
     ) -> Result<Self, LocalError> {
         let depth = u32::from(shape.depth);
-        // Capsules one cache line each, responses a quarter of one; each kind in one slot of an
-        // arena, so that one region covers it.
-        let commands = domain.register_buffers(&Arena::new(1, page_round(depth * 64))?)?;
-        let responses = domain.register_buffers(&Arena::new(1, page_round(depth * 16))?)?;
+        // Capsules one cache line each, behind them responses a quarter of one, in one region.
+        let buffers = domain.register_buffers(&Arena::new(1, page_round(depth * 80))?)?;
         let work = LinkShape {
             sends: depth,
             receives: depth,
@@ -100,8 +98,7 @@ impl HostQueue {
         };
         let mut queue = Self {
             link: Link::new(id, domain.pd(), work)?,
-            commands,
-            responses,
+            buffers,
             keys: KeyCache::new(domain),
             slots: Slots::new(shape.depth),
             shape,
@@ -186,8 +183,8 @@ impl HostQueue {
         sqe.sgl = sgl;
         let slot = self.slots.claim(sqe.cid.get()).ok_or(PushError::Full)?;
         let offset = slot * 64;
-        let capsule = self.commands.locate(offset, 64).ok_or(PushError::Full)?;
-        self.commands
+        let capsule = self.buffers.locate(offset, 64).ok_or(PushError::Full)?;
+        self.buffers
             .arena()
             .write_at(0, offset, sqe.as_bytes())
             .map_err(|_| PushError::OutOfRange)?;
@@ -322,7 +319,10 @@ impl HostQueue {
         if bytes as usize != Cqe::SIZE {
             return Err(QueueError::Peer("a response capsule is not 16 bytes long"));
         }
-        let read = self.responses.arena().read_at(0, index * 16, &mut raw);
+        let read = self
+            .buffers
+            .arena()
+            .read_at(0, self.response_offset(index), &mut raw);
         read.map_err(|_| QueueError::Peer("a completion for a receive that does not exist"))?;
         self.recycle(index);
         let cqe = Cqe::read_from_bytes(&raw)
@@ -332,9 +332,13 @@ impl HostQueue {
             .map_err(|_| QueueError::Peer("a response to a command that is not outstanding"))
     }
 
+    fn response_offset(&self, index: u32) -> u32 {
+        u32::from(self.shape.depth) * 64 + index * 16
+    }
+
     /// Puts response buffer `index` back on the receive chain.
     fn recycle(&mut self, index: u32) {
-        if let Some(keyed) = self.responses.locate(index * 16, 16) {
+        if let Some(keyed) = self.buffers.locate(self.response_offset(index), 16) {
             let part = Segment {
                 address: keyed.address,
                 len: 16,

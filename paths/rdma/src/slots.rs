@@ -94,6 +94,9 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
     use umpath_nvme::Status;
 
     fn response(cid: u16) -> Cqe {
@@ -144,5 +147,69 @@ mod tests {
         assert_eq!(slots.claim(2), None);
         assert_eq!(slots.claim(3), Some(1));
         assert_eq!(slots.in_flight(), 2);
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Operation {
+        Claim(u16),
+        Sent(u32),
+        Answered(u16),
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            (0..24_u16).prop_map(Operation::Claim),
+            (0..6_u32).prop_map(Operation::Sent),
+            (0..24_u16).prop_map(Operation::Answered),
+        ]
+    }
+
+    proptest! {
+        /// Against a model that keeps (cid, sent, answered) for each outstanding command.
+        #[test]
+        fn every_command_is_over_exactly_once(operations in vec(operation(), 1..200)) {
+            const DEPTH: u16 = 5;
+            let mut slots = Slots::new(DEPTH);
+            let mut model: BTreeMap<u32, (u16, bool, bool)> = BTreeMap::new();
+            for operation in operations {
+                match operation {
+                    Operation::Claim(cid) => {
+                        let slot = u32::from(cid % DEPTH);
+                        let free = !model.contains_key(&slot);
+                        prop_assert_eq!(slots.claim(cid), free.then_some(slot));
+                        model.entry(slot).or_insert((cid, false, false));
+                    }
+                    Operation::Sent(slot) => {
+                        let over = match model.get_mut(&slot) {
+                            Some((cid, sent, answered)) => {
+                                *sent = true;
+                                answered.then_some(*cid)
+                            }
+                            None => None,
+                        };
+                        prop_assert_eq!(slots.sent(slot).map(|cqe| cqe.cid.get()), over);
+                        if over.is_some() {
+                            model.remove(&slot);
+                        }
+                    }
+                    Operation::Answered(cid) => {
+                        let slot = u32::from(cid % DEPTH);
+                        let expected = match model.get_mut(&slot) {
+                            Some((of, sent, answered)) if *of == cid && !*answered => {
+                                *answered = true;
+                                Ok(sent.then_some(cid))
+                            }
+                            _ => Err(Unexpected),
+                        };
+                        let got = slots.answered(response(cid)).map(|o| o.map(|c| c.cid.get()));
+                        prop_assert_eq!(got, expected);
+                        if matches!(expected, Ok(Some(_))) {
+                            model.remove(&slot);
+                        }
+                    }
+                }
+                prop_assert_eq!(slots.in_flight(), model.len());
+            }
+        }
     }
 }
