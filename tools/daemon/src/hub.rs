@@ -12,6 +12,7 @@
 //! | `attach` | a new association meets its volumes |
 //! | `failover` | suspicion, conviction, the two fences |
 //! | `disconnect` | removal that refuses rather than half-removes |
+//! | `retire` | taking a path from volumes that live on |
 //! | `connect_all` | discovery and standing connections |
 //! | `verbs` | requests of the control socket |
 //! | `snapshot` | what listings are drawn from |
@@ -22,6 +23,7 @@ mod connect_all;
 mod disconnect;
 mod failover;
 mod paths;
+mod retire;
 mod snapshot;
 mod stop;
 mod verbs;
@@ -73,6 +75,8 @@ pub(crate) enum Message {
     Fenced(AssociationId),
     /// The effects of a failover are over: see how long requests were held up.
     Settled(AssociationId),
+    /// Nothing is in flight any more on a path that is being taken away, or it took too long.
+    Idle(u32, AssociationId),
     /// Who uses which volume was looked up for a removal.
     Looked(u64, Vec<(StableId, Vec<String>)>),
     /// A volume's block device was removed, or was not.
@@ -215,6 +219,7 @@ impl Hub {
             }
             Message::Fenced(association) => self.order_fenced(association),
             Message::Settled(association) => self.settled(association),
+            Message::Idle(path, association) => self.idle(path, association),
             Message::Looked(removal, users) => self.looked(removal, users),
             Message::Removed(removal, volume, device, outcome) => {
                 self.removed(removal, volume, device, outcome);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use umpath_core::association::{Conviction, Suspicion};
 use umpath_core::{
     AssociationId, Device, LaneEvent, LaneId, Limits, Output, PATHS_MAX, PathConfig, PathId,
-    PathTable, VolumeShared,
+    VolumeShared,
 };
 use umpath_protocol::{EventKind, Failure};
 use umpath_rdma::{Arena, HostQueue, QueueError};
@@ -99,8 +99,6 @@ pub(crate) struct Volume {
     stage: Stage,
     shared: Arc<VolumeShared>,
     core: Device,
-    /// What the queue threads work by.
-    table: Arc<PathTable>,
     events: EventLog,
     /// Absent while it is being made or removed.
     device: Option<BlockDevice>,
@@ -123,13 +121,11 @@ impl Volume {
                 .device_config(spec.namespace.lba_shift, spec.queues),
             clock::now(),
         );
-        let table = Arc::new(PathTable::empty(spec.namespace.lba_shift));
         Self {
             spec,
             stage: Stage::Building,
             shared,
             core,
-            table,
             events,
             device: None,
             device_id: u32::MAX,
@@ -208,7 +204,13 @@ impl Volume {
         self.handles = built.device.lanes().cloned().collect();
         self.arenas = built.arenas;
         self.device = Some(built.device);
-        self.pump();
+        // The driver may have made fewer queues than wished for, and each has to confirm a fence.
+        let lanes = self.handles.len() as u16;
+        let config = self
+            .spec
+            .policy
+            .device_config(self.spec.namespace.lba_shift, lanes);
+        self.core = Device::new(config, clock::now());
     }
 
     /// Gives the queue threads their queue pairs of a new association. Returns the core's number of
@@ -354,11 +356,7 @@ impl Volume {
         why: Conviction,
         at: Duration,
     ) -> Vec<u16> {
-        if !self
-            .members
-            .iter()
-            .any(|member| member.association == association)
-        {
+        if self.load_of(association).is_none() {
             return Vec::new();
         }
         self.path_faults += 1;
@@ -425,9 +423,24 @@ impl Volume {
         self.pump();
     }
 
-    /// Sends nothing new on a path; `true` if the volume has it.
-    pub(crate) fn retire(&mut self, path: u32) -> bool {
-        self.has_path(path)
+    /// Sends nothing new on an association that is to be taken away.
+    pub(crate) fn retire(&mut self, association: AssociationId) {
+        if let Some((number, _)) = self.load_of(association) {
+            self.core.retire_path(number, clock::now());
+            self.pump();
+        }
+    }
+
+    /// The load of an association's path.
+    pub(crate) fn load_of(
+        &self,
+        association: AssociationId,
+    ) -> Option<(PathId, Arc<VolumeShared>)> {
+        let path = self
+            .core
+            .paths()
+            .find(|path| path.association == Some(association))?;
+        Some((path.path, self.shared.clone()))
     }
 
     /// Forgets a path.
@@ -487,8 +500,7 @@ impl Volume {
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Publish(table) => {
-                    self.table = table;
-                    self.send_all(|| LaneCommand::SetTable(self.table.clone()));
+                    self.send_all(|| LaneCommand::SetTable(table.clone()));
                 }
                 Output::Convict(association) => {
                     self.send_all(|| LaneCommand::Convict(association));
@@ -606,5 +618,6 @@ pub(crate) fn loss_in_words(why: &Loss<QueueError>) -> String {
         Loss::Failed(error) => error.to_string(),
         Loss::Disconnected => "the controller closed the connection".to_owned(),
         Loss::DeviceRemoved => "the RDMA device is being removed".to_owned(),
+        Loss::Unregistered(error) => format!("memory is not registered: {error}"),
     }
 }

@@ -13,7 +13,7 @@ use umpath_session::StableId;
 use super::{Hub, Message};
 use crate::events::Subject;
 use crate::usage::users_of;
-use crate::volume::BlockDevice;
+use crate::volume::{BlockDevice, Volume};
 
 /// A removal under way.
 #[derive(Debug)]
@@ -150,7 +150,7 @@ impl Hub {
             let names: Vec<&str> = users
                 .iter()
                 .filter(|(_, users)| !users.is_empty())
-                .filter_map(|(id, _)| self.volumes.get(id).map(super::super::volume::Volume::name))
+                .filter_map(|(id, _)| self.volumes.get(id).map(Volume::name))
                 .collect();
             removal.failure = Some(Failure::new(
                 format!("{} is in use, nothing was removed", names.join(", ")),
@@ -226,6 +226,7 @@ impl Hub {
         let Some(volume) = self.volumes.remove(&id) else {
             return;
         };
+        self.forget_memory_of(&volume);
         let paths: Vec<u32> = volume.paths().collect();
         let words = format!("/dev/{}", volume.device_name());
         let subject = Subject::volume(volume.name());
@@ -242,6 +243,21 @@ impl Hub {
             removal.deleted.push(words);
         }
         self.remove_next(number);
+    }
+
+    /// Associations that live on let go of a removed volume's memory.
+    fn forget_memory_of(&self, volume: &Volume) {
+        let arenas = volume.arenas().unwrap_or_default();
+        let lives = self
+            .paths
+            .values()
+            .filter_map(|record| record.live.as_ref());
+        for domain in lives.map(|live| live.domain.clone()) {
+            let arenas = arenas.clone();
+            tokio::task::spawn_blocking(move || {
+                arenas.iter().for_each(|arena| domain.unregister(arena));
+            });
+        }
     }
 
     /// Ends the paths of removals whose volumes are gone, and answers those that are over.
@@ -284,21 +300,6 @@ impl Hub {
             if let Some(sender) = removal.reply {
                 let _ = sender.send(reply);
             }
-        }
-    }
-
-    /// Takes a path from its volumes; when no command is on it any more, it is shut down.
-    fn take_path_away(&mut self, path: u32) {
-        let Some(record) = self.paths.get_mut(&path) else {
-            return;
-        };
-        record.ending = true;
-        let mut carried = false;
-        for volume in self.volumes.values_mut() {
-            carried |= volume.retire(path);
-        }
-        if !carried {
-            self.end_path(path);
         }
     }
 }

@@ -16,7 +16,7 @@ use umpath_session::StableId;
 use umpath_ublk::LaneReport;
 
 use super::{Hub, Message, Remains};
-use crate::association::Order;
+use crate::association::{Order, PathSpec};
 use crate::clock;
 use crate::events::FailoverId;
 use crate::volume::Volume;
@@ -28,7 +28,8 @@ const AFTERMATH: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Teardown {
     path: u32,
-    failover: FailoverId,
+    /// Where its marks go; an orderly end is no failover.
+    failover: Option<FailoverId>,
     fence: OrderFence,
     /// Queue threads that have not confirmed yet.
     lanes: BTreeSet<(StableId, u16)>,
@@ -36,6 +37,50 @@ pub(super) struct Teardown {
     volumes: BTreeSet<StableId>,
     /// The time was found and is being waited for.
     timed: bool,
+    /// The path is taken away by request: its admin queue lives on, and with it the controller's
+    /// timer, until the path has ended. Terms of the fence that begins then, should one be needed.
+    orderly: Option<Option<FenceTerms>>,
+}
+
+impl Teardown {
+    /// The end of a path taken away by request; its admin queue is alive still.
+    pub(super) fn orderly(
+        path: u32,
+        terms: Option<FenceTerms>,
+        lanes: BTreeSet<(StableId, u16)>,
+        volumes: BTreeSet<StableId>,
+    ) -> Self {
+        // Not asked before the path has ended.
+        let fence = OrderFence::new(None, Duration::ZERO, 1);
+        Self {
+            path,
+            failover: None,
+            fence,
+            lanes,
+            volumes,
+            timed: false,
+            orderly: Some(terms),
+        }
+    }
+
+    pub(super) fn path(&self) -> u32 {
+        self.path
+    }
+
+    pub(super) fn volumes(&self) -> impl Iterator<Item = &StableId> {
+        self.volumes.iter()
+    }
+
+    pub(super) fn is_orderly_and_drained(&self) -> bool {
+        self.orderly.is_some() && self.lanes.is_empty()
+    }
+
+    /// The path has ended at `now`: whatever is held waits for the time that counts from here.
+    pub(super) fn path_ended(&mut self, now: Duration) {
+        if let Some(terms) = self.orderly.take() {
+            self.fence = OrderFence::new(terms, now, 1);
+        }
+    }
 }
 
 impl Hub {
@@ -130,31 +175,21 @@ impl Hub {
         record.last_error = why.to_string();
         // The next loss is another failover.
         record.failover = None;
-        let facts = &live.ready.facts;
-        let terms = record.spec.fence_terms(facts);
-        let mut lanes = BTreeSet::new();
-        let mut volumes = BTreeSet::new();
-        let mut attached = 0;
-        for volume in self.volumes.values_mut() {
-            let queues = volume.convict(association, why, at);
-            if queues.is_empty() {
-                continue;
-            }
-            volumes.insert(volume.id());
-            attached += queues.len();
-            lanes.extend(queues.into_iter().map(|queue| (volume.id(), queue)));
-        }
+        let terms = record.spec.fence_terms(&live.ready.facts);
+        let (lanes, volumes) = self.convict_volumes(association, why, at);
+        let attached = lanes.len();
         let spare = live.spare;
         // The admin queue, those of queue threads, and the rest together.
         let queues = 1 + attached + usize::from(!spare.is_empty());
         let fence = OrderFence::new(terms, answered, queues as u32);
         let teardown = Teardown {
             path,
-            failover,
+            failover: Some(failover),
             fence,
             lanes,
             volumes,
             timed: false,
+            orderly: None,
         };
         self.teardowns.insert(association, teardown);
         let domain = live.domain;
@@ -172,6 +207,26 @@ impl Hub {
             );
         }
         self.fence_if_known(association);
+    }
+
+    /// Makes every volume give the association up. Returns the queue threads that will confirm it,
+    /// and the volumes concerned.
+    pub(super) fn convict_volumes(
+        &mut self,
+        association: AssociationId,
+        why: Conviction,
+        at: Duration,
+    ) -> (BTreeSet<(StableId, u16)>, BTreeSet<StableId>) {
+        let mut lanes = BTreeSet::new();
+        let mut volumes = BTreeSet::new();
+        for volume in self.volumes.values_mut() {
+            let queues = volume.convict(association, why, at);
+            if !queues.is_empty() {
+                volumes.insert(volume.id());
+                lanes.extend(queues.into_iter().map(|queue| (volume.id(), queue)));
+            }
+        }
+        (lanes, volumes)
     }
 
     fn destroy(
@@ -236,7 +291,7 @@ impl Hub {
             }
             LaneReport::Stats(stats) => {
                 if let Some(volume) = self.volumes.get_mut(&id) {
-                    volume.stats(queue, &stats);
+                    volume.stats(queue, &stats.queue);
                 }
             }
             LaneReport::Ended {
@@ -297,8 +352,12 @@ impl Hub {
         if !teardown.lanes.remove(&(id, queue)) {
             return;
         }
-        teardown.fence.queue_silent(silent_at.unwrap_or(at));
-        self.fence_if_known(association);
+        if teardown.orderly.is_some() {
+            self.retired_if_drained(association);
+        } else {
+            teardown.fence.queue_silent(silent_at.unwrap_or(at));
+            self.fence_if_known(association);
+        }
     }
 
     pub(super) fn destroyed(&mut self, association: AssociationId, remains: Remains, at: Duration) {
@@ -344,9 +403,9 @@ impl Hub {
             return;
         };
         let now = clock::now();
-        if teardown.volumes.is_empty() {
+        if let Some(failover) = teardown.failover.filter(|_| teardown.volumes.is_empty()) {
             let events = &self.context.events;
-            events.mark(teardown.failover, now, EventKind::OrderFenced, None, "");
+            events.mark(failover, now, EventKind::OrderFenced, None, "");
         }
         for id in &teardown.volumes {
             if let Some(volume) = self.volumes.get_mut(id) {
@@ -365,9 +424,12 @@ impl Hub {
         let Some(teardown) = self.teardowns.remove(&association) else {
             return;
         };
+        let Some(failover) = teardown.failover else {
+            return;
+        };
         for id in &teardown.volumes {
             if let Some(volume) = self.volumes.get_mut(id) {
-                volume.ask_longest(teardown.failover);
+                volume.ask_longest(failover);
             }
         }
         tracing::debug!(path = teardown.path, "failover over");
@@ -398,9 +460,12 @@ impl Hub {
     }
 }
 
-impl crate::association::PathSpec {
+impl PathSpec {
     /// What the controller promised about ending by itself.
-    fn fence_terms(&self, facts: &umpath_session::ControllerFacts) -> Option<FenceTerms> {
+    pub(super) fn fence_terms(
+        &self,
+        facts: &umpath_session::ControllerFacts,
+    ) -> Option<FenceTerms> {
         // The session has rounded KATO to the controller's granularity already.
         let unit = 1;
         FenceTerms::new(facts.kato?, unit, facts.traffic_based, facts.cqt)

@@ -193,6 +193,7 @@ impl Hub {
     }
 
     fn path_ended(&mut self, path: u32) {
+        self.fence_from_end_of(path);
         self.leave_volumes(path);
         if let Some(record) = self.paths.remove(&path) {
             let words = format!("{} {}", record.spec.address(), record.spec.nqn);

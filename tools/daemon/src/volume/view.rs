@@ -36,7 +36,12 @@ impl Volume {
             used_bytes: spec.limits.size_bytes,
             block_bytes: spec.limits.logical_block_bytes,
             read_only: spec.limits.read_only,
-            ana: self.table.paths.iter().any(|path| path.ana.is_some()),
+            ana: self
+                .core
+                .table()
+                .paths
+                .iter()
+                .any(|path| path.ana.is_some()),
             grouping: spec.policy.grouping.to_string(),
             selector: spec.policy.selector.to_string(),
             failback: spec.policy.failback.to_string(),
@@ -45,7 +50,7 @@ impl Volume {
                 NoPathRetry::Fail => NoPath::Fail,
                 NoPathRetry::For(time) => NoPath::QueueForMs(time.as_millis() as u64),
             },
-            queueing: self.table.on_no_path == OnNoPath::Queue,
+            queueing: self.core.table().on_no_path == OnNoPath::Queue,
             groups: self.groups(facts_of),
             path_faults: self.path_faults,
             group_switches: self.group_switches,
@@ -60,17 +65,17 @@ impl Volume {
     fn groups(&self, facts_of: &dyn Fn(u32) -> Option<PathFacts>) -> Vec<Group> {
         let mut groups = Vec::new();
         let mut listed = Vec::new();
-        for (position, group) in self.table.groups.iter().enumerate() {
+        for (position, group) in self.core.table().groups.iter().enumerate() {
             let entries = group
                 .paths
                 .iter()
-                .filter_map(|at| self.table.paths.get(usize::from(*at)));
+                .filter_map(|at| self.core.table().paths.get(usize::from(*at)));
             let entries: Vec<&PathEntry> = entries.collect();
             let usable = entries.iter().any(|entry| entry.usable);
             listed.extend(entries.iter().map(|entry| entry.path));
             groups.push(Group {
                 priority: group.priority.into(),
-                state: match (self.table.active == Some(position), usable) {
+                state: match (self.core.table().active == Some(position), usable) {
                     (true, _) => GroupState::Active,
                     (_, true) => GroupState::Enabled,
                     _ => GroupState::Disabled,

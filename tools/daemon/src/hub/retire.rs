@@ -1,0 +1,110 @@
+//! Taking a path away from volumes that live on.
+//!
+//! The path gets no new I/O; what is in flight is answered in good order, within [`PATIENCE`]. Then
+//! the queue threads drain their queue pairs as after a conviction. If nothing of unknown fate is
+//! left, there is nothing to fence; otherwise the order fence is waited for like any other. Last the
+//! controller is shut down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use umpath_core::association::Conviction;
+use umpath_core::{AssociationId, PathId, VolumeShared};
+
+use super::failover::Teardown;
+use super::{Hub, Message};
+use crate::clock;
+
+/// Longest wait for commands in flight.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often they are looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+impl Hub {
+    /// Takes a path away and ends it.
+    pub(super) fn take_path_away(&mut self, path: u32) {
+        let Some(record) = self.paths.get_mut(&path) else {
+            return;
+        };
+        record.ending = true;
+        let Some(live) = &record.live else {
+            return self.end_path(path);
+        };
+        let association = live.association;
+        let now = clock::now();
+        let mut loads: Vec<(PathId, Arc<VolumeShared>)> = Vec::new();
+        for volume in self.volumes.values_mut() {
+            volume.retire(association);
+            loads.extend(volume.load_of(association));
+        }
+        if loads.is_empty() {
+            return self.end_path(path);
+        }
+        let outbox = self.outbox.clone();
+        tokio::spawn(async move {
+            let until = now + PATIENCE;
+            let busy = |load: &(PathId, Arc<VolumeShared>)| load.1.in_flight(load.0) > 0;
+            while loads.iter().any(busy) && clock::now() < until {
+                tokio::time::sleep(LOOK).await;
+            }
+            let _ = outbox.send(Message::Idle(path, association));
+        });
+    }
+
+    pub(super) fn idle(&mut self, path: u32, association: AssociationId) {
+        let Some(record) = self.paths.get_mut(&path) else {
+            return;
+        };
+        let Some(live) = record.live.take_if(|live| live.association == association) else {
+            // Convicted meanwhile: that teardown does the rest.
+            return self.end_path(path);
+        };
+        let terms = record.spec.fence_terms(&live.ready.facts);
+        tokio::task::spawn_blocking(move || drop((live.spare, live.domain)));
+        let (lanes, volumes) =
+            self.convict_volumes(association, Conviction::Operator, clock::now());
+        let teardown = Teardown::orderly(path, terms, lanes, volumes);
+        self.teardowns.insert(association, teardown);
+        self.retired_if_drained(association);
+    }
+
+    /// Ends a path whose queue threads have let go of it.
+    pub(super) fn retired_if_drained(&mut self, association: AssociationId) {
+        let Some(teardown) = self.teardowns.get(&association) else {
+            return;
+        };
+        if !teardown.is_orderly_and_drained() {
+            return;
+        }
+        let path = teardown.path();
+        // Every queue thread has counted what it holds before it reported, so a count of zero
+        // proves that nothing of unknown fate was left on this association.
+        let held = teardown
+            .volumes()
+            .filter_map(|id| self.volumes.get(id))
+            .any(|volume| volume.shared().held() > 0);
+        if !held {
+            self.order_fenced(association);
+        }
+        self.end_path(path);
+    }
+
+    /// A path has ended: what waited for that counts its time from now.
+    pub(super) fn fence_from_end_of(&mut self, path: u32) {
+        let now = clock::now();
+        let drained =
+            |teardown: &Teardown| teardown.path() == path && teardown.is_orderly_and_drained();
+        let waiting: Vec<AssociationId> = self
+            .teardowns
+            .iter_mut()
+            .filter(|(_, teardown)| drained(teardown))
+            .map(|(association, teardown)| {
+                teardown.path_ended(now);
+                *association
+            })
+            .collect();
+        for association in waiting {
+            self.queue_silent(association, now);
+        }
+    }
+}
