@@ -1,1 +1,49 @@
 //! Sans-IO multipath device: paths, in-flight requests, retry, fences.
+//!
+//! Decided here: which command is sent on which path, what an answer means, when a lost command
+//! may be sent again, when a path is suspected and convicted, which paths the lanes may use.
+//! Not decided here: how a capsule travels, how a controller is connected, what the block device
+//! looks like. Nothing here reads a clock, owns a socket or a thread, or draws a random number:
+//! time (`now`, since an origin of the host's choice, never running backwards) and events are
+//! arguments, and what should happen comes out of `poll_*` functions. The same code runs under the
+//! daemon, the simulator and the benchmarks.
+//!
+//! Two halves meet in the [`PathTable`]:
+//! - [`Lane`]: data path of one queue thread. No lock and no allocation for a request.
+//! - [`Device`]: control side of a volume; publishes tables and events.
+//!
+//! [`association`] belongs to neither: one association may serve several volumes.
+//!
+//! # A failover, step by step
+//! 1. [`Health`](association::Health) answers `Suspect`: the host calls [`Device::suspect`], the
+//!    device publishes a table in which the path is not usable.
+//! 2. `Convict`: [`Device::convict`] puts out [`Output::Convict`]; the host calls
+//!    [`Lane::convict`] on every lane of the volume and moves every queue pair of the association
+//!    to the error state, noting when ([`OrderFence`](association::OrderFence)).
+//! 3. *Buffer fence*, lane by lane: the queue pair is drained or destroyed, the host calls
+//!    [`Lane::drained`] and [`Device::lane_drained`]. Reads and flushes are sent again elsewhere.
+//!    Mutations of unknown fate are held, and with them every new mutation of the volume.
+//! 4. *Order fence*: at [`OrderFence::at`](association::OrderFence::at), but not before every lane
+//!    has drained, the host calls [`Device::order_fenced`], which puts out [`Output::Fenced`]; the
+//!    host calls [`Lane::fenced`] on every lane. Lost mutations are sent again, then the rest.
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
+
+pub mod association;
+mod device;
+mod event;
+mod lane;
+mod request;
+mod shared;
+mod status;
+mod table;
+
+pub use device::{Device, DeviceConfig, DeviceError, NoPath, Output, PathConfig, PathView, Ready};
+pub use event::{Event, EventKind, LaneEvent, LaneId};
+pub use lane::{Action, Lane, LaneConfig, LaneStats, Send, SubmitError};
+pub use request::{BlockError, BlockRequest, Data, Op, Tag};
+pub use shared::{Pulse, VolumeShared};
+pub use table::{
+    AssociationId, GroupEntry, Limits, OnNoPath, PATHS_MAX, PathEntry, PathId, PathTable,
+};
+pub use umpath_policies as policies;

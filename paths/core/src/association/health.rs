@@ -1,0 +1,337 @@
+//! Evidence about an association, and the verdict it adds up to.
+//!
+//! Two verdicts. A *suspicion* costs nothing and is taken back when the evidence goes: no new I/O
+//! is sent there. A *conviction* is final for this association: it is torn down and fenced. Hard
+//! evidence (the connection or the device is gone) convicts alone; a quiet peer is convicted by two
+//! independent signals, or by its session giving up after a whole KATO without an answer.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::shared::Pulse;
+
+/// When evidence becomes a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// How long our own link may be down before the association is given up.
+    pub link_down_grace: Duration,
+    /// Keep-alives without an answer that make a suspicion.
+    pub missed_max: u32,
+    /// I/O unanswered for this long is the second signal against a suspect that misses keep-alives.
+    pub io_silence: Duration,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self {
+            link_down_grace: Duration::from_millis(100),
+            missed_max: 3,
+            io_silence: Duration::from_millis(200),
+        }
+    }
+}
+
+/// Why a path gets no new I/O for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspicion {
+    /// The local link has no carrier.
+    LinkDown,
+    /// This many keep-alives in a row have no answer.
+    KeepAlivesMissed(u32),
+}
+
+impl fmt::Display for Suspicion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LinkDown => f.write_str("the local link is down"),
+            Self::KeepAlivesMissed(count) => write!(f, "{count} keep-alives without an answer"),
+        }
+    }
+}
+
+/// Why an association is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conviction {
+    /// The local link stayed down for the grace time.
+    LinkDown,
+    /// Keep-alives and I/O are both unanswered.
+    Silent {
+        /// Keep-alives in a row without an answer.
+        missed: u32,
+        /// How long I/O has had no answer.
+        io: Duration,
+    },
+    /// The session ended: disconnected by the peer, a refused keep-alive, a KATO of silence.
+    SessionFailed,
+    /// An I/O queue pair failed.
+    QueueFailed,
+    /// The RDMA device reported a fatal error or was removed.
+    DeviceFatal,
+    /// Somebody took the path out of the configuration.
+    Operator,
+}
+
+impl fmt::Display for Conviction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LinkDown => f.write_str("the local link stayed down"),
+            Self::Silent { missed, io } => write!(
+                f,
+                "{missed} keep-alives and all I/O since {} ms without an answer",
+                io.as_millis()
+            ),
+            Self::SessionFailed => f.write_str("the session with the controller ended"),
+            Self::QueueFailed => f.write_str("an I/O queue pair failed"),
+            Self::DeviceFatal => f.write_str("the RDMA device failed"),
+            Self::Operator => f.write_str("it was taken out of the configuration"),
+        }
+    }
+}
+
+/// What has changed in the judgement; told once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send nothing new there.
+    Suspect(Suspicion),
+    /// The suspicion is over.
+    Clear,
+    /// Give the association up.
+    Convict(Conviction),
+}
+
+/// How often a suspect is looked at again: its I/O may have aged into the second signal.
+const RECHECK: Duration = Duration::from_millis(20);
+
+/// Health of one association.
+#[derive(Debug, Clone)]
+pub struct Health {
+    config: HealthConfig,
+    link_down_since: Option<Duration>,
+    missed: u32,
+    /// Oldest silence of any volume's I/O since the last verdict.
+    io_silent_since: Option<Duration>,
+    hard: Option<Conviction>,
+    /// What was told last.
+    told: Option<Suspicion>,
+    convicted: bool,
+    judged_at: Duration,
+}
+
+impl Health {
+    /// An association that has just become ready.
+    #[must_use]
+    pub fn new(config: HealthConfig, now: Duration) -> Self {
+        Self {
+            config,
+            link_down_since: None,
+            missed: 0,
+            io_silent_since: None,
+            hard: None,
+            told: None,
+            convicted: false,
+            judged_at: now,
+        }
+    }
+
+    /// A keep-alive was answered: the controller is alive and reachable.
+    pub fn keep_alive_answered(&mut self, _at: Duration) {
+        self.missed = 0;
+    }
+
+    /// `count` keep-alives in a row have no answer.
+    pub fn keep_alive_missed(&mut self, count: u32, _now: Duration) {
+        self.missed = count;
+    }
+
+    /// The session is over.
+    pub fn session_failed(&mut self, _now: Duration) {
+        self.hard.get_or_insert(Conviction::SessionFailed);
+    }
+
+    /// An I/O queue pair is in the error state, or its peer disconnected.
+    pub fn queue_failed(&mut self, _now: Duration) {
+        self.hard.get_or_insert(Conviction::QueueFailed);
+    }
+
+    /// The local link works.
+    pub fn link_up(&mut self, _now: Duration) {
+        self.link_down_since = None;
+    }
+
+    /// The local link went down at `at`.
+    pub fn link_down(&mut self, at: Duration) {
+        self.link_down_since.get_or_insert(at);
+    }
+
+    /// The RDMA device is of no use any more.
+    pub fn device_fatal(&mut self, _now: Duration) {
+        self.hard.get_or_insert(Conviction::DeviceFatal);
+    }
+
+    /// How one volume's I/O on this association is doing; before each [verdict](Self::verdict),
+    /// for each volume.
+    pub fn pulse(&mut self, pulse: Pulse, _now: Duration) {
+        self.io_silent_since = match (self.io_silent_since, pulse.unanswered_since) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+
+    /// What has changed since the last call.
+    pub fn verdict(&mut self, now: Duration) -> Option<Verdict> {
+        self.judged_at = now;
+        let silent_since = self.io_silent_since.take();
+        if self.convicted {
+            return None;
+        }
+        if let Some(why) = self.conviction(silent_since, now) {
+            self.convicted = true;
+            return Some(Verdict::Convict(why));
+        }
+        let suspicion = self.suspicion();
+        let changed = suspicion.is_some() != self.told.is_some();
+        self.told = suspicion;
+        changed.then(|| suspicion.map_or(Verdict::Clear, Verdict::Suspect))
+    }
+
+    /// When to ask for a [verdict](Self::verdict) although nothing was reported.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        if self.convicted {
+            return None;
+        }
+        let grace = self
+            .link_down_since
+            .map(|at| at + self.config.link_down_grace);
+        let recheck = (self.missed >= self.config.missed_max).then(|| self.judged_at + RECHECK);
+        grace.into_iter().chain(recheck).min()
+    }
+
+    fn suspicion(&self) -> Option<Suspicion> {
+        if self.link_down_since.is_some() {
+            return Some(Suspicion::LinkDown);
+        }
+        let missed = self.missed;
+        (missed >= self.config.missed_max).then_some(Suspicion::KeepAlivesMissed(missed))
+    }
+
+    fn conviction(&self, silent_since: Option<Duration>, now: Duration) -> Option<Conviction> {
+        if self.hard.is_some() {
+            return self.hard;
+        }
+        if self
+            .link_down_since
+            .is_some_and(|at| now >= at + self.config.link_down_grace)
+        {
+            return Some(Conviction::LinkDown);
+        }
+        let io = now.saturating_sub(silent_since?);
+        let quiet = self.missed >= self.config.missed_max && io >= self.config.io_silence;
+        quiet.then_some(Conviction::Silent {
+            missed: self.missed,
+            io,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn health() -> Health {
+        Health::new(HealthConfig::default(), ms(0))
+    }
+
+    fn silent(since: u64) -> Pulse {
+        Pulse {
+            in_flight: 1,
+            unanswered_since: Some(ms(since)),
+            answered: ms(0),
+        }
+    }
+
+    #[test]
+    fn a_link_that_comes_back_within_the_grace_costs_nothing() {
+        let mut health = health();
+        health.link_down(ms(10));
+        assert_eq!(
+            health.verdict(ms(10)),
+            Some(Verdict::Suspect(Suspicion::LinkDown))
+        );
+        assert_eq!(health.verdict(ms(109)), None);
+        assert_eq!(health.poll_timeout(), Some(ms(110)));
+        health.link_up(ms(109));
+        assert_eq!(health.verdict(ms(109)), Some(Verdict::Clear));
+        assert_eq!(health.verdict(ms(500)), None);
+    }
+
+    #[test]
+    fn a_link_that_stays_down_convicts_once_at_the_end_of_the_grace() {
+        let mut health = health();
+        health.link_down(ms(10));
+        health.link_down(ms(60));
+        health.verdict(ms(60));
+        assert_eq!(
+            health.verdict(ms(110)),
+            Some(Verdict::Convict(Conviction::LinkDown))
+        );
+        assert_eq!(health.verdict(ms(999)), None);
+        assert_eq!(health.poll_timeout(), None);
+    }
+
+    #[test]
+    fn missed_keep_alives_alone_only_suspect() {
+        let mut health = health();
+        health.keep_alive_missed(2, ms(200));
+        assert_eq!(health.verdict(ms(200)), None);
+        health.keep_alive_missed(3, ms(300));
+        let suspect = Verdict::Suspect(Suspicion::KeepAlivesMissed(3));
+        assert_eq!(health.verdict(ms(300)), Some(suspect));
+        assert_eq!(health.poll_timeout(), Some(ms(320)));
+        health.keep_alive_missed(4, ms(400));
+        assert_eq!(health.verdict(ms(400)), None);
+        health.keep_alive_answered(ms(410));
+        assert_eq!(health.verdict(ms(410)), Some(Verdict::Clear));
+    }
+
+    #[test]
+    fn missed_keep_alives_and_silent_io_convict() {
+        let mut health = health();
+        health.keep_alive_missed(3, ms(300));
+        health.pulse(silent(101), ms(300));
+        assert!(matches!(health.verdict(ms(300)), Some(Verdict::Suspect(_))));
+        health.pulse(silent(150), ms(301));
+        health.pulse(silent(101), ms(301));
+        let why = Conviction::Silent {
+            missed: 3,
+            io: ms(200),
+        };
+        assert_eq!(health.verdict(ms(301)), Some(Verdict::Convict(why)));
+    }
+
+    #[test]
+    fn silent_io_alone_convicts_nobody() {
+        let mut health = health();
+        health.pulse(silent(0), ms(9_000));
+        assert_eq!(health.verdict(ms(9_000)), None);
+    }
+
+    #[test]
+    fn hard_evidence_convicts_at_once() {
+        for (tell, why) in [
+            (
+                Health::session_failed as fn(&mut Health, Duration),
+                Conviction::SessionFailed,
+            ),
+            (Health::queue_failed, Conviction::QueueFailed),
+            (Health::device_fatal, Conviction::DeviceFatal),
+        ] {
+            let mut health = health();
+            tell(&mut health, ms(1));
+            assert_eq!(health.verdict(ms(1)), Some(Verdict::Convict(why)));
+        }
+    }
+}

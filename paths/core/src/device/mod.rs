@@ -1,0 +1,605 @@
+//! The control side of one volume.
+//!
+//! Decided here: which paths are usable, their groups and the active one, what becomes of I/O
+//! without a path. Not decided here: whether an association is healthy or fenced
+//! ([`association`](crate::association)), and which path carries a request ([`Lane`](crate::Lane)).
+//!
+//! Usable is decided in this one place: a path is usable when it has an association that is neither
+//! suspect nor retired, and its namespace is accessible.
+//!
+//! Every input ends in one look at all paths; a table is published when it differs from the last.
+//! Take all of [`Device::poll_output`] after any input, and carry it out in order.
+
+mod path;
+mod view;
+
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use umpath_policies::{
+    ActiveGroup, AnaState, ControllerKey, Failback, Group, Grouping, PathFacts, Ranking,
+    SelectorConfig, Switch, group_paths,
+};
+
+use crate::association::{Conviction, Suspicion};
+use crate::event::{Event, EventKind, LaneEvent, LaneId};
+use crate::table::{
+    AssociationId, GroupEntry, Limits, OnNoPath, PATHS_MAX, PathEntry, PathId, PathTable,
+};
+
+use path::{Live, Path};
+pub use view::PathView;
+
+/// What becomes of I/O while no path is usable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NoPath {
+    /// It waits for as long as it takes.
+    #[default]
+    Queue,
+    /// It fails.
+    Fail,
+    /// It waits for so long, then fails.
+    QueueFor(Duration),
+}
+
+/// Policies of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceConfig {
+    /// log2 of the logical block size.
+    pub lba_shift: u8,
+    /// Lanes of the volume, numbered from 0.
+    pub lanes: u16,
+    /// How paths of the active group share the I/O.
+    pub selector: SelectorConfig,
+    /// How paths are put into groups.
+    pub grouping: Grouping,
+    /// What a path is worth.
+    pub ranking: Ranking,
+    /// When I/O moves back to a better group.
+    pub failback: Failback,
+    /// What becomes of I/O without a path.
+    pub no_path: NoPath,
+}
+
+/// What is configured for a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathConfig {
+    /// Preferred among its equals.
+    pub preferred: bool,
+    /// Priority for the `weighted` prioritizer.
+    pub weight: i32,
+}
+
+impl Default for PathConfig {
+    fn default() -> Self {
+        Self {
+            preferred: false,
+            weight: 1,
+        }
+    }
+}
+
+/// A new association as a volume sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ready {
+    /// Its number, never used before.
+    pub association: AssociationId,
+    /// Namespace identifier at this controller.
+    pub nsid: u32,
+    /// What one command may ask.
+    pub limits: Limits,
+    /// ANA state of the namespace; `None`: the controller reports none.
+    pub ana: Option<AnaState>,
+    /// ANA group of the namespace, 0 without ANA.
+    pub ana_group: u32,
+    /// Which controller this is.
+    pub controller: Option<ControllerKey>,
+}
+
+/// An input that makes no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DeviceError {
+    /// Only numbers below [`PATHS_MAX`] name paths.
+    #[error("a volume has at most {PATHS_MAX} paths; there is no path {0}")]
+    OutOfRange(PathId),
+    /// The number is taken.
+    #[error("the volume has a path {0} already")]
+    Exists(PathId),
+}
+
+/// What the host does next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Give every lane this table.
+    Publish(Arc<PathTable>),
+    /// Tell every lane to give this association up ([`Lane::convict`](crate::Lane::convict)).
+    Convict(AssociationId),
+    /// Tell every lane that this association is fenced ([`Lane::fenced`](crate::Lane::fenced)).
+    Fenced(AssociationId),
+    /// Tell every lane to fail what waits ([`Lane::fail_queued`](crate::Lane::fail_queued)).
+    FailQueued,
+    /// Something happened.
+    Event(Event),
+}
+
+/// A convicted association until its order fence.
+#[derive(Debug, Clone)]
+struct Dying {
+    association: AssociationId,
+    path: PathId,
+    /// Lanes that have not drained.
+    lanes: Vec<LaneId>,
+    first_io: bool,
+}
+
+/// One volume. See the [module](self).
+#[derive(Debug)]
+pub struct Device {
+    config: DeviceConfig,
+    /// In order of their numbers, which is configuration order.
+    paths: Vec<Path>,
+    dying: Vec<Dying>,
+    active: ActiveGroup,
+    table: Arc<PathTable>,
+    /// Since when no path is usable and none can be hoped for.
+    hopeless_since: Option<Duration>,
+    expired: bool,
+    had_usable: bool,
+    /// Lanes with requests that wait for a path.
+    starving: Vec<LaneId>,
+    outputs: VecDeque<Output>,
+}
+
+impl Device {
+    /// A volume without paths.
+    #[must_use]
+    pub fn new(config: DeviceConfig, now: Duration) -> Self {
+        let mut device = Self {
+            table: Arc::new(PathTable {
+                selector: config.selector,
+                ..PathTable::empty(config.lba_shift)
+            }),
+            config,
+            paths: Vec::new(),
+            dying: Vec::new(),
+            active: ActiveGroup::default(),
+            hopeless_since: None,
+            expired: false,
+            had_usable: false,
+            starving: Vec::new(),
+            outputs: VecDeque::new(),
+        };
+        device.settle(now);
+        device
+    }
+
+    /// A path is configured; it carries nothing before [`path_ready`](Self::path_ready).
+    pub fn add_path(
+        &mut self,
+        path: PathId,
+        config: PathConfig,
+        now: Duration,
+    ) -> Result<(), DeviceError> {
+        if path.index() >= PATHS_MAX {
+            return Err(DeviceError::OutOfRange(path));
+        }
+        match self.paths.binary_search_by_key(&path, |known| known.id) {
+            Ok(_) => return Err(DeviceError::Exists(path)),
+            Err(at) => self.paths.insert(at, Path::new(path, config)),
+        }
+        self.event(now, Some(path), None, EventKind::PathAdded);
+        self.settle(now);
+        Ok(())
+    }
+
+    /// A path is not configured any more. Where it still has an association, that is given up:
+    /// what is in flight on it is moved elsewhere under the usual fences.
+    pub fn remove_path(&mut self, path: PathId, now: Duration) {
+        if let Some(live) = self.path(path).and_then(|known| known.live.as_ref()) {
+            let association = live.association;
+            self.convict(association, Conviction::Operator, now);
+        }
+        let known = self.paths.len();
+        self.paths.retain(|known| known.id != path);
+        if self.paths.len() != known {
+            self.event(now, Some(path), None, EventKind::PathRemoved);
+        }
+        self.settle(now);
+    }
+
+    /// Sends nothing new on a path, for as long as it has this association: it is to be removed,
+    /// and what is in flight should end in good order first.
+    pub fn retire_path(&mut self, path: PathId, now: Duration) {
+        if let Some(live) = self.path_mut(path).and_then(|known| known.live.as_mut()) {
+            live.retired = true;
+        }
+        self.settle(now);
+    }
+
+    /// A path has a new association, with a queue pair on its way to every lane. An association it
+    /// still had is given up.
+    pub fn path_ready(&mut self, path: PathId, ready: Ready, now: Duration) {
+        let before = self.path(path).and_then(|known| known.live.as_ref());
+        if let Some(before) = before.map(|live| live.association) {
+            if before == ready.association {
+                return;
+            }
+            self.convict(before, Conviction::QueueFailed, now);
+        }
+        let Some(known) = self.path_mut(path) else {
+            return;
+        };
+        known.ana_epoch += 1;
+        known.live = Some(Live::new(&ready));
+        self.event(now, Some(path), Some(ready.association), EventKind::PathUp);
+        self.settle(now);
+    }
+
+    /// The controller reports this ANA state for the namespace; the same state as before counts as
+    /// news too, for lanes that were refused.
+    pub fn ana(&mut self, path: PathId, state: AnaState, now: Duration) {
+        let Some(known) = self.path_mut(path) else {
+            return;
+        };
+        let Some(live) = known.live.as_mut() else {
+            return;
+        };
+        let changed = live.ana != Some(state);
+        let refused = core::mem::take(&mut live.ana_refused);
+        live.ana = Some(state);
+        let association = live.association;
+        if changed || refused {
+            known.ana_epoch += 1;
+        }
+        if changed {
+            self.event(
+                now,
+                Some(path),
+                Some(association),
+                EventKind::AnaChanged(state),
+            );
+        }
+        self.settle(now);
+    }
+
+    /// There is evidence against an association: nothing new is sent on it.
+    pub fn suspect(&mut self, association: AssociationId, why: Suspicion, now: Duration) {
+        let Some(live) = self.live_mut(association) else {
+            return;
+        };
+        if !core::mem::replace(&mut live.suspect, true) {
+            self.path_event(now, association, EventKind::Suspected(why));
+            self.settle(now);
+        }
+    }
+
+    /// The evidence is gone.
+    pub fn clear(&mut self, association: AssociationId, now: Duration) {
+        let Some(live) = self.live_mut(association) else {
+            return;
+        };
+        if core::mem::replace(&mut live.suspect, false) {
+            self.path_event(now, association, EventKind::Cleared);
+            self.settle(now);
+        }
+    }
+
+    /// An association is given up. From here on it is only waited for: for the buffer fence of
+    /// every lane, then for the order fence.
+    pub fn convict(&mut self, association: AssociationId, why: Conviction, now: Duration) {
+        let live = |path: &&mut Path| path.association() == Some(association);
+        let Some(path) = self.paths.iter_mut().find(live) else {
+            return;
+        };
+        path.live = None;
+        let path = path.id;
+        self.dying.push(Dying {
+            association,
+            path,
+            lanes: (0..self.config.lanes).map(LaneId).collect(),
+            first_io: false,
+        });
+        self.event(
+            now,
+            Some(path),
+            Some(association),
+            EventKind::Convicted(why),
+        );
+        self.outputs.push_back(Output::Convict(association));
+        self.settle(now);
+    }
+
+    /// A lane has passed its buffer fence.
+    pub fn lane_drained(&mut self, association: AssociationId, lane: LaneId, now: Duration) {
+        let known = |dying: &&mut Dying| dying.association == association;
+        let Some(dying) = self.dying.iter_mut().find(known) else {
+            return;
+        };
+        let waiting = dying.lanes.len();
+        dying.lanes.retain(|known| *known != lane);
+        if waiting > 0 && dying.lanes.is_empty() {
+            let path = dying.path;
+            self.event(now, Some(path), Some(association), EventKind::BufferFenced);
+        }
+    }
+
+    /// The association executes nothing more; every lane has drained.
+    pub fn order_fenced(&mut self, association: AssociationId, now: Duration) {
+        let Some(at) = self
+            .dying
+            .iter()
+            .position(|dying| dying.association == association)
+        else {
+            return;
+        };
+        let dying = self.dying.remove(at);
+        self.event(
+            now,
+            Some(dying.path),
+            Some(association),
+            EventKind::OrderFenced,
+        );
+        self.outputs.push_back(Output::Fenced(association));
+    }
+
+    /// A lane noticed something.
+    pub fn lane_event(&mut self, lane: LaneId, event: LaneEvent, now: Duration) {
+        match event {
+            LaneEvent::AnaStatus {
+                path,
+                association,
+                status,
+            } => {
+                if let Some(live) = self.live_mut(association) {
+                    live.ana_refused = true;
+                    self.event(
+                        now,
+                        Some(path),
+                        Some(association),
+                        EventKind::AnaStatus(status),
+                    );
+                    self.settle(now);
+                }
+            }
+            LaneEvent::PathError {
+                path,
+                association,
+                status,
+                count,
+            } => {
+                let kind = EventKind::PathErrors { status, count };
+                self.event(now, Some(path), Some(association), kind);
+            }
+            LaneEvent::FirstIo { lost, path, stall } => {
+                let dying = self
+                    .dying
+                    .iter_mut()
+                    .find(|dying| dying.association == lost);
+                if dying.is_some_and(|dying| !core::mem::replace(&mut dying.first_io, true)) {
+                    self.event(now, Some(path), Some(lost), EventKind::FirstIo { stall });
+                }
+            }
+            LaneEvent::QueueingStarted => {
+                if self.starving.is_empty() {
+                    self.event(now, None, None, EventKind::QueueingStarted);
+                }
+                if !self.starving.contains(&lane) {
+                    self.starving.push(lane);
+                }
+            }
+            LaneEvent::QueueingEnded => {
+                let before = self.starving.len();
+                self.starving.retain(|known| *known != lane);
+                if before > 0 && self.starving.is_empty() {
+                    self.event(now, None, None, EventKind::QueueingEnded);
+                }
+            }
+            // A table, though nothing in it changed, has every lane look again.
+            LaneEvent::HoldEnded => self.publish(PathTable::clone(&self.table)),
+        }
+    }
+
+    /// What becomes of I/O without a path, from now on. `Fail` also ends a wait under way.
+    pub fn set_no_path(&mut self, no_path: NoPath, now: Duration) {
+        self.config.no_path = no_path;
+        self.expired = false;
+        self.settle(now);
+    }
+
+    /// Policies from now on. Shape (`lba_shift`, `lanes`) stays as it was.
+    pub fn set_config(&mut self, config: DeviceConfig, now: Duration) {
+        let DeviceConfig {
+            lba_shift, lanes, ..
+        } = self.config;
+        self.config = DeviceConfig {
+            lba_shift,
+            lanes,
+            ..config
+        };
+        self.expired = false;
+        self.settle(now);
+    }
+
+    /// What the host does next; `None`: nothing.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        [self.active.poll_timeout(), self.expires_at()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The time asked for has come.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        self.settle(now);
+    }
+
+    /// The table the lanes work by, or are about to.
+    pub fn table(&self) -> &Arc<PathTable> {
+        &self.table
+    }
+
+    /// Looks at everything, and publishes a table if it differs from the last.
+    fn settle(&mut self, now: Duration) {
+        let facts: Vec<PathFacts> = self
+            .paths
+            .iter()
+            .filter(|path| path.live.is_some())
+            .map(Path::facts)
+            .collect();
+        let groups = group_paths(self.config.grouping, self.config.ranking, &facts);
+        let (active, switch) = self.active.settle(self.config.failback, &groups, now);
+        self.note_switch(active.and_then(|at| groups.get(at)), switch, now);
+        let usable = active.is_some();
+        self.note_usable(usable, now);
+        let on_no_path = self.on_no_path(usable, now);
+        let table = self.build(&groups, active, on_no_path);
+        if table != *self.table {
+            self.publish(table);
+        }
+    }
+
+    fn publish(&mut self, mut table: PathTable) {
+        table.generation += 1;
+        self.table = Arc::new(table);
+        self.outputs
+            .push_back(Output::Publish(Arc::clone(&self.table)));
+    }
+
+    fn build(&self, groups: &[Group], active: Option<usize>, on_no_path: OnNoPath) -> PathTable {
+        let entries = groups.iter().flat_map(|group| &group.paths);
+        let mut paths: Vec<PathEntry> = entries
+            .filter_map(|ranked| Some(self.path(ranked.id)?.entry(ranked)?))
+            .collect();
+        paths.sort_by_key(|entry| entry.path);
+        let position = |id: PathId| paths.iter().position(|entry| entry.path == id);
+        let groups = groups
+            .iter()
+            .map(|group| GroupEntry {
+                paths: group
+                    .paths
+                    .iter()
+                    .filter_map(|ranked| position(ranked.id).map(|at| at as u8))
+                    .collect(),
+                priority: group.priority,
+            })
+            .collect();
+        PathTable {
+            generation: self.table.generation,
+            lba_shift: self.config.lba_shift,
+            paths,
+            groups,
+            active,
+            on_no_path,
+            selector: self.config.selector,
+        }
+    }
+
+    fn note_switch(&mut self, group: Option<&Group>, switch: Switch, now: Duration) {
+        let usable = group.and_then(|group| group.paths.iter().find(|path| path.usable));
+        let path = usable.map(|path| path.id);
+        let association = path.and_then(|id| self.path(id)?.association());
+        match switch {
+            Switch::Stay | Switch::First => {}
+            Switch::Failover => self.event(now, path, association, EventKind::GroupSwitched),
+            Switch::Failback => self.event(now, path, association, EventKind::FailedBack),
+        }
+    }
+
+    fn note_usable(&mut self, usable: bool, now: Duration) {
+        if usable == self.had_usable {
+            return;
+        }
+        self.had_usable = usable;
+        let kind = if usable {
+            EventKind::PathAgain
+        } else {
+            EventKind::NoPath
+        };
+        self.event(now, None, None, kind);
+    }
+
+    /// What becomes of I/O now that `usable` says whether there is a path. A path that is merely
+    /// suspect, refused for the moment or changing its ANA state is hoped for, and while there is
+    /// hope nothing fails: one shaky path alone never causes an I/O error.
+    fn on_no_path(&mut self, usable: bool, now: Duration) -> OnNoPath {
+        if usable || self.paths.iter().any(Path::is_hoped_for) {
+            self.hopeless_since = None;
+            self.expired = false;
+        } else {
+            self.hopeless_since.get_or_insert(now);
+        }
+        match self.config.no_path {
+            NoPath::Queue => OnNoPath::Queue,
+            NoPath::Fail if self.hopeless_since.is_some() => OnNoPath::Fail,
+            NoPath::QueueFor(_) => self.on_expiry(now),
+            NoPath::Fail => OnNoPath::Queue,
+        }
+    }
+
+    fn on_expiry(&mut self, now: Duration) -> OnNoPath {
+        if !self.expired && self.expires_at().is_some_and(|at| at <= now) {
+            self.expired = true;
+            self.event(now, None, None, EventKind::QueueingExpired);
+            self.outputs.push_back(Output::FailQueued);
+        }
+        if self.expired {
+            OnNoPath::Fail
+        } else {
+            OnNoPath::Queue
+        }
+    }
+
+    fn expires_at(&self) -> Option<Duration> {
+        match (self.config.no_path, self.hopeless_since) {
+            (NoPath::QueueFor(wait), Some(since)) if !self.expired => {
+                Some(since.saturating_add(wait))
+            }
+            _ => None,
+        }
+    }
+
+    fn path(&self, id: PathId) -> Option<&Path> {
+        self.paths.iter().find(|path| path.id == id)
+    }
+
+    fn path_mut(&mut self, id: PathId) -> Option<&mut Path> {
+        self.paths.iter_mut().find(|path| path.id == id)
+    }
+
+    fn live_mut(&mut self, association: AssociationId) -> Option<&mut Live> {
+        self.paths
+            .iter_mut()
+            .filter_map(|path| path.live.as_mut())
+            .find(|live| live.association == association)
+    }
+
+    fn path_event(&mut self, now: Duration, association: AssociationId, kind: EventKind) {
+        let known = |path: &&Path| path.association() == Some(association);
+        let path = self.paths.iter().find(known).map(|path| path.id);
+        self.event(now, path, Some(association), kind);
+    }
+
+    fn event(
+        &mut self,
+        at: Duration,
+        path: Option<PathId>,
+        association: Option<AssociationId>,
+        kind: EventKind,
+    ) {
+        self.outputs.push_back(Output::Event(Event {
+            at,
+            path,
+            association,
+            kind,
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! One path of a volume, with or without an association.
+
+use umpath_policies::{AnaState, ControllerKey, PathFacts, PathId, Ranked};
+
+use super::{PathConfig, Ready};
+use crate::table::{AssociationId, Limits, PathEntry};
+
+/// What is known while there is an association.
+#[derive(Debug, Clone)]
+pub(super) struct Live {
+    pub(super) association: AssociationId,
+    pub(super) nsid: u32,
+    pub(super) limits: Limits,
+    pub(super) ana: Option<AnaState>,
+    pub(super) ana_group: u32,
+    pub(super) controller: Option<ControllerKey>,
+    pub(super) suspect: bool,
+    /// It is to be removed.
+    pub(super) retired: bool,
+    /// A lane was refused with an ANA status, and no ANA state has been reported since.
+    pub(super) ana_refused: bool,
+}
+
+impl Live {
+    pub(super) fn new(ready: &Ready) -> Self {
+        Self {
+            association: ready.association,
+            nsid: ready.nsid,
+            limits: ready.limits,
+            ana: ready.ana,
+            ana_group: ready.ana_group,
+            controller: ready.controller,
+            suspect: false,
+            retired: false,
+            ana_refused: false,
+        }
+    }
+
+    fn is_accessible(&self) -> bool {
+        self.ana.is_none_or(AnaState::accessible)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Path {
+    pub(super) id: PathId,
+    pub(super) config: PathConfig,
+    /// Counts readings of the ANA state; never goes back.
+    pub(super) ana_epoch: u32,
+    pub(super) live: Option<Live>,
+}
+
+impl Path {
+    pub(super) fn new(id: PathId, config: PathConfig) -> Self {
+        Self {
+            id,
+            config,
+            ana_epoch: 0,
+            live: None,
+        }
+    }
+
+    pub(super) fn association(&self) -> Option<AssociationId> {
+        self.live.as_ref().map(|live| live.association)
+    }
+
+    /// It may carry new I/O.
+    pub(super) fn is_usable(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| {
+            !live.suspect && !live.retired && !live.ana_refused && live.is_accessible()
+        })
+    }
+
+    /// Not usable, but may be again without a new association, and soon.
+    pub(super) fn is_hoped_for(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| {
+            let passing = live.suspect || live.ana_refused;
+            let changing = live.ana == Some(AnaState::Change);
+            !live.retired && (changing || (passing && live.is_accessible()))
+        })
+    }
+
+    pub(super) fn facts(&self) -> PathFacts {
+        let live = self.live.as_ref();
+        PathFacts {
+            id: self.id,
+            usable: self.is_usable(),
+            ana: live.and_then(|live| live.ana),
+            ana_group: live.map_or(0, |live| live.ana_group),
+            controller: live.and_then(|live| live.controller),
+            preferred: self.config.preferred,
+            weight: self.config.weight,
+            marginal: false,
+        }
+    }
+
+    pub(super) fn entry(&self, ranked: &Ranked) -> Option<PathEntry> {
+        let live = self.live.as_ref()?;
+        Some(PathEntry {
+            path: self.id,
+            association: live.association,
+            usable: ranked.usable,
+            nsid: live.nsid,
+            limits: live.limits,
+            priority: ranked.priority,
+            ana: live.ana,
+            ana_epoch: self.ana_epoch,
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! The control side against hand-made situations.
+
+use super::*;
+use crate::table::Limits;
+
+const LANES: u16 = 2;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn config() -> DeviceConfig {
+    DeviceConfig {
+        lba_shift: 12,
+        lanes: LANES,
+        selector: SelectorConfig::default(),
+        grouping: Grouping::ByPriority,
+        ranking: Ranking::default(),
+        failback: Failback::Immediate,
+        no_path: NoPath::Queue,
+    }
+}
+
+fn ready(association: u64, ana: AnaState) -> Ready {
+    Ready {
+        association: AssociationId(association),
+        nsid: 1,
+        limits: Limits::default(),
+        ana: Some(ana),
+        ana_group: 1,
+        controller: None,
+    }
+}
+
+/// Primary optimized on path 0, standby non-optimized on path 1.
+fn two_paths(config: DeviceConfig) -> Device {
+    let mut device = Device::new(config, ms(0));
+    for (number, ana) in [(0, AnaState::Optimized), (1, AnaState::NonOptimized)] {
+        let path = PathConfig {
+            preferred: false,
+            weight: 1,
+        };
+        device.add_path(PathId(number), path, ms(0)).unwrap();
+        device.path_ready(PathId(number), ready(u64::from(number), ana), ms(1));
+    }
+    outputs(&mut device);
+    device
+}
+
+fn outputs(device: &mut Device) -> Vec<Output> {
+    std::iter::from_fn(|| device.poll_output()).collect()
+}
+
+fn active_paths(device: &Device) -> Vec<PathId> {
+    let table = device.table();
+    let Some(group) = table.active.and_then(|at| table.groups.get(at)) else {
+        return Vec::new();
+    };
+    group
+        .paths
+        .iter()
+        .map(|at| &table.paths[usize::from(*at)])
+        .filter(|p| p.usable)
+        .map(|p| p.path)
+        .collect()
+}
+
+fn kinds(outputs: &[Output]) -> Vec<&'static str> {
+    outputs
+        .iter()
+        .map(|output| match output {
+            Output::Publish(_) => "publish",
+            Output::Convict(_) => "convict",
+            Output::Fenced(_) => "fenced",
+            Output::FailQueued => "fail_queued",
+            Output::Event(event) => event.kind.word(),
+        })
+        .collect()
+}
+
+#[test]
+fn the_optimized_path_carries_the_io() {
+    let device = two_paths(config());
+    assert_eq!(active_paths(&device), [PathId(0)]);
+    assert_eq!(device.table().groups.len(), 2);
+}
+
+#[test]
+fn a_failover_goes_through_every_step_and_back() {
+    let mut device = two_paths(config());
+    device.suspect(AssociationId(0), Suspicion::LinkDown, ms(10));
+    assert_eq!(active_paths(&device), [PathId(1)]);
+    assert_eq!(
+        kinds(&outputs(&mut device)),
+        ["suspected", "publish", "group_switched"]
+    );
+    device.convict(AssociationId(0), Conviction::LinkDown, ms(110));
+    assert_eq!(
+        kinds(&outputs(&mut device)),
+        ["convict", "convicted", "publish"]
+    );
+    device.lane_drained(AssociationId(0), LaneId(0), ms(111));
+    device.lane_drained(AssociationId(0), LaneId(0), ms(112));
+    assert_eq!(outputs(&mut device), []);
+    device.lane_drained(AssociationId(0), LaneId(1), ms(113));
+    assert_eq!(kinds(&outputs(&mut device)), ["buffer_fenced"]);
+    device.order_fenced(AssociationId(0), ms(700));
+    assert_eq!(kinds(&outputs(&mut device)), ["fenced", "order_fenced"]);
+    device.path_ready(PathId(0), ready(7, AnaState::Optimized), ms(900));
+    assert_eq!(active_paths(&device), [PathId(0)]);
+    assert_eq!(
+        kinds(&outputs(&mut device)),
+        ["path_up", "publish", "failed_back"]
+    );
+}
+
+#[test]
+fn a_suspicion_that_ends_brings_the_path_back() {
+    let mut device = two_paths(config());
+    device.suspect(AssociationId(0), Suspicion::KeepAlivesMissed(3), ms(10));
+    device.clear(AssociationId(0), ms(20));
+    assert_eq!(active_paths(&device), [PathId(0)]);
+}
+
+#[test]
+#[should_panic(expected = "order-fenced before")]
+fn an_order_fence_before_the_buffer_fence_is_a_bug() {
+    let mut device = two_paths(config());
+    device.convict(AssociationId(0), Conviction::QueueFailed, ms(1));
+    device.lane_drained(AssociationId(0), LaneId(0), ms(2));
+    device.order_fenced(AssociationId(0), ms(3));
+}
+
+#[test]
+fn manual_failback_stays() {
+    let mut device = two_paths(DeviceConfig {
+        failback: Failback::Manual,
+        ..config()
+    });
+    device.convict(AssociationId(0), Conviction::QueueFailed, ms(1));
+    device.path_ready(PathId(0), ready(7, AnaState::Optimized), ms(900));
+    assert_eq!(active_paths(&device), [PathId(1)]);
+}
+
+#[test]
+fn an_ana_change_regroups_at_once() {
+    let mut device = two_paths(config());
+    device.ana(PathId(0), AnaState::Inaccessible, ms(5));
+    assert_eq!(active_paths(&device), [PathId(1)]);
+    device.ana(PathId(1), AnaState::Optimized, ms(6));
+    device.ana(PathId(0), AnaState::Optimized, ms(7));
+    assert_eq!(active_paths(&device), [PathId(0), PathId(1)]);
+}
+
+#[test]
+fn an_ana_log_read_again_unchanged_still_reaches_the_lanes() {
+    let mut device = two_paths(config());
+    let before = device.table().generation;
+    device.ana(PathId(0), AnaState::Optimized, ms(5));
+    assert_eq!(device.table().generation, before + 1);
+    assert_eq!(kinds(&outputs(&mut device)), ["publish"]);
+}
+
+fn lose_everything(device: &mut Device, at: Duration) {
+    for association in [0, 1] {
+        device.convict(AssociationId(association), Conviction::QueueFailed, at);
+    }
+}
+
+#[test]
+fn without_a_path_io_waits_for_as_long_as_it_takes() {
+    let mut device = two_paths(config());
+    lose_everything(&mut device, ms(10));
+    assert_eq!(device.poll_timeout(), None);
+    assert_eq!(device.table().on_no_path, OnNoPath::Queue);
+    assert_eq!(device.table().active, None);
+    assert!(kinds(&outputs(&mut device)).contains(&"no_path"));
+    device.path_ready(PathId(1), ready(9, AnaState::NonOptimized), ms(99_000));
+    assert!(kinds(&outputs(&mut device)).contains(&"path_again"));
+    assert_eq!(active_paths(&device), [PathId(1)]);
+}
+
+#[test]
+fn a_wait_that_runs_out_fails_what_is_queued_until_a_path_returns() {
+    let wait = NoPath::QueueFor(ms(5_000));
+    let mut device = two_paths(DeviceConfig {
+        no_path: wait,
+        ..config()
+    });
+    lose_everything(&mut device, ms(10));
+    outputs(&mut device);
+    assert_eq!(device.poll_timeout(), Some(ms(5_010)));
+    device.handle_timeout(ms(5_010));
+    assert_eq!(
+        kinds(&outputs(&mut device)),
+        ["queueing_expired", "publish", "fail_queued"]
+    );
+    assert_eq!(device.table().on_no_path, OnNoPath::Fail);
+    assert_eq!(device.poll_timeout(), None);
+    device.path_ready(PathId(0), ready(9, AnaState::Optimized), ms(6_000));
+    assert_eq!(device.table().on_no_path, OnNoPath::Queue);
+}
+
+#[test]
+fn queueing_turned_off_by_hand_fails_what_waits() {
+    let mut device = two_paths(config());
+    lose_everything(&mut device, ms(10));
+    outputs(&mut device);
+    device.set_no_path(NoPath::Fail, ms(20));
+    assert_eq!(kinds(&outputs(&mut device)), ["publish", "fail_queued"]);
+}
+
+#[test]
+fn what_is_unknown_changes_nothing() {
+    let mut device = two_paths(config());
+    device.suspect(AssociationId(77), Suspicion::LinkDown, ms(1));
+    device.convict(AssociationId(77), Conviction::LinkDown, ms(1));
+    device.lane_drained(AssociationId(77), LaneId(0), ms(1));
+    device.order_fenced(AssociationId(77), ms(1));
+    device.ana(PathId(9), AnaState::Change, ms(1));
+    device.remove_path(PathId(9), ms(1));
+    assert_eq!(outputs(&mut device), []);
+    let again = device.add_path(
+        PathId(0),
+        PathConfig {
+            preferred: false,
+            weight: 1,
+        },
+        ms(1),
+    );
+    assert_eq!(again, Err(DeviceError::Exists(PathId(0))));
+}

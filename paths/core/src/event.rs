@@ -1,0 +1,164 @@
+//! What happened, for the failover timeline.
+
+use core::fmt;
+use core::time::Duration;
+
+use umpath_nvme::Status;
+use umpath_policies::AnaState;
+
+use crate::association::{Conviction, Suspicion};
+use crate::table::{AssociationId, PathId};
+
+/// Which lane of the volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneId(pub u16);
+
+/// What a lane noticed; handed to [`Device::lane_event`](crate::Device::lane_event).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneEvent {
+    /// The controller refused the namespace with an ANA status. The lane leaves the path alone
+    /// until a table with a higher `ana_epoch` comes.
+    AnaStatus {
+        /// On which path.
+        path: PathId,
+        /// Through which association.
+        association: AssociationId,
+        /// What it said.
+        status: Status,
+    },
+    /// The controller answered with a path error; told for the 1st, 2nd, 4th, 8th ... of a queue.
+    PathError {
+        /// On which path.
+        path: PathId,
+        /// Through which association.
+        association: AssociationId,
+        /// What it said.
+        status: Status,
+        /// How many there were.
+        count: u32,
+    },
+    /// The first command sent after a conviction was answered with success by another path.
+    FirstIo {
+        /// The association that was convicted.
+        lost: AssociationId,
+        /// The path that answered.
+        path: PathId,
+        /// Longest time a request had been waiting by then.
+        stall: Duration,
+    },
+    /// A request waits for want of a path.
+    QueueingStarted,
+    /// Requests that waited for a path are on their way, or failed.
+    QueueingEnded,
+    /// The last held mutation of the volume is settled: lanes that hold new ones must hear of it.
+    HoldEnded,
+}
+
+/// One event of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// When it happened, by the host's clock.
+    pub at: Duration,
+    /// The path concerned.
+    pub path: Option<PathId>,
+    /// The association concerned.
+    pub association: Option<AssociationId>,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened to a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// A path was configured.
+    PathAdded,
+    /// A path was taken out of the configuration.
+    PathRemoved,
+    /// A path has an association.
+    PathUp,
+    /// A path lost its association in good order.
+    PathDown,
+    /// Evidence against a path: it gets no new I/O.
+    Suspected(Suspicion),
+    /// The evidence is gone.
+    Cleared,
+    /// The association is being torn down.
+    Convicted(Conviction),
+    /// No lane's memory can be touched by the old association any more.
+    BufferFenced,
+    /// The old association will execute nothing any more.
+    OrderFenced,
+    /// The first command after a conviction succeeded, on `path`.
+    FirstIo {
+        /// Longest time a request of that lane had been waiting by then.
+        stall: Duration,
+    },
+    /// The group of `path` carries the I/O, because the one before has no usable path.
+    GroupSwitched,
+    /// The better group of `path` carries the I/O again.
+    FailedBack,
+    /// The controller reports another ANA state for the namespace.
+    AnaChanged(AnaState),
+    /// The controller refused the namespace with this ANA status.
+    AnaStatus(Status),
+    /// The controller answered with path errors.
+    PathErrors {
+        /// The last one.
+        status: Status,
+        /// How many on this queue.
+        count: u32,
+    },
+    /// There is no usable path.
+    NoPath,
+    /// There is a usable path again.
+    PathAgain,
+    /// A request waits for want of a path.
+    QueueingStarted,
+    /// Nothing waits for want of a path any more.
+    QueueingEnded,
+    /// Requests without a path fail from now on.
+    QueueingExpired,
+}
+
+impl EventKind {
+    /// Word for logs and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::PathAdded => "path_added",
+            Self::PathRemoved => "path_removed",
+            Self::PathUp => "path_up",
+            Self::PathDown => "path_down",
+            Self::Suspected(_) => "suspected",
+            Self::Cleared => "cleared",
+            Self::Convicted(_) => "convicted",
+            Self::BufferFenced => "buffer_fenced",
+            Self::OrderFenced => "order_fenced",
+            Self::FirstIo { .. } => "first_io",
+            Self::GroupSwitched => "group_switched",
+            Self::FailedBack => "failed_back",
+            Self::AnaChanged(_) => "ana_changed",
+            Self::AnaStatus(_) => "ana_status",
+            Self::PathErrors { .. } => "path_errors",
+            Self::NoPath => "no_path",
+            Self::PathAgain => "path_again",
+            Self::QueueingStarted => "queueing_started",
+            Self::QueueingEnded => "queueing_ended",
+            Self::QueueingExpired => "queueing_expired",
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
+        match self {
+            Self::Suspected(why) => write!(f, ": {why}"),
+            Self::Convicted(why) => write!(f, ": {why}"),
+            Self::FirstIo { stall } => write!(f, " after {} ms", stall.as_millis()),
+            Self::AnaChanged(state) => write!(f, ": {state}"),
+            Self::AnaStatus(status) => write!(f, ": {status}"),
+            Self::PathErrors { status, count } => write!(f, ": {count}, last: {status}"),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Sending: which path takes the next command, and what goes first.
+
+use core::time::Duration;
+
+use umpath_nvme::U16;
+use umpath_policies::{Candidates, PathId, Priority};
+
+use super::command::{COMMANDS_PER_TAG, Command, State, blocks_max, encode, tag_of};
+use super::link::LinkState;
+use super::{Action, Lane, Send};
+use crate::event::LaneEvent;
+use crate::request::BlockError;
+use crate::shared::VolumeShared;
+use crate::table::PATHS_MAX;
+
+/// How long a link is left alone that could not take a command.
+const BLOCKED: Duration = Duration::from_millis(10);
+
+/// A link that may take a command.
+#[derive(Debug, Clone, Copy)]
+struct Offer {
+    link: u16,
+    path: PathId,
+    priority: Priority,
+}
+
+/// The links of the group in use that have room. Rebuilt when something about them changes, not
+/// for every request.
+#[derive(Debug)]
+pub(super) struct Offers {
+    list: [Offer; PATHS_MAX],
+    count: usize,
+    /// Some link is usable, with or without room.
+    pub(super) reachable: bool,
+}
+
+impl Offers {
+    pub(super) fn none() -> Self {
+        let nobody = Offer {
+            link: 0,
+            path: PathId(0),
+            priority: 0,
+        };
+        Self {
+            list: [nobody; PATHS_MAX],
+            count: 0,
+            reachable: false,
+        }
+    }
+
+    fn push(&mut self, offer: Offer) {
+        if let Some(place) = self.list.get_mut(self.count) {
+            *place = offer;
+            self.count += 1;
+        }
+    }
+
+    fn at(&self, at: usize) -> Option<Offer> {
+        self.list.get(..self.count)?.get(at).copied()
+    }
+}
+
+/// Offers as selectors see them.
+struct Ranked<'a> {
+    offers: &'a Offers,
+    shared: &'a VolumeShared,
+}
+
+impl Candidates for Ranked<'_> {
+    fn count(&self) -> usize {
+        self.offers.count
+    }
+
+    fn path(&self, at: usize) -> PathId {
+        self.offers.at(at).map_or(PathId(0), |offer| offer.path)
+    }
+
+    fn in_flight(&self, at: usize) -> u32 {
+        self.offers
+            .at(at)
+            .map_or(u32::MAX, |offer| self.shared.in_flight(offer.path))
+    }
+
+    fn priority(&self, at: usize) -> Priority {
+        self.offers.at(at).map_or(0, |offer| offer.priority)
+    }
+}
+
+impl Lane {
+    /// Finds the group in use: the active one, or the best one this lane can reach where the
+    /// table does not yet say what the lane has just learnt.
+    pub(super) fn rebuild_offers(&mut self) {
+        let mut offers = Offers::none();
+        for position in self.group_order() {
+            for offer in self.reachable(position) {
+                offers.reachable = true;
+                if self.links[offer.link].has_room() {
+                    offers.push(offer);
+                }
+            }
+            if offers.reachable {
+                break;
+            }
+        }
+        self.offers = offers;
+    }
+
+    /// Positions of the groups, the active one first.
+    fn group_order(&self) -> impl Iterator<Item = usize> + use<> {
+        let (active, count) = (self.table.active, self.table.groups.len());
+        active
+            .into_iter()
+            .chain((0..count).filter(move |at| Some(*at) != active))
+    }
+
+    /// Links of a group that this lane may use, full or not.
+    fn reachable(&self, group: usize) -> impl Iterator<Item = Offer> + '_ {
+        let members = self
+            .table
+            .groups
+            .get(group)
+            .map_or(&[][..], |group| &group.paths[..]);
+        members.iter().filter_map(|at| {
+            let entry = self
+                .table
+                .paths
+                .get(usize::from(*at))
+                .filter(|entry| entry.usable)?;
+            let link = self.link_of(entry.association)?;
+            let open = &self.links[link];
+            (open.state == LinkState::Open && open.ana_refused.is_none()).then_some(Offer {
+                link,
+                path: entry.path,
+                priority: entry.priority,
+            })
+        })
+    }
+
+    /// Sends what can be sent, in order: lost mutations whose fence stands, then retries before
+    /// new requests. Mutations wait while any is held.
+    pub(super) fn pump(&mut self, now: Duration) {
+        if self.refuses_to_queue() {
+            self.fail_queued(now);
+        }
+        while let Some(command) = self.queues.released.pop_front() {
+            if !self.resend(command, now) {
+                self.queues.released.push_front(command);
+                return self.note_starving();
+            }
+        }
+        // Neither kind may keep the other from the last free slot for ever.
+        self.mutations_first = !self.mutations_first;
+        for mutation in [self.mutations_first, !self.mutations_first] {
+            if !(mutation && self.shared.held() > 0) && !self.pump_kind(mutation, now) {
+                break;
+            }
+        }
+        self.note_starving();
+    }
+
+    /// `false`: there is no path with room.
+    fn pump_kind(&mut self, mutation: bool, now: Duration) -> bool {
+        while let Some(command) = self.queues.retry.of(mutation).pop_front() {
+            if !self.resend(command, now) {
+                self.queues.retry.of(mutation).push_front(command);
+                return false;
+            }
+        }
+        while let Some(tag) = self.queues.fresh.of(mutation).pop_front() {
+            if !self.issue(tag, now) {
+                self.queues.fresh.of(mutation).push_front(tag);
+                return false;
+            }
+            self.requests[tag].waiting = false;
+        }
+        true
+    }
+
+    pub(super) fn note_starving(&mut self) {
+        let starving = !self.offers.reachable && !self.queues.nothing_to_send();
+        if starving != self.starving {
+            self.starving = starving;
+            self.events.push_back(if starving {
+                LaneEvent::QueueingStarted
+            } else {
+                LaneEvent::QueueingEnded
+            });
+        }
+    }
+
+    /// Makes and sends as many commands of a request as it may have. `false`: there is no path
+    /// with room.
+    pub(super) fn issue(&mut self, tag: u16, now: Duration) -> bool {
+        while self.requests[tag].wants_command() {
+            let Some(link) = self.choose(None) else {
+                return false;
+            };
+            let request = &mut self.requests[tag];
+            let limits = &self.links[link].limits;
+            let Some(most) = blocks_max(request.body.op, limits, self.config.lba_shift) else {
+                self.abort(tag, BlockError::NotSupported, now);
+                return true;
+            };
+            let blocks = most.min(request.total - request.issued);
+            let slot = request.commands.trailing_ones() as u16;
+            request.commands |= 1 << slot;
+            let command = tag * COMMANDS_PER_TAG + slot;
+            self.commands[command] = Command {
+                state: State::Ready,
+                lba: request.body.lba + u64::from(request.issued),
+                offset: request.issued,
+                blocks,
+                ..Command::free()
+            };
+            request.issued += blocks;
+            self.send(command, link, now);
+        }
+        true
+    }
+
+    /// Sends a command that was sent before. `false`: there is no path with room.
+    fn resend(&mut self, command: u16, now: Duration) -> bool {
+        let Some(link) = self.choose(self.commands[command].avoid) else {
+            return false;
+        };
+        let tag = tag_of(command);
+        let op = self.requests[tag].body.op;
+        if blocks_max(op, &self.links[link].limits, self.config.lba_shift).is_none() {
+            self.abort(tag, BlockError::NotSupported, now);
+            return true;
+        }
+        self.stats.resent += 1;
+        self.send(command, link, now);
+        true
+    }
+
+    /// A link with room, by the table's selector; another path than `avoid` if there is one.
+    fn choose(&mut self, avoid: Option<PathId>) -> Option<u16> {
+        let Some(avoid) = avoid else {
+            return self.select();
+        };
+        for _ in 0..self.offers.count {
+            let link = self.select()?;
+            if self.links[link].path != avoid {
+                return Some(link);
+            }
+        }
+        let elsewhere = self
+            .group_order()
+            .flat_map(|group| self.reachable(group))
+            .find(|offer| offer.path != avoid && self.links[offer.link].has_room());
+        elsewhere.map(|offer| offer.link).or_else(|| self.select())
+    }
+
+    fn select(&mut self) -> Option<u16> {
+        if self.offers.count == 0 {
+            return None;
+        }
+        let ranked = Ranked {
+            offers: &self.offers,
+            shared: &self.shared,
+        };
+        let at = self.selector.select(&ranked);
+        self.offers.at(at).map(|offer| offer.link)
+    }
+
+    /// Links this lane could use now, in any group.
+    pub(super) fn reachable_count(&self) -> usize {
+        self.group_order()
+            .map(|group| self.reachable(group).count())
+            .sum()
+    }
+
+    fn send(&mut self, number: u16, at: u16, now: Duration) {
+        let tag = tag_of(number);
+        let link = &mut self.links[at];
+        let command = &mut self.commands[number];
+        let request = &self.requests[tag].body;
+        let lba_shift = self.config.lba_shift;
+        let most = blocks_max(request.op, &link.limits, lba_shift).unwrap_or(1);
+        let Some(cid) = link.take(number) else { return };
+        self.sequence += 1;
+        command.state = State::InFlight;
+        command.covered = command.blocks.min(most);
+        command.association = link.association;
+        command.cid = cid;
+        command.sequence = self.sequence;
+        command.sent_at = now;
+        let (mut sqe, data) = encode(request, command, number, link.nsid, &link.limits, lba_shift);
+        sqe.cid = U16::new(cid);
+        let (path, association) = (link.path, link.association);
+        let full = !link.has_room();
+        self.stats.sent += 1;
+        self.shared.sent(path, now);
+        self.actions.push_back(Action::Send(Send {
+            path,
+            association,
+            sqe,
+            tag: request.tag,
+            data,
+        }));
+        if full {
+            self.rebuild_offers();
+        }
+    }
+
+    /// The host could not take a command: it never left, so it may go anywhere at once. The path is
+    /// left alone until one of its commands is answered, at least for a moment. A queue pair that
+    /// takes nothing any more is the host's to report.
+    pub fn send_failed(&mut self, send: &Send, now: Duration) {
+        let Some(at) = self.link_of(send.association) else {
+            return;
+        };
+        let Some(number) = self.links[at].give_back(send.sqe.cid.get()) else {
+            return;
+        };
+        self.links[at].blocked_until = Some(now.saturating_add(BLOCKED));
+        self.unsend(number, send.path, now);
+        self.rebuild_offers();
+        if self.offers.count > 0 {
+            self.pump(now);
+        }
+        self.note_starving();
+    }
+
+    /// Puts a command back that never left. Its slot is free already.
+    pub(super) fn unsend(&mut self, number: u16, path: PathId, now: Duration) {
+        self.shared.dropped(path);
+        if !self.commands[number].lost {
+            self.end_ghost(number);
+        }
+        let tag = tag_of(number);
+        if self.requests[tag].error.is_some() {
+            self.free(number);
+            self.finish_if_over(tag, now);
+            return;
+        }
+        let mutation = self.is_mutation(number);
+        let command = &mut self.commands[number];
+        command.state = State::Ready;
+        if command.lost {
+            self.queues.released.push_front(number);
+        } else {
+            self.queues.retry.of(mutation).push_front(number);
+        }
+    }
+
+    /// Queues a command to be sent again.
+    pub(super) fn requeue(&mut self, number: u16) {
+        let mutation = self.is_mutation(number);
+        let command = &mut self.commands[number];
+        command.state = State::Ready;
+        if command.lost {
+            self.queues.released.push_back(number);
+        } else {
+            self.queues.retry.of(mutation).push_back(number);
+        }
+    }
+}
