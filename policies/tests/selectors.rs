@@ -58,7 +58,7 @@ fn picks_one_of_the_offered_paths_however_the_group_changes() {
                 if paths.0.len() as u64 == count {
                     break;
                 }
-                if random(&mut seed) % 4 == 0 {
+                if random(&mut seed).is_multiple_of(4) {
                     let load = (random(&mut seed) % 200) as u32;
                     let priority = (random(&mut seed) % 140) as Priority - 2;
                     paths.0.push((PathId(id), load, priority));
