@@ -110,7 +110,7 @@ fn a_failover_goes_through_every_step_and_back() {
     assert_eq!(active_paths(&device), [PathId(0)]);
     assert_eq!(
         kinds(&outputs(&mut device)),
-        ["path_up", "publish", "failed_back"]
+        ["path_up", "failed_back", "publish"]
     );
 }
 
