@@ -34,7 +34,7 @@ pub use device::{Device, DeviceSpec, LaneSetup, Started};
 pub use error::Error;
 pub use features::{Features, KernelVersion};
 pub use limits::{Discard, Limits, LimitsError};
-pub use mailbox::{LaneCommand, LaneGone, LaneHandle, LaneReport, LaneReports};
+pub use mailbox::{LaneCommand, LaneGone, LaneHandle, LaneReport, LaneReports, Stats};
 pub use polling::Polling;
 pub use queue::Clock;
 pub use stats::{LATENCY_BUCKETS, QueueStats};

@@ -120,13 +120,14 @@ impl<T: Transport> Links<T> {
         self.links.iter_mut().take(self.used).flatten()
     }
 
-    /// Queues a command of the lane. `Err`: it was not taken, and never will be as it is.
+    /// Queues a command of the lane. `Err`: it was not taken.
     pub(crate) fn push(
         &mut self,
         association: AssociationId,
         sqe: Sqe,
         tag: u16,
         data: &Data,
+        mut tell: impl FnMut(AssociationId, Loss<T::Error>),
     ) -> Result<(), PushError> {
         let range = range(&self.arena, tag, data)?;
         let mut links = self.links.iter_mut().take(self.used).flatten();
@@ -135,9 +136,13 @@ impl<T: Transport> Links<T> {
         if !matches!(link.state, State::Open) {
             return Err(PushError::Closed);
         }
-        link.transport.push(sqe, range)?;
-        link.unsent = true;
-        Ok(())
+        let pushed = link.transport.push(sqe, range);
+        match pushed {
+            Ok(()) => link.unsent = true,
+            Err(PushError::Full | PushError::Closed) => {}
+            Err(error) => link.fail(Loss::Unregistered(error), &mut tell),
+        }
+        pushed
     }
 
     /// Sends what was pushed, with one doorbell for each queue pair.

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
-use umpath_core::{AssociationId, LaneEvent, PathId, PathTable};
+use umpath_core::{AssociationId, LaneEvent, LaneStats, PathId, PathTable};
 
 use crate::stats::QueueStats;
 use crate::transport::{Loss, Transport};
@@ -41,6 +41,9 @@ pub enum LaneCommand<T> {
     Destroyed(AssociationId),
     /// The controller will execute nothing more of the association.
     Fenced(AssociationId),
+    /// The volume's last mutation of unknown fate is settled ([`LaneEvent::HoldEnded`] of any lane):
+    /// new mutations may go.
+    HoldEnded,
     /// Fail what waits for a path now. Later requests are not affected.
     FailQueued,
     /// The device is going away: fail what waits, now and from now on.
@@ -84,8 +87,8 @@ pub enum LaneReport<T: Transport> {
         /// When.
         at: Duration,
     },
-    /// Counters of the thread.
-    Stats(Box<QueueStats>),
+    /// Counters.
+    Stats(Box<Stats>),
     /// The thread has ended. The last report.
     Ended {
         /// Queue pairs it still had.
@@ -93,6 +96,15 @@ pub enum LaneReport<T: Transport> {
         /// `Err`: its ring failed; the device waits for another server.
         outcome: io::Result<()>,
     },
+}
+
+/// Counters of one queue thread and its lane.
+#[derive(Clone, Copy, Debug)]
+pub struct Stats {
+    /// The thread's.
+    pub queue: QueueStats,
+    /// The lane's.
+    pub lane: LaneStats,
 }
 
 /// Receives the reports of queue threads. Called between two batches of requests: it must not

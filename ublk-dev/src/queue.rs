@@ -14,13 +14,13 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use umpath_core::{Action, AssociationId, BlockError, BlockRequest, Lane, Op, PathId};
+use umpath_core::{Action, AssociationId, BlockError, BlockRequest, Lane, Op, PathId, Send};
 
 use crate::descriptor::Descriptor;
 use crate::device::LaneSetup;
 use crate::frontend::{Event, Frontend};
 use crate::links::Links;
-use crate::mailbox::{LaneCommand, LaneReport, LaneReports, Mailbox};
+use crate::mailbox::{LaneCommand, LaneReport, LaneReports, Mailbox, Stats};
 use crate::polling::Poller;
 use crate::request::{success, translate};
 use crate::stats::QueueStats;
@@ -231,6 +231,7 @@ impl<T: Transport> QueueThread<T> {
                 LaneCommand::Convict(association) => self.convict(association, now),
                 LaneCommand::Destroyed(association) => self.lane.drained(association, now),
                 LaneCommand::Fenced(association) => self.lane.fenced(association, now),
+                LaneCommand::HoldEnded => self.lane.handle_timeout(now),
                 LaneCommand::FailQueued => self.lane.fail_queued(now),
                 LaneCommand::Close => self.course = Course::Close,
                 LaneCommand::Snapshot => self.snapshot(now),
@@ -312,15 +313,7 @@ impl<T: Transport> QueueThread<T> {
         while let Some(action) = self.lane.poll_action() {
             any = true;
             match action {
-                Action::Send(send) => {
-                    let pushed =
-                        self.links
-                            .push(send.association, send.sqe, send.tag.0, &send.data);
-                    if pushed.is_err() {
-                        self.stats.full += 1;
-                        self.lane.send_failed(&send, now);
-                    }
-                }
+                Action::Send(send) => self.send(&send, now),
                 Action::Complete { tag, result } => self.answer(tag.0, result, now),
             }
         }
@@ -331,6 +324,24 @@ impl<T: Transport> QueueThread<T> {
             self.reports.tell(LaneReport::Event { event, at: now });
         }
         any
+    }
+
+    fn send(&mut self, send: &Send, now: Duration) {
+        let (association, tag) = (send.association, send.tag.0);
+        let reports = &mut self.reports;
+        let pushed = self.links.push(
+            association,
+            send.sqe,
+            tag,
+            &send.data,
+            |association, why| {
+                reports.broken(association, why, now);
+            },
+        );
+        if pushed.is_err() {
+            self.stats.full += 1;
+            self.lane.send_failed(send, now);
+        }
     }
 
     fn answer(&mut self, tag: u16, result: Result<(), BlockError>, now: Duration) {
@@ -378,7 +389,11 @@ impl<T: Transport> QueueThread<T> {
         self.stats.oldest_waiting =
             oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since));
         self.stats.anomalies = self.frontend.anomalies();
-        self.reports.tell(LaneReport::Stats(Box::new(self.stats)));
+        let stats = Stats {
+            queue: self.stats,
+            lane: self.lane.stats(),
+        };
+        self.reports.tell(LaneReport::Stats(Box::new(stats)));
         self.stats.longest = Duration::ZERO;
     }
 }

@@ -37,7 +37,7 @@ pub struct QueueStats {
     pub sleeps: u64,
     /// Rounds of the loop that found a completion without sleeping for it.
     pub polled: u64,
-    /// Commands that found their queue pair full and waited.
+    /// Commands that their queue pair did not take (full, or broken) and that went back.
     pub full: u64,
     /// Completions of ublk that should not occur, each answered as safely as possible.
     pub anomalies: u64,

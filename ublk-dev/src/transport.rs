@@ -20,6 +20,8 @@ pub enum Loss<E> {
     Disconnected,
     /// The local device is being removed.
     DeviceRemoved,
+    /// It cannot reach the lane's memory: the caller attached it before registering the arena.
+    Unregistered(PushError),
 }
 
 /// A queue pair of one association, seen from the thread that drives it.

@@ -240,7 +240,7 @@ fn copy(
     // overlap. Two commands on the same blocks may race, as they may on a disk.
     unsafe {
         from.as_ptr()
-            .copy_to_nonoverlapping(to.as_ptr(), len as usize)
+            .copy_to_nonoverlapping(to.as_ptr(), len as usize);
     };
     Ok(())
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use umpath_core::policies::SelectorConfig;
 use umpath_core::{
-    AssociationId, GroupEntry, Lane, Limits as PathLimits, OnNoPath, PathEntry, PathId, PathTable,
+    AssociationId, GroupEntry, Lane, LaneConfig, LaneEvent, LaneId, Limits as PathLimits, OnNoPath,
+    PathEntry, PathId, PathTable, VolumeShared,
 };
 use umpath_rdma::Arena;
 use umpath_ublk::{
@@ -117,13 +118,21 @@ impl Volume {
     }
 
     fn serve(&mut self, options: &Options, told: &Sender<Report>) -> Result<(), Error> {
-        let shared = crate::volume::shared();
+        let shared = Arc::new(VolumeShared::new());
+        let lba_shift = BLOCK.trailing_zeros() as u8;
+        let table = Arc::new(PathTable::empty(lba_shift));
         let mut setups = Vec::new();
         for queue in 0..self.device.info().queues {
             let told = told.clone();
+            let config = LaneConfig {
+                id: LaneId(queue),
+                tags: self.device.info().depth,
+                buffer_bytes: MAX_IO,
+                lba_shift,
+            };
             setups.push(LaneSetup {
-                lane: lane(queue, options.depth, &shared),
-                arena: Arena::new(u32::from(options.depth), MAX_IO)?,
+                lane: Lane::new(config, Arc::clone(&table), Arc::clone(&shared)),
+                arena: Arena::new(u32::from(self.device.info().depth), MAX_IO)?,
                 reports: Box::new(move |queue, report| drop(told.send((queue, report)))),
                 polling: Polling {
                     at_most: Duration::from_micros(options.poll_us.into()),
@@ -263,6 +272,13 @@ impl Volume {
     fn print_reports(&self, quiet: Duration) {
         while let Ok((queue, report)) = self.reports.recv_timeout(quiet) {
             eprintln!("queue {queue}: {}", Shown(&report));
+            if let LaneReport::Event {
+                event: LaneEvent::HoldEnded,
+                ..
+            } = report
+            {
+                self.tell(|| LaneCommand::HoldEnded);
+            }
         }
     }
 
@@ -334,10 +350,4 @@ fn limits(options: &Options) -> Limits {
         }),
         write_zeroes_max_bytes: 1 << 28,
     }
-}
-
-fn shared() {}
-
-fn lane(_queue: u16, _depth: u16, _shared: &()) -> Lane {
-    Lane::new(Arc::new(PathTable::empty(BLOCK.trailing_zeros() as u8)))
 }
