@@ -62,7 +62,7 @@ impl Subject {
 }
 
 /// Number of a failover.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FailoverId(u64);
 
 impl EventLog {

@@ -5,6 +5,7 @@
 //! and keeps the numbers by which the hub knows the same paths.
 
 mod build;
+mod chronicle;
 mod view;
 
 pub(crate) use build::{BlockDevice, Built, build};
@@ -18,14 +19,14 @@ use umpath_core::{
     AssociationId, Device, LaneEvent, LaneId, Limits, Output, PATHS_MAX, PathConfig, PathId,
     VolumeShared,
 };
-use umpath_protocol::{EventKind, Failure};
+use umpath_protocol::Failure;
 use umpath_rdma::{Arena, HostQueue, QueueError};
 use umpath_session::{AnaState, NamespaceFacts, StableId};
-use umpath_ublk::{LaneCommand, LaneHandle, Loss, QueueStats};
+use umpath_ublk::{LaneCommand, LaneHandle, Loss};
 
 use crate::clock;
 use crate::config::VolumePolicy;
-use crate::events::{EventLog, FailoverId, Subject};
+use crate::events::{EventLog, FailoverId};
 
 /// What a volume is made of.
 #[derive(Debug, Clone)]
@@ -110,6 +111,8 @@ pub(crate) struct Volume {
     longest_of: Option<FailoverId>,
     path_faults: u64,
     group_switches: u64,
+    /// There was a path, and there is none now.
+    pathless: bool,
 }
 
 impl Volume {
@@ -135,6 +138,7 @@ impl Volume {
             longest_of: None,
             path_faults: 0,
             group_switches: 0,
+            pathless: false,
         }
     }
 
@@ -453,27 +457,6 @@ impl Volume {
         self.pump();
     }
 
-    /// The path's marks belong to this failover.
-    pub(crate) fn note_failover(&mut self, path: u32, failover: FailoverId) {
-        if let Some(member) = self.members.iter_mut().find(|member| member.path == path) {
-            member.failover = Some(failover);
-        }
-    }
-
-    /// Asks the queue threads for the longest time a request took, for a failover's record.
-    pub(crate) fn ask_longest(&mut self, failover: FailoverId) {
-        self.longest_of = Some(failover);
-        self.send_all(|| LaneCommand::Snapshot);
-    }
-
-    /// Statistics of a queue thread.
-    pub(crate) fn stats(&mut self, _queue: u16, stats: &QueueStats) {
-        if let Some(failover) = self.longest_of {
-            self.events
-                .stalled(failover, stats.longest.max(stats.oldest_waiting));
-        }
-    }
-
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
         self.core.poll_timeout()
     }
@@ -508,78 +491,6 @@ impl Volume {
                 Output::Fenced(association) => self.send_all(|| LaneCommand::Fenced(association)),
                 Output::FailQueued => self.send_all(|| LaneCommand::FailQueued),
                 Output::Event(event) => self.log(&event),
-            }
-        }
-    }
-
-    /// Writes an event of the core down, as a mark of the failover it belongs to if there is one.
-    fn log(&mut self, event: &umpath_core::Event) {
-        use umpath_core::EventKind as Core;
-        let kind = match event.kind {
-            // The hub writes these for the whole association.
-            Core::PathAdded
-            | Core::PathRemoved
-            | Core::Suspected(_)
-            | Core::Cleared
-            | Core::Convicted(_) => return,
-            Core::PathUp => EventKind::PathReady,
-            Core::PathDown => EventKind::PathRemoved,
-            Core::BufferFenced => EventKind::BufferFenced,
-            Core::OrderFenced => EventKind::OrderFenced,
-            Core::FirstIo { .. } => EventKind::FirstIo,
-            Core::GroupSwitched => EventKind::GroupSwitched,
-            Core::FailedBack => EventKind::FailedBack,
-            Core::AnaChanged(_) | Core::AnaStatus(_) => EventKind::AnaChanged,
-            Core::PathErrors { .. } => EventKind::PathErrors,
-            Core::NoPath => EventKind::NoPath,
-            Core::PathAgain => EventKind::PathAgain,
-            Core::QueueingStarted => EventKind::QueueingStarted,
-            Core::QueueingEnded => EventKind::QueueingEnded,
-            Core::QueueingExpired => EventKind::QueuedFailed,
-        };
-        if kind == EventKind::GroupSwitched || kind == EventKind::FailedBack {
-            self.group_switches += 1;
-        }
-        let words = event.kind.to_string();
-        let detail = words.split_once(": ").map_or("", |(_, detail)| detail);
-        let detail = match event.kind {
-            Core::FirstIo { stall } => format!("longest wait so far {} ms", stall.as_millis()),
-            _ => detail.to_owned(),
-        };
-        let by_association = |member: &&Member| Some(member.association) == event.association;
-        let by_path = |member: &&Member| Some(member.number) == event.path;
-        let member = self
-            .members
-            .iter()
-            .find(by_association)
-            .or_else(|| self.members.iter().find(by_path));
-        let failover = member.and_then(|member| member.failover).or_else(|| {
-            // Moving the I/O is a step of whatever failover is under way.
-            self.members
-                .iter()
-                .filter_map(|member| member.failover)
-                .next_back()
-        });
-        match (failover, kind) {
-            (
-                Some(failover),
-                EventKind::BufferFenced
-                | EventKind::OrderFenced
-                | EventKind::FirstIo
-                | EventKind::GroupSwitched
-                | EventKind::FailedBack
-                | EventKind::NoPath
-                | EventKind::PathAgain,
-            ) => self
-                .events
-                .mark(failover, event.at, kind, Some(self.name()), &detail),
-            _ => {
-                let path = member.map(|member| member.path);
-                let subject = Subject {
-                    volume: Some(self.spec.name.clone()),
-                    path,
-                };
-                self.events.record_at(event.at, kind, subject, detail);
             }
         }
     }

@@ -161,6 +161,8 @@ pub(crate) async fn run(
 ) {
     let reporter = Reporter { path: spec.id, hub };
     let mut reconnect = Reconnect::new(spec.reconnect);
+    // The link of the device the last association was on: its return ends a pause.
+    let mut link = None;
     loop {
         let mut task = match Attempt::begin(&spec, &links, &reporter) {
             Ok(task) => task,
@@ -173,6 +175,7 @@ pub(crate) async fn run(
             }
         };
         let end = task.run(&mut orders, &mut reconnect).await;
+        link = task.link.take().or(link);
         task.finish();
         let (refused, error) = match end {
             End::Shutdown => break,
@@ -187,8 +190,8 @@ pub(crate) async fn run(
             let failure = explain(&format!("connect to {}", spec.nqn), &spec.address(), &error);
             reporter.send(Report::Failed { failure, retry_at });
         }
-        let Some(retry_at) = retry_at else { return };
-        if pause(retry_at, &mut orders, &mut reconnect).await {
+        let Some(retry_at) = retry_at else { break };
+        if pause(retry_at, &mut orders, &mut link, &mut reconnect).await {
             break;
         }
     }
@@ -199,10 +202,19 @@ pub(crate) async fn run(
 async fn pause(
     until: Duration,
     orders: &mut mpsc::UnboundedReceiver<Order>,
+    link: &mut Option<watch::Receiver<Link>>,
     reconnect: &mut Reconnect,
 ) -> bool {
     loop {
         tokio::select! {
+            change = link_change(link) => match change {
+                Some(Link::Up) => {
+                    reconnect.encourage();
+                    return false;
+                }
+                Some(Link::Down(_)) => {}
+                Some(Link::Fatal) | None => *link = None,
+            },
             () = tokio::time::sleep_until(clock::instant(until)) => return false,
             order = orders.recv() => match order {
                 None | Some(Order::Shutdown) => return true,
@@ -210,6 +222,7 @@ async fn pause(
                     reconnect.encourage();
                     return false;
                 }
+                // For an association that is gone.
                 Some(Order::Serves(..) | Order::Broken(..) | Order::RefreshAna(_)) => {}
             },
         }
@@ -375,8 +388,8 @@ impl<'a> Attempt<'a> {
         self.answered = now;
         self.health = Some(Health::new(self.spec.health, now));
         match self.links.of(domain.device()) {
-            Ok(link) => {
-                let known = *link.borrow();
+            Ok(mut link) => {
+                let known = *link.borrow_and_update();
                 self.link = Some(link);
                 self.link_changed(Some(known));
             }

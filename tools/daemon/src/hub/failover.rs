@@ -123,6 +123,7 @@ impl Hub {
         }
         for volume in self.volumes.values_mut() {
             volume.clear(association, at);
+            volume.note_failover(path, None);
         }
     }
 
@@ -145,7 +146,7 @@ impl Hub {
             .values_mut()
             .filter(|volume| volume.has_path(path))
         {
-            volume.note_failover(path, id);
+            volume.note_failover(path, Some(id));
             events.concerns(id, volume.name());
         }
         id
@@ -291,7 +292,7 @@ impl Hub {
             }
             LaneReport::Stats(stats) => {
                 if let Some(volume) = self.volumes.get_mut(&id) {
-                    volume.stats(queue, &stats.queue);
+                    volume.stats(&stats.queue);
                 }
             }
             LaneReport::Ended {

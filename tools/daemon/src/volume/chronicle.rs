@@ -1,0 +1,134 @@
+//! What happens to a volume, written down: single events, and marks in the timeline of the failover
+//! they belong to.
+//!
+//! A failover is open on a path from the first evidence until the evidence is gone or the I/O is
+//! back on the path. Moving between groups is a step of the failover that was opened last.
+
+use umpath_core::{Event, EventKind as Core};
+use umpath_protocol::EventKind;
+use umpath_ublk::{LaneCommand, QueueStats};
+
+use super::{Member, Volume};
+use crate::events::{FailoverId, Subject};
+
+impl Volume {
+    /// The path's marks belong to this failover from now on; `None`: it is over.
+    pub(crate) fn note_failover(&mut self, path: u32, failover: Option<FailoverId>) {
+        if let Some(member) = self.members.iter_mut().find(|member| member.path == path) {
+            member.failover = failover;
+        }
+    }
+
+    /// Asks the queue threads for the longest time a request took, for a failover's record.
+    pub(crate) fn ask_longest(&mut self, failover: FailoverId) {
+        self.longest_of = Some(failover);
+        self.send_all(|| LaneCommand::Snapshot);
+    }
+
+    /// Statistics of a queue thread.
+    pub(crate) fn stats(&mut self, stats: &QueueStats) {
+        if let Some(failover) = self.longest_of {
+            self.events
+                .stalled(failover, stats.longest.max(stats.oldest_waiting));
+        }
+    }
+
+    /// Writes an event of the core down.
+    pub(super) fn log(&mut self, event: &Event) {
+        let Some(kind) = self.kind_of(event) else {
+            return;
+        };
+        match kind {
+            EventKind::GroupSwitched | EventKind::FailedBack => self.group_switches += 1,
+            EventKind::NoPath => self.pathless = true,
+            EventKind::PathAgain => self.pathless = false,
+            _ => {}
+        }
+        let detail = detail_of(event);
+        let path = self.member_of(event).map(|member| member.path);
+        match self.failover_of(event, kind) {
+            Some(failover) => {
+                self.events
+                    .mark(failover, event.at, kind, Some(self.name()), &detail);
+            }
+            None => {
+                let subject = Subject {
+                    volume: Some(self.spec.name.clone()),
+                    path,
+                };
+                self.events.record_at(event.at, kind, subject, detail);
+            }
+        }
+        if kind == EventKind::FailedBack
+            && let Some(path) = path
+        {
+            self.note_failover(path, None);
+        }
+    }
+
+    /// The event's word; `None` where the hub writes it for the whole association, or where it says
+    /// nothing new.
+    fn kind_of(&self, event: &Event) -> Option<EventKind> {
+        Some(match event.kind {
+            Core::PathAdded
+            | Core::PathRemoved
+            | Core::Suspected(_)
+            | Core::Cleared
+            | Core::Convicted(_) => return None,
+            Core::PathUp => EventKind::PathReady,
+            Core::PathDown => EventKind::PathRemoved,
+            Core::BufferFenced => EventKind::BufferFenced,
+            Core::OrderFenced => EventKind::OrderFenced,
+            Core::FirstIo { .. } => EventKind::FirstIo,
+            Core::GroupSwitched => EventKind::GroupSwitched,
+            Core::FailedBack => EventKind::FailedBack,
+            Core::AnaChanged(_) | Core::AnaStatus(_) => EventKind::AnaChanged,
+            Core::PathErrors { .. } => EventKind::PathErrors,
+            Core::NoPath => EventKind::NoPath,
+            Core::PathAgain if self.pathless => EventKind::PathAgain,
+            Core::PathAgain => return None,
+            Core::QueueingStarted => EventKind::QueueingStarted,
+            Core::QueueingEnded => EventKind::QueueingEnded,
+            Core::QueueingExpired => EventKind::QueuedFailed,
+        })
+    }
+
+    fn member_of(&self, event: &Event) -> Option<&Member> {
+        let by_association = |member: &&Member| Some(member.association) == event.association;
+        let by_path = |member: &&Member| Some(member.number) == event.path;
+        let members = || self.members.iter();
+        members()
+            .find(by_association)
+            .or_else(|| members().find(by_path))
+    }
+
+    /// The failover an event is a step of.
+    fn failover_of(&self, event: &Event, kind: EventKind) -> Option<FailoverId> {
+        let own = self.member_of(event).and_then(|member| member.failover);
+        let last = || {
+            self.members
+                .iter()
+                .filter_map(|member| member.failover)
+                .max()
+        };
+        match kind {
+            EventKind::BufferFenced
+            | EventKind::OrderFenced
+            | EventKind::FirstIo
+            | EventKind::PathReady => own,
+            EventKind::FailedBack => own.or_else(last),
+            EventKind::GroupSwitched | EventKind::NoPath | EventKind::PathAgain => last(),
+            _ => None,
+        }
+    }
+}
+
+fn detail_of(event: &Event) -> String {
+    if let Core::FirstIo { stall } = event.kind {
+        return format!("longest wait so far {} ms", stall.as_millis());
+    }
+    let words = event.kind.to_string();
+    words
+        .split_once(": ")
+        .map_or(String::new(), |(_, detail)| detail.to_owned())
+}
