@@ -302,7 +302,7 @@ impl<T: Transport> QueueThread<T> {
                 silent_at: drained.silent_at,
                 transport: Some(drained.transport),
                 quiet: drained.quiet,
-                at: now,
+                at: self.clock.now(),
             });
         }
     }
