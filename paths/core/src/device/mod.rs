@@ -140,6 +140,8 @@ pub struct Device {
     /// In order of their numbers, which is configuration order.
     paths: Vec<Path>,
     dying: Vec<Dying>,
+    /// Associations fenced before any request got through elsewhere: writes wait for the fence.
+    silent: Vec<AssociationId>,
     active: ActiveGroup,
     table: Arc<PathTable>,
     /// Since when no path is usable and none can be hoped for.
@@ -163,6 +165,7 @@ impl Device {
             config,
             paths: Vec::new(),
             dying: Vec::new(),
+            silent: Vec::new(),
             active: ActiveGroup::default(),
             hopeless_since: None,
             expired: false,
@@ -334,6 +337,13 @@ impl Device {
             return;
         };
         let dying = self.dying.remove(at);
+        if !dying.first_io {
+            // As many as there can be paths: older ones are of no interest any more.
+            if self.silent.len() == PATHS_MAX {
+                self.silent.remove(0);
+            }
+            self.silent.push(association);
+        }
         self.event(
             now,
             Some(dying.path),
@@ -376,7 +386,15 @@ impl Device {
                     .dying
                     .iter_mut()
                     .find(|dying| dying.association == lost);
-                if dying.is_some_and(|dying| !core::mem::replace(&mut dying.first_io, true)) {
+                let first = match dying {
+                    Some(dying) => !core::mem::replace(&mut dying.first_io, true),
+                    None => {
+                        let waiting = self.silent.len();
+                        self.silent.retain(|known| *known != lost);
+                        self.silent.len() < waiting
+                    }
+                };
+                if first {
                     self.event(now, Some(path), Some(lost), EventKind::FirstIo { stall });
                 }
             }

@@ -115,6 +115,30 @@ fn a_failover_goes_through_every_step_and_back() {
 }
 
 #[test]
+fn the_first_io_counts_once_whether_it_comes_before_the_order_fence_or_after() {
+    for after_fence in [false, true] {
+        let mut device = two_paths(config());
+        device.convict(AssociationId(0), Conviction::QueueFailed, ms(1));
+        for lane in 0..2 {
+            device.lane_drained(AssociationId(0), LaneId(lane), ms(2));
+        }
+        if after_fence {
+            device.order_fenced(AssociationId(0), ms(3));
+        }
+        outputs(&mut device);
+        let event = LaneEvent::FirstIo {
+            lost: AssociationId(0),
+            path: PathId(1),
+            stall: ms(5),
+        };
+        device.lane_event(LaneId(1), event, ms(6));
+        assert_eq!(kinds(&outputs(&mut device)), ["first_io"]);
+        device.lane_event(LaneId(0), event, ms(7));
+        assert_eq!(outputs(&mut device), []);
+    }
+}
+
+#[test]
 fn a_suspicion_that_ends_brings_the_path_back() {
     let mut device = two_paths(config());
     device.suspect(AssociationId(0), Suspicion::KeepAlivesMissed(3), ms(10));
