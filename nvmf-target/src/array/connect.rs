@@ -84,6 +84,7 @@ impl<M: Clone> Array<M> {
             let cntlid = self.connect_admin(port, &command, data, &subsystem, &host, queue, now)?;
             (cntlid, None)
         } else {
+            self.expire(data.cntlid.get(), now);
             let shared = self.connect_io(&command, data, &subsystem, &host, queue)?;
             (shared.cntlid, Some(IoAccess::new(shared)))
         };

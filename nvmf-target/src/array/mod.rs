@@ -251,6 +251,9 @@ impl<M: Clone> Array<M> {
     /// `data` is what [`crate::controller::admin_transfer`] said: it holds the host's data, or
     /// takes the answer's, starting zeroed.
     pub fn admin(&mut self, cntlid: u16, sqe: &Sqe, data: &mut [u8], now: Duration) -> Answer {
+        if self.expire(cntlid, now) {
+            return Answer::failed(Status::KEEP_ALIVE_EXPIRED.with_dnr());
+        }
         let siblings = self.siblings(cntlid, sqe);
         let Some(controller) = self.controllers.get_mut(&cntlid) else {
             return Answer::failed(Status::COMMAND_SEQUENCE_ERROR.with_dnr());

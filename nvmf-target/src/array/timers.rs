@@ -19,6 +19,22 @@ impl<M: Clone> Array<M> {
         [keep_alive, burial].into_iter().flatten().min()
     }
 
+    /// Ends a controller whose keep-alive timer has run out, whether or not a timer noticed.
+    ///
+    /// To be asked before anything of the controller is believed: a Keep Alive that lay in a queue
+    /// while this process was stopped must not revive what the host has given up.
+    pub(super) fn expire(&mut self, cntlid: u16, now: Duration) -> bool {
+        let deadline = self
+            .controllers
+            .get(&cntlid)
+            .and_then(|c| c.shared().gate.deadline());
+        let expired = deadline.is_some_and(|deadline| deadline <= now);
+        if expired {
+            self.remove_controller(cntlid, Gone::KeepAlive, now);
+        }
+        expired
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Duration) {
         let expired: Vec<u16> = self

@@ -116,8 +116,18 @@ impl Reactor {
                 work.entered = true;
                 self.submit_media(index);
             }
-            Err(fenced) => self.finish(index, fenced_status(fenced), 0),
+            Err(fenced) => self.refuse(index, fenced),
         }
+    }
+
+    /// Answers a command that came too late to be executed.
+    fn refuse(&mut self, index: u32, fenced: Fenced) {
+        if let Some(request) = self.requests.get(index as usize)
+            && let Some(queue) = self.queues.get_mut(request.queue as usize)
+        {
+            queue.refused += 1;
+        }
+        self.finish(index, fenced_status(fenced), 0);
     }
 
     /// The choke point: one media step of a request that the gate has counted.
@@ -130,7 +140,9 @@ impl Reactor {
             return;
         };
         if let Err(fenced) = work.shared.gate.permits(work.epoch, now) {
-            return self.leave_media(index, fenced_status(fenced));
+            work.shared.gate.leave();
+            work.entered = false;
+            return self.refuse(index, fenced);
         }
         let bytes = request.transfer.bytes();
         let data = match &mut request.buffer {

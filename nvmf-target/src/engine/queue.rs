@@ -38,6 +38,8 @@ pub(super) struct Queue {
     transport: Option<Box<TargetQueue>>,
     /// Requests that refer to this queue.
     pub(super) requests: u32,
+    /// Commands the controller's gate refused.
+    pub(super) refused: u32,
     /// The completion channel will tell of the next completion.
     pub(super) armed: bool,
     closing: bool,
@@ -55,6 +57,7 @@ impl Queue {
             role: Role::Fresh,
             transport: Some(transport),
             requests: 0,
+            refused: 0,
             armed: false,
             closing: false,
             since: Instant::now(),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 use umpath_rdma::{CmEvent, QueueError};
 
 use super::queue::Queue;
@@ -113,7 +113,14 @@ impl Reactor {
                 self.retire_all_of(key);
             }
             if self.queues.get(key as usize).is_some_and(Queue::is_over) {
-                self.queues.remove(key as usize);
+                let queue = self.queues.remove(key as usize);
+                if queue.refused > 0 {
+                    let (cntlid, refused) = (queue.cntlid(), queue.refused);
+                    warn!(
+                        cntlid,
+                        refused, "commands came too late and were not executed"
+                    );
+                }
                 self.keys.swap_remove(position);
             }
         }

@@ -172,6 +172,30 @@ fn keep_alive_is_kept_to_the_millisecond() {
 }
 
 #[test]
+fn a_late_keep_alive_revives_nothing() {
+    let mut array = array();
+    let mut host = Host::new(1);
+    host.kato_ms = 300;
+    host.connect_admin(&mut array, Duration::ZERO).unwrap();
+    host.enable(&mut array);
+    let io = host.connect_io(&mut array, 1).unwrap().io.unwrap();
+    // The process was stopped: nobody called the timer, and this lay in the queue.
+    let late = Duration::from_millis(301);
+    let answer = host.admin_at(&mut array, admin::keep_alive(), late);
+    assert_eq!(
+        answer,
+        Answer::failed(Status::KEEP_ALIVE_EXPIRED.with_dnr())
+    );
+    assert!(!array.has_controller(host.cntlid));
+    assert!(io.shared().gate.permits(io.epoch(), late).is_err());
+    let gone = Event::Gone {
+        cntlid: host.cntlid,
+        why: Gone::KeepAlive,
+    };
+    assert!(host::drain(&mut array).contains(&Output::Event(gone)));
+}
+
+#[test]
 fn an_identifier_is_not_reused_while_its_owner_is_on_the_media() {
     let mut array = array_with(5, 6);
     let mut host = Host::ready(&mut array, 1);

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::bed::{
@@ -42,6 +43,12 @@ pub(super) const CASES: &[Case] = &[
         topology: Topology::KernelHost(1),
         limit_seconds: 180,
         run: keep_alive,
+    },
+    Case {
+        name: "target-stopped-executes-no-ghosts",
+        topology: Topology::Loopback(2),
+        limit_seconds: 240,
+        run: stopped_executes_no_ghosts,
     },
     Case {
         name: "target-refuses-in-words",
@@ -421,6 +428,43 @@ fn keep_alive(network: &Network) -> Result<()> {
         .write_and_verify("4k", "2m", 4)
         .run()?;
     Ok(())
+}
+
+/// A target stopped for longer than the keep-alive timeout: what the device received meanwhile must
+/// not be executed when the process continues, because by then another path has carried it.
+fn stopped_executes_no_ghosts(network: &Network) -> Result<()> {
+    let first = Target::start(network, 1, "optimized")?;
+    let _second = Target::start(network, 2, "non-optimized")?;
+    let host = KernelHost::new("rdma", NQN)?;
+    let arguments = ["--keep-alive-tmo=2", "--reconnect-delay=2"];
+    let options = ConnectOptions {
+        arguments: arguments.map(str::to_owned).into(),
+    };
+    for cable in [1, 2] {
+        host.connect(portal(network, cable), SERVICE, &options)?;
+    }
+    let device = host.device()?;
+    let load = std::thread::spawn(move || {
+        let timed = ["--time_based", "--runtime=20"];
+        Fio::on(&device)
+            .write_and_verify("4k", "16m", 8)
+            .with(timed)
+            .run()
+    });
+    std::thread::sleep(Duration::from_secs(4));
+    first.process.signal(Signal::STOP)?;
+    std::thread::sleep(Duration::from_secs(5));
+    first.process.signal(Signal::CONT)?;
+    let result = load
+        .join()
+        .map_err(|_| anyhow::anyhow!("fio's thread died"))?;
+    result?;
+    within(
+        PATIENCE,
+        "the target naming what it did not execute",
+        || first.process.printed().contains("were not executed"),
+    )
+    .with_context(|| first.process.tail())
 }
 
 /// Mistakes of hosts and of administrators.
