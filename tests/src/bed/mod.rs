@@ -27,7 +27,7 @@ pub use kernel_host::{ConnectOptions, KernelHost};
 pub use network::{Cable, Network, Pull, Side};
 pub use nvmet::{AnaState, Nvmet, NvmetConfig};
 pub use place::Place;
-pub use process::{Process, binary};
+pub use process::{Process, binary, log_dir};
 pub use remains::{remains, sweep};
 pub use run::{attempt, output, run};
 pub use wait::{within, within_value};

@@ -104,6 +104,25 @@ impl Nvmet {
         let port = self.ports.get(port - 1).context("no such port")?;
         set(&port.join("ana_groups/1/ana_state"), &state.to_string())
     }
+
+    /// Takes a port, counted from 1, from the subsystem: its controllers end at once.
+    pub fn withdraw(&self, port: usize) -> Result<()> {
+        let link = self.link(port)?;
+        fs::remove_file(&link).with_context(|| format!("cannot remove {}", link.display()))
+    }
+
+    /// Gives a withdrawn port back to the subsystem.
+    pub fn offer(&self, port: usize) -> Result<()> {
+        let link = self.link(port)?;
+        std::os::unix::fs::symlink(&self.subsystem, &link)
+            .with_context(|| format!("cannot make {}", link.display()))
+    }
+
+    fn link(&self, port: usize) -> Result<PathBuf> {
+        let port = self.ports.get(port - 1).context("no such port")?;
+        let name = self.subsystem.file_name().context("no subsystem")?;
+        Ok(port.join("subsystems").join(name))
+    }
 }
 
 impl Drop for Nvmet {

@@ -149,7 +149,7 @@ impl Drop for Process {
 }
 
 /// Where logs of this case go: `UMPATH_CASE_LOGS`, or a temporary directory.
-fn log_dir() -> Result<PathBuf> {
+pub fn log_dir() -> Result<PathBuf> {
     let dir = std::env::var_os("UMPATH_CASE_LOGS");
     let dir = dir.map_or_else(
         || Path::new("/tmp/umpath-logs").to_path_buf(),

@@ -5,6 +5,7 @@
 //! builds on a bare machine before anything it installs is there.
 
 mod binaries;
+mod demo;
 mod host;
 mod suite;
 mod test;
@@ -24,6 +25,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The main job, end to end: a volume survives a pulled cable; ends with PASS or FAIL
+    Demo(demo::DemoArgs),
     /// Run a command as root in a VM on a stock Debian kernel, with the repository mounted
     Vm(vm::VmArgs),
     /// Run the cases that need a real kernel, in one VM
@@ -36,6 +39,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::VmSuite(args) => suite::run(&args),
         Command::Test(args) => test::run(&args),

@@ -45,11 +45,3 @@ pub(crate) fn run(words: &[OsString]) -> Result<u8> {
         .code()
         .map_or(super::STATUS_VM_FAILED, |code| code as u8))
 }
-
-/// Whether the running kernel has ublk and RDMA, so that no VM is needed.
-#[expect(dead_code, reason = "the demo asks before it boots a VM")]
-pub(crate) fn possible() -> bool {
-    ["/dev/ublk-control", "/dev/infiniband/rdma_cm"]
-        .iter()
-        .all(|path| std::path::Path::new(path).exists())
-}

@@ -21,6 +21,7 @@ use anyhow::Result;
 use clap::Args;
 
 pub(crate) use boot::Machine;
+pub(crate) use here::run as run_here;
 
 use crate::host;
 

@@ -1,0 +1,247 @@
+//! The array: a primary and a standby controller with one volume behind both.
+//!
+//! Ours is two `umpath-target` processes in a namespace of their own, on one file. The kernel's is
+//! nvmet in the initial namespace (it knows no other), with two ports on one null_blk disk. What
+//! follows from the difference is decided here as well: how long the time fence may take.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::bed::{
+    AnaState, Network, NullDisk, Nvmet, NvmetConfig, Process, Side, attempt, binary, within,
+};
+
+use super::{Target, clock};
+
+/// Name of the subsystem.
+pub(super) const NQN: &str = "nqn.2026-11.io.umpath:demo";
+/// Cable and number of the controllers.
+pub(super) const PRIMARY: u8 = 1;
+/// See [`PRIMARY`].
+pub(super) const STANDBY: u8 = 2;
+const SERVICE: u16 = 4420;
+const SIZE_MIB: u32 = 512;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a failover may take, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Allowance {
+    /// Keep-alive timeout asked of the controllers.
+    pub(super) kato_ms: u64,
+    /// The longest stall that passes.
+    pub(super) stall_ms: u64,
+    /// Where that number comes from.
+    pub(super) reason: &'static str,
+}
+
+impl Allowance {
+    /// What holds for a target.
+    pub(super) fn of(target: Target) -> Self {
+        match target {
+            Target::Umpath => Self {
+                kato_ms: 300,
+                stall_ms: 1000,
+                reason: "the promise for a target with a short keep-alive timeout: 2 x 300 ms \
+                         KATO + 100 ms CQT is the time fence, the rest is noticing and sending \
+                         again",
+            },
+            Target::Kernel => Self {
+                kato_ms: 1000,
+                stall_ms: 4000,
+                reason: "nvmet counts KATO in whole seconds and restarts its timer with any \
+                         traffic: only 3 x KATO = 3000 ms after the last answer can it be taken \
+                         for dead and a write be sent again; 1000 ms are for noticing and \
+                         sending",
+            },
+        }
+    }
+}
+
+/// The running array.
+#[derive(Debug)]
+pub(super) enum Array {
+    /// Two processes on one file.
+    Umpath(Box<[Controller; 2]>),
+    /// Two ports of the kernel's target. The export goes before its disk.
+    Kernel(Nvmet, NullDisk),
+}
+
+impl Array {
+    /// Starts both controllers.
+    pub(super) fn start(target: Target, network: &Network, work: &Path) -> Result<Self> {
+        match target {
+            Target::Umpath => {
+                let controller = |number, state| Controller::start(network, work, number, state);
+                Ok(Self::Umpath(Box::new([
+                    controller(PRIMARY, "optimized")?,
+                    controller(STANDBY, "non-optimized")?,
+                ])))
+            }
+            Target::Kernel => {
+                let disk = NullDisk::make("umpath0", SIZE_MIB)?;
+                let port = |number, state| (address(network, number), SERVICE, state);
+                let nvmet = Nvmet::start(&NvmetConfig {
+                    nqn: NQN,
+                    device: disk.device(),
+                    transport: "rdma",
+                    ports: &[
+                        port(PRIMARY, AnaState::Optimized),
+                        port(STANDBY, AnaState::NonOptimized),
+                    ],
+                })?;
+                Ok(Self::Kernel(nvmet, disk))
+            }
+        }
+    }
+
+    /// One line about what runs.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Umpath(controllers) => format!(
+                "two umpath-target processes ({}, {}) serve one file of {SIZE_MIB} MiB",
+                controllers[0].process.id(),
+                controllers[1].process.id()
+            ),
+            Self::Kernel(_, disk) => format!(
+                "Linux nvmet serves {} ({SIZE_MIB} MiB, null_blk) through two ports",
+                disk.device().display()
+            ),
+        }
+    }
+
+    /// What is done to the primary in the second failover, for the timeline's title.
+    pub(super) fn blow(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Umpath(_) => ("killed", "the primary's process gets SIGKILL"),
+            Self::Kernel(..) => ("cut off", "the primary's port is taken from the subsystem"),
+        }
+    }
+
+    /// Ends the primary without a word; when, in milliseconds since 1970.
+    pub(super) fn kill_primary(&mut self) -> Result<u64> {
+        let at = clock::unix_ms();
+        match self {
+            Self::Umpath(controllers) => controllers[0].process.kill()?,
+            Self::Kernel(nvmet, _) => nvmet.withdraw(PRIMARY.into())?,
+        }
+        Ok(at)
+    }
+
+    /// Starts the primary again.
+    pub(super) fn revive_primary(&mut self, network: &Network) -> Result<()> {
+        match self {
+            Self::Umpath(controllers) => controllers[0].launch_again(network),
+            Self::Kernel(nvmet, _) => nvmet.offer(PRIMARY.into()),
+        }
+    }
+
+    /// Whether the process of any controller ended by itself, with its last words.
+    pub(super) fn casualty(&mut self) -> Option<String> {
+        let Self::Umpath(controllers) = self else {
+            return None;
+        };
+        controllers.iter_mut().find_map(|controller| {
+            let dead = !controller.process.running();
+            dead.then(|| controller.process.tail())
+        })
+    }
+}
+
+/// Where a controller listens.
+pub(super) fn address(network: &Network, number: u8) -> IpAddr {
+    IpAddr::V4(network.cable(number).address(Side::Array))
+}
+
+/// One `umpath-target` process with one port.
+#[derive(Debug)]
+pub(super) struct Controller {
+    process: Process,
+    number: u8,
+    work: PathBuf,
+}
+
+impl Controller {
+    fn start(network: &Network, work: &Path, number: u8, state: &str) -> Result<Self> {
+        let config = config(network, work, number, state);
+        fs::write(path(work, number, "toml"), config)?;
+        Ok(Self {
+            process: launch(network, work, number)?,
+            number,
+            work: work.to_path_buf(),
+        })
+    }
+
+    fn launch_again(&mut self, network: &Network) -> Result<()> {
+        self.process = launch(network, &self.work, self.number)?;
+        Ok(())
+    }
+}
+
+fn name(number: u8) -> &'static str {
+    if number == PRIMARY {
+        "target-primary"
+    } else {
+        "target-standby"
+    }
+}
+
+fn path(work: &Path, number: u8, extension: &str) -> PathBuf {
+    work.join(format!("{}.{extension}", name(number)))
+}
+
+fn config(network: &Network, work: &Path, number: u8, state: &str) -> String {
+    format!(
+        r#"[process]
+cntlid = {{ first = {first}, last = {last} }}
+[[port]]
+id = {number}
+traddr = "{address}"
+trsvcid = {SERVICE}
+[[subsystem]]
+nqn = "{NQN}"
+serial = "UMPATHDEMO1"
+allow_any_host = true
+ports = [{number}]
+[[subsystem.namespace]]
+nsid = 1
+uuid = "6b0e7b6e-2f0c-4c55-9a3e-0d1f5c0a7e11"
+nguid = "6b0e7b6e2f0c4c559a3e0d1f5c0a7e11"
+backend = {{ type = "file", path = "{disk}", size = "{SIZE_MIB}MiB" }}
+[[subsystem.ana]]
+port = {number}
+state = "{state}"
+"#,
+        first = u16::from(number) * 1000,
+        last = u16::from(number) * 1000 + 999,
+        address = address(network, number),
+        disk = work.join("disk").display(),
+    )
+}
+
+fn launch(network: &Network, work: &Path, number: u8) -> Result<Process> {
+    let program = binary("umpath-target")?;
+    let socket = path(work, number, "sock");
+    let mut command = network.array().command(&program);
+    command.arg("--socket").arg(&socket);
+    command
+        .args(["serve", "--config"])
+        .arg(path(work, number, "toml"));
+    let mut process = Process::spawn(name(number), command)?;
+    // A killed process leaves its socket behind: only one that answers counts.
+    let answers = || {
+        let mut show = Command::new(&program);
+        show.arg("--socket").arg(&socket).arg("show");
+        attempt(&mut show).is_ok_and(|shown| shown.status.success())
+    };
+    within(PATIENCE, "the target answering", || {
+        !process.running() || answers()
+    })
+    .with_context(|| process.tail())?;
+    ensure!(process.running(), "{}", process.tail());
+    Ok(process)
+}

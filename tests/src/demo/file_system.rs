@@ -1,0 +1,61 @@
+//! ext4 on the volume: made, mounted, checked.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::bed::{attempt, output, run};
+
+/// Makes a file system that leaves no work for later.
+pub(super) fn make(device: &Path) -> Result<()> {
+    let lazy = "lazy_itable_init=0,lazy_journal_init=0";
+    run(Command::new("mkfs.ext4")
+        .args(["-q", "-F", "-E", lazy])
+        .arg(device))
+}
+
+/// `fsck -fn`: what it says about a clean file system; an error otherwise.
+pub(super) fn check(device: &Path) -> Result<String> {
+    output(Command::new("e2fsck").arg("-fn").arg(device))
+}
+
+/// A mounted file system; dropping unmounts it.
+#[derive(Debug)]
+pub(super) struct Mounted {
+    at: PathBuf,
+    there: bool,
+}
+
+impl Mounted {
+    /// Mounts the device, with these options.
+    pub(super) fn new(device: &Path, at: &Path, options: &str) -> Result<Self> {
+        fs::create_dir_all(at).with_context(|| format!("cannot make {}", at.display()))?;
+        run(Command::new("mount")
+            .args(["-t", "ext4", "-o", options])
+            .args([device, at]))?;
+        Ok(Self {
+            at: at.to_path_buf(),
+            there: true,
+        })
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.at
+    }
+
+    /// Unmounts it; an error if that fails.
+    pub(super) fn unmount(mut self) -> Result<()> {
+        self.there = false;
+        run(Command::new("umount").arg(&self.at))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if self.there {
+            drop(attempt(Command::new("umount").arg("-l").arg(&self.at)));
+        }
+    }
+}

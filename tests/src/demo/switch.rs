@@ -1,0 +1,57 @@
+//! The hand on the cable: a running `ip` that waits for its next line.
+//!
+//! Starting `ip` takes tens of milliseconds under emulation, which would blur the moment of the
+//! pull; a line to one that already runs takes one or two.
+
+use std::io::Write as _;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result};
+
+use crate::bed::{Network, Side};
+
+use super::clock;
+
+/// Takes the array's end of one cable down and up: the host sees its carrier go, as when the plug
+/// is pulled at the array.
+#[derive(Debug)]
+pub(super) struct Switch {
+    ip: Child,
+    netdev: String,
+}
+
+impl Switch {
+    /// A hand on this cable.
+    pub(super) fn on(network: &Network, cable: u8) -> Result<Self> {
+        let mut command = Command::new("ip");
+        if let Some(name) = network.array().name() {
+            command.args(["-n", name]);
+        }
+        let ip = command
+            .args(["-force", "-batch", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("cannot start `ip -batch -`")?;
+        let netdev = network.cable(cable).netdev(Side::Array);
+        Ok(Self { ip, netdev })
+    }
+
+    /// Sets the link and returns when, in milliseconds since 1970.
+    pub(super) fn set(&mut self, state: &str) -> Result<u64> {
+        let input = self.ip.stdin.as_mut().context("`ip` has no input")?;
+        let line = format!("link set {} {state}\n", self.netdev);
+        let at = clock::unix_ms();
+        input
+            .write_all(line.as_bytes())
+            .context("`ip -batch -` has ended")?;
+        Ok(at)
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        drop(self.ip.stdin.take());
+        drop(self.ip.wait());
+    }
+}

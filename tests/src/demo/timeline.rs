@@ -1,0 +1,232 @@
+//! One failover as milliseconds after its cause, from umpathd's event log.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `umpath show events -o json`, as far as it is used here.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Events {
+    failovers: Vec<Failover>,
+    events: Vec<Event>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Failover {
+    path: u32,
+    cause: String,
+    started_unix_ms: u64,
+    longest_stall_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Event {
+    at_unix_ms: u64,
+    kind: String,
+    path: Option<u32>,
+    #[serde(default)]
+    detail: String,
+}
+
+/// The steps of a failover, in the order they are due.
+const STEPS: [(&str, &str); 6] = [
+    ("suspected", "suspected"),
+    ("convicted", "convicted"),
+    ("buffer_fenced", "buffer fenced"),
+    ("order_fenced", "order fenced"),
+    ("first_io", "first I/O on the standby"),
+    ("failed_back", "failed back"),
+];
+
+/// Steps without which there was no failover. A closed connection convicts without a suspicion.
+pub(super) const REQUIRED: [&str; 5] = [
+    "convicted",
+    "buffer_fenced",
+    "order_fenced",
+    "first_io",
+    "failed_back",
+];
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Mark {
+    /// The event's word.
+    pub(super) kind: String,
+    /// Milliseconds after the cause.
+    pub(super) after_ms: i64,
+    /// In words, may be empty.
+    pub(super) detail: String,
+}
+
+/// What is looked for: events of this path from this moment on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cause {
+    /// The path that was hit.
+    pub(super) path: u32,
+    /// When, in milliseconds since 1970.
+    pub(super) at_unix_ms: u64,
+}
+
+impl Events {
+    /// When something first happened to the path since the cause; `None`: not yet.
+    pub(super) fn first(&self, cause: Cause, kind: &str) -> Option<u64> {
+        self.find(cause, kind).map(|event| event.at_unix_ms)
+    }
+
+    fn find(&self, cause: Cause, kind: &str) -> Option<&Event> {
+        self.events.iter().find(|event| {
+            event.kind == kind
+                && event.at_unix_ms >= cause.at_unix_ms
+                && event.path.is_none_or(|path| path == cause.path)
+        })
+    }
+
+    /// umpathd's own measure of the longest wait in the failover; it comes some time after the
+    /// order fence.
+    pub(super) fn longest_stall_ms(&self, cause: Cause) -> Option<u64> {
+        self.failover(cause)?.longest_stall_ms
+    }
+
+    /// The evidence in umpathd's words.
+    pub(super) fn evidence(&self, cause: Cause) -> Option<&str> {
+        Some(self.failover(cause)?.cause.as_str())
+    }
+
+    fn failover(&self, cause: Cause) -> Option<&Failover> {
+        self.failovers.iter().find(|failover| {
+            failover.path == cause.path && failover.started_unix_ms >= cause.at_unix_ms
+        })
+    }
+
+    /// The steps that are there, in the order they happened.
+    pub(super) fn marks(&self, cause: Cause) -> Vec<Mark> {
+        let mut marks: Vec<Mark> = STEPS
+            .iter()
+            .filter_map(|(kind, _)| {
+                let event = self.find(cause, kind)?;
+                Some(Mark {
+                    kind: (*kind).to_owned(),
+                    after_ms: event.at_unix_ms as i64 - cause.at_unix_ms as i64,
+                    detail: event.detail.clone(),
+                })
+            })
+            .collect();
+        marks.sort_by_key(|mark| mark.after_ms);
+        marks
+    }
+}
+
+/// A whole failover, for eyes and for the report.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Timeline {
+    /// What was done: `pulled`, `killed`, `cut off`.
+    pub(super) what: String,
+    /// When, in milliseconds since 1970.
+    pub(super) at_unix_ms: u64,
+    /// umpathd's evidence.
+    pub(super) evidence: String,
+    /// umpathd's steps, and the demo's own hand on the cable or process.
+    pub(super) marks: Vec<Mark>,
+    /// Longest wait of a request: umpathd's number.
+    pub(super) longest_stall_ms: Option<u64>,
+    /// The same as fio saw it, from submission to completion.
+    pub(super) fio_longest_ms: Option<u64>,
+}
+
+impl Timeline {
+    /// Puts the demo's own deeds among umpathd's steps.
+    pub(super) fn add(&mut self, kind: &str, at_unix_ms: u64) {
+        self.marks.push(Mark {
+            kind: kind.to_owned(),
+            after_ms: at_unix_ms as i64 - self.at_unix_ms as i64,
+            detail: String::new(),
+        });
+        self.marks.sort_by_key(|mark| mark.after_ms);
+    }
+
+    /// The longest stall by either measure.
+    pub(super) fn stall_ms(&self) -> Option<u64> {
+        self.longest_stall_ms.max(self.fio_longest_ms)
+    }
+
+    /// Required steps that are missing.
+    pub(super) fn missing(&self) -> Vec<&'static str> {
+        let there = |kind: &str| self.marks.iter().any(|mark| mark.kind == kind);
+        REQUIRED.into_iter().filter(|kind| !there(kind)).collect()
+    }
+
+    /// The table a person reads.
+    pub(super) fn text(&self) -> String {
+        use std::fmt::Write as _;
+        let words: BTreeMap<_, _> = STEPS.into_iter().collect();
+        let mut text = format!("timeline, ms after the primary was {}\n", self.what);
+        for mark in &self.marks {
+            let kind = mark.kind.as_str();
+            let word = words.get(kind).copied().unwrap_or(kind);
+            let line = format!("{:>8}  {word:<26}{}", mark.after_ms, mark.detail);
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+        let number = |ms: Option<u64>| ms.map_or_else(|| "?".to_owned(), |ms| ms.to_string());
+        let _ = writeln!(
+            text,
+            "{:>8}  longest stall (umpathd)\n{:>8}  longest stall (fio, submission to completion)",
+            number(self.longest_stall_ms),
+            number(self.fio_longest_ms)
+        );
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events() -> Events {
+        let text = r#"{"version":1,
+            "failovers":[{"id":1,"path":1,"address":"a","volumes":[],"cause":"link down",
+                "started_unix_ms":1010,"marks":[],"longest_stall_ms":700}],
+            "events":[
+                {"seq":1,"at_unix_ms":900,"at_ms":0,"kind":"convicted","volume":null,"path":1,
+                 "detail":"before"},
+                {"seq":2,"at_unix_ms":1010,"at_ms":0,"kind":"suspected","volume":null,"path":1,
+                 "detail":"link down"},
+                {"seq":3,"at_unix_ms":1110,"at_ms":0,"kind":"convicted","volume":null,"path":2,
+                 "detail":"another"},
+                {"seq":4,"at_unix_ms":1111,"at_ms":0,"kind":"convicted","volume":null,"path":1,
+                 "detail":"link down"}]}"#;
+        serde_json::from_str(text).expect("events")
+    }
+
+    #[test]
+    fn only_this_path_and_only_since_the_cause() {
+        let cause = Cause {
+            path: 1,
+            at_unix_ms: 1000,
+        };
+        let after: Vec<_> = events()
+            .marks(cause)
+            .iter()
+            .map(|mark| (mark.kind.clone(), mark.after_ms))
+            .collect();
+        assert_eq!(
+            after,
+            [("suspected".to_owned(), 10), ("convicted".to_owned(), 111)]
+        );
+        assert_eq!(events().longest_stall_ms(cause), Some(700));
+        assert_eq!(events().evidence(cause), Some("link down"));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let timeline = Timeline {
+            what: "pulled".to_owned(),
+            at_unix_ms: 1000,
+            evidence: String::new(),
+            marks: Vec::new(),
+            longest_stall_ms: None,
+            fio_longest_ms: Some(5),
+        };
+        assert_eq!(timeline.missing(), REQUIRED);
+        assert_eq!(timeline.stall_ms(), Some(5));
+    }
+}
