@@ -386,13 +386,12 @@ impl Device {
                     .dying
                     .iter_mut()
                     .find(|dying| dying.association == lost);
-                let first = match dying {
-                    Some(dying) => !core::mem::replace(&mut dying.first_io, true),
-                    None => {
-                        let waiting = self.silent.len();
-                        self.silent.retain(|known| *known != lost);
-                        self.silent.len() < waiting
-                    }
+                let first = if let Some(dying) = dying {
+                    !core::mem::replace(&mut dying.first_io, true)
+                } else {
+                    let waiting = self.silent.len();
+                    self.silent.retain(|known| *known != lost);
+                    self.silent.len() < waiting
                 };
                 if first {
                     self.event(now, Some(path), Some(lost), EventKind::FirstIo { stall });
@@ -492,7 +491,7 @@ impl Device {
     fn build(&self, groups: &[Group], active: Option<usize>, on_no_path: OnNoPath) -> PathTable {
         let entries = groups.iter().flat_map(|group| &group.paths);
         let mut paths: Vec<PathEntry> = entries
-            .filter_map(|ranked| Some(self.path(ranked.id)?.entry(ranked)?))
+            .filter_map(|ranked| self.path(ranked.id)?.entry(*ranked))
             .collect();
         paths.sort_by_key(|entry| entry.path);
         let position = |id: PathId| paths.iter().position(|entry| entry.path == id);
@@ -553,10 +552,9 @@ impl Device {
             self.hopeless_since.get_or_insert(now);
         }
         match self.config.no_path {
-            NoPath::Queue => OnNoPath::Queue,
             NoPath::Fail if self.hopeless_since.is_some() => OnNoPath::Fail,
             NoPath::QueueFor(_) => self.on_expiry(now),
-            NoPath::Fail => OnNoPath::Queue,
+            NoPath::Queue | NoPath::Fail => OnNoPath::Queue,
         }
     }
 
