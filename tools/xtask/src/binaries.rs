@@ -21,20 +21,32 @@ struct Metadata {
 
 /// Builds all programs; the directory they are in.
 pub(crate) fn build(repository: &Path, profile: &str) -> Result<PathBuf> {
+    build_with(repository, profile, &[])
+}
+
+/// Builds all programs and what `extra` selects, in one go so that they share their dependencies;
+/// the directory they are in.
+pub(crate) fn build_with(repository: &Path, profile: &str, extra: &[&str]) -> Result<PathBuf> {
     host::install(&[host::BUILD_NEEDS])?;
     let mut command = cargo(repository);
     command.args(["build", "--locked", "--bins", "--profile", profile]);
     for package in PACKAGES {
         command.args(["--package", package]);
     }
+    command.args(extra);
     command.stdout(std::io::stderr());
     host::succeed(&mut command)?;
+    let dir = if profile == "dev" { "debug" } else { profile };
+    Ok(target(repository)?.join(dir))
+}
+
+/// Cargo's target directory.
+pub(crate) fn target(repository: &Path) -> Result<PathBuf> {
     let json =
         host::capture(cargo(repository).args(["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: Metadata =
         serde_json::from_str(&json).context("cargo metadata answered something unexpected")?;
-    let dir = if profile == "dev" { "debug" } else { profile };
-    Ok(metadata.target_directory.join(dir))
+    Ok(metadata.target_directory)
 }
 
 /// A cargo command in the repository, free of the environment the running one set for us.

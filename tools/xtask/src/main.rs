@@ -4,6 +4,7 @@
 //! status of the whole process. This package depends on no other package of the workspace, so it
 //! builds on a bare machine before anything it installs is there.
 
+mod bench;
 mod binaries;
 mod demo;
 mod host;
@@ -25,6 +26,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Micro-benchmarks, or the fio matrix beside dm-multipath and native multipath
+    Bench(bench::BenchArgs),
     /// The main job, end to end: a volume survives a pulled cable; ends with PASS or FAIL
     Demo(demo::DemoArgs),
     /// Run a command as root in a VM on a stock Debian kernel, with the repository mounted
@@ -39,6 +42,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::VmSuite(args) => suite::run(&args),

@@ -26,6 +26,7 @@ const TCP: &str = "umpath-tcp";
 const UBLK: &str = "umpath-ublk";
 const TARGET: &str = "umpath-target";
 const PROTOCOL: &str = "umpath-protocol";
+const TESTS: &str = "umpath-tests";
 
 /// Who may depend on whom.
 const TABLE: &[Row] = &[
@@ -46,7 +47,7 @@ const TABLE: &[Row] = &[
     ("umpath", &[PROTOCOL], Any),
     ("xtask", &[], Any),
     (
-        "umpath-tests",
+        TESTS,
         &[
             POLICIES, CORE, NVME, SESSION, RDMA, TCP, UBLK, TARGET, PROTOCOL,
         ],
@@ -55,7 +56,7 @@ const TABLE: &[Row] = &[
     (
         "umpath-benches",
         &[
-            POLICIES, CORE, NVME, SESSION, RDMA, TCP, UBLK, TARGET, PROTOCOL,
+            POLICIES, CORE, NVME, SESSION, RDMA, TCP, UBLK, TARGET, PROTOCOL, TESTS,
         ],
         Any,
     ),

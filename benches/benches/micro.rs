@@ -1,0 +1,140 @@
+//! What a request costs before any NIC: the lane's decisions and the wire format.
+//!
+//! The lane is driven as a queue thread drives it, with answers made up on the spot, so the numbers
+//! are the floor of CPU time for each request.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use umpath_core::{
+    Action, AssociationId, BlockRequest, GroupEntry, Lane, LaneConfig, LaneId, Limits, OnNoPath,
+    Op, PathEntry, PathId, PathTable, Tag, VolumeShared,
+};
+use umpath_nvme::command::io::ReadWrite;
+use umpath_nvme::{Cqe, IntoBytes as _, Sqe, Status};
+
+const LBA_SHIFT: u8 = 12;
+const DEPTH: u16 = 128;
+const BUFFER_BYTES: u32 = 1 << 20;
+
+/// A lane with this many optimized paths in one group, as with queue-length over two controllers.
+fn lane(paths: u8, tags: u16) -> Lane {
+    let config = LaneConfig {
+        id: LaneId(0),
+        tags,
+        buffer_bytes: BUFFER_BYTES,
+        lba_shift: LBA_SHIFT,
+    };
+    let entries = (0..paths)
+        .map(|number| PathEntry {
+            path: PathId(number),
+            association: AssociationId(u64::from(number) + 1),
+            usable: true,
+            nsid: 1,
+            limits: Limits::default(),
+            priority: Default::default(),
+            ana: None,
+            ana_epoch: 0,
+        })
+        .collect();
+    let table = PathTable {
+        generation: 1,
+        paths: entries,
+        groups: vec![GroupEntry {
+            paths: (0..paths).collect(),
+            priority: Default::default(),
+        }],
+        active: Some(0),
+        on_no_path: OnNoPath::Queue,
+        ..PathTable::empty(LBA_SHIFT)
+    };
+    let mut lane = Lane::new(config, Arc::new(table), Arc::new(VolumeShared::new()));
+    for number in 0..paths {
+        let association = AssociationId(u64::from(number) + 1);
+        lane.attach(PathId(number), association, DEPTH, Duration::ZERO);
+    }
+    lane
+}
+
+fn request(op: Op, tag: u16, blocks: u32) -> BlockRequest {
+    BlockRequest {
+        tag: Tag(tag),
+        op,
+        lba: u64::from(tag) * 256,
+        blocks,
+        fua: false,
+        no_unmap: false,
+    }
+}
+
+/// One request on each of `tags` tags, from submission to completion; the requests completed.
+fn round(lane: &mut Lane, op: Op, tags: u16, blocks: u32, now: Duration) -> u32 {
+    for tag in 0..tags {
+        lane.submit(request(op, tag, blocks), now)
+            .expect("an idle tag");
+    }
+    let mut completed = 0;
+    while let Some(action) = lane.poll_action() {
+        match action {
+            Action::Send(send) => {
+                let cqe = Cqe::new(black_box(send.sqe.cid.get()), 0, Status::SUCCESS, 0);
+                lane.complete(send.path, send.association, &cqe, now);
+            }
+            Action::Complete { result, .. } => {
+                result.expect("success");
+                completed += 1;
+            }
+        }
+    }
+    completed
+}
+
+fn lane_requests(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("lane");
+    for (name, op, paths, tags, blocks) in [
+        ("read-4k-qd1-1path", Op::Read, 1, 1, 1),
+        ("read-4k-qd32-1path", Op::Read, 1, 32, 1),
+        ("read-4k-qd32-2paths", Op::Read, 2, 32, 1),
+        ("read-4k-qd32-16paths", Op::Read, 16, 32, 1),
+        ("write-4k-qd32-2paths", Op::Write, 2, 32, 1),
+        ("read-1m-qd4-2paths-split", Op::Read, 2, 4, 256),
+    ] {
+        group.throughput(Throughput::Elements(u64::from(tags)));
+        group.bench_function(name, |bencher| {
+            let mut lane = lane(paths, tags);
+            let mut now = Duration::ZERO;
+            bencher.iter(|| {
+                now += Duration::from_micros(1);
+                let completed = round(&mut lane, op, tags, blocks, now);
+                assert_eq!(completed, u32::from(tags), "every request completes once");
+            });
+        });
+    }
+    group.finish();
+}
+
+fn codec(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("codec");
+    group.throughput(Throughput::Elements(1));
+    let mut lane = lane(1, 1);
+    lane.submit(request(Op::Read, 0, 8), Duration::ZERO)
+        .expect("an idle tag");
+    let Some(Action::Send(send)) = lane.poll_action() else {
+        panic!("a request on a ready path is sent");
+    };
+    group.bench_function("parse-read-command", |bencher| {
+        let sqe: Sqe = send.sqe;
+        bencher.iter(|| ReadWrite::parse(black_box(&sqe)));
+    });
+    let capsule = Cqe::new(7, 3, Status::SUCCESS, 0);
+    group.bench_function("read-response-capsule", |bencher| {
+        let bytes = capsule.as_bytes();
+        bencher.iter(|| Cqe::from_capsule(black_box(bytes)).map(|cqe| cqe.status()));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, lane_requests, codec);
+criterion_main!(benches);

@@ -1,0 +1,64 @@
+//! `bench-compare`: the side-by-side bench, run as root inside the VM.
+//!
+//! Exit status: 0 when everything was measured, 1 otherwise. Progress goes to standard error, the
+//! table to standard output.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use umpath_benches::compare::{self, Plan};
+
+#[derive(Parser)]
+#[command(
+    name = "bench-compare",
+    about = "One fio matrix on umpath, dm-multipath and native NVMe multipath"
+)]
+struct Arguments {
+    /// Parts of the names of the jobs to run; all without any
+    jobs: Vec<String>,
+    /// How often every job runs on every device
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// How long a job runs each time
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
+    /// Also write the result here, as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench-compare: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<bool> {
+    if std::env::var_os("UMPATH_IN_VM").is_none()
+        && std::env::var_os("UMPATH_OWN_MACHINE").is_none()
+    {
+        bail!(
+            "this reloads NVMe modules and makes network devices: `cargo xtask bench compare` \
+             boots a VM for it; on a machine of its own set UMPATH_OWN_MACHINE=1"
+        );
+    }
+    let plan = Plan {
+        rounds: arguments.rounds,
+        seconds: arguments.seconds,
+        jobs: arguments.jobs,
+    };
+    let report = compare::run(&plan)?;
+    print!("{}", report.table());
+    if let Some(file) = &arguments.json {
+        let text = serde_json::to_string_pretty(&report)? + "\n";
+        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(report.failures.is_empty())
+}

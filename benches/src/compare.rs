@@ -1,0 +1,136 @@
+//! The run: export, both halves, every round.
+//!
+//! Within a half all contenders exist at once, idle but for the one being measured, and take turns
+//! job by job, so that a machine that grows slower hurts them alike. Ours runs in both halves: no
+//! ratio crosses them.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use umpath_tests::bed::{AnaState, Network, NullDisk, Nvmet, NvmetConfig, Side, run as execute};
+
+use crate::contender::{Contender, Half, Lineup, NQN, PATHS, SERVICE};
+use crate::kernel::load_for;
+use crate::matrix::{SHAPES, Shape};
+use crate::report::{HalfReport, Report, ShapeReport};
+
+const DISK_MIB: u32 = 512;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How often every job runs on every contender.
+    pub rounds: u32,
+    /// How long each time.
+    pub seconds: u32,
+    /// Parts of names of jobs; all without any.
+    pub jobs: Vec<String>,
+}
+
+impl Plan {
+    fn chosen(&self, shape: &Shape) -> bool {
+        self.jobs.is_empty() || self.jobs.iter().any(|part| shape.name.contains(part))
+    }
+}
+
+/// Measures everything. What could not be measured is listed in the report, not an error.
+pub fn run(plan: &Plan) -> Result<Report> {
+    let mut report = Report::new(plan);
+    let disk = NullDisk::make("umpath-bench", DISK_MIB)?;
+    fill(disk.device())?;
+    for half in [Half::Native, Half::Separate] {
+        load_for(half)?;
+        let network = Network::loopback(PATHS)?;
+        let target = export(&network, disk.device())?;
+        let mut lineup = Lineup::make(half, &network);
+        for failure in &lineup.failures {
+            eprintln!("bench-compare: {failure}");
+        }
+        report.failures.append(&mut lineup.failures);
+        let (measured, mut failures) = measure(plan, half, &lineup.devices);
+        report.failures.append(&mut failures);
+        report.halves.push(measured);
+        drop(lineup);
+        drop(target);
+    }
+    Ok(report)
+}
+
+/// Untouched blocks of null_blk have no page: reading them costs less, writing them more.
+fn fill(device: &Path) -> Result<()> {
+    let mut of = std::ffi::OsString::from("of=");
+    of.push(device);
+    let count = format!("count={DISK_MIB}");
+    execute(
+        Command::new("dd")
+            .args(["if=/dev/zero", "bs=1M", "oflag=direct", "status=none"])
+            .args([&count.into(), &of]),
+    )
+    .context("cannot fill the disk")
+}
+
+fn export(network: &Network, device: &Path) -> Result<Nvmet> {
+    let ports: Vec<_> = (1..=PATHS)
+        .map(|number| {
+            let address = IpAddr::V4(network.cable(number).address(Side::Array));
+            (address, SERVICE, AnaState::Optimized)
+        })
+        .collect();
+    Nvmet::start(&NvmetConfig {
+        nqn: NQN,
+        device,
+        transport: "rdma",
+        ports: &ports,
+    })
+}
+
+fn measure(plan: &Plan, half: Half, devices: &[(Contender, PathBuf)]) -> (HalfReport, Vec<String>) {
+    let shapes: Vec<_> = SHAPES.iter().filter(|shape| plan.chosen(shape)).collect();
+    let mut results: Vec<_> = shapes
+        .iter()
+        .map(|shape| ShapeReport::new(shape.name))
+        .collect();
+    let mut failures = Vec::new();
+    let mut given_up: Vec<Contender> = Vec::new();
+    for round in 0..plan.rounds {
+        for (shape, result) in shapes.iter().zip(&mut results) {
+            for turn in 0..devices.len() {
+                // Another one goes first each round.
+                let at = (turn + round as usize) % devices.len();
+                let Some((contender, device)) = devices.get(at) else {
+                    continue;
+                };
+                if given_up.contains(contender) {
+                    continue;
+                }
+                match shape.measure(device, plan.seconds) {
+                    Ok(sample) => {
+                        eprintln!(
+                            "round {}/{} {} {}: {:.0} IOPS",
+                            round + 1,
+                            plan.rounds,
+                            shape.name,
+                            contender.name(),
+                            sample.iops
+                        );
+                        result.add(*contender, sample);
+                    }
+                    Err(error) => {
+                        let words = format!("{}: {error:#}", contender.name());
+                        eprintln!("bench-compare: {words}");
+                        failures.push(words);
+                        given_up.push(*contender);
+                    }
+                }
+            }
+        }
+    }
+    let measured = devices
+        .iter()
+        .map(|(contender, _)| *contender)
+        .filter(|contender| !given_up.contains(contender))
+        .collect::<Vec<_>>();
+    (HalfReport::new(half, &measured, results), failures)
+}

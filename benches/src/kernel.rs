@@ -1,0 +1,96 @@
+//! The kernel's NVMe host: with its own multipath or without, and what it made.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use umpath_tests::bed::{KernelHost, attempt, run, within_value};
+
+use crate::contender::Half;
+
+/// Everything that keeps nvme_core loaded, users before used.
+const USERS: [&str; 9] = [
+    "nvme_rdma",
+    "nvme_tcp",
+    "nvme_loop",
+    "nvme_fabrics",
+    "nvmet_rdma",
+    "nvmet_tcp",
+    "nvmet",
+    "nvme",
+    "nvme_core",
+];
+const DEVICE_TIME: Duration = Duration::from_secs(30);
+
+/// Loads nvme_core so that it merges paths or does not: a choice made at loading, so all of NVMe
+/// must be unused. A kernel with nvme_core built in needs `nvme_core.multipath=` when it boots.
+pub(crate) fn load_for(half: Half) -> Result<()> {
+    let wanted = match half {
+        Half::Native => "Y",
+        Half::Separate => "N",
+    };
+    let merges = || fs::read_to_string("/sys/module/nvme_core/parameters/multipath");
+    if merges().is_ok_and(|text| text.trim() == wanted) {
+        return Ok(());
+    }
+    for module in USERS {
+        if Path::new("/sys/module")
+            .join(module)
+            .join("initstate")
+            .exists()
+        {
+            // What is left in use shows below, in the parameter.
+            drop(attempt(Command::new("modprobe").args(["--remove", module])));
+        }
+    }
+    let parameter = format!("multipath={wanted}");
+    run(Command::new("modprobe").args(["nvme_core", &parameter]))?;
+    let now = merges().context("nvme_core has no multipath parameter")?;
+    if now.trim() != wanted {
+        bail!(
+            "nvme_core is in use and stays with multipath={}; boot with nvme_core.multipath={wanted}",
+            now.trim()
+        );
+    }
+    Ok(())
+}
+
+/// Makes native multipath choose the path with the fewest requests.
+pub(crate) fn choose_queue_depth(nqn: &str) -> Result<()> {
+    let entries = fs::read_dir("/sys/class/nvme-subsystem").context("no NVMe subsystem")?;
+    for dir in entries.flatten().map(|entry| entry.path()) {
+        if fs::read_to_string(dir.join("subsysnqn")).is_ok_and(|text| text.trim() == nqn) {
+            fs::write(dir.join("iopolicy"), "queue-depth")
+                .context("this kernel has no queue-depth policy (Linux 6.11 or newer has)")?;
+            return Ok(());
+        }
+    }
+    bail!("the kernel's host has no subsystem {nqn}")
+}
+
+/// The block device of each path, while the host does not merge them.
+pub(crate) fn path_devices(host: &KernelHost, count: u8) -> Result<Vec<PathBuf>> {
+    within_value(DEVICE_TIME, "a block device for each path", || {
+        let found: Vec<_> = host
+            .controllers()
+            .iter()
+            .filter_map(|dir| block_device(dir))
+            .collect();
+        let ready = found.len() == usize::from(count) && found.iter().all(|path| path.exists());
+        ready.then_some(found)
+    })
+}
+
+/// `/dev/nvme1n1` of `/sys/class/nvme/nvme1`.
+fn block_device(controller: &Path) -> Option<PathBuf> {
+    let prefix = format!("{}n", controller.file_name()?.to_string_lossy());
+    let entries = fs::read_dir(controller).ok()?.flatten();
+    let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let name = names.find(|name| {
+        let number = name.strip_prefix(&prefix);
+        number.is_some_and(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()))
+    })?;
+    Some(Path::new("/dev").join(name))
+}

@@ -1,0 +1,283 @@
+//! What was measured: a table for eyes, JSON for programs.
+//!
+//! The keys of the JSON are stable; [`VERSION`] grows when one changes its meaning.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use umpath_tests::bed::release;
+
+use crate::compare::Plan;
+use crate::contender::{Contender, Half};
+use crate::matrix::Sample;
+
+/// Version of the JSON.
+pub const VERSION: u32 = 1;
+
+/// The whole run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// See [`VERSION`].
+    pub version: u32,
+    /// `uname -r`.
+    pub kernel: String,
+    /// CPUs online.
+    pub cpus: usize,
+    /// How often every job ran on every contender.
+    pub rounds: u32,
+    /// How long each time.
+    pub seconds: u32,
+    /// With native multipath, and without.
+    pub halves: Vec<HalfReport>,
+    /// What could not be measured, and why.
+    pub failures: Vec<String>,
+}
+
+/// One half.
+#[derive(Clone, Debug, Serialize)]
+pub struct HalfReport {
+    /// The value of `nvme_core.multipath`.
+    pub native_multipath: bool,
+    /// Every job.
+    pub jobs: Vec<ShapeReport>,
+    #[serde(skip)]
+    half: Half,
+    #[serde(skip)]
+    measured: Vec<Contender>,
+}
+
+/// One job.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShapeReport {
+    /// Its name.
+    pub job: &'static str,
+    /// What each contender reached.
+    pub contenders: Vec<ContenderReport>,
+    /// Ours divided by others, round by round.
+    pub ratios: Vec<Ratio>,
+}
+
+/// One contender at one job.
+#[derive(Clone, Debug, Serialize)]
+pub struct ContenderReport {
+    /// Its name.
+    pub contender: &'static str,
+    /// Requests for each second.
+    pub iops: Runs,
+    /// Mean completion latency, microseconds.
+    pub clat_us: Runs,
+}
+
+/// Ours divided by another.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ratio {
+    /// Whose throughput is the divisor.
+    pub to: &'static str,
+    /// The ratios of the rounds.
+    pub iops: Runs,
+}
+
+/// The same thing measured several times.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Runs {
+    /// In the order of the rounds.
+    pub runs: Vec<f64>,
+    /// Smallest.
+    pub min: f64,
+    /// Middle one, or the mean of the two in the middle.
+    pub median: f64,
+}
+
+impl Runs {
+    fn of(runs: Vec<f64>) -> Self {
+        let mut sorted = runs.clone();
+        sorted.sort_by(f64::total_cmp);
+        let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
+        let count = sorted.len();
+        Self {
+            runs,
+            min: at(0),
+            median: f64::midpoint(at(count.saturating_sub(1) / 2), at(count / 2)),
+        }
+    }
+
+    fn add(&mut self, value: f64) {
+        let mut runs = std::mem::take(&mut self.runs);
+        runs.push(value);
+        *self = Self::of(runs);
+    }
+}
+
+impl ShapeReport {
+    pub(crate) fn new(job: &'static str) -> Self {
+        Self {
+            job,
+            contenders: Vec::new(),
+            ratios: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, contender: Contender, sample: Sample) {
+        let name = contender.name();
+        let at = self.contenders.iter().position(|c| c.contender == name);
+        let at = at.unwrap_or_else(|| {
+            self.contenders.push(ContenderReport {
+                contender: name,
+                iops: Runs::default(),
+                clat_us: Runs::default(),
+            });
+            self.contenders.len() - 1
+        });
+        if let Some(entry) = self.contenders.get_mut(at) {
+            entry.iops.add(sample.iops);
+            entry.clat_us.add(sample.clat_us);
+        }
+    }
+
+    fn iops(&self, contender: Contender) -> Option<&Runs> {
+        let found = self
+            .contenders
+            .iter()
+            .find(|c| c.contender == contender.name());
+        found.map(|found| &found.iops)
+    }
+
+    fn ratio(&self, to: Contender) -> Option<Ratio> {
+        let (ours, other) = (self.iops(Contender::Ours)?, self.iops(to)?);
+        let runs: Vec<f64> = ours
+            .runs
+            .iter()
+            .zip(&other.runs)
+            .map(|(ours, other)| ours / other)
+            .collect();
+        Some(Ratio {
+            to: to.name(),
+            iops: Runs::of(runs),
+        })
+    }
+}
+
+impl HalfReport {
+    /// Only contenders of `measured` have all their runs; ratios are taken between those.
+    pub(crate) fn new(half: Half, measured: &[Contender], mut jobs: Vec<ShapeReport>) -> Self {
+        let measured: Vec<_> = half
+            .contenders()
+            .iter()
+            .copied()
+            .filter(|contender| measured.contains(contender))
+            .collect();
+        for job in &mut jobs {
+            if measured.contains(&Contender::Ours) {
+                let others = measured.iter().filter(|c| **c != Contender::Ours);
+                job.ratios = others.filter_map(|other| job.ratio(*other)).collect();
+            }
+        }
+        Self {
+            native_multipath: half == Half::Native,
+            jobs,
+            half,
+            measured,
+        }
+    }
+
+    fn table(&self, text: &mut String) {
+        let yes = if self.native_multipath { "Y" } else { "N" };
+        let _ = write!(text, "\n{:<29}", format!("nvme_core.multipath={yes}"));
+        for contender in &self.measured {
+            let _ = write!(text, "{:>17}", contender.name());
+        }
+        let to = self.half.yardstick().name();
+        let _ = writeln!(text, "{:>17}", format!("ours/{to}"));
+        for job in &self.jobs {
+            let _ = write!(text, "{:<29}", job.job);
+            for contender in &self.measured {
+                let cell = job.iops(*contender).map_or_else(
+                    || "-".to_owned(),
+                    |runs| format!("{:.0} ({:.0})", runs.median, runs.min),
+                );
+                let _ = write!(text, "{cell:>17}");
+            }
+            let ratio = job.ratios.iter().find(|ratio| ratio.to == to);
+            let cell = ratio.map_or_else(
+                || "-".to_owned(),
+                |ratio| format!("{:.2} ({:.2})", ratio.iops.median, ratio.iops.min),
+            );
+            let _ = writeln!(text, "{cell:>17}");
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self {
+            version: VERSION,
+            kernel: release(),
+            cpus: std::thread::available_parallelism().map_or(0, usize::from),
+            rounds: plan.rounds,
+            seconds: plan.seconds,
+            halves: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// The table.
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "bench compare: Linux {}, {} CPUs, {} rounds of {} s; IOPS and ratios: median (min)\n",
+            self.kernel, self.cpus, self.rounds, self.seconds
+        );
+        for half in &self.halves {
+            half.table(&mut text);
+        }
+        for failure in &self.failures {
+            let _ = writeln!(text, "not measured: {failure}");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(iops: f64) -> Sample {
+        Sample { iops, clat_us: 1.0 }
+    }
+
+    #[test]
+    fn ratios_are_taken_round_by_round() {
+        let mut job = ShapeReport::new("job");
+        for (ours, dm) in [(10.0, 5.0), (30.0, 10.0), (8.0, 8.0)] {
+            job.add(Contender::Dm, sample(dm));
+            job.add(Contender::Ours, sample(ours));
+        }
+        let measured = [Contender::Dm, Contender::Ours];
+        let half = HalfReport::new(Half::Separate, &measured, vec![job]);
+        let ratio = &half.jobs[0].ratios[0];
+        assert_eq!(
+            (ratio.to, ratio.iops.min, ratio.iops.median),
+            ("dm", 1.0, 2.0)
+        );
+        let mut text = String::new();
+        half.table(&mut text);
+        assert!(
+            text.contains("10 (8)") && text.contains("2.00 (1.00)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_even_number_of_runs_has_a_median_between_two() {
+        let runs = Runs::of(vec![4.0, 1.0, 3.0, 2.0]);
+        assert_eq!((runs.min, runs.median), (1.0, 2.5));
+        assert_eq!(Runs::of(Vec::new()).median, 0.0);
+    }
+
+    #[test]
+    fn without_ours_there_is_no_ratio() {
+        let mut job = ShapeReport::new("job");
+        job.add(Contender::Dm, sample(5.0));
+        let half = HalfReport::new(Half::Separate, &[Contender::Dm], vec![job]);
+        assert!(half.jobs[0].ratios.is_empty());
+    }
+}
