@@ -94,7 +94,7 @@ impl Path {
         }
     }
 
-    pub(super) fn entry(&self, ranked: &Ranked) -> Option<PathEntry> {
+    pub(super) fn entry(&self, ranked: Ranked) -> Option<PathEntry> {
         let live = self.live.as_ref()?;
         Some(PathEntry {
             path: self.id,

@@ -151,7 +151,8 @@ impl Lane {
         // Neither kind may keep the other from the last free slot for ever.
         self.mutations_first = !self.mutations_first;
         for mutation in [self.mutations_first, !self.mutations_first] {
-            if !(mutation && self.shared.held() > 0) && !self.pump_kind(mutation, now) {
+            let held = mutation && self.shared.held() > 0;
+            if !held && !self.pump_kind(mutation, now) {
                 break;
             }
         }

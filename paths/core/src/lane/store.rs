@@ -12,10 +12,6 @@ impl<T: Clone> Table<T> {
         Self(vec![entry; count].into())
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     pub(super) fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
     }

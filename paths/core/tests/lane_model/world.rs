@@ -1,0 +1,621 @@
+//! Host, control side and controllers of one volume with several lanes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use umpath_core::policies::SelectorConfig;
+use umpath_core::{
+    Action, AssociationId, BlockRequest, Data, GroupEntry, Lane, LaneConfig, LaneEvent, LaneId,
+    Limits, OnNoPath, Op, PathEntry, PathId, PathTable, Send, Tag, VolumeShared,
+};
+use umpath_nvme::command::io::{DsmRange, ReadWrite};
+use umpath_nvme::{Cqe, FromBytes, Status};
+
+pub(crate) const LANES: usize = 3;
+pub(crate) const PATHS: usize = 3;
+pub(crate) const TAGS: u16 = 4;
+const DEPTH: u16 = 9;
+const SHIFT: u8 = 9;
+/// Largest read or write, blocks.
+const BUFFER_BLOCKS: u32 = 40;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Read,
+    Write,
+    Flush,
+    Discard,
+    WriteZeroes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Success,
+    PathError,
+    Ana,
+    NotReady,
+    /// An error that may not be retried.
+    Final,
+}
+
+/// A request the block layer waits for, or waited for.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) body: BlockRequest,
+    pub(crate) submitted: u64,
+    pub(crate) completed: Option<u64>,
+    /// It was answered with an error that explains a failure.
+    pub(crate) may_fail: bool,
+}
+
+/// A command in the hands of the host, the fabric or a controller.
+#[derive(Debug, Clone)]
+pub(crate) struct Copy {
+    pub(crate) request: usize,
+    pub(crate) lane: usize,
+    pub(crate) send: Send,
+    pub(crate) lba: u64,
+    pub(crate) blocks: u32,
+    pub(crate) executed: bool,
+    pub(crate) answered: bool,
+    /// The lane has passed the buffer fence with this copy unanswered.
+    pub(crate) lost: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Association {
+    pub(crate) id: AssociationId,
+    pub(crate) convicted: bool,
+    pub(crate) heard: [bool; LANES],
+    pub(crate) drained: [bool; LANES],
+    pub(crate) fenced: bool,
+    ana_refuses: bool,
+}
+
+#[derive(Debug)]
+struct Path {
+    association: Option<usize>,
+    suspect: bool,
+    ana_epoch: u32,
+    blocked: [bool; LANES],
+}
+
+pub(crate) struct World {
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) shared: Arc<VolumeShared>,
+    pub(crate) requests: Vec<Request>,
+    /// The request of a tag, by lane.
+    pub(crate) tags: Vec<BTreeMap<u16, usize>>,
+    pub(crate) copies: Vec<Copy>,
+    pub(crate) associations: Vec<Association>,
+    paths: Vec<Path>,
+    /// Who wrote a block last, by block.
+    pub(crate) medium: BTreeMap<u64, usize>,
+    pub(crate) now: Duration,
+    pub(crate) step: u64,
+    generation: u64,
+    on_no_path: OnNoPath,
+    past: Vec<(usize, PathId, AssociationId, Cqe)>,
+    pub(crate) starving: [bool; LANES],
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let shared = Arc::new(VolumeShared::new());
+        let config = |lane: usize| LaneConfig {
+            id: LaneId(lane as u16),
+            tags: TAGS,
+            buffer_bytes: BUFFER_BLOCKS << SHIFT,
+            lba_shift: SHIFT,
+        };
+        let table = Arc::new(PathTable::empty(SHIFT));
+        let lane = |at| Lane::new(config(at), Arc::clone(&table), Arc::clone(&shared));
+        let path = |_| Path {
+            association: None,
+            suspect: false,
+            ana_epoch: 0,
+            blocked: [false; LANES],
+        };
+        let mut world = Self {
+            lanes: (0..LANES).map(lane).collect(),
+            shared: Arc::clone(&shared),
+            requests: Vec::new(),
+            tags: vec![BTreeMap::new(); LANES],
+            copies: Vec::new(),
+            associations: Vec::new(),
+            paths: (0..PATHS).map(path).collect(),
+            medium: BTreeMap::new(),
+            now: Duration::from_secs(1),
+            step: 0,
+            generation: 0,
+            on_no_path: OnNoPath::Queue,
+            past: Vec::new(),
+            starving: [false; LANES],
+        };
+        for path in 0..PATHS as u8 {
+            world.reconnect(path);
+        }
+        world
+    }
+
+    pub(crate) fn submit(&mut self, lane: u8, kind: Kind, lba: u8, blocks: u8) {
+        let lane = usize::from(lane) % LANES;
+        let Some(tag) = (0..TAGS).find(|tag| !self.tags[lane].contains_key(tag)) else {
+            return;
+        };
+        let op = match kind {
+            Kind::Read => Op::Read,
+            Kind::Write => Op::Write,
+            Kind::Flush => Op::Flush,
+            Kind::Discard => Op::Discard,
+            Kind::WriteZeroes => Op::WriteZeroes,
+        };
+        let flush = op == Op::Flush;
+        let body = BlockRequest {
+            tag: Tag(tag),
+            op,
+            lba: if flush { 0 } else { u64::from(lba % 32) },
+            blocks: if flush {
+                0
+            } else {
+                u32::from(blocks) % BUFFER_BLOCKS + 1
+            },
+            fua: false,
+            no_unmap: false,
+        };
+        self.tick();
+        let request = Request {
+            body,
+            submitted: self.step,
+            completed: None,
+            may_fail: false,
+        };
+        self.tags[lane].insert(tag, self.requests.len());
+        self.requests.push(request);
+        self.lanes[lane].submit(body, self.now).expect("a free tag");
+        self.carry_out();
+    }
+
+    pub(crate) fn execute(&mut self, pick: u16) {
+        let alive = |world: &Self, copy: &Copy| {
+            !copy.executed && !copy.answered && !world.association_of(copy).fenced
+        };
+        if let Some(at) = self.pick_copy(pick, alive) {
+            self.run(at);
+        }
+    }
+
+    pub(crate) fn answer(&mut self, pick: u16, answer: Answer) {
+        let waiting = |world: &Self, copy: &Copy| {
+            !copy.answered && !world.association_of(copy).drained[copy.lane]
+        };
+        let Some(at) = self.pick_copy(pick, waiting) else {
+            return;
+        };
+        self.answer_copy(at, answer);
+    }
+
+    pub(crate) fn answer_copy(&mut self, at: usize, answer: Answer) {
+        self.tick();
+        let status = match answer {
+            Answer::Success => Status::SUCCESS,
+            Answer::PathError => Status::PATH_INTERNAL_ERROR,
+            Answer::Ana => Status::ANA_INACCESSIBLE,
+            Answer::NotReady => Status::NAMESPACE_NOT_READY,
+            Answer::Final => Status::INTERNAL_ERROR.with_dnr(),
+        };
+        if answer == Answer::Success && !self.copies[at].executed {
+            self.run(at);
+        }
+        let copy = &mut self.copies[at];
+        copy.answered = true;
+        let (lane, path, association) = (copy.lane, copy.send.path, copy.send.association);
+        let cqe = Cqe::new(copy.send.sqe.cid.get(), 0, status, 0);
+        let request = copy.request;
+        self.requests[request].may_fail |= matches!(answer, Answer::Final | Answer::NotReady);
+        self.past.push((lane, path, association, cqe));
+        self.lanes[lane].complete(path, association, &cqe, self.now);
+        self.carry_out();
+    }
+
+    pub(crate) fn repeat(&mut self, pick: u16) {
+        if self.past.is_empty() {
+            return;
+        }
+        let (lane, path, association, cqe) = self.past[usize::from(pick) % self.past.len()];
+        let reused = self.copies.iter().any(|copy| {
+            copy.lane == lane
+                && !copy.answered
+                && copy.send.association == association
+                && copy.send.sqe.cid == cqe.cid
+        });
+        if reused {
+            return;
+        }
+        let stale = self.lanes[lane].stats().stale;
+        self.lanes[lane].complete(path, association, &cqe, self.now);
+        assert_eq!(self.lanes[lane].stats().stale, stale + 1);
+        assert_eq!(
+            self.lanes[lane].poll_action(),
+            None,
+            "a stale answer has no effect"
+        );
+    }
+
+    pub(crate) fn suspect(&mut self, path: u8, suspect: bool) {
+        self.paths[usize::from(path) % PATHS].suspect = suspect;
+        self.publish();
+    }
+
+    pub(crate) fn convict(&mut self, path: u8) {
+        let Some(at) = self.paths[usize::from(path) % PATHS].association.take() else {
+            return;
+        };
+        self.associations[at].convicted = true;
+        self.publish();
+    }
+
+    pub(crate) fn hear(&mut self, pick: u8) {
+        let deaf = |association: &Association, lane: usize| {
+            association.convicted && !association.heard[lane]
+        };
+        if let Some((at, lane)) = self.pick_lane(pick, deaf) {
+            self.tick();
+            self.associations[at].heard[lane] = true;
+            let id = self.associations[at].id;
+            self.lanes[lane].convict(id, self.now);
+            self.carry_out();
+        }
+    }
+
+    pub(crate) fn drain(&mut self, pick: u8) {
+        let draining = |association: &Association, lane: usize| {
+            association.heard[lane] && !association.drained[lane]
+        };
+        if let Some((at, lane)) = self.pick_lane(pick, draining) {
+            self.tick();
+            self.associations[at].drained[lane] = true;
+            let id = self.associations[at].id;
+            for copy in &mut self.copies {
+                copy.lost |= copy.lane == lane && copy.send.association == id && !copy.answered;
+            }
+            self.lanes[lane].drained(id, self.now);
+            self.carry_out();
+        }
+    }
+
+    pub(crate) fn fence(&mut self, pick: u8) {
+        let ready: Vec<usize> = (0..self.associations.len())
+            .filter(|at| {
+                let association = &self.associations[*at];
+                !association.fenced && association.drained == [true; LANES]
+            })
+            .collect();
+        if ready.is_empty() {
+            return;
+        }
+        let at = ready[usize::from(pick) % ready.len()];
+        self.tick();
+        self.associations[at].fenced = true;
+        let id = self.associations[at].id;
+        for lane in 0..LANES {
+            self.lanes[lane].fenced(id, self.now);
+            self.carry_out();
+        }
+    }
+
+    pub(crate) fn reconnect(&mut self, path: u8) {
+        let path = usize::from(path) % PATHS;
+        if self.paths[path].association.is_some() {
+            return;
+        }
+        // No more old associations than a lane has room for.
+        let undrained = self
+            .associations
+            .iter()
+            .filter(|a| a.drained != [true; LANES] && a.convicted)
+            .count();
+        if undrained > 8 {
+            return;
+        }
+        let id = AssociationId(self.associations.len() as u64);
+        self.associations.push(Association {
+            id,
+            convicted: false,
+            heard: [false; LANES],
+            drained: [false; LANES],
+            fenced: false,
+            ana_refuses: false,
+        });
+        self.paths[path].association = Some(self.associations.len() - 1);
+        self.paths[path].suspect = false;
+        self.paths[path].ana_epoch += 1;
+        for lane in &mut self.lanes {
+            lane.attach(PathId(path as u8), id, DEPTH, self.now);
+        }
+        self.publish();
+    }
+
+    pub(crate) fn read_ana(&mut self, path: u8) {
+        let path = usize::from(path) % PATHS;
+        self.paths[path].ana_epoch += 1;
+        if let Some(at) = self.paths[path].association {
+            self.associations[at].ana_refuses = false;
+        }
+        self.publish();
+    }
+
+    pub(crate) fn block(&mut self, lane: u8, path: u8, block: bool) {
+        self.paths[usize::from(path) % PATHS].blocked[usize::from(lane) % LANES] = block;
+    }
+
+    pub(crate) fn pass(&mut self, ms: u16) {
+        self.now += Duration::from_millis(u64::from(ms % 2_000));
+        for lane in 0..LANES {
+            if self.lanes[lane]
+                .poll_timeout()
+                .is_some_and(|at| at <= self.now)
+            {
+                self.lanes[lane].handle_timeout(self.now);
+            }
+            self.carry_out();
+        }
+    }
+
+    pub(crate) fn fail_queued(&mut self, lane: u8) {
+        let lane = usize::from(lane) % LANES;
+        for at in self.tags[lane].values() {
+            self.requests[*at].may_fail = true;
+        }
+        self.lanes[lane].fail_queued(self.now);
+        self.carry_out();
+    }
+
+    pub(crate) fn queue_if_no_path(&mut self, queue: bool) {
+        self.on_no_path = if queue {
+            OnNoPath::Queue
+        } else {
+            OnNoPath::Fail
+        };
+        self.publish();
+    }
+
+    /// Everything heals; everything must end.
+    pub(crate) fn settle(&mut self) {
+        for path in 0..PATHS as u8 {
+            for lane in 0..LANES as u8 {
+                self.block(lane, path, false);
+            }
+            self.suspect(path, false);
+        }
+        for _ in 0..self.associations.len() * LANES {
+            self.hear(0);
+            self.drain(0);
+            self.check();
+        }
+        for _ in 0..self.associations.len() {
+            self.fence(0);
+            self.check();
+        }
+        self.reconnect(0);
+        for path in 0..PATHS as u8 {
+            self.read_ana(path);
+        }
+        for _ in 0..2_000 {
+            while let Some(at) = self.pick_copy(0, |world, copy| {
+                !copy.answered && !world.association_of(copy).drained[copy.lane]
+            }) {
+                self.answer_copy(at, Answer::Success);
+                self.check();
+            }
+            self.pass(1_999);
+            if self.tags.iter().all(BTreeMap::is_empty) {
+                break;
+            }
+        }
+        let left: Vec<&Request> = self
+            .tags
+            .iter()
+            .flat_map(BTreeMap::values)
+            .map(|at| &self.requests[*at])
+            .collect();
+        assert!(
+            left.is_empty(),
+            "with every path healthy these never ended: {left:?}"
+        );
+        assert_eq!(self.shared.held(), 0, "nothing is lost any more");
+        for path in 0..PATHS as u8 {
+            assert_eq!(self.shared.in_flight(PathId(path)), 0);
+        }
+    }
+
+    pub(crate) fn association_of(&self, copy: &Copy) -> &Association {
+        &self.associations[copy.send.association.0 as usize]
+    }
+
+    /// Associations a lane could send to now.
+    pub(crate) fn open_to(&self, lane: usize) -> impl Iterator<Item = &Association> {
+        self.paths
+            .iter()
+            .filter(move |path| !path.suspect && !path.blocked[lane])
+            .filter_map(move |path| {
+                let association = &self.associations[path.association?];
+                (!association.heard[lane] && !association.ana_refuses).then_some(association)
+            })
+    }
+
+    fn tick(&mut self) {
+        self.step += 1;
+        self.now += Duration::from_micros(50);
+    }
+
+    fn pick_copy(&self, pick: u16, wanted: impl Fn(&Self, &Copy) -> bool) -> Option<usize> {
+        let found: Vec<usize> = (0..self.copies.len())
+            .filter(|at| wanted(self, &self.copies[*at]))
+            .collect();
+        found.get(usize::from(pick) % found.len().max(1)).copied()
+    }
+
+    fn pick_lane(
+        &self,
+        pick: u8,
+        wanted: impl Fn(&Association, usize) -> bool,
+    ) -> Option<(usize, usize)> {
+        let found: Vec<(usize, usize)> = (0..self.associations.len())
+            .flat_map(|at| (0..LANES).map(move |lane| (at, lane)))
+            .filter(|(at, lane)| wanted(&self.associations[*at], *lane))
+            .collect();
+        found.get(usize::from(pick) % found.len().max(1)).copied()
+    }
+
+    /// A controller executes a command.
+    fn run(&mut self, at: usize) {
+        self.tick();
+        self.check_execution(at);
+        let copy = &mut self.copies[at];
+        copy.executed = true;
+        let (request, lba, blocks) = (copy.request, copy.lba, copy.blocks);
+        if self.requests[request].body.op.is_mutation() {
+            for block in lba..lba + u64::from(blocks) {
+                self.medium.insert(block, request);
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        self.generation += 1;
+        let mut entries = Vec::new();
+        for (number, path) in self.paths.iter().enumerate() {
+            let Some(at) = path.association else { continue };
+            // Paths differ in what they take, so that retries have to be split again.
+            let blocks = [16_u32, 5, 3][number];
+            entries.push(PathEntry {
+                path: PathId(number as u8),
+                association: self.associations[at].id,
+                usable: !path.suspect,
+                nsid: 1,
+                limits: Limits {
+                    transfer_bytes_max: blocks << SHIFT,
+                    write_zeroes_blocks_max: blocks * 2,
+                    write_zeroes_deallocate: true,
+                    discard_blocks_max: blocks * 3,
+                    ..Limits::default()
+                },
+                priority: if number == 2 { 10 } else { 50 },
+                ana: None,
+                ana_epoch: path.ana_epoch,
+            });
+        }
+        let members = |priority| {
+            let of =
+                |(at, entry): (usize, &PathEntry)| (entry.priority == priority).then_some(at as u8);
+            entries
+                .iter()
+                .enumerate()
+                .filter_map(of)
+                .collect::<Vec<u8>>()
+        };
+        let groups: Vec<GroupEntry> = [50, 10]
+            .into_iter()
+            .map(|priority| GroupEntry {
+                paths: members(priority),
+                priority,
+            })
+            .filter(|group| !group.paths.is_empty())
+            .collect();
+        let usable = |group: &GroupEntry| {
+            group
+                .paths
+                .iter()
+                .any(|at| entries[usize::from(*at)].usable)
+        };
+        let active = groups.iter().position(usable);
+        if active.is_none() && self.on_no_path == OnNoPath::Fail {
+            for request in self.requests.iter_mut().filter(|r| r.completed.is_none()) {
+                request.may_fail = true;
+            }
+        }
+        let table = Arc::new(PathTable {
+            generation: self.generation,
+            lba_shift: SHIFT,
+            paths: entries,
+            groups,
+            active,
+            on_no_path: self.on_no_path,
+            selector: SelectorConfig::default(),
+        });
+        for lane in 0..LANES {
+            self.lanes[lane].set_table(Arc::clone(&table), self.now);
+        }
+        self.carry_out();
+    }
+
+    fn no_path_fails(&self) -> bool {
+        let usable = self
+            .paths
+            .iter()
+            .any(|path| path.association.is_some() && !path.suspect);
+        self.on_no_path == OnNoPath::Fail && !usable
+    }
+
+    /// Takes all actions and events of all lanes.
+    fn carry_out(&mut self) {
+        let mut hold_ended = false;
+        for lane in 0..LANES {
+            while let Some(action) = self.lanes[lane].poll_action() {
+                self.tick();
+                match action {
+                    Action::Send(send) => self.take(lane, send),
+                    Action::Complete { tag, result } => {
+                        let fails = self.no_path_fails();
+                        self.check_completion(lane, tag, result, fails);
+                    }
+                }
+            }
+            while let Some(event) = self.lanes[lane].poll_event() {
+                match event {
+                    LaneEvent::HoldEnded => hold_ended = true,
+                    LaneEvent::QueueingStarted => self.starving[lane] = true,
+                    LaneEvent::QueueingEnded => self.starving[lane] = false,
+                    LaneEvent::AnaStatus { association, .. } => {
+                        self.associations[association.0 as usize].ana_refuses = true;
+                    }
+                    LaneEvent::PathError { .. } | LaneEvent::FirstIo { .. } => {}
+                }
+            }
+        }
+        if hold_ended {
+            self.publish();
+        }
+    }
+
+    fn take(&mut self, lane: usize, send: Send) {
+        let request = self.tags[lane][&send.tag.0];
+        if self.paths[send.path.index()].blocked[lane] {
+            self.lanes[lane].send_failed(&send, self.now);
+            return;
+        }
+        let fields = ReadWrite::parse(&send.sqe);
+        let (lba, blocks) = match (self.requests[request].body.op, &send.data) {
+            (Op::Flush, _) => (0, 0),
+            (Op::Discard, Data::Parameters { bytes, .. }) => {
+                let range = DsmRange::read_from_bytes(&bytes[..]).expect("16 bytes");
+                (range.slba.get(), range.blocks.get())
+            }
+            _ => (fields.slba, fields.blocks.get()),
+        };
+        let copy = Copy {
+            request,
+            lane,
+            send,
+            lba,
+            blocks,
+            executed: false,
+            answered: false,
+            lost: false,
+        };
+        self.check_send(&copy);
+        self.copies.push(copy);
+    }
+}
