@@ -92,7 +92,7 @@ impl Default for Defaults {
             rr_min_io: 1,
             heartbeat_ms: 100,
             heartbeats_missed: 3,
-            kato_ms: 400,
+            kato_ms: 1000,
             link_down_grace_ms: 100,
             io_queues: 0,
             queue_depth: 64,

@@ -12,6 +12,25 @@ use crate::config::{Config, parse_portal};
 use crate::host::Host;
 use crate::spec::{connect_params, presented_host, session_config};
 
+/// Turns names into addresses, which may take as long as a name server does.
+pub(crate) async fn resolve(portal: &Portal) -> Result<Portal, String> {
+    let portal = portal.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        let (traddr, host_traddr) = parse_portal(&portal)?;
+        Ok(Portal {
+            traddr: traddr.ip().to_string(),
+            trsvcid: Some(traddr.port().to_string()),
+            host_traddr: host_traddr.map(|address| address.to_string()),
+            host_iface: None,
+            ..portal
+        })
+    });
+    match work.await {
+        Ok(outcome) => outcome,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 /// Reads the discovery log of `portal`.
 pub(crate) async fn discover(
     portal: &Portal,
@@ -19,8 +38,11 @@ pub(crate) async fn discover(
     config: &Config,
     host: &Host,
 ) -> Result<session::DiscoveryLog, Failure> {
-    let refused =
-        |why: String| Failure::new(format!("cannot discover at {}", portal.traddr), why, "");
+    let refused = |why: String| {
+        let fix = "umpath discover -t rdma -a ADDRESS [-s PORT]";
+        Failure::new(format!("cannot discover at {}", portal.traddr), why, fix)
+    };
+    let portal = &resolve(portal).await.map_err(refused)?;
     let (traddr, host_traddr) = parse_portal(portal).map_err(refused)?;
     let host = presented_host(options, host).map_err(refused)?;
     // Options of I/O queues and keep-alive do not apply to a discovery controller.

@@ -60,7 +60,7 @@ pub(crate) enum Message {
     /// A path reports.
     Path(u32, Report),
     /// A queue thread reports.
-    Lane(StableId, u16, LaneReport<HostQueue>),
+    Lane(StableId, u16, Box<LaneReport<HostQueue>>),
     /// A path is wanted.
     Connect(Box<Wanted>),
     /// A volume's block device was made, or could not be.
@@ -207,7 +207,7 @@ impl Hub {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Path(path, report) => self.path_report(path, report),
-            Message::Lane(volume, queue, report) => self.lane_report(volume, queue, report),
+            Message::Lane(volume, queue, report) => self.lane_report(volume, queue, *report),
             Message::Connect(wanted) => self.connect(*wanted),
             Message::Built(volume, outcome) => self.built(volume, outcome),
             Message::Registered(volume, association, outcome) => {
@@ -220,7 +220,7 @@ impl Hub {
             Message::Fenced(association) => self.order_fenced(association),
             Message::Settled(association) => self.settled(association),
             Message::Idle(path, association) => self.idle(path, association),
-            Message::Looked(removal, users) => self.looked(removal, users),
+            Message::Looked(removal, users) => self.looked(removal, &users),
             Message::Removed(removal, volume, device, outcome) => {
                 self.removed(removal, volume, device, outcome);
             }

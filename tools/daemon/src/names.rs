@@ -55,7 +55,7 @@ impl Names {
             return name.clone();
         }
         let taken = |name: &str| in_use(name) || self.bound.values().any(|bound| bound == name);
-        let name = (1_u64..)
+        let name = (1..u64::MAX)
             .map(|n| format!("vol{n}"))
             .find(|name| !taken(name));
         let name = name.unwrap_or_else(|| id.to_owned());

@@ -4,6 +4,8 @@
 //! block device's limits and the lane's, and whether two paths lead to the same namespace. Nothing
 //! is invented: what is not reported is not used.
 
+use std::fmt::Write as _;
+
 use umpath_core::Limits as PathLimits;
 use umpath_session::{ControllerFacts, NamespaceFacts};
 use umpath_ublk::{Discard, Limits as BlockLimits};
@@ -94,7 +96,10 @@ pub(crate) fn difference(
     let ((volume_nqn, volume), (path_nqn, path)) = (volume, path);
     let hex = |bytes: Option<&[u8]>| {
         bytes.map_or("none".to_owned(), |bytes| {
-            bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+            bytes.iter().fold(String::new(), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            })
         })
     };
     let pair = |what: &str, volume: String, path: String| {

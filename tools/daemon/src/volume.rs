@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_core::association::{Conviction, Suspicion};
+use umpath_core::policies;
 use umpath_core::{
     AssociationId, Device, LaneEvent, LaneId, Limits, Output, PATHS_MAX, PathConfig, PathId,
     VolumeShared,
@@ -54,8 +55,8 @@ pub(crate) struct Attachment {
     pub(crate) association: AssociationId,
     pub(crate) nsid: u32,
     pub(crate) limits: Limits,
-    /// `None`: the controller reports no ANA. `Some(None)`: it does, but not for this namespace.
-    pub(crate) ana: Option<Option<AnaState>>,
+    /// `None`: the controller reports no ANA.
+    pub(crate) ana: Option<policies::AnaState>,
     pub(crate) ana_group: u32,
     pub(crate) serial: String,
     pub(crate) cntlid: u16,
@@ -244,11 +245,9 @@ impl Volume {
             association,
             nsid,
             limits,
-            ana: new
-                .ana
-                .map(|state| state.map_or(AnaUnknown::STATE, core_ana)),
+            ana: new.ana.map(|state| ana_state(state)),
             ana_group,
-            controller: Some(umpath_core::policies::ControllerKey {
+            controller: Some(policies::ControllerKey {
                 serial: padded(&new.serial),
                 cntlid: new.cntlid,
             }),
@@ -405,7 +404,7 @@ impl Volume {
 
     /// The controller reports an ANA state; `None`: its log does not know the namespace.
     pub(crate) fn ana(&mut self, association: AssociationId, state: Option<AnaState>) {
-        let state = state.map_or(AnaUnknown::STATE, core_ana);
+        let state = ana_state(state);
         let member = self
             .members
             .iter()
@@ -496,21 +495,15 @@ impl Volume {
     }
 }
 
-/// What a controller that reports ANA, but not for a namespace, is taken to say about it.
-struct AnaUnknown;
-
-impl AnaUnknown {
-    const STATE: umpath_core::policies::AnaState = umpath_core::policies::AnaState::Inaccessible;
-}
-
-fn core_ana(state: AnaState) -> umpath_core::policies::AnaState {
-    use umpath_core::policies::AnaState as Core;
-    match state {
-        AnaState::Optimized => Core::Optimized,
-        AnaState::NonOptimized => Core::NonOptimized,
-        AnaState::Inaccessible => Core::Inaccessible,
-        AnaState::PersistentLoss => Core::PersistentLoss,
-        AnaState::Change => Core::Change,
+/// The core's word for what an ANA log says of a namespace. One that the log does not know cannot be
+/// accessed, as far as anyone knows.
+pub(crate) fn ana_state(reported: Option<AnaState>) -> policies::AnaState {
+    match reported {
+        Some(AnaState::Optimized) => policies::AnaState::Optimized,
+        Some(AnaState::NonOptimized) => policies::AnaState::NonOptimized,
+        Some(AnaState::Inaccessible) | None => policies::AnaState::Inaccessible,
+        Some(AnaState::PersistentLoss) => policies::AnaState::PersistentLoss,
+        Some(AnaState::Change) => policies::AnaState::Change,
     }
 }
 

@@ -1,6 +1,8 @@
 //! The daemon as a process, on a machine that may have neither ublk nor RDMA: it starts, answers, refuses
 //! a second one, fails with cause and remedy, and leaves nothing behind.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};

@@ -151,7 +151,7 @@ impl<S: Session> Driver<S> {
             match output {
                 Output::OpenQueue { qid, cntlid, depth } => self.open(qid, cntlid, depth),
                 Output::Send { qid, sqe, data } => {
-                    if let Err(source) = self.send(qid, sqe, data) {
+                    if let Err(source) = self.send(qid, sqe, &data) {
                         self.session.handle_queue_failed(qid, source);
                     }
                 }
@@ -301,12 +301,12 @@ impl<S: Session> Driver<S> {
         &mut self,
         qid: u16,
         sqe: umpath_nvme::Sqe,
-        data: AdminData,
+        data: &AdminData,
     ) -> Result<(), TransportSource> {
         let arena = self.arena.clone();
         let cid = sqe.cid.get();
         let (offset, room) = buffer(qid);
-        let bytes = match &data {
+        let bytes = match data {
             AdminData::None => 0,
             AdminData::ToController(bytes) => bytes.len() as u32,
             AdminData::FromController(len) => *len,
@@ -316,7 +316,7 @@ impl<S: Session> Driver<S> {
                 "a command's data exceeds its buffer",
             )));
         }
-        let data = match &data {
+        let data = match data {
             AdminData::None => Data::None,
             AdminData::ToController(bytes) => {
                 arena

@@ -352,32 +352,32 @@ impl<'a> Attempt<'a> {
                 }
                 return Some(End::Shutdown);
             }
-            Event::Failed(error) => return self.failed(error),
+            Event::Failed(error) => return Some(self.failed(error)),
         }
         None
     }
 
     /// The session is over. A ready association is convicted; an attempt has just failed.
-    fn failed(&mut self, error: SessionError) -> Option<End> {
+    fn failed(&mut self, error: SessionError) -> End {
         if self.stopping {
-            return Some(End::Shutdown);
+            return End::Shutdown;
         }
         let refused = error.is_refusal();
         if self.health.is_none() {
-            return Some(End::Lost {
+            return End::Lost {
                 refused,
                 error: Some(error),
-            });
+            };
         }
         tracing::warn!(path = self.spec.id, "{error}");
         if let Some(health) = &mut self.health {
             health.session_failed(clock::now());
         }
         self.judge();
-        Some(End::Lost {
+        End::Lost {
             refused,
             error: None,
-        })
+        }
     }
 
     fn ready(&mut self, ready: Ready) {

@@ -21,7 +21,7 @@ use crate::association::{Order, Up};
 use crate::config::VolumePolicy;
 use crate::events::Subject;
 use crate::shape;
-use crate::volume::{Attachment, Built, Volume, VolumeSpec, build};
+use crate::volume::{Attachment, Built, Volume, VolumeSpec, ana_state, build};
 
 /// An association that is ready for I/O.
 #[derive(Debug)]
@@ -332,7 +332,7 @@ impl Hub {
                 .ready
                 .ana
                 .as_ref()
-                .map(|table| table.state(nsid, facts.ana_group)),
+                .map(|table| ana_state(table.state(nsid, facts.ana_group))),
             ana_group: facts.ana_group,
             serial: live.ready.facts.serial.clone(),
             cntlid: live.ready.facts.cntlid,
@@ -419,7 +419,7 @@ impl Hub {
         &mut self,
         path: u32,
         association: AssociationId,
-        namespaces: Vec<Namespace>,
+        namespaces: &[Namespace],
     ) {
         let Some(live) = self.live_mut(path) else {
             return;
@@ -427,8 +427,8 @@ impl Hub {
         if live.association != association {
             return;
         }
-        let before = std::mem::replace(&mut live.ready.namespaces, namespaces.clone());
-        for namespace in &namespaces {
+        let before = std::mem::replace(&mut live.ready.namespaces, namespaces.to_vec());
+        for namespace in namespaces {
             let old = before.iter().find(|old| old.nsid == namespace.nsid);
             if old == Some(namespace) {
                 continue;
@@ -502,7 +502,7 @@ impl Hub {
             return;
         };
         for waiting in record.waiting.drain(..) {
-            let _ = waiting.send(answer.clone());
+            waiting.tell(answer.clone());
         }
         if failed && !record.standing {
             self.end_path(path);

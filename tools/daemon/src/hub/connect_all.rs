@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use umpath_protocol::{ConnectOptions, DiscoveryListing, Failure, Portal, Reply};
+use umpath_protocol::{ConnectOptions, DiscoveryListing, Failure, PathOutcome, Portal, Reply};
 use umpath_session::{Backoff, BackoffPolicy};
 
 use super::{Context, Hub, Message, Wanted};
 use crate::clock;
 use crate::config::{DiscoveryLine, read_discovery_conf};
-use crate::discovery::{discover, listing, offers};
+use crate::discovery::{discover, listing, offers, resolve};
 
 /// Who is asked: one portal, or every line of `discovery.conf`.
 fn portals(
@@ -81,7 +81,8 @@ pub(super) async fn connect_all_verb(
         match found {
             Ok(log) => {
                 for (portal, nqn) in offers(&line.portal, &log) {
-                    waiting.push(connect(&hub, portal, nqn, line.options.clone(), false));
+                    let path = connect(hub.clone(), portal, nqn, line.options.clone(), false);
+                    waiting.push(tokio::spawn(path));
                 }
             }
             Err(failure) => failures.push(failure),
@@ -91,7 +92,7 @@ pub(super) async fn connect_all_verb(
         match answer.await {
             Ok(Ok(outcome)) => paths.push(outcome),
             Ok(Err(failure)) => failures.push(failure),
-            Err(_) => failures.push(Failure::new("umpathd is stopping", "", "")),
+            Err(error) => failures.push(Failure::new("umpathd", error.to_string(), "")),
         }
     }
     match failures.pop() {
@@ -103,14 +104,22 @@ pub(super) async fn connect_all_verb(
     }
 }
 
-/// Asks the hub for a path.
-pub(super) fn connect(
-    hub: &mpsc::UnboundedSender<Message>,
+/// Asks the hub for a path and waits for it.
+pub(super) async fn connect(
+    hub: mpsc::UnboundedSender<Message>,
     portal: Portal,
     nqn: String,
     options: ConnectOptions,
     standing: bool,
-) -> oneshot::Receiver<Result<umpath_protocol::PathOutcome, Failure>> {
+) -> Result<PathOutcome, Failure> {
+    let portal = resolve(&portal).await.map_err(|why| {
+        let fix = "umpath connect -t rdma -a ADDRESS [-s PORT] -n NQN";
+        Failure::new(
+            format!("cannot connect to {nqn:?} at {}", portal.traddr),
+            why,
+            fix,
+        )
+    })?;
     let (reply, answer) = oneshot::channel();
     let wanted = Wanted {
         portal,
@@ -122,6 +131,8 @@ pub(super) fn connect(
     // A hub that is gone drops the message, and with it the asker's hope.
     let _ = hub.send(Message::Connect(Box::new(wanted)));
     answer
+        .await
+        .unwrap_or_else(|_| Err(Failure::new("umpathd is stopping", "", "")))
 }
 
 /// Keeps every subsystem of a portal connected: asks until it answers, then now and again.
@@ -143,7 +154,8 @@ async fn keep_portal(
                 backoff.reset();
                 known_failure.clear();
                 for (portal, nqn) in offers(&line.portal, &log) {
-                    drop(connect(&hub, portal, nqn, line.options.clone(), true));
+                    let path = connect(hub.clone(), portal, nqn, line.options.clone(), true);
+                    tokio::spawn(path);
                 }
                 Duration::from_millis(defaults.rediscover_ms)
             }
@@ -162,24 +174,41 @@ async fn keep_portal(
     }
 }
 
+/// Keeps one path: asks until its portal is understood; from then on the path lasts by itself.
+async fn keep_path(
+    context: Arc<Context>,
+    hub: mpsc::UnboundedSender<Message>,
+    line: DiscoveryLine,
+    nqn: String,
+) {
+    let pause = Duration::from_millis(context.config.defaults.reconnect_delay_max_ms);
+    while let Err(why) = resolve(&line.portal).await {
+        tracing::warn!(
+            "cannot connect to {nqn} at {}: {why}; trying again",
+            line.portal.traddr
+        );
+        tokio::time::sleep(pause).await;
+    }
+    // What becomes of it is in the event log.
+    let _ = connect(hub, line.portal, nqn, line.options, true).await;
+}
+
 impl Hub {
     /// Begins what the configuration wants to stand.
     pub(super) fn start_standing(&self) {
         let context = &self.context;
         for entry in &context.config.connect {
             for portal in entry.portals() {
-                let options = entry.options();
+                let line = DiscoveryLine {
+                    portal,
+                    options: entry.options(),
+                };
                 for nqn in &entry.nqns {
-                    drop(connect(
-                        &self.outbox,
-                        portal.clone(),
-                        nqn.clone(),
-                        options.clone(),
-                        true,
-                    ));
+                    let (context, hub) = (context.clone(), self.outbox.clone());
+                    tokio::spawn(keep_path(context, hub, line.clone(), nqn.clone()));
                 }
                 if entry.nqns.is_empty() {
-                    self.keep(DiscoveryLine { portal, options });
+                    self.keep(line);
                 }
             }
         }

@@ -37,11 +37,11 @@ impl Hub {
     /// Begins a removal.
     pub(super) fn disconnect(
         &mut self,
-        target: DisconnectTarget,
+        target: &DisconnectTarget,
         force: bool,
         reply: oneshot::Sender<Reply>,
     ) {
-        let (paths, volumes) = match self.what_goes(&target) {
+        let (paths, volumes) = match self.what_goes(target) {
             Ok(found) => found,
             Err(failure) => {
                 let _ = reply.send(Reply::Failed(failure));
@@ -96,7 +96,7 @@ impl Hub {
                     self.volumes
                         .values()
                         .filter(|volume| volume.nqn() == nqn)
-                        .map(|v| v.id()),
+                        .map(Volume::id),
                 );
             }
             DisconnectTarget::Path(path) => {
@@ -108,7 +108,7 @@ impl Hub {
                         || volume.name() == device
                         || volume.id().to_string() == *device
                 });
-                volumes.extend(named.map(|volume| volume.id()));
+                volumes.extend(named.map(Volume::id));
                 paths.extend(self.paths.keys().filter(|path| {
                     let mut served = self
                         .volumes
@@ -123,7 +123,7 @@ impl Hub {
             let left = self.volumes.values().filter(|volume| {
                 volume.paths().next().is_some() && volume.paths().all(|path| paths.contains(&path))
             });
-            volumes.extend(left.map(|volume| volume.id()).collect::<Vec<_>>());
+            volumes.extend(left.map(Volume::id).collect::<Vec<_>>());
         }
         if paths.is_empty() && volumes.is_empty() {
             let what = match target {
@@ -141,7 +141,7 @@ impl Hub {
     }
 
     /// Who uses the volumes was looked up.
-    pub(super) fn looked(&mut self, number: u64, users: Vec<(StableId, Vec<String>)>) {
+    pub(super) fn looked(&mut self, number: u64, users: &[(StableId, Vec<String>)]) {
         let Some(removal) = self.removals.get_mut(&number) else {
             return;
         };
@@ -255,7 +255,9 @@ impl Hub {
         for domain in lives.map(|live| live.domain.clone()) {
             let arenas = arenas.clone();
             tokio::task::spawn_blocking(move || {
-                arenas.iter().for_each(|arena| domain.unregister(arena));
+                for arena in &arenas {
+                    domain.unregister(arena);
+                }
             });
         }
     }

@@ -12,11 +12,11 @@ use umpath_core::AssociationId;
 use umpath_core::association::{Conviction, FenceTerms, OrderFence, Suspicion};
 use umpath_protocol::EventKind;
 use umpath_rdma::HostQueue;
-use umpath_session::StableId;
+use umpath_session::{ControllerFacts, StableId};
 use umpath_ublk::LaneReport;
 
 use super::{Hub, Message, Remains};
-use crate::association::{Order, PathSpec};
+use crate::association::Order;
 use crate::clock;
 use crate::events::FailoverId;
 use crate::volume::Volume;
@@ -38,8 +38,10 @@ pub(super) struct Teardown {
     /// The time was found and is being waited for.
     timed: bool,
     /// The path is taken away by request: its admin queue lives on, and with it the controller's
-    /// timer, until the path has ended. Terms of the fence that begins then, should one be needed.
-    orderly: Option<Option<FenceTerms>>,
+    /// timer, until the path has ended.
+    orderly: bool,
+    /// Terms of the order fence; `None` where time is no fence.
+    terms: Option<FenceTerms>,
 }
 
 impl Teardown {
@@ -59,7 +61,8 @@ impl Teardown {
             lanes,
             volumes,
             timed: false,
-            orderly: Some(terms),
+            orderly: true,
+            terms,
         }
     }
 
@@ -72,14 +75,13 @@ impl Teardown {
     }
 
     pub(super) fn is_orderly_and_drained(&self) -> bool {
-        self.orderly.is_some() && self.lanes.is_empty()
+        self.orderly && self.lanes.is_empty()
     }
 
     /// The path has ended at `now`: whatever is held waits for the time that counts from here.
     pub(super) fn path_ended(&mut self, now: Duration) {
-        if let Some(terms) = self.orderly.take() {
-            self.fence = OrderFence::new(terms, now, 1);
-        }
+        self.orderly = false;
+        self.fence = OrderFence::new(self.terms, now, 1);
     }
 }
 
@@ -176,7 +178,7 @@ impl Hub {
         record.last_error = why.to_string();
         // The next loss is another failover.
         record.failover = None;
-        let terms = record.spec.fence_terms(&live.ready.facts);
+        let terms = fence_terms(&live.ready.facts);
         let (lanes, volumes) = self.convict_volumes(association, why, at);
         let attached = lanes.len();
         let spare = live.spare;
@@ -190,7 +192,8 @@ impl Hub {
             lanes,
             volumes,
             timed: false,
-            orderly: None,
+            orderly: false,
+            terms,
         };
         self.teardowns.insert(association, teardown);
         let domain = live.domain;
@@ -319,7 +322,7 @@ impl Hub {
         let had: BTreeSet<AssociationId> = transports.iter().map(|(known, _)| *known).collect();
         for (association, transport) in transports {
             self.destroy(association, Remains::Lane(id, queue), move || {
-                drop(transport)
+                drop(transport);
             });
         }
         let waiting: Vec<AssociationId> = self
@@ -353,7 +356,7 @@ impl Hub {
         if !teardown.lanes.remove(&(id, queue)) {
             return;
         }
-        if teardown.orderly.is_some() {
+        if teardown.orderly {
             self.retired_if_drained(association);
         } else {
             teardown.fence.queue_silent(silent_at.unwrap_or(at));
@@ -461,14 +464,9 @@ impl Hub {
     }
 }
 
-impl PathSpec {
-    /// What the controller promised about ending by itself.
-    pub(super) fn fence_terms(
-        &self,
-        facts: &umpath_session::ControllerFacts,
-    ) -> Option<FenceTerms> {
-        // The session has rounded KATO to the controller's granularity already.
-        let unit = 1;
-        FenceTerms::new(facts.kato?, unit, facts.traffic_based, facts.cqt)
-    }
+/// What the controller promised about ending by itself.
+pub(super) fn fence_terms(facts: &ControllerFacts) -> Option<FenceTerms> {
+    // The session has rounded KATO to the controller's granularity already.
+    let unit = 1;
+    FenceTerms::new(facts.kato?, unit, facts.traffic_based, facts.cqt)
 }

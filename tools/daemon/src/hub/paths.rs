@@ -23,7 +23,7 @@ pub(super) struct PathRecord {
     /// Kept although it was never up.
     pub(super) standing: bool,
     /// Told when the path is up with all its volumes, or could not be made.
-    pub(super) waiting: Vec<oneshot::Sender<Result<PathOutcome, Failure>>>,
+    pub(super) waiting: Vec<Waiting>,
     /// The association, while there is one.
     pub(super) live: Option<Live>,
     /// The failover being written down, from the first suspicion until I/O is back.
@@ -41,6 +41,24 @@ pub(super) struct PathRecord {
     pub(super) alias: Option<String>,
 }
 
+/// Someone who asked for a path.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    reply: oneshot::Sender<Result<PathOutcome, Failure>>,
+    /// The path was there before.
+    already: bool,
+}
+
+impl Waiting {
+    pub(super) fn tell(self, mut answer: Result<PathOutcome, Failure>) {
+        if let Ok(outcome) = &mut answer {
+            outcome.already = self.already;
+        }
+        // An asker that has gone away needs no answer.
+        let _ = self.reply.send(answer);
+    }
+}
+
 /// What a controller said about itself.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
@@ -54,9 +72,9 @@ impl Hub {
     /// Makes a path, or finds that it exists.
     pub(super) fn connect(&mut self, wanted: Wanted) {
         match self.connect_checked(&wanted) {
-            Ok(path) => {
+            Ok((path, already)) => {
                 if let (Some(record), Some(reply)) = (self.paths.get_mut(&path), wanted.reply) {
-                    record.waiting.push(reply);
+                    record.waiting.push(Waiting { reply, already });
                 }
             }
             Err(failure) => {
@@ -72,7 +90,8 @@ impl Hub {
         }
     }
 
-    fn connect_checked(&mut self, wanted: &Wanted) -> Result<u32, Failure> {
+    /// The path's number, and whether it was there before.
+    fn connect_checked(&mut self, wanted: &Wanted) -> Result<(u32, bool), Failure> {
         if self.stopping.is_some() {
             return Err(Failure::new("umpathd is stopping", "", ""));
         }
@@ -95,7 +114,7 @@ impl Hub {
             twin.standing |= wanted.standing;
             twin.ignored.clear();
             let _ = twin.orders.send(Order::Retry);
-            return Ok(twin.spec.id);
+            return Ok((twin.spec.id, true));
         }
         self.path_last = id;
         let (orders, inbox) = mpsc::unbounded_channel();
@@ -121,7 +140,7 @@ impl Hub {
             alias: wanted.options.alias.clone(),
         };
         self.paths.insert(id, record);
-        Ok(id)
+        Ok((id, false))
     }
 
     pub(super) fn path_report(&mut self, path: u32, report: Report) {
@@ -130,7 +149,7 @@ impl Hub {
             Report::Up(up) => self.up(path, *up),
             Report::Ana(association, table) => self.ana_changed(path, association, table),
             Report::Namespaces(association, namespaces) => {
-                self.namespaces_changed(path, association, namespaces);
+                self.namespaces_changed(path, association, &namespaces);
             }
             Report::Suspect {
                 association,
@@ -160,7 +179,7 @@ impl Hub {
         let repeated = record.last_error == failure.why;
         record.last_error.clone_from(&failure.why);
         for waiting in record.waiting.drain(..) {
-            let _ = waiting.send(Err(failure.clone()));
+            waiting.tell(Err(failure.clone()));
         }
         let keep = retry_at.is_some() && (record.standing || record.connects > 0);
         if !repeated || !keep {

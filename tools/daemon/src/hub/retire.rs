@@ -11,7 +11,7 @@ use std::time::Duration;
 use umpath_core::association::Conviction;
 use umpath_core::{AssociationId, PathId, VolumeShared};
 
-use super::failover::Teardown;
+use super::failover::{Teardown, fence_terms};
 use super::{Hub, Message};
 use crate::clock;
 
@@ -59,7 +59,7 @@ impl Hub {
             // Convicted meanwhile: that teardown does the rest.
             return self.end_path(path);
         };
-        let terms = record.spec.fence_terms(&live.ready.facts);
+        let terms = fence_terms(&live.ready.facts);
         tokio::task::spawn_blocking(move || drop((live.spare, live.domain)));
         let (lanes, volumes) =
             self.convict_volumes(association, Conviction::Operator, clock::now());

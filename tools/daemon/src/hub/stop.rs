@@ -73,7 +73,7 @@ impl Hub {
             .collect();
         for device in devices {
             let (reply, answer) = oneshot::channel();
-            self.disconnect(DisconnectTarget::Device(device.clone()), false, reply);
+            self.disconnect(&DisconnectTarget::Device(device.clone()), false, reply);
             tokio::spawn(async move {
                 if let Ok(Reply::Failed(failure)) = answer.await {
                     tracing::warn!("{device} is kept until it is unused: {failure}");

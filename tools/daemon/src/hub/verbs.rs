@@ -34,14 +34,13 @@ impl Hub {
             } => {
                 let hub = self.outbox.clone();
                 tokio::spawn(async move {
-                    let answer = connect_all::connect(&hub, portal, nqn, options, false);
-                    let _ = reply.send(match answer.await {
-                        Ok(Ok(path)) => Reply::Connected {
+                    let answer = connect_all::connect(hub, portal, nqn, options, false).await;
+                    let _ = reply.send(match answer {
+                        Ok(path) => Reply::Connected {
                             paths: vec![path],
                             failures: Vec::new(),
                         },
-                        Ok(Err(failure)) => Reply::Failed(failure),
-                        Err(_) => Reply::Failed(Failure::new("umpathd is stopping", "", "")),
+                        Err(failure) => Reply::Failed(failure),
                     });
                 });
             }
@@ -52,7 +51,7 @@ impl Hub {
                     let _ = reply.send(answer.await);
                 });
             }
-            Request::Disconnect { target, force } => self.disconnect(target, force, reply),
+            Request::Disconnect { target, force } => self.disconnect(&target, force, reply),
         }
         self.settle();
     }
@@ -70,19 +69,17 @@ impl Hub {
                 changed.push(volume.name().to_owned());
             }
         }
-        match (wanted, changed.is_empty()) {
-            (Some(wanted), true) => Reply::Failed(Failure::new(
+        if let Some(wanted) = wanted.filter(|_| changed.is_empty()) {
+            return Reply::Failed(Failure::new(
                 format!("no volume {wanted}"),
                 "no volume has this name, identity or device",
                 "umpath list",
-            )),
-            _ => {
-                let words = if on { "waits" } else { "fails" };
-                Reply::Done(format!(
-                    "I/O without a path {words}: {}\n",
-                    changed.join(" ")
-                ))
-            }
+            ));
         }
+        let words = if on { "waits" } else { "fails" };
+        Reply::Done(format!(
+            "I/O without a path {words}: {}\n",
+            changed.join(" ")
+        ))
     }
 }

@@ -92,7 +92,7 @@ fn lane_setup(
     let table = Arc::new(PathTable::empty(spec.namespace.lba_shift));
     let (id, hub) = (spec.id, hub.clone());
     let reports = Box::new(move |queue: u16, report: LaneReport<HostQueue>| {
-        let _ = hub.send(Message::Lane(id, queue, report));
+        let _ = hub.send(Message::Lane(id, queue, Box::new(report)));
     });
     LaneSetup {
         lane: Lane::new(config, table, shared.clone()),

@@ -35,9 +35,13 @@ impl Volume {
 
     /// Writes an event of the core down.
     pub(super) fn log(&mut self, event: &Event) {
-        let Some(kind) = self.kind_of(event) else {
+        let Some(kind) = kind_of(event) else {
             return;
         };
+        // The first path ever is no return.
+        if kind == EventKind::PathAgain && !self.pathless {
+            return;
+        }
         match kind {
             EventKind::GroupSwitched | EventKind::FailedBack => self.group_switches += 1,
             EventKind::NoPath => self.pathless = true,
@@ -46,51 +50,21 @@ impl Volume {
         }
         let detail = detail_of(event);
         let path = self.member_of(event).map(|member| member.path);
-        match self.failover_of(event, kind) {
-            Some(failover) => {
-                self.events
-                    .mark(failover, event.at, kind, Some(self.name()), &detail);
-            }
-            None => {
-                let subject = Subject {
-                    volume: Some(self.spec.name.clone()),
-                    path,
-                };
-                self.events.record_at(event.at, kind, subject, detail);
-            }
+        if let Some(failover) = self.failover_of(event, kind) {
+            self.events
+                .mark(failover, event.at, kind, Some(self.name()), &detail);
+        } else {
+            let subject = Subject {
+                volume: Some(self.spec.name.clone()),
+                path,
+            };
+            self.events.record_at(event.at, kind, subject, detail);
         }
         if kind == EventKind::FailedBack
             && let Some(path) = path
         {
             self.note_failover(path, None);
         }
-    }
-
-    /// The event's word; `None` where the hub writes it for the whole association, or where it says
-    /// nothing new.
-    fn kind_of(&self, event: &Event) -> Option<EventKind> {
-        Some(match event.kind {
-            Core::PathAdded
-            | Core::PathRemoved
-            | Core::Suspected(_)
-            | Core::Cleared
-            | Core::Convicted(_) => return None,
-            Core::PathUp => EventKind::PathReady,
-            Core::PathDown => EventKind::PathRemoved,
-            Core::BufferFenced => EventKind::BufferFenced,
-            Core::OrderFenced => EventKind::OrderFenced,
-            Core::FirstIo { .. } => EventKind::FirstIo,
-            Core::GroupSwitched => EventKind::GroupSwitched,
-            Core::FailedBack => EventKind::FailedBack,
-            Core::AnaChanged(_) | Core::AnaStatus(_) => EventKind::AnaChanged,
-            Core::PathErrors { .. } => EventKind::PathErrors,
-            Core::NoPath => EventKind::NoPath,
-            Core::PathAgain if self.pathless => EventKind::PathAgain,
-            Core::PathAgain => return None,
-            Core::QueueingStarted => EventKind::QueueingStarted,
-            Core::QueueingEnded => EventKind::QueueingEnded,
-            Core::QueueingExpired => EventKind::QueuedFailed,
-        })
     }
 
     fn member_of(&self, event: &Event) -> Option<&Member> {
@@ -131,4 +105,29 @@ fn detail_of(event: &Event) -> String {
     words
         .split_once(": ")
         .map_or(String::new(), |(_, detail)| detail.to_owned())
+}
+
+/// The event's word; `None` where the hub writes it for the whole association.
+fn kind_of(event: &Event) -> Option<EventKind> {
+    Some(match event.kind {
+        Core::PathAdded
+        | Core::PathRemoved
+        | Core::Suspected(_)
+        | Core::Cleared
+        | Core::Convicted(_) => return None,
+        Core::PathUp => EventKind::PathReady,
+        Core::PathDown => EventKind::PathRemoved,
+        Core::BufferFenced => EventKind::BufferFenced,
+        Core::OrderFenced => EventKind::OrderFenced,
+        Core::FirstIo { .. } => EventKind::FirstIo,
+        Core::GroupSwitched => EventKind::GroupSwitched,
+        Core::FailedBack => EventKind::FailedBack,
+        Core::AnaChanged(_) | Core::AnaStatus(_) => EventKind::AnaChanged,
+        Core::PathErrors { .. } => EventKind::PathErrors,
+        Core::NoPath => EventKind::NoPath,
+        Core::PathAgain => EventKind::PathAgain,
+        Core::QueueingStarted => EventKind::QueueingStarted,
+        Core::QueueingEnded => EventKind::QueueingEnded,
+        Core::QueueingExpired => EventKind::QueuedFailed,
+    })
 }
