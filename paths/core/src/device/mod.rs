@@ -130,6 +130,8 @@ struct Dying {
     path: PathId,
     /// Lanes that have not drained.
     lanes: Vec<LaneId>,
+    /// The order fence stands; what is missing is a lane.
+    order_fenced: bool,
     first_io: bool,
 }
 
@@ -249,7 +251,7 @@ impl Device {
             return;
         };
         let changed = live.ana != Some(state);
-        let refused = core::mem::take(&mut live.ana_refused);
+        let refused = live.ana_refused_at.take().is_some();
         live.ana = Some(state);
         let association = live.association;
         if changed || refused {
@@ -301,6 +303,7 @@ impl Device {
             association,
             path,
             lanes: (0..self.config.lanes).map(LaneId).collect(),
+            order_fenced: false,
             first_io: false,
         });
         self.event(
@@ -321,13 +324,19 @@ impl Device {
         };
         let waiting = dying.lanes.len();
         dying.lanes.retain(|known| *known != lane);
-        if waiting > 0 && dying.lanes.is_empty() {
-            let path = dying.path;
-            self.event(now, Some(path), Some(association), EventKind::BufferFenced);
+        if waiting == 0 || !dying.lanes.is_empty() {
+            return;
+        }
+        let (path, order_fenced) = (dying.path, dying.order_fenced);
+        self.event(now, Some(path), Some(association), EventKind::BufferFenced);
+        if order_fenced {
+            self.order_fenced(association, now);
         }
     }
 
-    /// The association executes nothing more; every lane has drained.
+    /// The association executes nothing more. Lanes hear of it when every one of them has drained:
+    /// one that has not yet heard of the conviction may still send what a lost mutation, sent
+    /// again, would overwrite.
     pub fn order_fenced(&mut self, association: AssociationId, now: Duration) {
         let Some(at) = self
             .dying
@@ -336,6 +345,14 @@ impl Device {
         else {
             return;
         };
+        if let Some(dying) = self
+            .dying
+            .get_mut(at)
+            .filter(|dying| !dying.lanes.is_empty())
+        {
+            dying.order_fenced = true;
+            return;
+        }
         let dying = self.dying.remove(at);
         if !dying.first_io {
             // As many as there can be paths: older ones are of no interest any more.
@@ -362,7 +379,7 @@ impl Device {
                 status,
             } => {
                 if let Some(live) = self.live_mut(association) {
-                    live.ana_refused = true;
+                    live.ana_refused_at.get_or_insert(now);
                     self.event(
                         now,
                         Some(path),
@@ -445,14 +462,19 @@ impl Device {
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Duration> {
+        let refusals = self.paths.iter().filter_map(Path::forgives_at);
         [self.active.poll_timeout(), self.expires_at()]
             .into_iter()
             .flatten()
+            .chain(refusals)
             .min()
     }
 
     /// The time asked for has come.
     pub fn handle_timeout(&mut self, now: Duration) {
+        for path in &mut self.paths {
+            path.forgive(now);
+        }
         self.settle(now);
     }
 

@@ -1,9 +1,14 @@
 //! One path of a volume, with or without an association.
 
+use core::time::Duration;
+
 use umpath_policies::{AnaState, ControllerKey, PathFacts, PathId, Ranked};
 
 use super::{PathConfig, Ready};
 use crate::table::{AssociationId, Limits, PathEntry};
+
+/// Longest time a path is left alone for one ANA status.
+const REFUSAL_MAX: Duration = Duration::from_secs(1);
 
 /// What is known while there is an association.
 #[derive(Debug, Clone)]
@@ -17,8 +22,8 @@ pub(super) struct Live {
     pub(super) suspect: bool,
     /// It is to be removed.
     pub(super) retired: bool,
-    /// A lane was refused with an ANA status, and no ANA state has been reported since.
-    pub(super) ana_refused: bool,
+    /// When a lane was refused with an ANA status, if no ANA state has been reported since.
+    pub(super) ana_refused_at: Option<Duration>,
 }
 
 impl Live {
@@ -32,7 +37,7 @@ impl Live {
             controller: ready.controller,
             suspect: false,
             retired: false,
-            ana_refused: false,
+            ana_refused_at: None,
         }
     }
 
@@ -60,6 +65,23 @@ impl Path {
         }
     }
 
+    /// When a refusal is forgotten although nobody read the ANA state again: the controller may
+    /// report none, or its admin queue may be slow.
+    pub(super) fn forgives_at(&self) -> Option<Duration> {
+        let refused_at = self.live.as_ref()?.ana_refused_at?;
+        Some(refused_at.saturating_add(REFUSAL_MAX))
+    }
+
+    /// Lets lanes try again where that time has come.
+    pub(super) fn forgive(&mut self, now: Duration) {
+        if self.forgives_at().is_some_and(|at| at <= now)
+            && let Some(live) = &mut self.live
+        {
+            live.ana_refused_at = None;
+            self.ana_epoch += 1;
+        }
+    }
+
     pub(super) fn association(&self) -> Option<AssociationId> {
         self.live.as_ref().map(|live| live.association)
     }
@@ -67,14 +89,14 @@ impl Path {
     /// It may carry new I/O.
     pub(super) fn is_usable(&self) -> bool {
         self.live.as_ref().is_some_and(|live| {
-            !live.suspect && !live.retired && !live.ana_refused && live.is_accessible()
+            !live.suspect && !live.retired && live.ana_refused_at.is_none() && live.is_accessible()
         })
     }
 
     /// Not usable, but may be again without a new association, and soon.
     pub(super) fn is_hoped_for(&self) -> bool {
         self.live.as_ref().is_some_and(|live| {
-            let passing = live.suspect || live.ana_refused;
+            let passing = live.suspect || live.ana_refused_at.is_some();
             let changing = live.ana == Some(AnaState::Change);
             !live.retired && (changing || (passing && live.is_accessible()))
         })

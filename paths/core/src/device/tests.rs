@@ -236,3 +236,68 @@ fn what_is_unknown_changes_nothing() {
     );
     assert_eq!(again, Err(DeviceError::Exists(PathId(0))));
 }
+
+#[test]
+fn an_order_fence_is_passed_on_with_the_last_lane() {
+    let mut device = two_paths(config());
+    device.convict(AssociationId(0), Conviction::QueueFailed, ms(1));
+    device.lane_drained(AssociationId(0), LaneId(0), ms(2));
+    outputs(&mut device);
+    device.order_fenced(AssociationId(0), ms(3));
+    assert_eq!(outputs(&mut device), []);
+    device.lane_drained(AssociationId(0), LaneId(1), ms(4));
+    assert_eq!(
+        kinds(&outputs(&mut device)),
+        ["buffer_fenced", "order_fenced", "fenced"]
+    );
+}
+
+#[test]
+fn a_refused_path_is_tried_again_when_the_state_is_read_or_after_a_while() {
+    let mut device = two_paths(config());
+    let refused = LaneEvent::AnaStatus {
+        path: PathId(0),
+        association: AssociationId(0),
+        status: umpath_nvme::Status::ANA_TRANSITION,
+    };
+    let epoch = |device: &Device| device.table().entry(PathId(0)).map(|entry| entry.ana_epoch);
+    let before = epoch(&device);
+    device.lane_event(LaneId(0), refused, ms(10));
+    assert_eq!(active_paths(&device), [PathId(1)]);
+    device.ana(PathId(0), AnaState::Optimized, ms(20));
+    assert_eq!(active_paths(&device), [PathId(0)]);
+    assert_eq!(epoch(&device), before.map(|epoch| epoch + 1));
+    device.lane_event(LaneId(0), refused, ms(30));
+    assert_eq!(device.poll_timeout(), Some(ms(1_030)));
+    device.handle_timeout(ms(1_030));
+    assert_eq!(active_paths(&device), [PathId(0)]);
+    assert_eq!(epoch(&device), before.map(|epoch| epoch + 2));
+    assert_eq!(device.poll_timeout(), None);
+}
+
+#[test]
+fn the_end_of_a_hold_reaches_every_lane_as_a_table() {
+    let mut device = two_paths(config());
+    let before = device.table().generation;
+    device.lane_event(LaneId(1), LaneEvent::HoldEnded, ms(10));
+    assert_eq!(kinds(&outputs(&mut device)), ["publish"]);
+    assert_eq!(device.table().generation, before + 1);
+}
+
+#[test]
+fn one_shaky_path_alone_fails_nothing() {
+    let mut device = two_paths(DeviceConfig {
+        no_path: NoPath::Fail,
+        ..config()
+    });
+    device.convict(AssociationId(1), Conviction::QueueFailed, ms(1));
+    device.suspect(AssociationId(0), Suspicion::LinkDown, ms(2));
+    assert_eq!(active_paths(&device), []);
+    assert_eq!(
+        device.table().on_no_path,
+        OnNoPath::Queue,
+        "it may be cleared"
+    );
+    device.convict(AssociationId(0), Conviction::QueueFailed, ms(3));
+    assert_eq!(device.table().on_no_path, OnNoPath::Fail);
+}
