@@ -11,6 +11,7 @@
 //! Take all of [`Device::poll_output`] after any input, and carry it out in order.
 
 mod path;
+mod settle;
 mod view;
 
 use core::time::Duration;
@@ -18,15 +19,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use umpath_policies::{
-    ActiveGroup, AnaState, ControllerKey, Failback, Group, Grouping, PathFacts, Ranking,
-    SelectorConfig, Switch, group_paths,
+    ActiveGroup, AnaState, ControllerKey, Failback, Grouping, Ranking, SelectorConfig,
 };
 
 use crate::association::{Conviction, Suspicion};
 use crate::event::{Event, EventKind, LaneEvent, LaneId};
-use crate::table::{
-    AssociationId, GroupEntry, Limits, OnNoPath, PATHS_MAX, PathEntry, PathId, PathTable,
-};
+use crate::table::{AssociationId, Limits, PATHS_MAX, PathId, PathTable};
 
 use path::{Live, Path};
 pub use view::PathView;
@@ -481,125 +479,6 @@ impl Device {
     /// The table the lanes work by, or are about to.
     pub fn table(&self) -> &Arc<PathTable> {
         &self.table
-    }
-
-    /// Looks at everything, and publishes a table if it differs from the last.
-    fn settle(&mut self, now: Duration) {
-        let facts: Vec<PathFacts> = self
-            .paths
-            .iter()
-            .filter(|path| path.live.is_some())
-            .map(Path::facts)
-            .collect();
-        let groups = group_paths(self.config.grouping, self.config.ranking, &facts);
-        let (active, switch) = self.active.settle(self.config.failback, &groups, now);
-        self.note_switch(active.and_then(|at| groups.get(at)), switch, now);
-        let usable = active.is_some();
-        self.note_usable(usable, now);
-        let on_no_path = self.on_no_path(usable, now);
-        let table = self.build(&groups, active, on_no_path);
-        if table != *self.table {
-            self.publish(table);
-        }
-    }
-
-    fn publish(&mut self, mut table: PathTable) {
-        table.generation += 1;
-        self.table = Arc::new(table);
-        self.outputs
-            .push_back(Output::Publish(Arc::clone(&self.table)));
-    }
-
-    fn build(&self, groups: &[Group], active: Option<usize>, on_no_path: OnNoPath) -> PathTable {
-        let entries = groups.iter().flat_map(|group| &group.paths);
-        let mut paths: Vec<PathEntry> = entries
-            .filter_map(|ranked| self.path(ranked.id)?.entry(*ranked))
-            .collect();
-        paths.sort_by_key(|entry| entry.path);
-        let position = |id: PathId| paths.iter().position(|entry| entry.path == id);
-        let groups = groups
-            .iter()
-            .map(|group| GroupEntry {
-                paths: group
-                    .paths
-                    .iter()
-                    .filter_map(|ranked| position(ranked.id).map(|at| at as u8))
-                    .collect(),
-                priority: group.priority,
-            })
-            .collect();
-        PathTable {
-            generation: self.table.generation,
-            lba_shift: self.config.lba_shift,
-            paths,
-            groups,
-            active,
-            on_no_path,
-            selector: self.config.selector,
-        }
-    }
-
-    fn note_switch(&mut self, group: Option<&Group>, switch: Switch, now: Duration) {
-        let usable = group.and_then(|group| group.paths.iter().find(|path| path.usable));
-        let path = usable.map(|path| path.id);
-        let association = path.and_then(|id| self.path(id)?.association());
-        match switch {
-            Switch::Stay | Switch::First => {}
-            Switch::Failover => self.event(now, path, association, EventKind::GroupSwitched),
-            Switch::Failback => self.event(now, path, association, EventKind::FailedBack),
-        }
-    }
-
-    fn note_usable(&mut self, usable: bool, now: Duration) {
-        if usable == self.had_usable {
-            return;
-        }
-        self.had_usable = usable;
-        let kind = if usable {
-            EventKind::PathAgain
-        } else {
-            EventKind::NoPath
-        };
-        self.event(now, None, None, kind);
-    }
-
-    /// What becomes of I/O now that `usable` says whether there is a path. A path that is merely
-    /// suspect, refused for the moment or changing its ANA state is hoped for, and while there is
-    /// hope nothing fails: one shaky path alone never causes an I/O error.
-    fn on_no_path(&mut self, usable: bool, now: Duration) -> OnNoPath {
-        if usable || self.paths.iter().any(Path::is_hoped_for) {
-            self.hopeless_since = None;
-            self.expired = false;
-        } else {
-            self.hopeless_since.get_or_insert(now);
-        }
-        match self.config.no_path {
-            NoPath::Fail if self.hopeless_since.is_some() => OnNoPath::Fail,
-            NoPath::QueueFor(_) => self.on_expiry(now),
-            NoPath::Queue | NoPath::Fail => OnNoPath::Queue,
-        }
-    }
-
-    fn on_expiry(&mut self, now: Duration) -> OnNoPath {
-        if !self.expired && self.expires_at().is_some_and(|at| at <= now) {
-            self.expired = true;
-            self.event(now, None, None, EventKind::QueueingExpired);
-            self.outputs.push_back(Output::FailQueued);
-        }
-        if self.expired {
-            OnNoPath::Fail
-        } else {
-            OnNoPath::Queue
-        }
-    }
-
-    fn expires_at(&self) -> Option<Duration> {
-        match (self.config.no_path, self.hopeless_since) {
-            (NoPath::QueueFor(wait), Some(since)) if !self.expired => {
-                Some(since.saturating_add(wait))
-            }
-            _ => None,
-        }
     }
 
     fn path(&self, id: PathId) -> Option<&Path> {

@@ -1,7 +1,7 @@
 //! The control side against hand-made situations.
 
 use super::*;
-use crate::table::Limits;
+use crate::table::{Limits, OnNoPath};
 
 const LANES: u16 = 2;
 
