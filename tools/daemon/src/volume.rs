@@ -245,7 +245,7 @@ impl Volume {
             association,
             nsid,
             limits,
-            ana: new.ana.map(|state| ana_state(state)),
+            ana: new.ana,
             ana_group,
             controller: Some(policies::ControllerKey {
                 serial: padded(&new.serial),
