@@ -1,14 +1,16 @@
 //! What a controller's status means for a request: done, elsewhere, later, or failed.
 //!
 //! The classes of failure are those the Linux host maps NVMe statuses to (`nvme_error_status` in
-//! drivers/nvme/host/core.c), so applications see the errors they know.
+//! drivers/nvme/host/core.c), so applications see the errors they know. Like that host, a command
+//! whose status does not forbid it is tried again a few times. Unlike it, path errors are never
+//! counted, because one shaky path must not fail I/O while another works.
 
 use umpath_nvme::Status;
 use umpath_nvme::status::sct;
 
 use crate::request::BlockError;
 
-/// Most times a command is sent again because its controller asked for time.
+/// Most times a command is sent again after an error that is not its path's.
 const RETRIES_MAX: u8 = 5;
 /// The same where the condition is known to pass, such as a namespace becoming ready.
 const PATIENT_RETRIES_MAX: u8 = 60;
@@ -25,50 +27,64 @@ pub(crate) enum Disposition {
     AnaElsewhere,
     /// This path failed the command, another may not.
     Elsewhere,
-    /// The controller asks for time.
+    /// Worth another try, on another path if there is one.
     Again {
         /// Which of its retry delays (CRD, 1 to 3); 0: it named none.
         delay: u8,
-        /// The condition needs seconds rather than milliseconds to pass.
+        /// The condition needs time to pass, whether or not the controller says how much.
         patient: bool,
     },
 }
 
-/// Reads a status of a command that was sent again `retries` times for want of time.
+/// Reads a status of a command that was tried again `retries` times after such statuses.
 pub(crate) fn judge(status: Status, retries: u8) -> Disposition {
     if status.is_success() {
         return Disposition::Done;
     }
-    if status.dnr() {
-        return Disposition::Fail(class(status));
-    }
+    // An ANA status speaks of one controller's access. Do Not Retry speaks for all controllers of
+    // the subsystem, so the two together cannot mean what they say.
     if status.is_ana() {
         return Disposition::AnaElsewhere;
+    }
+    if status.dnr() {
+        return Disposition::Fail(class(status));
     }
     if status.is_path_related() || aborted(status) {
         return Disposition::Elsewhere;
     }
-    // Namespace Not Ready passes within the controller's ready time; Internal Error and Command
-    // Interrupted may.
-    let patient = status.is(Status::new(sct::GENERIC, 0x82));
-    let passing = patient || matches!((status.sct(), status.sc()), (sct::GENERIC, 0x06 | 0x21));
+    let patient = [
+        Status::NAMESPACE_NOT_READY,
+        Status::COMMAND_INTERRUPTED,
+        Status::FORMAT_IN_PROGRESS,
+        Status::SANITIZE_IN_PROGRESS,
+    ]
+    .iter()
+    .any(|known| status.is(*known));
     let retries_max = if patient {
         PATIENT_RETRIES_MAX
     } else {
         RETRIES_MAX
     };
-    if (passing || status.crd() != 0) && retries < retries_max {
-        return Disposition::Again {
-            delay: status.crd(),
-            patient,
-        };
+    if retries >= retries_max {
+        return Disposition::Fail(class(status));
     }
-    Disposition::Fail(class(status))
+    Disposition::Again {
+        delay: status.crd(),
+        patient,
+    }
 }
 
-/// Abort requested, queue deleted, missing fused command's abort: the queue went, not the command.
+/// The queue or the controller went, not the command.
 fn aborted(status: Status) -> bool {
-    status.sct() == sct::GENERIC && matches!(status.sc(), 0x05 | 0x07 | 0x08)
+    [
+        Status::ABORTED_POWER_LOSS,
+        Status::ABORT_REQUESTED,
+        Status::ABORTED_SQ_DELETION,
+        Status::KEEP_ALIVE_EXPIRED,
+        Status::TRANSIENT_TRANSPORT_ERROR,
+    ]
+    .iter()
+    .any(|known| status.is(*known))
 }
 
 fn class(status: Status) -> BlockError {
@@ -97,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_mean_what_linux_makes_of_them() {
+    fn errors_have_the_classes_linux_gives_them() {
         assert_eq!(of(0, 0), Disposition::Done);
         for (sct, sc, error) in [
             (0, 0x81, BlockError::NoSpace),
@@ -110,7 +126,15 @@ mod tests {
             (2, 0x82, BlockError::Protection),
             (7, 0x42, BlockError::Io),
         ] {
-            assert_eq!(of(sct, sc), Disposition::Fail(error), "{sct:x}/{sc:x}");
+            let status = Status::new(sct, sc);
+            let failed = Disposition::Fail(error);
+            assert_eq!(judge(status.with_dnr(), 0), failed, "{sct:x}/{sc:x}");
+            assert_eq!(judge(status, RETRIES_MAX), failed, "{sct:x}/{sc:x}");
+            let again = Disposition::Again {
+                delay: 0,
+                patient: false,
+            };
+            assert_eq!(judge(status, RETRIES_MAX - 1), again, "{sct:x}/{sc:x}");
         }
     }
 
@@ -118,8 +142,10 @@ mod tests {
     fn path_errors_go_elsewhere_unless_told_not_to() {
         for sc in 1..=3 {
             assert_eq!(of(3, sc), Disposition::AnaElsewhere);
+            let never = Status::new(3, sc).with_dnr();
+            assert_eq!(judge(never, 0), Disposition::AnaElsewhere);
         }
-        for (sct, sc) in [(3, 0x00), (3, 0x70), (0, 0x07), (0, 0x08)] {
+        for (sct, sc) in [(3, 0x00), (3, 0x70), (0, 0x07), (0, 0x08), (0, 0x22)] {
             assert_eq!(of(sct, sc), Disposition::Elsewhere);
         }
         let never = Status::new(3, 0x70).with_dnr();
@@ -133,11 +159,11 @@ mod tests {
             judge(status, 0),
             Disposition::Again {
                 delay: 2,
-                patient: false
+                patient: true
             }
         );
         assert_eq!(
-            judge(status, RETRIES_MAX),
+            judge(status, PATIENT_RETRIES_MAX),
             Disposition::Fail(BlockError::Target)
         );
         assert_eq!(

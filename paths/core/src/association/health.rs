@@ -3,7 +3,11 @@
 //! Two verdicts. A *suspicion* costs nothing and is taken back when the evidence goes: no new I/O
 //! is sent there. A *conviction* is final for this association: it is torn down and fenced. Hard
 //! evidence (the connection or the device is gone) convicts alone; a quiet peer is convicted by two
-//! independent signals, or by its session giving up after a whole KATO without an answer.
+//! independent signals (keep-alives, and I/O or an admin command), or by its session giving up
+//! after a whole KATO without an answer.
+//!
+//! An answer to any command speaks for the association: a slow medium behind a live controller is
+//! not silence.
 
 use core::fmt;
 use core::time::Duration;
@@ -108,8 +112,11 @@ pub struct Health {
     config: HealthConfig,
     link_down_since: Option<Duration>,
     missed: u32,
-    /// Oldest silence of any volume's I/O since the last verdict.
+    /// Since when the volume that waits longest has had no answer, as told since the last verdict.
     io_silent_since: Option<Duration>,
+    /// When any volume last had an answer.
+    io_answered: Duration,
+    admin_silent_since: Option<Duration>,
     hard: Option<Conviction>,
     /// What was told last.
     told: Option<Suspicion>,
@@ -126,6 +133,8 @@ impl Health {
             link_down_since: None,
             missed: 0,
             io_silent_since: None,
+            io_answered: Duration::ZERO,
+            admin_silent_since: None,
             hard: None,
             told: None,
             convicted: false,
@@ -171,16 +180,25 @@ impl Health {
     /// How one volume's I/O on this association is doing; before each [verdict](Self::verdict),
     /// for each volume.
     pub fn pulse(&mut self, pulse: Pulse, _now: Duration) {
+        self.io_answered = self.io_answered.max(pulse.answered);
         self.io_silent_since = match (self.io_silent_since, pulse.unanswered_since) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
     }
 
+    /// When the admin command that waits longest was sent; `None`: none waits. Keep-alives do not
+    /// count, or one signal would be two.
+    pub fn admin_waiting(&mut self, since: Option<Duration>) {
+        self.admin_silent_since = since;
+    }
+
     /// What has changed since the last call.
     pub fn verdict(&mut self, now: Duration) -> Option<Verdict> {
         self.judged_at = now;
-        let silent_since = self.io_silent_since.take();
+        let waiting = [self.io_silent_since.take(), self.admin_silent_since];
+        let oldest = waiting.into_iter().flatten().min();
+        let silent_since = oldest.map(|since| since.max(self.io_answered));
         if self.convicted {
             return None;
         }
@@ -310,6 +328,28 @@ mod tests {
             io: ms(200),
         };
         assert_eq!(health.verdict(ms(301)), Some(Verdict::Convict(why)));
+    }
+
+    #[test]
+    fn an_answer_to_one_volume_speaks_for_all() {
+        let mut health = health();
+        health.keep_alive_missed(3, ms(400));
+        health.pulse(silent(10), ms(400));
+        let idle = Pulse {
+            in_flight: 0,
+            unanswered_since: None,
+            answered: ms(390),
+        };
+        health.pulse(idle, ms(400));
+        assert!(matches!(health.verdict(ms(400)), Some(Verdict::Suspect(_))));
+    }
+
+    #[test]
+    fn an_unanswered_admin_command_is_a_second_signal() {
+        let mut health = health();
+        health.keep_alive_missed(3, ms(400));
+        health.admin_waiting(Some(ms(150)));
+        assert!(matches!(health.verdict(ms(400)), Some(Verdict::Convict(_))));
     }
 
     #[test]
