@@ -22,12 +22,7 @@ pub(crate) enum Format {
 
 /// Command line of umpathd, the user-space NVMe-oF multipath daemon.
 #[derive(Debug, Parser)]
-#[command(
-    name = "umpath",
-    version,
-    args_conflicts_with_subcommands = true,
-    arg_required_else_help = true
-)]
+#[command(name = "umpath", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// Control socket of the daemon.
     #[arg(long, global = true, default_value = DEFAULT_SOCKET)]
@@ -239,6 +234,13 @@ struct DisconnectArgs {
 impl Cli {
     /// What to ask and how to draw the answer.
     pub(crate) fn into_request(self) -> Result<(Request, View), Failure> {
+        if self.verb.is_some() && (self.list > 0 || self.flush.is_some()) {
+            return Err(Failure::new(
+                "two requests at once",
+                "-l and -f stand alone, without a verb",
+                "umpath --help",
+            ));
+        }
         if let Some(volume) = self.flush {
             let target = DisconnectTarget::Device(device_name(&volume));
             return Ok((
@@ -423,6 +425,19 @@ mod tests {
                 force: false
             }
         );
+    }
+
+    #[test]
+    fn global_flags_stand_before_or_after_the_verb() {
+        for line in ["--socket /s -o json list", "list --socket /s -o json"] {
+            let words = std::iter::once("umpath").chain(line.split_whitespace());
+            let cli = Cli::try_parse_from(words).unwrap();
+            assert_eq!(cli.socket, PathBuf::from("/s"));
+            assert_eq!(cli.output_format, Format::Json);
+            assert_eq!(cli.into_request().unwrap(), (Request::Snapshot, View::List));
+        }
+        let words = ["umpath", "-l", "list"];
+        assert!(Cli::try_parse_from(words).unwrap().into_request().is_err());
     }
 
     #[test]
