@@ -62,10 +62,15 @@ impl Daemon {
             program: binary("umpath")?,
             socket,
         };
+        let mut refusal = String::new();
         within(PATIENCE, "umpathd answering", || {
-            !daemon.process.running() || daemon.umpath(&["show", "status"]).is_ok()
+            let answer = daemon.umpath(&["show", "status"]);
+            refusal = answer
+                .err()
+                .map_or_else(String::new, |why| format!("{why:#}"));
+            refusal.is_empty() || !daemon.process.running()
         })
-        .with_context(|| daemon.process.tail())?;
+        .with_context(|| format!("{refusal}\n{}", daemon.process.tail()))?;
         ensure!(daemon.process.running(), "{}", daemon.process.tail());
         Ok(daemon)
     }
