@@ -93,7 +93,7 @@ pub enum LaneReport<T: Transport> {
     Ended {
         /// Queue pairs it still had.
         transports: Vec<(AssociationId, T)>,
-        /// `Err`: its ring failed; the device waits for another server.
+        /// `Err`: its ring failed or it panicked; the device waits for another server.
         outcome: io::Result<()>,
     },
 }

@@ -12,6 +12,7 @@
 //! in flight it sleeps at once: an idle volume costs no CPU.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use umpath_core::{Action, AssociationId, BlockError, BlockRequest, Lane, Op, PathId, Send};
@@ -121,15 +122,10 @@ impl<T: Transport> QueueThread<T> {
 
     /// Serves until the driver has ended every tag, or a message says stop.
     pub(crate) fn run(mut self) {
-        self.frontend.watch_mailbox(self.mailbox.fd());
-        let outcome = loop {
-            if self.course == Course::Stop || self.frontend.ended() {
-                break Ok(());
-            }
-            if let Err(e) = self.round() {
-                break Err(e);
-            }
-        };
+        // Whatever breaks in here, queue pairs go back and somebody hears of it.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.serve()));
+        let outcome =
+            outcome.unwrap_or_else(|_| Err(io::Error::other("the queue thread panicked")));
         // The kernel lets go of buffers and descriptors before their owners go.
         drop(self.frontend);
         let transports = self.links.into_transports();
@@ -137,6 +133,14 @@ impl<T: Transport> QueueThread<T> {
             transports,
             outcome,
         });
+    }
+
+    fn serve(&mut self) -> io::Result<()> {
+        self.frontend.watch_mailbox(self.mailbox.fd());
+        while self.course != Course::Stop && !self.frontend.ended() {
+            self.round()?;
+        }
+        Ok(())
     }
 
     fn round(&mut self) -> io::Result<()> {

@@ -112,7 +112,9 @@ impl Volume {
         volume
             .device
             .start(Box::new(move |result| drop(started.send(result))))?;
-        outcome.recv()??;
+        if options.paths > 0 {
+            outcome.recv()??;
+        }
         eprintln!("{} ready: {:?}", volume.device.path(), volume.device.info());
         Ok(volume)
     }
