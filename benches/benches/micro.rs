@@ -12,7 +12,7 @@ use umpath_core::{
     Action, AssociationId, BlockRequest, GroupEntry, Lane, LaneConfig, LaneId, Limits, OnNoPath,
     Op, PathEntry, PathId, PathTable, Tag, VolumeShared,
 };
-use umpath_nvme::command::io::ReadWrite;
+use umpath_nvme::command::io::{self, BlockCount, ReadWrite};
 use umpath_nvme::{Cqe, IntoBytes as _, Sqe, Status};
 
 const LBA_SHIFT: u8 = 12;
@@ -118,15 +118,15 @@ fn lane_requests(criterion: &mut Criterion) {
 fn codec(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("codec");
     group.throughput(Throughput::Elements(1));
-    let mut lane = lane(1, 1);
-    lane.submit(request(Op::Read, 0, 8), Duration::ZERO)
-        .expect("an idle tag");
-    let Some(Action::Send(send)) = lane.poll_action() else {
-        panic!("a request on a ready path is sent");
-    };
+    group.bench_function("build-read-command", |bencher| {
+        bencher.iter(|| io::read(black_box(1), black_box(4096), BlockCount::ONE));
+    });
+    let sqe = io::read(1, 4096, BlockCount::ONE);
     group.bench_function("parse-read-command", |bencher| {
-        let sqe: Sqe = send.sqe;
         bencher.iter(|| ReadWrite::parse(black_box(&sqe)));
+    });
+    group.bench_function("parse-command-capsule", |bencher| {
+        bencher.iter(|| Sqe::from_capsule(black_box(sqe.as_bytes())).map(|(sqe, _)| sqe.cid));
     });
     let capsule = Cqe::new(7, 3, Status::SUCCESS, 0);
     group.bench_function("read-response-capsule", |bencher| {

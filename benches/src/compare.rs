@@ -41,21 +41,27 @@ pub fn run(plan: &Plan) -> Result<Report> {
     let disk = NullDisk::make("umpath-bench", DISK_MIB)?;
     fill(disk.device())?;
     for half in [Half::Native, Half::Separate] {
-        load_for(half)?;
-        let network = Network::loopback(PATHS)?;
-        let target = export(&network, disk.device())?;
-        let mut lineup = Lineup::make(half, &network);
-        for failure in &lineup.failures {
-            eprintln!("bench-compare: {failure}");
+        if let Err(error) = measure_half(plan, half, disk.device(), &mut report) {
+            eprintln!("bench-compare: {error:#}");
+            report.failures.push(format!("{half:?}: {error:#}"));
         }
-        report.failures.append(&mut lineup.failures);
-        let (measured, mut failures) = measure(plan, half, &lineup.devices);
-        report.failures.append(&mut failures);
-        report.halves.push(measured);
-        drop(lineup);
-        drop(target);
     }
     Ok(report)
+}
+
+fn measure_half(plan: &Plan, half: Half, disk: &Path, report: &mut Report) -> Result<()> {
+    load_for(half)?;
+    let network = Network::loopback(PATHS)?;
+    let _target = export(&network, disk)?;
+    let mut lineup = Lineup::make(half, &network);
+    for failure in &lineup.failures {
+        eprintln!("bench-compare: {failure}");
+    }
+    report.failures.append(&mut lineup.failures);
+    let (measured, mut failures) = measure(plan, half, &lineup.devices);
+    report.failures.append(&mut failures);
+    report.halves.push(measured);
+    Ok(())
 }
 
 /// Untouched blocks of null_blk have no page: reading them costs less, writing them more.

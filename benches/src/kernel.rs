@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use umpath_tests::bed::{KernelHost, attempt, run, within_value};
+use umpath_tests::bed::{KernelHost, attempt, run, within, within_value};
 
 use crate::contender::Half;
 
@@ -22,6 +22,7 @@ const USERS: [&str; 9] = [
     "nvme",
     "nvme_core",
 ];
+const UNLOAD_TIME: Duration = Duration::from_secs(10);
 const DEVICE_TIME: Duration = Duration::from_secs(30);
 
 /// Loads nvme_core so that it merges paths or does not: a choice made at loading, so all of NVMe
@@ -35,16 +36,12 @@ pub(crate) fn load_for(half: Half) -> Result<()> {
     if merges().is_ok_and(|text| text.trim() == wanted) {
         return Ok(());
     }
-    for module in USERS {
-        if Path::new("/sys/module")
-            .join(module)
-            .join("initstate")
-            .exists()
-        {
-            // What is left in use shows below, in the parameter.
-            drop(attempt(Command::new("modprobe").args(["--remove", module])));
-        }
-    }
+    // Queues that were just closed keep their module for a moment. What stays in use shows below,
+    // in the parameter.
+    drop(within(UNLOAD_TIME, "NVMe unloaded", || {
+        unload();
+        !loaded("nvme_core")
+    }));
     let parameter = format!("multipath={wanted}");
     run(Command::new("modprobe").args(["nvme_core", &parameter]))?;
     let now = merges().context("nvme_core has no multipath parameter")?;
@@ -55,6 +52,18 @@ pub(crate) fn load_for(half: Half) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn unload() {
+    for module in USERS.into_iter().filter(|module| loaded(module)) {
+        drop(attempt(Command::new("modprobe").args(["--remove", module])));
+    }
+}
+
+/// As a module, so that it can be unloaded.
+fn loaded(module: &str) -> bool {
+    let dir = Path::new("/sys/module").join(module);
+    dir.join("initstate").exists()
 }
 
 /// Makes native multipath choose the path with the fewest requests.

@@ -270,7 +270,7 @@ mod tests {
     fn an_even_number_of_runs_has_a_median_between_two() {
         let runs = Runs::of(vec![4.0, 1.0, 3.0, 2.0]);
         assert_eq!((runs.min, runs.median), (1.0, 2.5));
-        assert_eq!(Runs::of(Vec::new()).median, 0.0);
+        assert!(Runs::of(Vec::new()).median.abs() < f64::EPSILON);
     }
 
     #[test]
