@@ -26,7 +26,7 @@ pub(super) const PRIMARY: u8 = 1;
 pub(super) const STANDBY: u8 = 2;
 const SERVICE: u16 = 4420;
 const SIZE_MIB: u32 = 512;
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a failover may take, and why.
 #[derive(Clone, Debug)]

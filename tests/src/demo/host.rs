@@ -17,7 +17,7 @@ use crate::bed::{Network, Process, attempt, binary, output, within};
 use super::array::{Allowance, NQN};
 use super::timeline::Events;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running umpathd.
 #[derive(Debug)]

@@ -54,6 +54,7 @@ pub(super) fn tell(options: &Options, work: &Path, report: &mut Report) -> Resul
     let load = Load::start(mounted.root(), work, options.seed);
     report.say("fio writes and compares, two lanes: 4k and 32k blocks, every block checked");
     let failovers = scene.fail_twice(&load, report)?;
+    scene.note_others(&failovers, report)?;
     let rounds = load.finish()?;
     report.say("fio stopped after comparing every block once more");
     report.rounds(&rounds);
@@ -171,6 +172,19 @@ impl Scene {
         report.say("the primary is started again");
         self.return_to_primary(cause, load, report)?;
         self.timeline(what, "started again", back, cause)
+    }
+
+    /// Failovers that were nobody's intention are told, not judged: on a machine that is too busy
+    /// a healthy path can miss its heartbeats.
+    fn note_others(&self, told: &[Timeline], report: &Report) -> Result<()> {
+        let causes: Vec<_> = told
+            .iter()
+            .map(|timeline| self.cause(timeline.at_unix_ms))
+            .collect();
+        for line in self.daemon.events()?.unexplained(&causes) {
+            report.say(&format!("note: also failed over: {line}"));
+        }
+        Ok(())
     }
 
     fn cause(&self, at_unix_ms: u64) -> Cause {

@@ -14,9 +14,17 @@ pub(super) struct Events {
 #[derive(Clone, Debug, Deserialize)]
 struct Failover {
     path: u32,
+    address: String,
     cause: String,
     started_unix_ms: u64,
+    marks: Vec<Step>,
     longest_stall_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Step {
+    kind: String,
+    at_unix_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -92,10 +100,34 @@ impl Events {
         Some(self.failover(cause)?.cause.as_str())
     }
 
+    /// The suspicion may be older than the cause; the conviction is not.
     fn failover(&self, cause: Cause) -> Option<&Failover> {
         self.failovers.iter().find(|failover| {
-            failover.path == cause.path && failover.started_unix_ms >= cause.at_unix_ms
+            let convicted =
+                |step: &Step| step.kind == "convicted" && step.at_unix_ms >= cause.at_unix_ms;
+            failover.path == cause.path && failover.marks.iter().any(convicted)
         })
+    }
+
+    /// Failovers that none of the causes explains, such as that of a path that was healthy but
+    /// starved of processor time.
+    pub(super) fn unexplained(&self, causes: &[Cause]) -> Vec<String> {
+        let explained = |failover: &Failover| {
+            causes.iter().any(|cause| {
+                self.failover(*cause)
+                    .is_some_and(|known| std::ptr::eq(known, failover))
+            })
+        };
+        self.failovers
+            .iter()
+            .filter(|failover| !explained(failover))
+            .map(|failover| {
+                format!(
+                    "path {} ({}) at {}: {}",
+                    failover.path, failover.address, failover.started_unix_ms, failover.cause
+                )
+            })
+            .collect()
     }
 
     /// The steps that are there, in the order they happened.
@@ -184,7 +216,8 @@ mod tests {
     fn events() -> Events {
         let text = r#"{"version":1,
             "failovers":[{"id":1,"path":1,"address":"a","volumes":[],"cause":"link down",
-                "started_unix_ms":1010,"marks":[],"longest_stall_ms":700}],
+                "started_unix_ms":990,"marks":[{"kind":"suspected","at_unix_ms":990},
+                {"kind":"convicted","at_unix_ms":1111}],"longest_stall_ms":700}],
             "events":[
                 {"seq":1,"at_unix_ms":900,"at_ms":0,"kind":"convicted","volume":null,"path":1,
                  "detail":"before"},
@@ -214,6 +247,8 @@ mod tests {
         );
         assert_eq!(events().longest_stall_ms(cause), Some(700));
         assert_eq!(events().evidence(cause), Some("link down"));
+        assert!(events().unexplained(&[cause]).is_empty());
+        assert_eq!(events().unexplained(&[]).len(), 1);
     }
 
     #[test]
