@@ -4,8 +4,15 @@ use core::time::Duration;
 
 use super::command::{State, tag_of};
 use super::link::LinkState;
-use super::{Action, Lane};
+use super::{Action, Lane, Send};
 use crate::table::AssociationId;
+
+/// A command whose send the host has not taken.
+#[derive(Clone, Copy)]
+struct Unsent {
+    is_mutation: bool,
+    lost: bool,
+}
 
 impl Lane {
     /// Gives an association up: nothing more is sent to it. Mutations in flight on it count as held
@@ -19,7 +26,8 @@ impl Lane {
         }
         self.links[at].state = LinkState::Draining;
         self.convicted = Some((association, now));
-        self.take_back_unsent(association, now);
+        // Commands the host has not taken yet never left.
+        self.take_back(now, |send, _| send.association == association);
         let Self {
             links,
             commands,
@@ -34,26 +42,49 @@ impl Lane {
                 shared.hold();
             }
         }
+        if self.shared.held() > 0 {
+            // The hold concerns what has not left as well, unless it is what is held for.
+            self.take_back(now, |_, command| command.is_mutation && !command.lost);
+        }
         self.rebuild_offers();
         self.pump(now);
     }
 
-    /// Commands the host has not taken yet never left.
-    fn take_back_unsent(&mut self, association: AssociationId, now: Duration) {
+    /// Takes sends back that the host has not taken, and queues their commands again.
+    fn take_back(&mut self, now: Duration, wanted: impl Fn(&Send, Unsent) -> bool) {
         let mut taken = Vec::new();
-        self.actions.retain(|action| match action {
-            Action::Send(send) if send.association == association => {
-                taken.push((send.path, send.sqe.cid.get()));
-                false
+        let Self {
+            actions,
+            links,
+            commands,
+            requests,
+            ..
+        } = self;
+        actions.retain(|action| {
+            let Action::Send(send) = action else {
+                return true;
+            };
+            let cid = send.sqe.cid.get();
+            let mut open = links
+                .iter()
+                .filter(|link| link.association == send.association);
+            let Some(number) = open.find_map(|link| link.command(cid)) else {
+                return true;
+            };
+            let unsent = Unsent {
+                lost: commands[number].lost,
+                is_mutation: requests[tag_of(number)].body.op.is_mutation(),
+            };
+            let take = wanted(send, unsent);
+            if take {
+                taken.push((send.path, send.association, cid));
             }
-            _ => true,
+            !take
         });
         // Last in, first to the front: they keep their order.
-        for (path, cid) in taken.into_iter().rev() {
-            let Some(at) = self.link_of(association) else {
-                return;
-            };
-            if let Some(number) = self.links[at].give_back(cid) {
+        for (path, association, cid) in taken.into_iter().rev() {
+            let link = self.link_of(association);
+            if let Some(number) = link.and_then(|at| self.links[at].give_back(cid)) {
                 self.unsend(number, path, now);
             }
         }

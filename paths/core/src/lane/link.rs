@@ -106,15 +106,20 @@ impl Link {
         Some(slot.generation * depth + at)
     }
 
+    /// The command with this identifier; `None` when there is none.
+    pub(super) fn command(&self, cid: u16) -> Option<u16> {
+        let depth = self.slots.len() as u16;
+        let slot = self.slots.get(usize::from(cid.checked_rem(depth)?))?;
+        let here = slot.command != EMPTY && slot.generation == cid / depth;
+        here.then_some(slot.command)
+    }
+
     /// Takes the command with this identifier out of its slot; `None` when there is none.
     pub(super) fn give_back(&mut self, cid: u16) -> Option<u16> {
         let depth = self.slots.len() as u16;
         let at = cid.checked_rem(depth)?;
-        let slot = self.slots.get_mut(usize::from(at))?;
-        if slot.command == EMPTY || slot.generation != cid / depth {
-            return None;
-        }
-        let command = core::mem::replace(&mut slot.command, EMPTY);
+        let command = self.command(cid)?;
+        self.slots.get_mut(usize::from(at))?.command = EMPTY;
         self.free.push(at);
         Some(command)
     }

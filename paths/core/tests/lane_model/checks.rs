@@ -44,6 +44,10 @@ impl World {
             !association.heard[copy.lane],
             "sent to a convicted association"
         );
+        assert!(
+            !association.ana_refuses[copy.lane],
+            "sent to a controller that refuses the namespace"
+        );
         self.check_data(copy);
         for other in &self.copies {
             let same_queue =

@@ -19,6 +19,13 @@ enum Step {
         lba: u8,
         blocks: u8,
     },
+    /// The same, with convictions heard of before anything of it was sent.
+    SubmitAndHear {
+        lane: u8,
+        kind: Kind,
+        lba: u8,
+        blocks: u8,
+    },
     /// A controller executes a command without answering yet.
     Execute {
         pick: u16,
@@ -99,6 +106,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         30 => (any::<u8>(), kind(), any::<u8>(), any::<u8>())
             .prop_map(|(lane, kind, lba, blocks)| Step::Submit { lane, kind, lba, blocks }),
+        3 => (any::<u8>(), kind(), any::<u8>(), any::<u8>())
+            .prop_map(|(lane, kind, lba, blocks)| Step::SubmitAndHear { lane, kind, lba, blocks }),
         15 => any::<u16>().prop_map(|pick| Step::Execute { pick }),
         40 => (any::<u16>(), answer()).prop_map(|(pick, answer)| Step::Answer { pick, answer }),
         2 => any::<u16>().prop_map(|pick| Step::Repeat { pick }),
@@ -126,6 +135,12 @@ fn play(world: &mut World, step: &Step) {
             lba,
             blocks,
         } => world.submit(lane, kind, lba, blocks),
+        Step::SubmitAndHear {
+            lane,
+            kind,
+            lba,
+            blocks,
+        } => world.submit_and_hear(lane, kind, lba, blocks),
         Step::Execute { pick } => world.execute(pick),
         Step::Answer { pick, answer } => world.answer(pick, answer),
         Step::Repeat { pick } => world.repeat(pick),

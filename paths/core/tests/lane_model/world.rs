@@ -70,7 +70,8 @@ pub(crate) struct Association {
     pub(crate) heard: [bool; LANES],
     pub(crate) drained: [bool; LANES],
     pub(crate) fenced: bool,
-    ana_refuses: bool,
+    /// Lanes that were told of an ANA status, until the state is read again.
+    pub(crate) ana_refuses: [bool; LANES],
 }
 
 #[derive(Debug)]
@@ -140,7 +141,25 @@ impl World {
     }
 
     pub(crate) fn submit(&mut self, lane: u8, kind: Kind, lba: u8, blocks: u8) {
+        self.hand_over(usize::from(lane) % LANES, kind, lba, blocks);
+        self.carry_out();
+    }
+
+    /// A conviction is heard of before the host has sent what a new request became.
+    pub(crate) fn submit_and_hear(&mut self, lane: u8, kind: Kind, lba: u8, blocks: u8) {
         let lane = usize::from(lane) % LANES;
+        self.hand_over(lane, kind, lba, blocks);
+        for at in 0..self.associations.len() {
+            let association = &mut self.associations[at];
+            if association.convicted && !association.heard[lane] {
+                association.heard[lane] = true;
+                self.lanes[lane].convict(association.id, self.now);
+            }
+        }
+        self.carry_out();
+    }
+
+    fn hand_over(&mut self, lane: usize, kind: Kind, lba: u8, blocks: u8) {
         let Some(tag) = (0..TAGS).find(|tag| !self.tags[lane].contains_key(tag)) else {
             return;
         };
@@ -174,7 +193,6 @@ impl World {
         self.tags[lane].insert(tag, self.requests.len());
         self.requests.push(request);
         self.lanes[lane].submit(body, self.now).expect("a free tag");
-        self.carry_out();
     }
 
     pub(crate) fn execute(&mut self, pick: u16) {
@@ -213,6 +231,9 @@ impl World {
         let (lane, path, association) = (copy.lane, copy.send.path, copy.send.association);
         let cqe = Cqe::new(copy.send.sqe.cid.get(), 0, status, 0);
         let request = copy.request;
+        if answer == Answer::Ana {
+            self.associations[association.0 as usize].ana_refuses[lane] = true;
+        }
         self.requests[request].may_fail |= matches!(answer, Answer::Final | Answer::NotReady);
         self.past.push((lane, path, association, cqe));
         self.lanes[lane].complete(path, association, &cqe, self.now);
@@ -326,7 +347,7 @@ impl World {
             heard: [false; LANES],
             drained: [false; LANES],
             fenced: false,
-            ana_refuses: false,
+            ana_refuses: [false; LANES],
         });
         self.paths[path].association = Some(self.associations.len() - 1);
         self.paths[path].suspect = false;
@@ -341,7 +362,7 @@ impl World {
         let path = usize::from(path) % PATHS;
         self.paths[path].ana_epoch += 1;
         if let Some(at) = self.paths[path].association {
-            self.associations[at].ana_refuses = false;
+            self.associations[at].ana_refuses = [false; LANES];
         }
         self.publish();
     }
@@ -441,7 +462,7 @@ impl World {
             .filter(move |path| !path.suspect && !path.blocked[lane])
             .filter_map(move |path| {
                 let association = &self.associations[path.association?];
-                (!association.heard[lane] && !association.ana_refuses).then_some(association)
+                (!association.heard[lane] && !association.ana_refuses[lane]).then_some(association)
             })
     }
 
@@ -578,10 +599,9 @@ impl World {
                     LaneEvent::HoldEnded => hold_ended = true,
                     LaneEvent::QueueingStarted => self.starving[lane] = true,
                     LaneEvent::QueueingEnded => self.starving[lane] = false,
-                    LaneEvent::AnaStatus { association, .. } => {
-                        self.associations[association.0 as usize].ana_refuses = true;
-                    }
-                    LaneEvent::PathError { .. } | LaneEvent::FirstIo { .. } => {}
+                    LaneEvent::AnaStatus { .. }
+                    | LaneEvent::PathError { .. }
+                    | LaneEvent::FirstIo { .. } => {}
                 }
             }
         }
