@@ -83,8 +83,7 @@ impl Daemon {
     pub(crate) fn connect(&self, address: &str) -> Result<()> {
         let (service, queues) = (SERVICE.to_string(), QUEUES);
         run(self
-            .ask()
-            .args(["connect", "-t", "rdma", "-a", address, "-s", &service])
+            .ask(&["connect", "-t", "rdma", "-a", address, "-s", &service])
             .args(["-n", NQN, "-i", queues]))
         .with_context(|| self.process.tail())
     }
@@ -92,7 +91,7 @@ impl Daemon {
     /// Waits until every path is ready; the volume's device node.
     pub(crate) fn device(&self) -> Result<PathBuf> {
         within_value(DEVICE_TIME, "our volume with all its paths", || {
-            let text = output(self.ask().args(["show", "maps", "-o", "json"])).ok()?;
+            let text = output(&mut self.ask(&["show", "maps", "-o", "json"])).ok()?;
             let maps: Maps = serde_json::from_str(&text).ok()?;
             let map = maps.maps.into_iter().find(|map| map.nqn == NQN)?;
             let paths = map.path_groups.iter().flat_map(|group| &group.paths);
@@ -103,16 +102,16 @@ impl Daemon {
         .with_context(|| self.process.tail())
     }
 
-    fn ask(&self) -> Command {
+    fn ask(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.cli);
-        command.arg("--socket").arg(&self.socket);
+        command.args(words).arg("--socket").arg(&self.socket);
         command
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let outcome = attempt(self.ask().args(["disconnect", "-n", NQN]));
+        let outcome = attempt(&mut self.ask(&["disconnect", "-n", NQN]));
         if let Ok(outcome) = outcome
             && !outcome.status.success()
         {
