@@ -479,3 +479,23 @@ fn a_queue_pair_that_takes_nothing_is_left_alone_for_a_moment() {
     lane.handle_timeout(ms(12));
     assert_eq!(only_send(&mut lane).path, PathId(0));
 }
+
+#[test]
+fn what_the_host_has_not_taken_was_never_sent() {
+    let shared = Arc::new(VolumeShared::new());
+    let mut lane = lane(0, &shared);
+    lane.set_table(table(&[0, 1], limits(), OnNoPath::Queue), ms(0));
+    submit(&mut lane, request(0, Op::Write, 0, 1), ms(1));
+    submit(&mut lane, request(1, Op::Write, 1, 1), ms(1));
+    lane.convict(AssociationId(0), ms(2));
+    let order: Vec<(u16, PathId)> = sends(&mut lane)
+        .iter()
+        .map(|send| (send.tag.0, send.path))
+        .collect();
+    assert_eq!(
+        order,
+        [(0, PathId(1)), (1, PathId(1))],
+        "nothing to fence, nothing to wait for"
+    );
+    assert_eq!((shared.held(), shared.in_flight(PathId(0))), (0, 0));
+}
