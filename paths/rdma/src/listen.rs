@@ -138,6 +138,18 @@ impl ConnectRequest {
         params: TargetParams,
         domain: Option<Arc<Domain>>,
     ) -> Result<TargetQueue, LocalError> {
+        let reply = CmReply::new(params.receive_depth.max(1));
+        self.accept_with(params, domain, reply.as_bytes())
+    }
+
+    /// Accepts as [`ConnectRequest::accept`] does, with private data of the caller's choice instead
+    /// of the NVMe reply: for testing what hosts make of it.
+    pub fn accept_with(
+        self,
+        params: TargetParams,
+        domain: Option<Arc<Domain>>,
+        private: &[u8],
+    ) -> Result<TargetQueue, LocalError> {
         let id = Arc::new(self.id);
         let domain = match domain {
             Some(domain) if domain.pd().device().verbs() != id.verbs() => {
@@ -154,7 +166,7 @@ impl ConnectRequest {
         };
         let queue = TargetQueue::new(&id, domain, shape)?;
         id.accept(ConnectOptions {
-            private: CmReply::new(shape.receive_depth).as_bytes(),
+            private,
             responder_resources: 0,
             // As many READs as both ends can.
             initiator_depth: u8::MAX,
@@ -166,5 +178,10 @@ impl ConnectRequest {
     /// Refuses, and says why.
     pub fn reject(self, reason: RejectReason) -> Result<(), VerbsError> {
         self.id.reject(CmReject::new(reason).as_bytes())
+    }
+
+    /// Refuses with private data of the caller's choice: for testing what hosts make of it.
+    pub fn reject_with(self, private: &[u8]) -> Result<(), VerbsError> {
+        self.id.reject(private)
     }
 }

@@ -95,7 +95,7 @@ pub fn sweep() {
 
 /// Programs that cases start, wherever they came from.
 fn processes() -> impl Iterator<Item = (Pid, String)> {
-    const OURS: [&str; 4] = ["umpathd", "umpath-target", "fio", "rping"];
+    const OURS: [&str; 5] = ["umpathd", "umpath-target", "hostile-target", "fio", "rping"];
     fs::read_dir("/proc")
         .into_iter()
         .flatten()
