@@ -30,9 +30,9 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod association;
-mod device;
+pub mod device;
 mod event;
-mod lane;
+pub mod lane;
 mod request;
 mod shared;
 mod status;
