@@ -1,10 +1,12 @@
 //! fio under the failovers: two lanes that never stop writing and comparing.
 //!
 //! A lane runs one round of fio after the other on a file of its own: write every block once in
-//! random order, then read every block back and compare. Each round has a seed of its own that stands in
-//! every block, so a block that went back to an earlier round, or never arrived, is found. Rounds,
-//! not `--time_based`, because fio compares less strictly then and leaves the last blocks unread.
-//! The second lane is busy while the first begins its next round.
+//! random order, then read every block back and compare. Rounds take turns: one puts a crc32c over
+//! each block, the next fills blocks with a pattern of its own and their offset. A checksum alone
+//! holds for any older state of the same block too (fio 3.33 accepts one); with turns, a block that
+//! went back to an earlier round, or never arrived, has the wrong form or the wrong pattern.
+//! Rounds, not `--time_based`, because fio then ends without reading the last blocks. The second
+//! lane is busy while the first begins its next round.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -134,11 +136,15 @@ impl Lane {
     }
 
     fn round(&self) -> Result<Round> {
-        let fio = self.fio.clone().with([
+        let mut fio = self.fio.clone().with([
             format!("--output={}", self.report.display()),
             format!("--randseed={}", self.seed),
             "--overwrite=1".to_owned(),
         ]);
+        if self.seed.is_multiple_of(2) {
+            let pattern = format!("--verify_pattern=0x{:016x}%o", self.seed);
+            fio = fio.with(["--verify=pattern".to_owned(), pattern]);
+        }
         let from_unix_ms = clock::unix_ms();
         let mut process = Process::spawn(&format!("fio-{}", self.name), fio.command())?;
         let status = process.wait(ROUND_TIME)?;
