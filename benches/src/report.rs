@@ -13,6 +13,8 @@ use crate::matrix::Sample;
 
 /// Version of the JSON.
 pub const VERSION: u32 = 1;
+/// Rounds further apart than this deserve a warning.
+const SPREAD_NOISY: f64 = 1.5;
 
 /// The whole run.
 #[derive(Clone, Debug, Serialize)]
@@ -86,6 +88,8 @@ pub struct Runs {
     pub min: f64,
     /// Middle one, or the mean of the two in the middle.
     pub median: f64,
+    /// Largest.
+    pub max: f64,
 }
 
 impl Runs {
@@ -98,6 +102,7 @@ impl Runs {
             runs,
             min: at(0),
             median: f64::midpoint(at(count.saturating_sub(1) / 2), at(count / 2)),
+            max: at(count.saturating_sub(1)),
         }
     }
 
@@ -220,6 +225,16 @@ impl Report {
         }
     }
 
+    /// How far the rounds of one job on one device were apart at worst: 1 is not at all. A busy
+    /// machine shows here: differences between devices that are smaller mean nothing.
+    pub fn spread(&self) -> f64 {
+        let jobs = self.halves.iter().flat_map(|half| &half.jobs);
+        let runs = jobs.flat_map(|job| &job.contenders).map(|one| &one.iops);
+        runs.filter(|runs| runs.min > 0.0)
+            .map(|runs| runs.max / runs.min)
+            .fold(1.0, f64::max)
+    }
+
     /// The table.
     pub fn table(&self) -> String {
         let mut text = format!(
@@ -228,6 +243,14 @@ impl Report {
         );
         for half in &self.halves {
             half.table(&mut text);
+        }
+        let spread = self.spread();
+        if spread > SPREAD_NOISY {
+            let _ = writeln!(
+                text,
+                "\nnoisy: rounds of one job on one device differ by up to {spread:.1} times; \
+                 repeat on an idle machine, with more --rounds"
+            );
         }
         for failure in &self.failures {
             let _ = writeln!(text, "not measured: {failure}");
@@ -271,6 +294,26 @@ mod tests {
         let runs = Runs::of(vec![4.0, 1.0, 3.0, 2.0]);
         assert_eq!((runs.min, runs.median), (1.0, 2.5));
         assert!(Runs::of(Vec::new()).median.abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_busy_machine_is_said() {
+        let plan = Plan {
+            rounds: 2,
+            seconds: 1,
+            jobs: Vec::new(),
+        };
+        let mut report = Report::new(&plan);
+        let mut job = ShapeReport::new("job");
+        job.add(Contender::Dm, sample(5.0));
+        job.add(Contender::Dm, sample(6.0));
+        let half = HalfReport::new(Half::Separate, &[Contender::Dm], vec![job.clone()]);
+        report.halves.push(half);
+        assert!(!report.table().contains("noisy"));
+        job.add(Contender::Dm, sample(10.0));
+        let half = HalfReport::new(Half::Separate, &[Contender::Dm], vec![job]);
+        report.halves.push(half);
+        assert!(report.table().contains("differ by up to 2.0 times"));
     }
 
     #[test]
