@@ -78,6 +78,8 @@ pub struct Controller {
     namespaces: Vec<Namespace>,
     /// What was last reported.
     ana: Option<AnaTable>,
+    /// The host waits for a reading, whatever it says.
+    ana_asked: bool,
     pending: Pending,
 }
 
@@ -101,6 +103,7 @@ impl Controller {
             granted: 0,
             namespaces: Vec::new(),
             ana: None,
+            ana_asked: false,
             pending: Pending::default(),
         })
     }
@@ -178,10 +181,12 @@ impl Controller {
         self.settle(result);
     }
 
-    /// Reads the ANA log again: a command came back with an ANA status. No effect without ANA
-    /// reporting.
+    /// Reads the ANA log again: a command came back with an ANA status. The next reading is reported
+    /// even where it says nothing new. No effect without ANA reporting.
     pub fn refresh_ana(&mut self, now: Duration) {
-        self.pending.ana |= self.facts.as_ref().is_some_and(|facts| facts.ana.is_some());
+        let reports = self.facts.as_ref().is_some_and(|facts| facts.ana.is_some());
+        self.pending.ana |= reports;
+        self.ana_asked |= reports;
         self.look(now);
     }
 
@@ -464,7 +469,7 @@ impl Controller {
     }
 
     fn ana_read(&mut self, table: AnaTable) {
-        if self.ana.as_ref() != Some(&table) {
+        if std::mem::take(&mut self.ana_asked) || self.ana.as_ref() != Some(&table) {
             self.ana = Some(table.clone());
             self.link.event(Event::AnaChanged(table));
         }

@@ -68,7 +68,7 @@ pub enum Event {
     Ready(Box<Ready>),
     /// The discovery log was read (`Discovery` only). Call `shutdown` or keep the association.
     Discovered(DiscoveryLog),
-    /// ANA states differ from those last reported.
+    /// ANA states differ from those last reported, or were read because the host asked.
     AnaChanged(AnaTable),
     /// The ANA log could not be read; what was reported last stays in force and another attempt
     /// follows.

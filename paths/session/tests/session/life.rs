@@ -85,6 +85,10 @@ fn an_ana_change_is_read_and_reported_once() {
     rig.session.refresh_ana(rig.now);
     rig.settle();
     assert_eq!(words(&rig).matches("logc").count(), 4);
+    assert!(
+        matches!(rig.event(), Some(Event::AnaChanged(_))),
+        "the host asked, and waits for an answer"
+    );
 }
 
 #[test]
