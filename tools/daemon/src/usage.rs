@@ -4,7 +4,8 @@
 //! mount in the first process's mount namespace, swap, an exclusive claim of any other kind, and
 //! any process with the device or one of its partitions open.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// Everything that uses `device` (without `/dev/`), in words; empty when nothing does. Blocks for as
 /// long as the kernel takes to answer; call it where that is allowed.
@@ -20,9 +21,48 @@ pub(crate) fn users_of(device: &str) -> Vec<String> {
     }
     openers(&nodes, &mut users);
     if users.is_empty() && claimed(device) {
-        users.push(format!("/dev/{device} is claimed exclusively"));
+        foreign_mounts(&nodes, &mut users);
+        if users.is_empty() {
+            users.push(format!("/dev/{device} is claimed exclusively"));
+        }
     }
     users
+}
+
+/// Mounts in other mount namespaces: a container, or a service started while the device was mounted,
+/// keeps a mount of its own when the one everybody sees has gone.
+fn foreign_mounts(nodes: &[(String, Option<String>)], users: &mut Vec<String>) {
+    let mut seen = BTreeSet::new();
+    for (pid, process) in processes() {
+        let Ok(namespace) = std::fs::read_link(process.join("ns/mnt")) else {
+            continue;
+        };
+        if !seen.insert(namespace) {
+            continue;
+        }
+        let text = std::fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
+        for (node, number) in nodes {
+            let Some(number) = number else { continue };
+            for mount in mount_points(&text, node, number) {
+                let name = comm(&process);
+                users.push(format!("{mount} in the mount namespace of {name} ({pid})"));
+            }
+        }
+    }
+}
+
+/// Processes and their folders in `/proc`.
+fn processes() -> impl Iterator<Item = (u32, PathBuf)> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let pid = entry.file_name().to_string_lossy().parse().ok()?;
+        Some((pid, entry.path()))
+    })
+}
+
+fn comm(process: &Path) -> String {
+    let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+    name.trim().to_owned()
 }
 
 /// The device and its partitions, each with its `major:minor`.
@@ -86,15 +126,9 @@ fn swaps(node: &str, users: &mut Vec<String>) {
 }
 
 fn openers(nodes: &[(String, Option<String>)], users: &mut Vec<String>) {
-    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Ok(pid) = process.file_name().to_string_lossy().parse::<u32>() else {
-            continue;
-        };
-        for file in std::fs::read_dir(process.path().join("fd"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+    for (pid, process) in processes() {
+        let files = std::fs::read_dir(process.join("fd"));
+        for file in files.into_iter().flatten().flatten() {
             let Ok(target) = std::fs::read_link(file.path()) else {
                 continue;
             };
@@ -102,8 +136,7 @@ fn openers(nodes: &[(String, Option<String>)], users: &mut Vec<String>) {
                 .iter()
                 .find(|(node, _)| target == Path::new("/dev").join(node));
             if let Some((node, _)) = node {
-                let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-                users.push(format!("/dev/{node} is open in {} ({pid})", name.trim()));
+                users.push(format!("/dev/{node} is open in {} ({pid})", comm(&process)));
                 break;
             }
         }

@@ -61,6 +61,9 @@ session!(Controller, Discovery);
 /// Size of the data of Fabrics Connect, the only data on an I/O queue before it is ready.
 const CONNECT_BYTES: u32 = 1024;
 
+/// A timer that fires later than this says more about this machine than about the fabric.
+const LATE: Duration = Duration::from_millis(100);
+
 /// Where the buffer of a queue lies in the driver's only slot, and how large it is.
 fn buffer(qid: u16) -> (u32, u32) {
     match u32::from(qid) {
@@ -398,9 +401,19 @@ impl<S: Session> Driver<S> {
             self.session.handle_queue_failed(qid, Arc::new(error));
         }
         let now = clock::now();
-        if self.session.poll_timeout().is_some_and(|at| at <= now) {
-            self.session.handle_timeout(now);
+        let Some(due) = self.session.poll_timeout().filter(|due| *due <= now) else {
+            return;
+        };
+        let late = now.saturating_sub(due);
+        if late > LATE {
+            // The controller counts this time against us: a loss that follows is this machine's.
+            tracing::warn!(
+                "a timer of {} fired {} ms late: this machine is overloaded",
+                self.params.traddr,
+                late.as_millis()
+            );
         }
+        self.session.handle_timeout(now);
     }
 }
 
