@@ -1,16 +1,17 @@
 //! Host, control side and controllers of one volume with several lanes.
 
+mod host;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_core::policies::SelectorConfig;
 use umpath_core::{
-    Action, AssociationId, BlockRequest, Data, GroupEntry, Lane, LaneConfig, LaneEvent, LaneId,
-    Limits, OnNoPath, Op, PathEntry, PathId, PathTable, Send, Tag, VolumeShared,
+    AssociationId, BlockRequest, GroupEntry, Lane, LaneConfig, LaneId, Limits, OnNoPath, Op,
+    PathEntry, PathId, PathTable, Send, Tag, VolumeShared,
 };
-use umpath_nvme::command::io::{DsmRange, ReadWrite};
-use umpath_nvme::{Cqe, FromBytes, Status};
+use umpath_nvme::{Cqe, Status};
 
 pub(crate) const LANES: usize = 3;
 pub(crate) const PATHS: usize = 3;
@@ -570,72 +571,5 @@ impl World {
             self.lanes[lane].set_table(Arc::clone(&table), self.now);
         }
         self.carry_out();
-    }
-
-    fn no_path_fails(&self) -> bool {
-        let usable = self
-            .paths
-            .iter()
-            .any(|path| path.association.is_some() && !path.suspect);
-        self.on_no_path == OnNoPath::Fail && !usable
-    }
-
-    /// Takes all actions and events of all lanes.
-    fn carry_out(&mut self) {
-        let mut hold_ended = false;
-        for lane in 0..LANES {
-            while let Some(action) = self.lanes[lane].poll_action() {
-                self.tick();
-                match action {
-                    Action::Send(send) => self.take(lane, send),
-                    Action::Complete { tag, result } => {
-                        let fails = self.no_path_fails();
-                        self.check_completion(lane, tag, result, fails);
-                    }
-                }
-            }
-            while let Some(event) = self.lanes[lane].poll_event() {
-                match event {
-                    LaneEvent::HoldEnded => hold_ended = true,
-                    LaneEvent::QueueingStarted => self.starving[lane] = true,
-                    LaneEvent::QueueingEnded => self.starving[lane] = false,
-                    LaneEvent::AnaStatus { .. }
-                    | LaneEvent::PathError { .. }
-                    | LaneEvent::FirstIo { .. } => {}
-                }
-            }
-        }
-        if hold_ended {
-            self.publish();
-        }
-    }
-
-    fn take(&mut self, lane: usize, send: Send) {
-        let request = self.tags[lane][&send.tag.0];
-        if self.paths[send.path.index()].blocked[lane] {
-            self.lanes[lane].send_failed(&send, self.now);
-            return;
-        }
-        let fields = ReadWrite::parse(&send.sqe);
-        let (lba, blocks) = match (self.requests[request].body.op, &send.data) {
-            (Op::Flush, _) => (0, 0),
-            (Op::Discard, Data::Parameters { bytes, .. }) => {
-                let range = DsmRange::read_from_bytes(&bytes[..]).expect("16 bytes");
-                (range.slba.get(), range.blocks.get())
-            }
-            _ => (fields.slba, fields.blocks.get()),
-        };
-        let copy = Copy {
-            request,
-            lane,
-            send,
-            lba,
-            blocks,
-            executed: false,
-            answered: false,
-            lost: false,
-        };
-        self.check_send(&copy);
-        self.copies.push(copy);
     }
 }
