@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::bed::{Network, Side, within, within_value};
+use crate::bed::{Network, Side, load as load_modules, within, within_value};
 
 use super::array::{self, Allowance, Array, PRIMARY, STANDBY};
 use super::file_system::{self, Mounted};
@@ -28,6 +28,7 @@ const FLOWING: u64 = 100;
 /// Tells the whole story.
 pub(super) fn tell(options: &Options, work: &Path, report: &mut Report) -> Result<()> {
     let allowance = Allowance::of(options.target);
+    load_modules(&["ublk_drv"])?;
     let network = match options.target {
         super::Target::Umpath => Network::separate(2)?,
         super::Target::Kernel => Network::kernel_array(2)?,
