@@ -4,6 +4,7 @@
 //! for them is `umpath_core::association`'s decision.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use umpath_rdma::{AsyncEvents, DeviceEventKind, VerbsError};
 
 use crate::clock;
 use crate::readiness::Readiness;
+
+/// RDMA devices in sysfs.
+const CLASS: &str = "/sys/class/infiniband";
 
 /// What is known of a device's link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,15 +49,25 @@ impl Links {
     }
 }
 
-/// The state before the first event.
+/// The state before the first event. One small file: a list of all devices would read their whole
+/// address tables, on a thread that has keep-alives to send.
 fn initial(device: &str) -> Link {
-    let known = umpath_rdma::rdma_devices()
-        .into_iter()
-        .find(|known| known.name == device);
-    match known {
-        Some(known) if known.state == "DOWN" => Link::Down(clock::now()),
+    let state = Path::new(CLASS).join(device).join("ports/1/state");
+    match std::fs::read_to_string(state) {
+        // "1: DOWN"
+        Ok(text) if text.trim().ends_with("DOWN") => Link::Down(clock::now()),
         _ => Link::Up,
     }
+}
+
+/// Names of the RDMA devices this process can see.
+pub(crate) fn device_names() -> Vec<String> {
+    let entries = std::fs::read_dir(CLASS).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
 }
 
 /// Runs until the device is gone.

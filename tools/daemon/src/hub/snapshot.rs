@@ -5,6 +5,7 @@ use umpath_protocol::{Association, DaemonView, Snapshot};
 use super::Hub;
 use super::paths::PathRecord;
 use crate::clock;
+use crate::links::device_names;
 use crate::volume::PathFacts;
 
 impl Hub {
@@ -36,10 +37,7 @@ impl Hub {
                 uptime_ms: clock::now().as_millis() as u64,
                 hostnqn: context.host.nqn.to_string(),
                 hostid: context.host.id.to_string(),
-                rdma_devices: umpath_rdma::rdma_devices()
-                    .into_iter()
-                    .map(|device| device.name)
-                    .collect(),
+                rdma_devices: device_names(),
             },
             volumes,
             associations: self
