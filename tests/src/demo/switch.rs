@@ -12,8 +12,12 @@ use crate::bed::{Network, Side};
 
 use super::clock;
 
-/// Takes the array's end of one cable down and up: the host sees its carrier go, as when the plug
-/// is pulled at the array.
+/// Takes the host's end of one cable down and up: the array sees its carrier go, the host its link.
+///
+/// Not the array's end: on Linux 7.2 a goodbye sent over an interface that is down leaves the
+/// management queue pair of its soft-RoCE device in error for good. A target says goodbye when the
+/// keep-alive timer runs out, and could never be connected to again; umpathd keeps silent on a link
+/// that is down.
 #[derive(Debug)]
 pub(super) struct Switch {
     ip: Child,
@@ -24,7 +28,7 @@ impl Switch {
     /// A hand on this cable.
     pub(super) fn on(network: &Network, cable: u8) -> Result<Self> {
         let mut command = Command::new("ip");
-        if let Some(name) = network.array().name() {
+        if let Some(name) = network.host().name() {
             command.args(["-n", name]);
         }
         let ip = command
@@ -33,7 +37,7 @@ impl Switch {
             .stdout(Stdio::null())
             .spawn()
             .context("cannot start `ip -batch -`")?;
-        let netdev = network.cable(cable).netdev(Side::Array);
+        let netdev = network.cable(cable).netdev(Side::Host);
         Ok(Self { ip, netdev })
     }
 
