@@ -1,0 +1,281 @@
+//! What people and arrays do wrong. Each mistake must end in an error that names cause
+//! and remedy, a non-zero exit status, nothing left behind, and a daemon that still works.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::rig::{Daemon, PATIENCE, SERVICE, Said, Target, say};
+use crate::bed::{
+    AnaState, Fio, Network, NullDisk, Nvmet, NvmetConfig, Side, binary, load, run, within,
+};
+use crate::suite::{Case, Topology};
+
+/// The cases of this module.
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "bad-input-addresses-and-names",
+        topology: Topology::Separate(1),
+        limit_seconds: 150,
+        run: addresses_and_names,
+    },
+    Case {
+        name: "bad-input-namespaces-that-differ",
+        topology: Topology::Separate(2),
+        limit_seconds: 150,
+        run: namespaces_that_differ,
+    },
+    Case {
+        name: "bad-input-namespace-without-identifier",
+        topology: Topology::KernelArray(1),
+        limit_seconds: 90,
+        run: namespace_without_identifier,
+    },
+];
+
+const NQN: &str = "nqn.2026-11.io.umpath:mistake";
+
+/// Short timeouts and small queues: much is tried, little is moved.
+const CONFIG: &str = "[defaults]\nconnect_timeout_ms = 2000\ncommand_timeout_ms = 2000\n\
+                      io_queues = 1\nqueue_depth = 32\n";
+
+fn subsystem(access: &str, namespace: &str) -> String {
+    format!(
+        "[[subsystem]]\nnqn = \"{NQN}\"\n{access}\nports = [1, 2]\n\
+         [[subsystem.namespace]]\nnsid = 1\n{namespace}\n"
+    )
+}
+
+fn memory(size: &str) -> String {
+    format!("backend = {{ type = \"memory\", size = \"{size}\" }}")
+}
+
+fn serve(network: &Network, cable: u8, access: &str, namespace: &str) -> Result<Target> {
+    let text = subsystem(access, namespace).replace("[1, 2]", &format!("[{cable}]"));
+    Target::start(network, cable, &text)
+}
+
+/// An error a person can act on: `says` all stand on standard error, and a remedy.
+fn explained(what: &str, said: &Said, says: &[&str]) -> Result<()> {
+    eprintln!("--- {what}\n{}", said.error.trim_end());
+    ensure!(!said.success, "{what}: succeeded: {}", said.out);
+    for part in says.iter().chain(&["fix:"]) {
+        ensure!(
+            said.error.contains(part),
+            "{what}: no `{part}` in: {}{}",
+            said.error,
+            said.out
+        );
+    }
+    ensure!(!said.error.contains("panicked"), "{what}: a panic");
+    Ok(())
+}
+
+fn connect_words<'a>(address: &'a str, service: &'a str, nqn: &'a str) -> [&'a str; 9] {
+    [
+        "connect", "-t", "rdma", "-a", address, "-s", service, "-n", nqn,
+    ]
+}
+
+/// The daemon still makes a volume, moves data and takes the volume away.
+fn expect_health(network: &Network, daemon: &mut Daemon, nqn: &str) -> Result<()> {
+    daemon.connect(network, 1, nqn, &[])?;
+    let device = daemon.device()?;
+    Fio::on(&device).write_and_verify("4k", "1m", 4).run()?;
+    daemon.ask(&["disconnect", "-n", nqn])?;
+    daemon.expect_nothing("a healthy connection")
+}
+
+fn addresses_and_names(network: &Network) -> Result<()> {
+    let target = serve(network, 1, "allow_any_host = true", &memory("32MiB"))?;
+    let mut daemon = Daemon::start(network, CONFIG)?;
+    let good = network.cable(1).address(Side::Array).to_string();
+    // An interface without an RDMA device.
+    load(&["dummy"])?;
+    for words in [
+        ["link", "add", "plain", "type", "dummy"].as_slice(),
+        &["address", "add", "10.8.0.1/24", "dev", "plain"],
+        &["link", "set", "plain", "up"],
+    ] {
+        run(network.host().command("ip").args(words))?;
+    }
+    let other = "nqn.2026-11.io.umpath:nobody";
+    for (what, address, service, nqn, says) in [
+        (
+            "an address nobody has",
+            "10.9.1.77",
+            SERVICE,
+            NQN,
+            ["10.9.1.77", "cannot connect"],
+        ),
+        (
+            "an address without a route",
+            "192.0.2.1",
+            SERVICE,
+            NQN,
+            ["192.0.2.1", "cannot connect"],
+        ),
+        (
+            "a port nobody listens on",
+            &good,
+            "4499",
+            NQN,
+            ["4499", "nothing listens"],
+        ),
+        (
+            "a subsystem nobody serves",
+            &good,
+            SERVICE,
+            other,
+            [other, "does not serve"],
+        ),
+        (
+            "an interface without RDMA",
+            "10.8.0.99",
+            SERVICE,
+            NQN,
+            ["10.8.0.99", "no RDMA device"],
+        ),
+        (
+            "a name that is none",
+            &good,
+            SERVICE,
+            "disk one",
+            ["disk one", "NQN"],
+        ),
+        ("a port that is none", &good, "nvme", NQN, ["nvme", "port"]),
+        (
+            "an address that is none",
+            "no-such-array",
+            SERVICE,
+            NQN,
+            ["no-such-array", "known name"],
+        ),
+    ] {
+        let said = daemon.try_ask(&connect_words(address, service, nqn))?;
+        explained(what, &said, &says)?;
+        daemon.expect_nothing(what)?;
+    }
+    let discover = daemon.try_ask(&["discover", "-t", "rdma", "-a", "10.9.1.77"])?;
+    explained(
+        "discovery at an address nobody has",
+        &discover,
+        &["10.9.1.77"],
+    )?;
+    let all = daemon.try_ask(&["connect-all", "-t", "rdma", "-a", &good, "-s", "4499"])?;
+    explained("connect-all at a port nobody listens on", &all, &["4499"])?;
+    let none = daemon.try_ask(&["disconnect", "-n", other])?;
+    explained("removing what is not there", &none, &[other])?;
+    daemon.expect_nothing("verbs that failed")?;
+
+    target.verb(&["nvmf", "host", "remove", "--nqn", NQN, "--any"])?;
+    let said = daemon.try_ask(&connect_words(&good, SERVICE, NQN))?;
+    explained(
+        "a host that is not allowed",
+        &said,
+        &["does not allow this host", "hostnqn"],
+    )?;
+    daemon.expect_nothing("a host that is not allowed")?;
+    target.verb(&["nvmf", "host", "add", "--nqn", NQN, "--any"])?;
+
+    let second = daemon.second(network)?;
+    eprintln!("--- a second daemon\n{}", second.error.trim_end());
+    ensure!(
+        !second.success && second.error.contains("another umpathd runs"),
+        "a second daemon: {second:?}"
+    );
+    fs::write(
+        daemon.folder().join("wrong.toml"),
+        "[defaults]\nno_path_rety = \"queue\"\n",
+    )?;
+    let wrong = daemon.folder().join("wrong.toml");
+    let mut command = network.host().command(binary("umpathd")?);
+    let said = say(command.arg("--config").arg(&wrong))?;
+    eprintln!("--- an unknown key\n{}", said.error.trim_end());
+    for part in ["wrong.toml", "line 2", "no_path_rety", "no_path_retry"] {
+        ensure!(
+            !said.success && said.error.contains(part),
+            "an unknown key: {said:?}"
+        );
+    }
+    expect_health(network, &mut daemon, NQN)
+}
+
+/// Two paths whose namespaces share an identity and differ in something else never become one
+/// volume, and the first path is not disturbed.
+fn namespaces_that_differ(network: &Network) -> Result<()> {
+    let anyone = "allow_any_host = true";
+    let _first = serve(network, 1, anyone, &memory("32MiB"))?;
+    let mut daemon = Daemon::start(network, CONFIG)?;
+    daemon.connect(network, 1, NQN, &[])?;
+    let device = daemon.device()?;
+    let second = network.cable(2).address(Side::Array).to_string();
+    let other_nguid = format!(
+        "nguid = \"00112233445566778899aabbccddeeff\"\n{}",
+        memory("32MiB")
+    );
+    let small_blocks = format!("block_size = 512\n{}", memory("32MiB"));
+    for (what, namespace, says) in [
+        ("another size", memory("64MiB"), "size"),
+        ("another block size", small_blocks, "block"),
+        ("another NGUID", other_nguid, "NGUID"),
+    ] {
+        let _second = serve(network, 2, anyone, &namespace)?;
+        let said = daemon.try_ask(&connect_words(&second, SERVICE, NQN))?;
+        explained(what, &said, &[&second, "differ", says])?;
+        let alone = within(PATIENCE, "the refused path gone", || {
+            daemon.paths().is_ok_and(|paths| paths.len() == 1)
+        });
+        alone.with_context(|| daemon.ask(&["show", "paths"]).unwrap_or_default())?;
+        ensure!(
+            daemon.volumes()?.len() == 1,
+            "{what}: {:?}",
+            daemon.volumes()?
+        );
+        Fio::on(&device).write_and_verify("4k", "512k", 4).run()?;
+    }
+    // The same namespace is welcome.
+    let _second = serve(network, 2, anyone, &memory("32MiB"))?;
+    daemon.connect(network, 2, NQN, &[])?;
+    ensure!(daemon.volumes()?.len() == 1, "{:?}", daemon.volumes()?);
+    daemon.ask(&["disconnect", "-n", NQN])?;
+    daemon.expect_nothing("disconnect")
+}
+
+/// Linux nvmet with its UUID taken away: no path to it could be told from one to another disk.
+fn namespace_without_identifier(network: &Network) -> Result<()> {
+    let disk = NullDisk::make("umpath0", 32)?;
+    let address = network.cable(1).address(Side::Array);
+    let _target = Nvmet::start(&NvmetConfig {
+        nqn: NQN,
+        device: disk.device(),
+        transport: "rdma",
+        ports: &[(IpAddr::V4(address), 4420, AnaState::Optimized)],
+    })?;
+    let namespace = Path::new("/sys/kernel/config/nvmet/subsystems")
+        .join(NQN)
+        .join("namespaces/1");
+    let uuid = namespace.join("device_uuid");
+    let before = fs::read_to_string(&uuid)?;
+    let rename = |uuid_text: &str| -> Result<()> {
+        fs::write(namespace.join("enable"), "0")?;
+        fs::write(&uuid, uuid_text).with_context(|| uuid.display().to_string())?;
+        Ok(fs::write(namespace.join("enable"), "1")?)
+    };
+    rename("00000000-0000-0000-0000-000000000000")?;
+    let mut daemon = Daemon::start(network, CONFIG)?;
+    let address = address.to_string();
+    let words = [
+        connect_words(&address, SERVICE, NQN).as_slice(),
+        &["-k", "2"],
+    ]
+    .concat();
+    let said = daemon.try_ask(&words)?;
+    let what = "a namespace without an identifier";
+    explained(what, &said, &["no stable identifier", "UUID"])?;
+    daemon.expect_nothing(what)?;
+    rename(before.trim())?;
+    expect_health(network, &mut daemon, NQN)
+}

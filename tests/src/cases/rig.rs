@@ -1,0 +1,269 @@
+//! What the cases of whole volumes stand on: `umpath-target` processes on the array's side of a
+//! [`Network`], `umpathd` on the host's, and `umpath` asking it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::bed::{Network, Process, Side, attempt, binary, load, output, within, within_value};
+
+/// How long anything that should be quick may take on a busy emulated machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The service every target listens on.
+pub(super) const SERVICE: &str = "4420";
+
+/// A directory of this case's own, removed with the guard.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make(name: &str) -> Result<Self> {
+        let folder = PathBuf::from(format!("/tmp/umpath-{name}"));
+        drop(fs::remove_dir_all(&folder));
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// A running `umpath-target` behind one cable.
+#[derive(Debug)]
+pub(super) struct Target {
+    // Declared first, so ended before its directory goes.
+    _process: Process,
+    folder: Folder,
+}
+
+impl Target {
+    /// Serves `subsystems` (the `[[subsystem]]` part of `array.toml`) on port `cable`.
+    pub(super) fn start(network: &Network, cable: u8, subsystems: &str) -> Result<Self> {
+        let folder = Folder::make(&format!("array-{cable}"))?;
+        let config = format!(
+            "[process]\ncntlid = {{ first = {first}, last = {last} }}\n\
+             [[port]]\nid = {cable}\ntraddr = \"{address}\"\n{subsystems}",
+            first = u16::from(cable) * 1000,
+            last = u16::from(cable) * 1000 + 999,
+            address = network.cable(cable).address(Side::Array),
+        );
+        let file = folder.0.join("array.toml");
+        fs::write(&file, config)?;
+        let mut command = network.array().command(binary("umpath-target")?);
+        command.arg("--socket").arg(folder.0.join("sock"));
+        command.args(["serve", "--config"]).arg(file);
+        let mut process = Process::spawn(&format!("array-{cable}"), command)?;
+        let show = || {
+            let mut show = Command::new(binary("umpath-target").ok()?);
+            show.arg("--socket").arg(folder.0.join("sock")).arg("show");
+            attempt(&mut show).ok()?.status.success().then_some(())
+        };
+        within(PATIENCE, "the target being ready", || {
+            !process.running() || show().is_some()
+        })?;
+        ensure!(process.running(), "{}", process.tail());
+        Ok(Self {
+            _process: process,
+            folder,
+        })
+    }
+
+    /// Runs `umpath-target WORDS` against it.
+    pub(super) fn verb(&self, words: &[&str]) -> Result<String> {
+        let mut command = Command::new(binary("umpath-target")?);
+        command.arg("--socket").arg(self.folder.0.join("sock"));
+        output(command.args(words))
+    }
+}
+
+/// What a program said.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) success: bool,
+    pub(super) out: String,
+    pub(super) error: String,
+}
+
+/// A running `umpathd` on the host's side.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    // Declared first, so ended before its directory goes.
+    process: Process,
+    folder: Folder,
+}
+
+impl Daemon {
+    /// Starts it with the text of an `umpath.toml`.
+    pub(super) fn start(network: &Network, config: &str) -> Result<Self> {
+        load(&["ublk_drv"])?;
+        Self::start_within(network, &[], config)
+    }
+
+    /// The same behind `wrapper`, such as `prlimit --memlock=65536`, and without loading ublk.
+    pub(super) fn start_within(network: &Network, wrapper: &[&str], config: &str) -> Result<Self> {
+        let folder = Folder::make("host")?;
+        fs::write(folder.0.join("umpath.toml"), config)?;
+        let mut process = Process::spawn("umpathd", Self::command(network, wrapper, &folder.0)?)?;
+        let socket = folder.0.join("run/umpathd.sock");
+        within(PATIENCE, "umpathd listening", || {
+            !process.running() || socket.exists()
+        })?;
+        ensure!(process.running(), "{}", process.tail());
+        Ok(Self { process, folder })
+    }
+
+    fn command(network: &Network, wrapper: &[&str], folder: &Path) -> Result<Command> {
+        let daemon = binary("umpathd")?;
+        let mut command = match wrapper.split_first() {
+            None => network.host().command(daemon),
+            Some((program, args)) => {
+                let mut command = network.host().command(program);
+                command.args(args).arg(daemon);
+                command
+            }
+        };
+        for (flag, name) in [
+            ("--config", "umpath.toml"),
+            ("--state-dir", "state"),
+            ("--run-dir", "run"),
+            ("--nvme-dir", "nvme"),
+        ] {
+            command.arg(flag).arg(folder.join(name));
+        }
+        Ok(command)
+    }
+
+    /// A second daemon on the same directories: runs to its end.
+    pub(super) fn second(&self, network: &Network) -> Result<Said> {
+        say(&mut Self::command(network, &[], &self.folder.0)?)
+    }
+
+    /// Where its `umpath.toml` is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder.0
+    }
+
+    /// Whether it still runs.
+    pub(super) fn running(&mut self) -> bool {
+        self.process.running()
+    }
+
+    /// Runs `umpath WORDS`; the caller judges.
+    pub(super) fn try_ask(&self, words: &[&str]) -> Result<Said> {
+        let mut command = Command::new(binary("umpath")?);
+        command.args(words).arg("--socket");
+        say(command.arg(self.folder.0.join("run/umpathd.sock")))
+    }
+
+    /// Runs `umpath WORDS`, which must succeed; its standard output.
+    pub(super) fn ask(&self, words: &[&str]) -> Result<String> {
+        let said = self.try_ask(words)?;
+        if !said.success {
+            bail!(
+                "`umpath {}` failed:\n{}{}\n{}",
+                words.join(" "),
+                said.out,
+                said.error,
+                self.process.tail()
+            );
+        }
+        Ok(said.out)
+    }
+
+    /// The same with `-o json`.
+    pub(super) fn json(&self, words: &[&str]) -> Result<Value> {
+        let text = self.ask(&[words, &["-o", "json"]].concat())?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("umpath {}: no JSON: {text}", words.join(" ")))
+    }
+
+    /// Connects to `nqn` behind a cable, with further arguments.
+    pub(super) fn connect(
+        &self,
+        network: &Network,
+        cable: u8,
+        nqn: &str,
+        more: &[&str],
+    ) -> Result<()> {
+        let address = network.cable(cable).address(Side::Array).to_string();
+        let words = ["connect", "-t", "rdma", "-a", &address, "-s", SERVICE];
+        let said = self.ask(&[words.as_slice(), &["-n", nqn], more].concat())?;
+        eprint!("{said}");
+        Ok(())
+    }
+
+    /// The volumes `umpath list` shows.
+    pub(super) fn volumes(&self) -> Result<Vec<Value>> {
+        let list = self.json(&["list"])?;
+        let devices = list.get("Devices").and_then(Value::as_array);
+        Ok(devices.context("no Devices in umpath list")?.clone())
+    }
+
+    /// The paths `umpath show paths` shows.
+    pub(super) fn paths(&self) -> Result<Vec<Value>> {
+        let shown = self.json(&["show", "paths"])?;
+        let paths = shown.get("paths").and_then(Value::as_array);
+        Ok(paths.context("no paths in umpath show paths")?.clone())
+    }
+
+    /// The device node of the only volume.
+    pub(super) fn device(&self) -> Result<PathBuf> {
+        let node = within_value(PATIENCE, "a volume", || {
+            let volumes = self.volumes().ok()?;
+            let path = volumes.first()?.get("DevicePath")?.as_str()?;
+            Some(PathBuf::from(path)).filter(|path| path.exists())
+        })?;
+        let count = self.volumes()?.len();
+        ensure!(count == 1, "{count} volumes");
+        Ok(node)
+    }
+
+    /// Waits until nothing of any volume or path is left.
+    pub(super) fn expect_nothing(&mut self, after: &str) -> Result<()> {
+        ensure!(
+            self.running(),
+            "umpathd died of {after}: {}",
+            self.process.tail()
+        );
+        let volumes = self.volumes()?;
+        ensure!(volumes.is_empty(), "after {after}: {volumes:?}");
+        let gone = within(Duration::from_secs(10), "paths gone", || {
+            self.paths().is_ok_and(|paths| paths.is_empty()) && ublk_nodes().is_empty()
+        });
+        gone.with_context(|| {
+            let paths = self.ask(&["show", "paths"]).unwrap_or_default();
+            format!(
+                "after {after}: {:?}\n{paths}{}",
+                ublk_nodes(),
+                self.process.tail()
+            )
+        })
+    }
+}
+
+/// Nodes of ublk devices, whoever made them.
+pub(super) fn ublk_nodes() -> Vec<String> {
+    let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names
+        .filter(|name| name.starts_with("ublkb") || name.starts_with("ublkc"))
+        .collect()
+}
+
+/// Runs a command to its end and keeps what it says.
+pub(super) fn say(command: &mut Command) -> Result<Said> {
+    let result = attempt(command)?;
+    Ok(Said {
+        success: result.status.success(),
+        out: String::from_utf8_lossy(&result.stdout).into_owned(),
+        error: String::from_utf8_lossy(&result.stderr).into_owned(),
+    })
+}

@@ -1,0 +1,142 @@
+//! Volumes as their users see them: file systems on two paths that keep their data.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::rig::{Daemon, Target, ublk_nodes};
+use crate::bed::{Fio, Network, attempt, load, output, run};
+use crate::suite::{Case, Topology};
+
+/// The cases of this module.
+pub(super) const CASES: &[Case] = &[Case {
+    name: "volume-file-systems",
+    topology: Topology::Separate(2),
+    limit_seconds: 240,
+    run: file_systems,
+}];
+
+const NQN: &str = "nqn.2026-11.io.umpath:volume";
+const MOUNT: &str = "/mnt/umpath";
+const DISK: &str = "/tmp/umpath-volume.disk";
+
+/// The file both targets serve as one namespace; gone with the guard.
+struct Disk;
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(fs::remove_file(DISK));
+    }
+}
+
+fn subsystem(port: u8, state: &str, size: &str) -> String {
+    format!(
+        "[[subsystem]]\nnqn = \"{NQN}\"\nallow_any_host = true\nports = [{port}]\n\
+         [[subsystem.namespace]]\nnsid = 1\n\
+         backend = {{ type = \"file\", path = \"{DISK}\", size = \"{size}\" }}\n\
+         [[subsystem.ana]]\nport = {port}\nstate = \"{state}\"\n"
+    )
+}
+
+/// A mounted file system.
+struct Mounted;
+
+impl Mounted {
+    fn mount(device: &Path) -> Result<Self> {
+        fs::create_dir_all(MOUNT)?;
+        run(Command::new("mount").arg(device).arg(MOUNT))?;
+        Ok(Self)
+    }
+
+    fn unmount(self) -> Result<()> {
+        std::mem::forget(self);
+        run(Command::new("umount").arg(MOUNT))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        drop(attempt(Command::new("umount").arg(MOUNT)));
+    }
+}
+
+/// mkfs, mount, verified I/O, unmount, fsck, mount again, compare: ext4, xfs and btrfs on one
+/// volume with two paths.
+fn file_systems(network: &Network) -> Result<()> {
+    let _disk = Disk;
+    let _first = Target::start(network, 1, &subsystem(1, "optimized", "512MiB"))?;
+    let _second = Target::start(network, 2, &subsystem(2, "non-optimized", "512MiB"))?;
+    let daemon = Daemon::start(network, "")?;
+    daemon.connect(network, 1, NQN, &[])?;
+    daemon.connect(network, 2, NQN, &[])?;
+    let device = daemon.device()?;
+    eprint!("{}", daemon.ask(&["-ll"])?);
+    let tools: [(&str, &[&str], &[&str]); 3] = [
+        ("ext4", &["mkfs.ext4", "-q", "-F"], &["e2fsck", "-f", "-n"]),
+        ("xfs", &["mkfs.xfs", "-q", "-f"], &["xfs_repair", "-n"]),
+        ("btrfs", &["mkfs.btrfs", "-q", "-f"], &["btrfs", "check"]),
+    ];
+    for (name, make, check) in tools {
+        load(&[name])?;
+        file_system(&device, make, check).with_context(|| format!("{name} on the volume"))?;
+        eprintln!("{name}: made, verified, checked");
+    }
+    // The kernel says what a file system or the block layer could not do.
+    let complaints = kernel_complaints("ublkb0")?;
+    ensure!(
+        complaints.is_empty(),
+        "the kernel complained: {complaints:#?}"
+    );
+    daemon.ask(&["disconnect", "-n", NQN])?;
+    ensure!(ublk_nodes().is_empty(), "left: {:?}", ublk_nodes());
+    Ok(())
+}
+
+fn file_system(device: &Path, make: &[&str], check: &[&str]) -> Result<()> {
+    tool(make, device)?;
+    let mounted = Mounted::mount(device)?;
+    let file = Path::new(MOUNT).join("fio");
+    Fio::on(&file)
+        .write_and_verify("4k", "8m", 16)
+        .with(["--fsync=64"])
+        .run()?;
+    let large = Path::new(MOUNT).join("large");
+    Fio::on(&large)
+        .write_and_verify("1m", "48m", 4)
+        .with(["--rw=write", "--end_fsync=1"])
+        .run()?;
+    let before = checksums()?;
+    mounted.unmount()?;
+    tool(check, device)?;
+    let mounted = Mounted::mount(device)?;
+    ensure!(
+        checksums()? == before,
+        "a file changed over unmount and mount"
+    );
+    fs::remove_file(&large)?;
+    run(Command::new("fstrim").arg(MOUNT))?;
+    mounted.unmount()?;
+    tool(check, device)
+}
+
+fn tool(words: &[&str], device: &Path) -> Result<()> {
+    let (program, args) = words.split_first().context("no program")?;
+    run(Command::new(program).args(args).arg(device))
+}
+
+fn checksums() -> Result<String> {
+    output(Command::new("sh").args(["-c", &format!("cd {MOUNT} && sha256sum fio large")]))
+}
+
+fn kernel_complaints(device: &str) -> Result<Vec<String>> {
+    let log = output(&mut Command::new("dmesg"))?;
+    let bad = ["error", "corrupt", "fail"];
+    Ok(log
+        .lines()
+        .filter(|line| line.contains(device))
+        .filter(|line| bad.iter().any(|word| line.to_lowercase().contains(word)))
+        .map(str::to_owned)
+        .collect())
+}
