@@ -126,7 +126,7 @@ impl Array {
     pub(super) fn kill_primary(&mut self) -> Result<u64> {
         let at = clock::unix_ms();
         match self {
-            Self::Umpath(controllers) => controllers[0].process.kill()?,
+            Self::Umpath(controllers) => controllers[0].kill()?,
             Self::Kernel(nvmet, _) => nvmet.withdraw(PRIMARY.into())?,
         }
         Ok(at)
@@ -161,6 +161,8 @@ pub(super) fn address(network: &Network, number: u8) -> IpAddr {
 #[derive(Debug)]
 pub(super) struct Controller {
     process: Process,
+    /// By us: its absence is no accident.
+    killed: bool,
     number: u8,
     work: PathBuf,
 }
@@ -171,13 +173,20 @@ impl Controller {
         fs::write(path(work, number, "toml"), config)?;
         Ok(Self {
             process: launch(network, work, number)?,
+            killed: false,
             number,
             work: work.to_path_buf(),
         })
     }
 
+    fn kill(&mut self) -> Result<()> {
+        self.killed = true;
+        self.process.kill()
+    }
+
     fn launch_again(&mut self, network: &Network) -> Result<()> {
         self.process = launch(network, &self.work, self.number)?;
+        self.killed = false;
         Ok(())
     }
 }

@@ -36,7 +36,6 @@ pub(super) fn tell(options: &Options, work: &Path, report: &mut Report) -> Resul
     report.say("two cables (veth, soft-RoCE) between host and array");
     let array = Array::start(options.target, &network, work)?;
     report.say(&array.describe());
-    crate::bed::load(&["ublk_drv"])?;
     let daemon = Daemon::start(&network, work, &allowance)?;
     let (volume, primary) = connect(&network, &daemon, report)?;
     let mark = mark_kernel_log()?;
