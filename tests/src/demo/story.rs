@@ -287,7 +287,10 @@ impl Scene {
 
     /// Writes files whose sums are compared at the end.
     fn write_files(&self, name: &str, report: &Report) -> Result<()> {
-        let seed = self.seed ^ name.bytes().fold(0, |sum, byte| sum * 31 + u64::from(byte));
+        let salt = name.bytes().fold(0_u64, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(byte.into())
+        });
+        let seed = self.seed ^ salt;
         let (files, bytes) = tree::write(&self.tree.join(name), seed)?;
         report.say(&format!("{files} files, {} KiB, written", bytes >> 10));
         Ok(())
