@@ -146,7 +146,7 @@ impl Array {
             return None;
         };
         controllers.iter_mut().find_map(|controller| {
-            let dead = !controller.process.running();
+            let dead = !controller.killed && !controller.process.running();
             dead.then(|| controller.process.tail())
         })
     }
