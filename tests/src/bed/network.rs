@@ -81,6 +81,9 @@ impl Network {
 
     fn between(array: Place, host: Place, cables: u8) -> Result<Self> {
         load(&["veth", "rdma_rxe", "ib_uverbs", "rdma_ucm"])?;
+        // As systemd sets a machine up. `ip netns exec` gives every process a mount namespace of its
+        // own; without this a later umount would not reach it, and the device stayed in use there.
+        run(Command::new("mount").args(["--make-rshared", "/"]))?;
         run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
         let mut network = Self {
             cables: Vec::new(),

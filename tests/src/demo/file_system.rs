@@ -21,6 +21,30 @@ pub(super) fn check(device: &Path) -> Result<String> {
     output(Command::new("e2fsck").arg("-fn").arg(device))
 }
 
+/// A directory below which mounting and unmounting reaches namespaces made meanwhile.
+///
+/// `ip netns exec` gives each program a mount table of its own. A target that is started again while
+/// the volume is mounted would keep the mount alive in its table, and with it the volume.
+#[derive(Debug)]
+pub(super) struct MountPoint(PathBuf);
+
+impl MountPoint {
+    /// Makes it.
+    pub(super) fn make(at: &Path) -> Result<Self> {
+        fs::create_dir_all(at).with_context(|| format!("cannot make {}", at.display()))?;
+        run(Command::new("mount").arg("--bind").args([at, at]))?;
+        let point = Self(at.to_path_buf());
+        run(Command::new("mount").arg("--make-shared").arg(at))?;
+        Ok(point)
+    }
+}
+
+impl Drop for MountPoint {
+    fn drop(&mut self) {
+        drop(attempt(Command::new("umount").arg(&self.0)));
+    }
+}
+
 /// A mounted file system; dropping unmounts it.
 #[derive(Debug)]
 pub(super) struct Mounted {
@@ -31,7 +55,6 @@ pub(super) struct Mounted {
 impl Mounted {
     /// Mounts the device, with these options.
     pub(super) fn new(device: &Path, at: &Path, options: &str) -> Result<Self> {
-        fs::create_dir_all(at).with_context(|| format!("cannot make {}", at.display()))?;
         run(Command::new("mount")
             .args(["-t", "ext4", "-o", options])
             .args([device, at]))?;

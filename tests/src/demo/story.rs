@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::bed::{Network, Side, load as load_modules, within, within_value};
 
 use super::array::{self, Allowance, Array, PRIMARY, STANDBY};
-use super::file_system::{self, Mounted};
+use super::file_system::{self, MountPoint, Mounted};
 use super::host::{Daemon, Traffic, kernel_complaints};
 use super::load::{self, Load};
 use super::report::Report;
@@ -49,7 +49,9 @@ pub(super) fn tell(options: &Options, work: &Path, report: &mut Report) -> Resul
         tree: work.join("mnt/tree"),
         seed: options.seed,
     };
-    let mounted = Mounted::new(&scene.volume, &work.join("mnt"), "rw,noatime")?;
+    let mount_point = work.join("mnt");
+    let _shared = MountPoint::make(&mount_point)?;
+    let mounted = Mounted::new(&scene.volume, &mount_point, "rw,noatime")?;
     report.say("ext4 made and mounted");
     scene.write_files("before", report)?;
     let load = Load::start(mounted.root(), work, options.seed);
@@ -134,9 +136,14 @@ struct Scene {
 impl Scene {
     /// The two failovers. Their stalls by fio's measure come later, with its reports.
     fn fail_twice(&mut self, load: &Load, report: &mut Report) -> Result<Vec<Timeline>> {
+        // Made here, so that it is long ready when the cable is pulled.
+        let switch = Switch::on(&self.network, PRIMARY)?;
         self.await_flow(load, "steady I/O")?;
+        within(PATIENCE, "a first round of fio", || {
+            !load.alive() || !load.rounds().is_empty()
+        })?;
         self.await_writes()?;
-        let pulled = self.pull_cable(load, report)?;
+        let pulled = self.pull_cable(switch, load, report)?;
         self.write_files("after-the-pull", report)?;
         self.await_flow(load, "steady I/O")?;
         self.await_writes()?;
@@ -146,8 +153,12 @@ impl Scene {
         Ok(vec![pulled, killed])
     }
 
-    fn pull_cable(&mut self, load: &Load, report: &mut Report) -> Result<Timeline> {
-        let mut switch = Switch::on(&self.network, PRIMARY)?;
+    fn pull_cable(
+        &mut self,
+        mut switch: Switch,
+        load: &Load,
+        report: &mut Report,
+    ) -> Result<Timeline> {
         let at = switch.set("down")?;
         report.say("the primary's cable is pulled");
         let cable = self.network.cable(PRIMARY);
