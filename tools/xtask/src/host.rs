@@ -216,7 +216,7 @@ fn present(probe: Probe) -> bool {
             !bytes.windows(9).any(|window| window == b"/ld-linux")
         }),
         Probe::AnyFile(paths) => paths.iter().any(|path| Path::new(path).exists()),
-        Probe::Library(name) => library_dirs().any(|dir| directory_has_prefix(&dir, name)),
+        Probe::Library(name) => library_dirs().any(|dir| holds_library(&dir, name)),
         Probe::PythonModule(module) => Command::new("python3")
             .args(["-c", &format!("import {module}")])
             .stdin(Stdio::null())
@@ -243,13 +243,22 @@ fn library_dirs() -> impl Iterator<Item = PathBuf> {
     dirs.into_iter()
 }
 
-fn directory_has_prefix(dir: &Path, prefix: &str) -> bool {
+fn holds_library(dir: &Path, library: &str) -> bool {
     std::fs::read_dir(dir).is_ok_and(|entries| {
         entries.flatten().any(|e| {
             let name = e.file_name();
-            let name = name.to_string_lossy();
-            name.starts_with(prefix) && name.contains(".so")
+            is_library(&name.to_string_lossy(), library)
         })
+    })
+}
+
+/// Whether a file is some version of a library: `libclang-14.so.1` is one of `libclang`,
+/// `libclang-cpp.so.14` is another library.
+fn is_library(file: &str, library: &str) -> bool {
+    file.strip_prefix(library).is_some_and(|rest| {
+        let version = rest.strip_prefix('-').unwrap_or_default();
+        let version_of_digits = version.starts_with(|first: char| first.is_ascii_digit());
+        rest.is_empty() || rest.starts_with('.') || version_of_digits && rest.contains(".so")
     })
 }
 
@@ -318,4 +327,19 @@ fn show(command: &Command) -> String {
         .map(|word| word.to_string_lossy().into_owned())
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_neighbour_in_name_is_not_the_library() {
+        for file in ["libclang.so", "libclang.so.1", "libclang-14.so.14.0.6"] {
+            assert!(is_library(file, "libclang"), "{file}");
+        }
+        assert!(!is_library("libclang-cpp.so.14", "libclang"));
+        assert!(is_library("libibverbs.so.1.14.44.0", "libibverbs.so.1"));
+        assert!(!is_library("libibverbs.so.10", "libibverbs.so.1"));
+    }
 }
