@@ -4,8 +4,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use umpath_nvme::command::{
-    Abort, BlockCount, Connect, ConnectResponse, DatasetManagement, Features, GetLogPage, Identify,
-    PropertyGet, PropertySet, ReadWrite, WriteZeroes, fabrics, io,
+    Abort, BlockCount, Connect, ConnectResponse, CrossControllerReset, DatasetManagement, Features,
+    GetLogPage, Identify, PropertyGet, PropertySet, ReadWrite, WriteZeroes, fabrics, io,
 };
 use umpath_nvme::identify::{
     ControllerList, IdentifyController, IdentifyNamespace, IndependentNamespace, NsDescriptors,
@@ -84,6 +84,8 @@ proptest! {
         let abort = Abort::parse(&sqe);
         let built = umpath_nvme::command::abort(abort.sqid, abort.cid);
         prop_assert_eq!(Abort::parse(&built), abort);
+        let reset = CrossControllerReset::parse(&sqe);
+        prop_assert_eq!(CrossControllerReset::parse(&reset.build()), reset);
         if let Some(get) = PropertyGet::parse(&sqe) {
             let built = fabrics::property_get(get.offset, get.wide);
             prop_assert_eq!(PropertyGet::parse(&built), Some(get));

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod fabrics;
 pub mod io;
+pub mod reset;
 
 pub use admin::{
     Abort, Features, GetLogPage, Identify, abort, async_event, get_features, get_log, identify,
@@ -19,3 +20,4 @@ pub use io::{
     BlockCount, DatasetManagement, DsmRange, ReadWrite, WriteZeroes, deallocate, flush, read,
     write, write_zeroes,
 };
+pub use reset::{CrossControllerReset, Instance, ResetResult};

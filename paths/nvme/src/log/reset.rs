@@ -30,6 +30,16 @@ pub struct EntriesHeader {
     pub reserved: [u8; 6],
 }
 
+impl EntriesHeader {
+    /// The header of a log of `entries` entries.
+    pub const fn new(entries: u16) -> Self {
+        Self {
+            entries: U16::new(entries),
+            reserved: [0; 6],
+        }
+    }
+}
+
 /// What became of one cross-controller reset.
 #[derive(
     FromBytes,
@@ -72,6 +82,28 @@ pub enum ResetOutcome {
 }
 
 impl ResetEntry {
+    /// Flag of [`ResetEntry::ccrf`]: the impacted controller was found under the identity given.
+    pub const VALIDATED: u8 = 1;
+    /// Flag of [`ResetEntry::ccrf`]: a controller level reset was initiated.
+    pub const INITIATED: u8 = 1 << 1;
+
+    /// An entry of a log.
+    pub const fn new(icid: u16, ciu: u8, acid: u16, outcome: ResetOutcome, flags: u8) -> Self {
+        let ccrs = match outcome {
+            ResetOutcome::InProgress => 0,
+            ResetOutcome::Success => 1,
+            ResetOutcome::Failed => 2,
+        };
+        Self {
+            icid: U16::new(icid),
+            ciu,
+            reserved: 0,
+            acid: U16::new(acid),
+            ccrs,
+            ccrf: flags,
+        }
+    }
+
     /// The status; `None` for a reserved value, which proves nothing.
     pub const fn outcome(&self) -> Option<ResetOutcome> {
         match self.ccrs {
@@ -150,6 +182,8 @@ mod tests {
         );
         assert_eq!(resets[0].outcome(), Some(ResetOutcome::Success));
         assert_eq!(lost_host_entries(&log).unwrap()[0].losses, 3);
+        let entry = ResetEntry::new(7, 3, 8, ResetOutcome::Success, ResetEntry::INITIATED);
+        assert_eq!(entry.as_bytes(), &log[8..16]);
         assert!(reset_entries(&log[..7]).is_none());
     }
 }
