@@ -1,8 +1,8 @@
 //! NVMe-oF target for drills, tests and demos: a small HA array in one or more processes.
 //!
 //! Two halves. The pure one decides everything a host can observe: [`model`] (names, identifiers,
-//! states), [`controller`] (commands, registers, features, logs, events, the gate to the media) and
-//! [`array`] (subsystems, ports, connections, changes). It takes commands and the present time and
+//! states), [`controller`] (commands, registers, features, logs, events, the gate to the media),
+//! [`array`] (subsystems, ports, connections, changes) and [`fault`] (who misbehaves on demand). It takes commands and the present time and
 //! is driven by the program here and by simulators alike. The other half does I/O: [`media`]
 //! (backing stores), [`engine`] (threads, queues, data) and [`control`] (the Unix socket and its
 //! verbs). [`config`] is the file both start from.
@@ -12,5 +12,6 @@ pub mod config;
 pub mod control;
 pub mod controller;
 pub mod engine;
+pub mod fault;
 pub mod media;
 pub mod model;

@@ -243,3 +243,48 @@ fn a_bad_file_is_refused_with_its_place() {
         .unwrap();
     assert!(text(&missing.stderr).contains("cannot read /no/such.toml"));
 }
+
+#[test]
+fn faults_are_taken_shown_and_cleared() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let target = Running::start(directory.path(), None);
+    assert_eq!(target.done(&["fault", "list"]), "");
+    let park = [
+        "fault", "park", "3000", "--kind", "write", "--lba", "8", "--count", "1",
+    ];
+    assert_eq!(target.done(&park), "fault 1 is in force\n");
+    target.done(&["fault", "hang", "--kind", "keep-alive"]);
+    target.done(&[
+        "fault",
+        "error",
+        "0x371",
+        "--queue",
+        "2",
+        "--probability",
+        "0.5",
+    ]);
+    let shown = "1: writes of I/O queues, blocks 8: execute after 3000 ms, 0 of 1 hits\n\
+                 2: keep-alives of admin queues: never execute, never answer, 0 hits\n\
+                 3: commands of queue 2: answer with status 0x371, probability 0.5 (seed 1), 0 hits\n";
+    assert_eq!(target.done(&["fault", "list"]), shown);
+    assert_eq!(target.done(&["fault", "clear", "2"]), "1 faults cleared\n");
+    assert!(
+        target
+            .refused(&["fault", "clear", "2"])
+            .contains("there is no fault 2")
+    );
+    assert!(target.refused(&["fault", "error", "0"]).contains("success"));
+    assert!(
+        target
+            .refused(&["fault", "drop", "--lba", "9-8"])
+            .contains("no range")
+    );
+    assert!(
+        target
+            .refused(&["fault", "drop", "--queue", "x"])
+            .contains("io, admin, all")
+    );
+    let lie = ["fault", "park", "1", "--queue", "admin", "--beyond-gate"];
+    assert!(target.refused(&lie).contains("pass no gate"));
+    assert_eq!(target.done(&["fault", "clear"]), "2 faults cleared\n");
+}

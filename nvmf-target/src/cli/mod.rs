@@ -1,5 +1,6 @@
 //! The command line.
 
+mod fault;
 mod nvmf;
 mod print;
 
@@ -40,6 +41,9 @@ enum Command {
     /// Change the running target
     #[command(subcommand)]
     Nvmf(nvmf::Nvmf),
+    /// Make commands of the running target misbehave, for drills and tests
+    #[command(subcommand)]
+    Fault(fault::FaultVerb),
     /// Show what the running target serves, and to whom
     Show {
         /// Output format
@@ -57,6 +61,8 @@ enum Format {
     Json,
 }
 
+const ANOTHER: &str = "the running target answered another question";
+
 /// Runs the command line.
 pub(crate) fn run() -> Result<ExitCode> {
     let cli = Cli::parse();
@@ -66,16 +72,22 @@ pub(crate) fn run() -> Result<ExitCode> {
             let verb = verb.into_verb()?;
             match ask(&cli.socket, &verb)? {
                 Reply::Done(done) => println!("{done}"),
-                Reply::Report(_) => bail!("the running target answered another question"),
                 Reply::Failed(why) => bail!("{why}"),
+                Reply::Report(_) | Reply::Faults(_) => bail!(ANOTHER),
             }
         }
+        Command::Fault(verb) => match ask(&cli.socket, &verb.into_verb()?)? {
+            Reply::Done(done) => println!("{done}"),
+            Reply::Faults(rules) => rules.iter().for_each(|rule| println!("{rule}")),
+            Reply::Failed(why) => bail!("{why}"),
+            Reply::Report(_) => bail!(ANOTHER),
+        },
         Command::Show { output } => match ask(&cli.socket, &Verb::Show)? {
             Reply::Report(report) => match output {
                 Format::Normal => print::report(&report),
                 Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
             },
-            Reply::Done(_) => bail!("the running target answered another question"),
+            Reply::Done(_) | Reply::Faults(_) => bail!(ANOTHER),
             Reply::Failed(why) => bail!("{why}"),
         },
     }

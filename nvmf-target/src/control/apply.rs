@@ -58,6 +58,9 @@ impl Steward {
         if matches!(verb, Verb::Show) {
             return Reply::Report(Box::new(self.hub.with_array(|array| array.report())));
         }
+        if matches!(verb, Verb::FaultList) {
+            return Reply::Faults(self.hub.with_faults(|table| table.rules().to_vec()));
+        }
         let _turn = self.turn.lock();
         match self.change(verb) {
             Ok(done) => Reply::Done(done),
@@ -118,7 +121,20 @@ impl Steward {
                 group,
                 state,
             } => self.set_ana(&nqn, at, group, state),
-            Verb::Show => Ok(String::new()),
+            Verb::FaultAdd { fault } => {
+                let id = hub.with_faults(|table| table.add(fault))?;
+                Ok(format!("fault {id} is in force"))
+            }
+            Verb::FaultClear { id } => {
+                let cleared = hub.with_faults(|table| table.clear(id));
+                match id {
+                    Some(id) if cleared == 0 => {
+                        Err(ApplyError::Refused(format!("there is no fault {id}")))
+                    }
+                    _ => Ok(format!("{cleared} faults cleared")),
+                }
+            }
+            Verb::Show | Verb::FaultList => Ok(String::new()),
         }
     }
 

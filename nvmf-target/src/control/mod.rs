@@ -16,6 +16,7 @@ use umpath_rdma::ListenError;
 
 use crate::array::{ChangeError, Report};
 use crate::config::{self, ConfigError};
+use crate::fault::{Fault, FaultError, Rule};
 use crate::media::OpenError;
 use crate::model::AnaState;
 
@@ -100,6 +101,18 @@ pub enum Verb {
         /// The state.
         state: AnaState,
     },
+    /// Makes commands misbehave from now on.
+    FaultAdd {
+        /// Which, and how.
+        fault: Fault,
+    },
+    /// Ends one fault, or all.
+    FaultClear {
+        /// Its number; all when absent.
+        id: Option<u32>,
+    },
+    /// Reports the faults in force.
+    FaultList,
     /// Reports everything.
     Show,
 }
@@ -122,6 +135,8 @@ pub enum Reply {
     Done(String),
     /// The answer to [`Verb::Show`].
     Report(Box<Report>),
+    /// The answer to [`Verb::FaultList`].
+    Faults(Vec<Rule>),
     /// It was not done.
     Failed(String),
 }
@@ -135,6 +150,9 @@ pub enum ApplyError {
     /// The array refused.
     #[error(transparent)]
     Change(#[from] ChangeError),
+    /// The fault makes no sense.
+    #[error(transparent)]
+    Fault(#[from] FaultError),
     /// A backing store cannot be used.
     #[error("namespace {nsid}: {source}")]
     Media {

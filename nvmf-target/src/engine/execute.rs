@@ -19,11 +19,21 @@ use crate::controller::sgl::Transfer;
 use crate::media::{Job, Step};
 
 impl Reactor {
+    /// Executes a command, unless a fault that was asked for wants something else.
     pub(super) fn execute(&mut self, index: u32) {
+        if let Some(request) = self.requests.get_mut(index as usize) {
+            request.stage = Stage::Executing;
+        }
+        match self.fault_of(index) {
+            None => self.proceed(index),
+            Some(action) => self.misbehave(index, action),
+        }
+    }
+
+    pub(super) fn proceed(&mut self, index: u32) {
         let Some(request) = self.requests.get_mut(index as usize) else {
             return;
         };
-        request.stage = Stage::Executing;
         match request.work {
             Work::Connect => self.connect(index),
             Work::Admin => self.admin(index),
@@ -120,6 +130,17 @@ impl Reactor {
         }
     }
 
+    /// Submits a command that the gate has not counted and is not asked about: what a controller
+    /// does that claims to have stopped and has not.
+    pub(super) fn pass_gate(&mut self, index: u32) {
+        if let Some(request) = self.requests.get_mut(index as usize)
+            && let Work::Media(work) = &mut request.work
+        {
+            work.unchecked = true;
+            self.submit_media(index);
+        }
+    }
+
     /// Answers a command that came too late to be executed.
     fn refuse(&mut self, index: u32, fenced: Fenced) {
         if let Some(request) = self.requests.get(index as usize)
@@ -139,7 +160,9 @@ impl Reactor {
         let Work::Media(work) = &mut request.work else {
             return;
         };
-        if let Err(fenced) = work.shared.gate.permits(work.epoch, now) {
+        if !work.unchecked
+            && let Err(fenced) = work.shared.gate.permits(work.epoch, now)
+        {
             work.shared.gate.leave();
             work.entered = false;
             return self.refuse(index, fenced);

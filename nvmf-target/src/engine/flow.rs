@@ -13,7 +13,7 @@ use umpath_rdma::{CapsuleSlot, PushError, Remote, TargetEvent};
 use super::execute::job_of;
 use super::queue::Role;
 use super::reactor::Reactor;
-use super::request::{MediaWork, Request, Stage, Work};
+use super::request::{Answering, MediaWork, Request, Stage, Work};
 use crate::controller::admin_transfer;
 use crate::controller::io::plan;
 use crate::controller::sgl::{Location, Transfer, key_to_invalidate, locate};
@@ -55,6 +55,7 @@ impl Reactor {
                             epoch,
                             ranges,
                             entered: false,
+                            unchecked: false,
                         }
                     });
                     (job.map_or(Work::Nothing, Work::Media), plan.transfer)
@@ -84,6 +85,7 @@ impl Reactor {
             location,
             buffer: None,
             capsule: Some(slot),
+            answering: Answering::Now,
         }) as u32;
         match status {
             Some(status) => self.finish(request, status, 0),
@@ -157,6 +159,11 @@ impl Reactor {
         let Some(transport) = queue.live() else {
             return self.retire(index);
         };
+        match std::mem::replace(&mut request.answering, Answering::Now) {
+            Answering::Now => {}
+            Answering::After(wait) => return self.answer_later(index, wait, status, result),
+            Answering::Never => return self.fall_silent(index),
+        }
         if let Some(slot) = request.capsule.take() {
             transport.release(slot);
         }

@@ -10,8 +10,10 @@ use tracing::{error, info, warn};
 use umpath_rdma::TargetQueue;
 
 use super::clock::Clock;
+use super::faults::Faults;
 use super::mailbox::{Bell, Mailbox};
 use crate::array::{Array, Event, Gone, Output, QueueId};
+use crate::fault::Table;
 use crate::media::Media;
 use crate::model::PortId;
 
@@ -47,6 +49,7 @@ pub struct Hub {
     array: Mutex<Array<Store>>,
     reactors: Vec<Mailbox<Message>>,
     next_queue: AtomicU64,
+    faults: Faults,
     /// Wakes the conductor when it must look at its timers again.
     timers: Bell,
     /// What the conductor sleeps until, in nanoseconds.
@@ -67,6 +70,7 @@ impl Hub {
             array: Mutex::new(array),
             reactors,
             next_queue: AtomicU64::new(0),
+            faults: Faults::default(),
             timers,
             alarm_ns: AtomicU64::new(u64::MAX),
         }
@@ -75,6 +79,15 @@ impl Hub {
     /// The present time, as the array counts it.
     pub fn now(&self) -> Duration {
         self.clock.now()
+    }
+
+    /// Reads or changes the faults that commands meet.
+    pub fn with_faults<T>(&self, work: impl FnOnce(&mut Table) -> T) -> T {
+        self.faults.with(work)
+    }
+
+    pub(super) fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// Works on the array and carries out what it then wants done.

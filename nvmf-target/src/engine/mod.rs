@@ -15,6 +15,7 @@ mod clock;
 mod conductor;
 mod doors;
 mod execute;
+mod faults;
 mod flow;
 mod hub;
 mod mailbox;

@@ -33,6 +33,8 @@ pub(super) enum Role {
 pub(super) struct Queue {
     pub(super) id: QueueId,
     pub(super) port: PortId,
+    /// 0 for the admin queue; meaningless while [fresh](Self::is_fresh).
+    pub(super) qid: u16,
     pub(super) role: Role,
     /// `None` once drained, while requests are still on the media.
     transport: Option<Box<TargetQueue>>,
@@ -54,6 +56,7 @@ impl Queue {
         Self {
             id,
             port,
+            qid: 0,
             role: Role::Fresh,
             transport: Some(transport),
             requests: 0,
@@ -82,6 +85,7 @@ impl Queue {
 
     /// The queue belongs to a controller now.
     pub(super) fn connected(&mut self, connected: Connected<Store>) {
+        self.qid = connected.qid;
         self.entries = connected.entries;
         // The Connect itself was the first entry consumed.
         self.head = (!connected.no_flow_control).then_some(1 % connected.entries);

@@ -15,6 +15,7 @@ use umpath_nvme::Status;
 use umpath_rdma::{TargetEvent, TargetQueue};
 
 use super::buffers::Buffers;
+use super::faults::Waiting;
 use super::hub::{Hub, Message};
 use super::mailbox::Inbox;
 use super::queue::Queue;
@@ -44,6 +45,7 @@ pub(super) struct Reactor {
     /// Requests that wait for memory, in order of arrival.
     pub(super) starved: VecDeque<u32>,
     pub(super) buffers: Buffers,
+    pub(super) waiting: Waiting,
     poll_time: Duration,
     events: Vec<TargetEvent>,
     reaped: Vec<Reaped>,
@@ -67,6 +69,7 @@ impl Reactor {
             requests: Slab::with_capacity(1024),
             starved: VecDeque::new(),
             buffers,
+            waiting: Waiting::default(),
             poll_time,
             events: Vec::with_capacity(256),
             reaped: Vec::with_capacity(256),
@@ -105,6 +108,7 @@ impl Reactor {
         let mut busy = self.read_mail()?;
         busy |= self.poll_queues();
         busy |= self.reap_ring()?;
+        busy |= self.wake_waiting();
         self.feed_starved();
         self.ring_doorbells();
         self.ring.submit(None)?;
@@ -127,6 +131,8 @@ impl Reactor {
         } else {
             IDLE_SLEEP
         };
+        let due = self.waiting.next();
+        let time = due.map_or(time, |due| time.min(due.saturating_sub(self.hub.now())));
         self.ring.submit(Some(time))
     }
 
@@ -158,6 +164,7 @@ impl Reactor {
                 }
                 Message::End => {
                     self.ending = Some(Instant::now() + END_TIME);
+                    self.abandon_waiting();
                     for key in self.keys.clone() {
                         self.close(key);
                     }

@@ -1,6 +1,7 @@
 //! One command on its way through a reactor.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use umpath_nvme::Sqe;
 use umpath_rdma::CapsuleSlot;
@@ -23,6 +24,8 @@ pub(super) enum Stage {
     Executing,
     /// Data and response are on their way to the host.
     Responding,
+    /// Never to be answered, see [`crate::fault`].
+    Silent,
 }
 
 /// What executes a command.
@@ -38,6 +41,17 @@ pub(super) enum Work {
     Nothing,
 }
 
+/// When a command is answered once it was executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answering {
+    /// At once.
+    Now,
+    /// So much later.
+    After(Duration),
+    /// Not at all.
+    Never,
+}
+
 /// A command for a backing store.
 #[derive(Debug)]
 pub(super) struct MediaWork {
@@ -49,6 +63,8 @@ pub(super) struct MediaWork {
     pub(super) ranges: Option<u16>,
     /// Counted by the gate.
     pub(super) entered: bool,
+    /// Let past the gate by a fault that was asked for.
+    pub(super) unchecked: bool,
 }
 
 /// One command.
@@ -64,4 +80,5 @@ pub(super) struct Request {
     pub(super) buffer: Option<Buffer>,
     /// Held while its in-capsule data is needed.
     pub(super) capsule: Option<CapsuleSlot>,
+    pub(super) answering: Answering,
 }
