@@ -124,6 +124,8 @@ pub struct DeviceInfo {
     pub server_pid: Option<u32>,
     /// Flags the device was created with.
     pub flags: Features,
+    /// What its creator left with it: tells its devices from those of other servers.
+    pub cookie: u64,
 }
 
 impl DeviceInfo {
@@ -142,6 +144,7 @@ impl DeviceInfo {
             },
             server_pid: u32::try_from(raw.ublksrv_pid).ok().filter(|&pid| pid > 0),
             flags: Features::from_bits(raw.flags),
+            cookie: raw.ublksrv_flags,
         }
     }
 }
@@ -233,12 +236,14 @@ impl Control {
     }
 
     /// Creates a device, not yet visible as a block device. `id`: `None` lets the driver choose.
+    /// `cookie`: kept by the driver for the server's own use.
     pub fn add(
         &mut self,
         id: Option<u32>,
         queues: u16,
         depth: u16,
         buffer_bytes: u32,
+        cookie: u64,
     ) -> Result<DeviceInfo, Error> {
         let id = id.unwrap_or(u32::MAX);
         let info = sys::ublksrv_ctrl_dev_info {
@@ -248,6 +253,7 @@ impl Control {
             dev_id: id,
             ublksrv_pid: std::process::id().cast_signed(),
             flags: self.features.of_new_device().bits(),
+            ublksrv_flags: cookie,
             ..sys::ublksrv_ctrl_dev_info::default()
         };
         let answer = self.transfer(Command::AddDev, id, u16::MAX, info);

@@ -42,6 +42,8 @@ pub struct DeviceSpec {
     pub depth: u16,
     /// How the volume appears.
     pub limits: Limits,
+    /// Left with the device, to recognise it by after this process has died.
+    pub cookie: u64,
 }
 
 /// What a queue thread is given: its half of the data path.
@@ -94,7 +96,13 @@ impl<T: Transport> Device<T> {
         // Refused before the kernel knows of anything.
         spec.limits.to_params()?;
         let mut control = Control::open()?;
-        let info = control.add(spec.id, spec.queues, spec.depth, spec.limits.max_io_bytes)?;
+        let info = control.add(
+            spec.id,
+            spec.queues,
+            spec.depth,
+            spec.limits.max_io_bytes,
+            spec.cookie,
+        )?;
         let mut device = Self::new(control, info, spec.limits.clone(), Origin::Created);
         device.control.set_params(info.id, &spec.limits)?;
         Ok(device)

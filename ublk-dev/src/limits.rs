@@ -6,12 +6,13 @@
 //! change.
 
 use libublk::sys;
+use serde::{Deserialize, Serialize};
 
 /// Bytes of the block layer's sector, whatever the logical block size.
 pub(crate) const SECTOR: u32 = 512;
 
 /// Deallocation as the namespace offers it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Discard {
     /// Largest request, bytes; a multiple of the logical block.
     pub max_bytes: u64,
@@ -20,7 +21,7 @@ pub struct Discard {
 }
 
 /// Everything the block layer has to know of a volume.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Limits {
     /// Capacity, bytes; a multiple of the logical block.
     pub size_bytes: u64,

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use umpath_nvme::Status;
 use umpath_nvme::identify::flags::nsfeat;
 use umpath_nvme::identify::{IdentifyNamespace, NsDescriptors, NsIdentifier, csi};
@@ -24,7 +25,7 @@ pub struct Namespace {
 }
 
 /// A namespace that can carry a volume.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamespaceFacts {
     /// The identifier that is the same on every path.
     pub id: StableId,
@@ -178,7 +179,7 @@ fn judge_size(id: &IdentifyNamespace) -> Result<(u64, u8), NamespaceProblem> {
 }
 
 /// An identifier that outlives paths and reconnects: UUID before NGUID before EUI-64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum StableId {
     /// UUID.
     Uuid([u8; 16]),

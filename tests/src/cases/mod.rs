@@ -1,6 +1,7 @@
 //! The registry of VM cases. A new case is a function in a module here and a line in [`all`].
 
 mod bad_input;
+mod restart;
 mod rig;
 mod target_interop;
 mod testbed;
@@ -15,6 +16,7 @@ pub fn all() -> Vec<Case> {
         target_interop::CASES,
         volume::CASES,
         bad_input::CASES,
+        restart::CASES,
     ]
     .concat()
 }

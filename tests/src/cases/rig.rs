@@ -141,6 +141,20 @@ impl Daemon {
         Ok(command)
     }
 
+    /// Kills it (SIGKILL) and starts another one on the same directories.
+    pub(super) fn kill_and_restart(&mut self, network: &Network) -> Result<()> {
+        self.process.kill()?;
+        let socket = self.folder.0.join("run/umpathd.sock");
+        drop(fs::remove_file(&socket));
+        let command = Self::command(network, &[], &self.folder.0)?;
+        self.process = Process::spawn("umpathd", command)?;
+        within(PATIENCE, "the next umpathd listening", || {
+            !self.process.running() || socket.exists()
+        })?;
+        ensure!(self.process.running(), "{}", self.process.tail());
+        Ok(())
+    }
+
     /// A second daemon on the same directories: runs to its end.
     pub(super) fn second(&self, network: &Network) -> Result<Said> {
         say(&mut Self::command(network, &[], &self.folder.0)?)

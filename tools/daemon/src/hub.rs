@@ -12,6 +12,7 @@
 //! | `attach` | a new association meets its volumes |
 //! | `failover` | suspicion, conviction, the two fences |
 //! | `disconnect` | removal that refuses rather than half-removes |
+//! | `recover` | taking over the volumes of an umpathd that died |
 //! | `retire` | taking a path from volumes that live on |
 //! | `connect_all` | discovery and standing connections |
 //! | `verbs` | requests of the control socket |
@@ -23,6 +24,7 @@ mod connect_all;
 mod disconnect;
 mod failover;
 mod paths;
+mod recover;
 mod retire;
 mod snapshot;
 mod stop;
@@ -44,6 +46,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::events::{EventLog, Subject};
 use crate::host::Host;
+use crate::keeper::Keeper;
 use crate::links::Links;
 use crate::names::Names;
 use crate::server::Call;
@@ -51,6 +54,7 @@ use crate::volume::{BlockDevice, Built, Volume};
 
 use failover::Teardown;
 use paths::PathRecord;
+pub(crate) use recover::FIRST_PATH_PATIENCE;
 
 /// How often usage is looked at while the daemon waits to end.
 const USAGE_LOOK: Duration = Duration::from_secs(1);
@@ -122,6 +126,8 @@ pub(crate) struct Context {
     pub(crate) links: Links,
     /// The event log.
     pub(crate) events: EventLog,
+    /// Volumes on disk.
+    pub(crate) keeper: Keeper,
 }
 
 /// The owner of everything.
@@ -173,6 +179,7 @@ impl Hub {
         self.context
             .events
             .record(EventKind::Started, Subject::default(), "");
+        self.recover_volumes();
         self.start_standing();
         while !self.is_over() {
             let wake = self.wake_at();

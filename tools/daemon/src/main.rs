@@ -15,6 +15,7 @@ mod discovery;
 mod events;
 mod host;
 mod hub;
+mod keeper;
 mod links;
 mod lock;
 mod names;
@@ -46,6 +47,7 @@ use args::Args;
 use events::EventLog;
 use host::Host;
 use hub::{Context, Hub, Message};
+use keeper::Keeper;
 use links::Links;
 use lock::Lock;
 use names::Names;
@@ -80,6 +82,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let _lock = Lock::take(&args.run_dir)?;
     let host = Host::load(&args.nvme_dir, &args.state_dir)?;
     let names = Names::load(&args.state_dir)?;
+    let keeper = Keeper::open(&args.state_dir)?;
     fit_process();
     let runtime = runtime::build().context("cannot start the control runtime")?;
     let socket = args.socket();
@@ -89,6 +92,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         discovery_conf: args.nvme_dir.join("discovery.conf"),
         links: Links::default(),
         events: EventLog::new(),
+        keeper,
     });
     let outcome = runtime.block_on(serve(context, names, &socket));
     let _ = std::fs::remove_file(&socket);

@@ -8,7 +8,7 @@ mod build;
 mod chronicle;
 mod view;
 
-pub(crate) use build::{BlockDevice, Built, build};
+pub(crate) use build::{BlockDevice, Built, build, recover};
 pub(crate) use view::PathFacts;
 
 use std::sync::Arc;
@@ -26,8 +26,9 @@ use umpath_session::{AnaState, NamespaceFacts, StableId};
 use umpath_ublk::{LaneCommand, LaneHandle, Loss};
 
 use crate::clock;
-use crate::config::VolumePolicy;
+use crate::config::{NoPathRetry, VolumePolicy};
 use crate::events::{EventLog, FailoverId};
+use crate::keeper::VolumeRecord;
 
 /// What a volume is made of.
 #[derive(Debug, Clone)]
@@ -114,6 +115,9 @@ pub(crate) struct Volume {
     group_switches: u64,
     /// There was a path, and there is none now.
     pathless: bool,
+    /// What is kept of it for the next umpathd, once its block device is made.
+    record: Option<VolumeRecord>,
+    recovered: bool,
 }
 
 impl Volume {
@@ -140,6 +144,8 @@ impl Volume {
             path_faults: 0,
             group_switches: 0,
             pathless: false,
+            record: None,
+            recovered: false,
         }
     }
 
@@ -205,6 +211,8 @@ impl Volume {
     /// Block device and queue threads are there.
     pub(crate) fn built(&mut self, built: Built) {
         self.stage = Stage::Built;
+        self.record = Some(built.record);
+        self.recovered = built.recovered;
         self.device_id = built.device.info().id;
         self.handles = built.device.lanes().cloned().collect();
         self.arenas = built.arenas;
@@ -216,6 +224,30 @@ impl Volume {
             .policy
             .device_config(self.spec.namespace.lba_shift, lanes);
         self.core = Device::new(config, clock::now());
+        if self.recovered {
+            self.core
+                .set_no_path(self.first_path_policy(), clock::now());
+        }
+    }
+
+    /// What becomes of requests before the first path of a volume that was taken over.
+    fn first_path_policy(&self) -> umpath_core::NoPath {
+        let least = crate::hub::FIRST_PATH_PATIENCE;
+        match self.spec.policy.no_path_retry {
+            NoPathRetry::Queue => umpath_core::NoPath::Queue,
+            NoPathRetry::Fail => umpath_core::NoPath::QueueFor(least),
+            NoPathRetry::For(time) => umpath_core::NoPath::QueueFor(time.max(least)),
+        }
+    }
+
+    /// Its block device was made by an umpathd before this one.
+    pub(crate) fn is_recovered(&self) -> bool {
+        self.recovered
+    }
+
+    /// What is kept of it on disk.
+    pub(crate) fn record(&self) -> Option<VolumeRecord> {
+        self.record.clone()
     }
 
     /// Gives the queue threads their queue pairs of a new association. Returns the core's number of
@@ -253,6 +285,11 @@ impl Volume {
             }),
         };
         self.core.path_ready(number, ready, clock::now());
+        if self.recovered {
+            // From its first path on it is a volume like any other.
+            let policy = self.spec.policy.no_path();
+            self.core.set_no_path(policy, clock::now());
+        }
         self.pump();
         Ok(number)
     }

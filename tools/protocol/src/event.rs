@@ -12,6 +12,10 @@ pub enum EventKind {
     Stopping,
     /// A volume's block device exists now.
     VolumeAdded,
+    /// A volume of a daemon that died is being taken over.
+    VolumeRecovering,
+    /// A volume of a daemon that died is served again.
+    VolumeRecovered,
     /// A volume's block device is gone.
     VolumeRemoved,
     /// A path can carry I/O.
@@ -63,6 +67,8 @@ impl EventKind {
             Self::Started => "started",
             Self::Stopping => "stopping",
             Self::VolumeAdded => "volume_added",
+            Self::VolumeRecovering => "volume_recovering",
+            Self::VolumeRecovered => "volume_recovered",
             Self::VolumeRemoved => "volume_removed",
             Self::PathReady => "path_ready",
             Self::PathRemoved => "path_removed",

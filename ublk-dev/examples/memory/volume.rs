@@ -86,6 +86,7 @@ impl Volume {
                 queues: options.queues,
                 depth: options.depth,
                 limits,
+                cookie: 0,
             })?,
         };
         let (told, reports) = channel();

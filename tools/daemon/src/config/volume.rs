@@ -85,11 +85,16 @@ impl VolumePolicy {
                 ..Ranking::default()
             },
             failback: self.failback.0,
-            no_path: match self.no_path_retry {
-                NoPathRetry::Queue => NoPath::Queue,
-                NoPathRetry::Fail => NoPath::Fail,
-                NoPathRetry::For(time) => NoPath::QueueFor(time),
-            },
+            no_path: self.no_path(),
+        }
+    }
+
+    /// What becomes of I/O without a path, for the core.
+    pub(crate) fn no_path(&self) -> NoPath {
+        match self.no_path_retry {
+            NoPathRetry::Queue => NoPath::Queue,
+            NoPathRetry::Fail => NoPath::Fail,
+            NoPathRetry::For(time) => NoPath::QueueFor(time),
         }
     }
 }

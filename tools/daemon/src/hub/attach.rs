@@ -177,9 +177,10 @@ impl Hub {
         let volume = Volume::new(spec.clone(), self.context.events.clone());
         let (shared, outbox) = (volume.shared().clone(), self.outbox.clone());
         self.volumes.insert(facts.id, volume);
+        let keeper = self.context.keeper.clone();
         self.elsewhere(move || {
-            let id = spec.id;
-            Message::Built(id, build(&spec, &shared, &outbox).map(Box::new))
+            let outcome = build(&spec, &keeper, &shared, &outbox);
+            Message::Built(spec.id, outcome.map(Box::new))
         });
         Ok(())
     }
@@ -191,6 +192,10 @@ impl Hub {
                     return;
                 };
                 volume.built(*built);
+                if volume.is_recovered() {
+                    // Its requests have waited long enough in the kernel; here they can be seen.
+                    volume.start(&self.outbox);
+                }
                 let waiting: Vec<u32> = self
                     .paths
                     .iter()
@@ -349,6 +354,9 @@ impl Hub {
         let order = Order::Serves(association, number, volume.shared().clone());
         let _ = record.orders.send(order);
         volume.start(&self.outbox);
+        if let Some(volume) = self.volumes.get(&id) {
+            self.note_paths_of(volume);
+        }
         Ok(())
     }
 
@@ -366,7 +374,11 @@ impl Hub {
             && let Some(device) = volume.take_device()
         {
             self.volumes.remove(&id);
-            tokio::task::spawn_blocking(move || drop(device));
+            let keeper = self.context.keeper.clone();
+            tokio::task::spawn_blocking(move || {
+                drop(device);
+                keeper.remove(&id);
+            });
         }
     }
 
@@ -379,15 +391,23 @@ impl Hub {
                 volume.started();
                 let words = format!("/dev/{} {id}", volume.device_name());
                 let subject = Subject::volume(volume.name());
-                self.context
-                    .events
-                    .record(EventKind::VolumeAdded, subject, words);
+                let kind = if volume.is_recovered() {
+                    EventKind::VolumeRecovered
+                } else {
+                    EventKind::VolumeAdded
+                };
+                self.context.events.record(kind, subject, words);
             }
             Err(failure) => {
                 let device = volume.take_device();
                 self.volume_failed(id, &failure);
                 if let Some(mut device) = device {
-                    tokio::task::spawn_blocking(move || drop(device.remove(false)));
+                    let keeper = self.context.keeper.clone();
+                    tokio::task::spawn_blocking(move || {
+                        if device.remove(false).is_ok() {
+                            keeper.remove(&id);
+                        }
+                    });
                 }
             }
         }

@@ -189,9 +189,11 @@ impl Hub {
             return;
         };
         let name = volume.device_name();
+        let keeper = self.context.keeper.clone();
         self.elsewhere(move || match device.remove(!force) {
             Ok(()) => {
                 drop(device);
+                keeper.remove(&id);
                 Message::Removed(number, id, None, Ok(()))
             }
             Err(error) => {

@@ -10,6 +10,7 @@ use umpath_session::StableId;
 use super::{Hub, Wanted};
 use crate::association::{self, Order, PathSpec, Report};
 use crate::events::{FailoverId, Subject};
+use crate::keeper::Asked;
 use crate::spec::path_spec;
 use crate::volume::Volume;
 
@@ -19,6 +20,8 @@ use super::attach::Live;
 #[derive(Debug)]
 pub(super) struct PathRecord {
     pub(super) spec: PathSpec,
+    /// As it was asked for, for the next umpathd.
+    pub(super) asked: Asked,
     pub(super) orders: mpsc::UnboundedSender<Order>,
     /// Kept although it was never up.
     pub(super) standing: bool,
@@ -127,6 +130,11 @@ impl Hub {
         ));
         let record = PathRecord {
             spec,
+            asked: Asked {
+                portal: portal.clone(),
+                nqn: nqn.clone(),
+                options: options.clone(),
+            },
             orders,
             standing: wanted.standing,
             waiting: Vec::new(),

@@ -27,7 +27,14 @@ impl Hub {
             return;
         };
         record.ending = true;
-        let Some(live) = &record.live else {
+        for volume in self.volumes.values().filter(|volume| volume.has_path(path)) {
+            self.note_paths_of(volume);
+        }
+        let live = self
+            .paths
+            .get(&path)
+            .and_then(|record| record.live.as_ref());
+        let Some(live) = live else {
             return self.end_path(path);
         };
         let association = live.association;

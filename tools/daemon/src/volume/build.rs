@@ -11,6 +11,7 @@ use umpath_ublk::{Clock, Device, DeviceSpec, LaneReport, LaneSetup, Polling};
 use super::VolumeSpec;
 use crate::clock;
 use crate::hub::Message;
+use crate::keeper::{Keeper, VolumeRecord};
 
 /// The block device of a volume.
 pub(crate) type BlockDevice = Device<HostQueue>;
@@ -20,6 +21,10 @@ pub(crate) struct Built {
     pub(crate) device: BlockDevice,
     /// Memory of each queue thread.
     pub(crate) arenas: Vec<Arc<Arena>>,
+    /// What is kept of it on disk.
+    pub(crate) record: VolumeRecord,
+    /// An umpathd before this one made it.
+    pub(crate) recovered: bool,
 }
 
 impl std::fmt::Debug for Built {
@@ -30,31 +35,78 @@ impl std::fmt::Debug for Built {
     }
 }
 
-/// Makes both. When a step fails nothing is left behind.
+/// Makes both, and notes them for the next umpathd. When a step fails nothing is left behind.
 pub(crate) fn build(
     spec: &VolumeSpec,
+    keeper: &Keeper,
     shared: &Arc<VolumeShared>,
     hub: &mpsc::UnboundedSender<Message>,
 ) -> Result<Built, Failure> {
-    let failed = |why: String, fix: &str| {
-        Failure::new(
-            format!("cannot make a block device for {} ({})", spec.name, spec.id),
-            why,
-            fix,
-        )
-    };
     let wish = DeviceSpec {
         id: None,
         queues: spec.queues,
         depth: spec.depth,
         limits: spec.limits.clone(),
+        cookie: uuid::Uuid::new_v4().as_u64_pair().1,
     };
-    let mut device: BlockDevice = Device::create(&wish).map_err(|error| {
+    let device: BlockDevice = Device::create(&wish).map_err(|error| {
         failed(
+            spec,
             with_sources(&error),
             "check `modprobe ublk_drv`, the kernel log and umpath.toml",
         )
     })?;
+    let record = VolumeRecord::new(spec, device.info().id, wish.cookie);
+    // Before anyone can use it: a device that nobody remembers could not be taken over.
+    keeper.write(&record).map_err(|error| {
+        failed(
+            spec,
+            format!("{error:#}"),
+            "make room in the state directory",
+        )
+    })?;
+    let built = serve(spec, device, record, shared, hub);
+    if built.is_err() {
+        keeper.remove(&spec.id);
+    }
+    built
+}
+
+/// Takes over the block device `device` of an umpathd that died, and gives it queue threads. When
+/// a step fails the device is left as it was.
+pub(crate) fn recover(
+    spec: &VolumeSpec,
+    device: u32,
+    cookie: u64,
+    shared: &Arc<VolumeShared>,
+    hub: &mpsc::UnboundedSender<Message>,
+) -> Result<Built, Failure> {
+    let record = VolumeRecord::new(spec, device, cookie);
+    let device: BlockDevice = Device::recover(device, spec.limits.clone())
+        .map_err(|error| failed(spec, with_sources(&error), "the kernel log tells more"))?;
+    let built = serve(spec, device, record, shared, hub)?;
+    Ok(Built {
+        recovered: true,
+        ..built
+    })
+}
+
+fn failed(spec: &VolumeSpec, why: String, fix: &str) -> Failure {
+    Failure::new(
+        format!("cannot make a block device for {} ({})", spec.name, spec.id),
+        why,
+        fix,
+    )
+}
+
+/// Starts the queue threads.
+fn serve(
+    spec: &VolumeSpec,
+    mut device: BlockDevice,
+    record: VolumeRecord,
+    shared: &Arc<VolumeShared>,
+    hub: &mpsc::UnboundedSender<Message>,
+) -> Result<Built, Failure> {
     let info = *device.info();
     let mut arenas = Vec::new();
     let mut lanes = Vec::new();
@@ -62,6 +114,7 @@ pub(crate) fn build(
         let arena =
             Arena::new(u32::from(info.depth), spec.limits.max_io_bytes).map_err(|error| {
                 failed(
+                    spec,
                     error.to_string(),
                     "lower queue_depth, io_queues or max_io_kib in umpath.toml",
                 )
@@ -71,8 +124,13 @@ pub(crate) fn build(
     }
     device
         .serve(lanes)
-        .map_err(|error| failed(with_sources(&error), "the kernel log tells more"))?;
-    Ok(Built { device, arenas })
+        .map_err(|error| failed(spec, with_sources(&error), "the kernel log tells more"))?;
+    Ok(Built {
+        device,
+        arenas,
+        record,
+        recovered: false,
+    })
 }
 
 fn lane_setup(

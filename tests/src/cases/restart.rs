@@ -1,0 +1,116 @@
+//! What becomes of volumes when umpathd dies: nothing, for those who use them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::rig::{Daemon, PATIENCE, Target, ublk_nodes};
+use crate::bed::{Fio, FioResult, Network, Process, within};
+use crate::suite::{Case, Topology};
+
+/// The cases of this module.
+pub(super) const CASES: &[Case] = &[Case {
+    name: "restart-after-kill",
+    topology: Topology::Separate(2),
+    limit_seconds: 240,
+    run: after_kill,
+}];
+
+const NQN: &str = "nqn.2026-11.io.umpath:restart";
+/// What fio writes and compares: 40 MiB in blocks of 4 KiB.
+const BLOCKS: u64 = 10_240;
+const DISK: &str = "/tmp/umpath-restart.disk";
+
+/// The file both targets serve as one namespace; gone with the guard.
+struct Disk;
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(DISK));
+    }
+}
+
+fn subsystem(port: u8, state: &str) -> String {
+    format!(
+        "[[subsystem]]\nnqn = \"{NQN}\"\nallow_any_host = true\nports = [{port}]\n\
+         [[subsystem.namespace]]\nnsid = 1\n\
+         backend = {{ type = \"file\", path = \"{DISK}\", size = \"128MiB\" }}\n\
+         [[subsystem.ana]]\nport = {port}\nstate = \"{state}\"\n"
+    )
+}
+
+/// Writes that the device has completed, and requests in flight now (`/sys/block/*/stat`).
+fn progress(device: &Path) -> Option<(u64, u64)> {
+    let name = device.file_name()?.to_str()?;
+    let text = std::fs::read_to_string(format!("/sys/block/{name}/stat")).ok()?;
+    let mut fields = text.split_ascii_whitespace();
+    let writes = fields.nth(4)?.parse().ok()?;
+    let in_flight = fields.nth(3)?.parse().ok()?;
+    Some((writes, in_flight))
+}
+
+/// umpathd is killed twice while fio writes; each time the next one takes the device over with all
+/// its requests, and fio notices nothing but a pause.
+fn after_kill(network: &Network) -> Result<()> {
+    let _disk = Disk;
+    let _first = Target::start(network, 1, &subsystem(1, "optimized"))?;
+    let _second = Target::start(network, 2, &subsystem(2, "non-optimized"))?;
+    let mut daemon = Daemon::start(network, "[defaults]\nkato_ms = 1000\n")?;
+    daemon.connect(network, 1, NQN, &[])?;
+    daemon.connect(network, 2, NQN, &[])?;
+    let device = daemon.device()?;
+    let job = Fio::on(&device)
+        .write_and_verify("4k", "40m", 16)
+        .with(["--rate_iops=1500", "--fsync=256"]);
+    let mut fio = Process::spawn("fio", job.command())?;
+    let mut done = 0;
+    for round in 1..=2 {
+        let wanted = done + 1000;
+        within(PATIENCE, "writes in flight", || {
+            !fio.running()
+                || progress(&device).is_some_and(|(writes, flying)| writes > wanted && flying > 0)
+        })?;
+        ensure!(fio.running(), "{}", fio.tail());
+        daemon.kill_and_restart(network)?;
+        within(PATIENCE, "the volume being served again", || {
+            events(&daemon).is_ok_and(|kinds| kinds.iter().any(|kind| kind == "volume_recovered"))
+        })
+        .with_context(|| format!("round {round}: {:?}", daemon.ask(&["show", "events"])))?;
+        done = progress(&device).context("the device is gone")?.0;
+    }
+    let status = fio.wait(Duration::from_secs(120))?;
+    ensure!(status.success(), "fio: {status}\n{}", fio.tail());
+    let result = FioResult::parse(&fio.printed())?;
+    ensure!(
+        result.write.total_ios >= BLOCKS && result.read.total_ios >= BLOCKS,
+        "fio wrote {} and compared {} blocks",
+        result.write.total_ios,
+        result.read.total_ios
+    );
+    eprint!("{}", daemon.ask(&["show", "events"])?);
+    ensure!(
+        daemon.device()? == device,
+        "the volume has another device now: {}",
+        daemon.device()?.display()
+    );
+    within(PATIENCE, "both paths", || {
+        daemon.paths().is_ok_and(|paths| paths.len() == 2)
+    })?;
+    daemon.ask(&["disconnect", "-n", NQN])?;
+    ensure!(ublk_nodes().is_empty(), "left: {:?}", ublk_nodes());
+    let kept: Vec<_> = std::fs::read_dir(daemon.folder().join("state/volumes"))?.collect();
+    ensure!(kept.is_empty(), "still remembered: {kept:?}");
+    Ok(())
+}
+
+fn events(daemon: &Daemon) -> Result<Vec<String>> {
+    let shown = daemon.json(&["show", "events"])?;
+    let events = shown.get("events").and_then(Value::as_array);
+    Ok(events
+        .context("no events")?
+        .iter()
+        .filter_map(|event| Some(event.get("kind")?.as_str()?.to_owned()))
+        .collect())
+}
