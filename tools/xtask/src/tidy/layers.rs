@@ -33,7 +33,8 @@ const TABLE: &[Row] = &[
     (POLICIES, &[], Only(&[])),
     (NVME, &[], Only(&["zerocopy"])),
     (CORE, &[POLICIES, NVME], Only(&["thiserror"])),
-    (SESSION, &[NVME], Only(&["thiserror"])),
+    // serde derives only: what a controller said is kept over a restart of the daemon.
+    (SESSION, &[NVME], Only(&["serde", "thiserror"])),
     (RDMA, &[NVME], Any),
     (TCP, &[NVME], Any),
     (UBLK, &[CORE, NVME, RDMA, TCP], Any),
