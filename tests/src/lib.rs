@@ -8,4 +8,5 @@
 pub mod bed;
 pub mod cases;
 pub mod demo;
+pub mod sim;
 pub mod suite;

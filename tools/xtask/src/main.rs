@@ -8,6 +8,7 @@ mod bench;
 mod binaries;
 mod demo;
 mod host;
+mod sim;
 mod suite;
 mod test;
 mod tidy;
@@ -30,6 +31,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// The main job, end to end: a volume survives a pulled cable; ends with PASS or FAIL
     Demo(demo::DemoArgs),
+    /// Failovers in virtual time: the real core, sessions and target logic, seed by seed
+    Sim(sim::SimArgs),
     /// Run a command as root in a VM on a stock Debian kernel, with the repository mounted
     Vm(vm::VmArgs),
     /// Run the cases that need a real kernel, in one VM
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Sim(args) => sim::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::VmSuite(args) => suite::run(&args),
         Command::Test(args) => test::run(&args),

@@ -1,0 +1,486 @@
+//! The other end: target processes on one medium.
+//!
+//! The array, its controllers, their gates and the judgement of every command are the product's
+//! own (`umpath_target`). Played here are the engine around them (queues, data, the media step) and
+//! the medium. The gate is asked exactly where the real engine asks it: when a command is about to
+//! be submitted, by the process's clock at that moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use umpath_nvme::command::fabrics::ConnectResponse;
+use umpath_nvme::command::io::DsmRange;
+use umpath_nvme::{Cqe, Sqe, Status};
+use umpath_target::array::{Array, Limits, Namespace, Output, QueueId, Subsystem};
+use umpath_target::config::CntlidRange;
+use umpath_target::controller::gate::{Epoch, Fenced};
+use umpath_target::controller::io::{Operation, plan};
+use umpath_target::controller::sgl::Transfer;
+use umpath_target::controller::view::Shared;
+use umpath_target::controller::{Answer, admin_transfer};
+use umpath_target::model::{AnaState, Geometry, Nguid, PortId};
+
+use super::checker::{Violation, stamp};
+use super::clock::{MICRO, Nanos, duration, nanos};
+use super::fabric::{Packet, QpId, TargetEnd, Values, Way};
+use super::mutant::Mutant;
+use super::plan::{FaultKind, REQUEST_BLOCKS};
+use super::world::{Happening, World};
+
+pub(crate) const NQN: &str = "nqn.2026-11.test:simulated";
+pub(crate) const LBA_SHIFT: u8 = 12;
+
+/// A target process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) alive: bool,
+    /// Counts its lives.
+    pub(crate) life: u32,
+    pub(crate) stopped_until: Nanos,
+    pub(crate) array: Array<()>,
+    /// Thousandths its clock is fast.
+    skew: i64,
+    timer_at: Option<Nanos>,
+}
+
+impl Process {
+    /// The process's own time.
+    pub(crate) fn clock(&self, now: Nanos) -> Nanos {
+        now + (now as i64 / 1000 * self.skew) as u64
+    }
+
+    /// When, in the world's time, its clock shows `at`.
+    fn when(&self, at: Nanos) -> Nanos {
+        (u128::from(at) * 1000 / (1000 + self.skew) as u128) as u64 + MICRO
+    }
+}
+
+/// A command in a target process.
+#[derive(Debug)]
+pub(crate) struct Command {
+    qp: QpId,
+    process: usize,
+    life: u32,
+    cid: u16,
+    copy: u32,
+    lba: u64,
+    blocks: u64,
+    operation: Operation,
+    values: Values,
+    epoch: Epoch,
+    shared: Arc<Shared<()>>,
+    /// Its data is not there yet.
+    fetching: bool,
+}
+
+impl Command {
+    pub(crate) fn process(&self) -> usize {
+        self.process
+    }
+}
+
+/// What a process serves, made once and copied for each life.
+pub(crate) fn subsystem() -> Subsystem<()> {
+    let geometry = Geometry {
+        block_bytes: 1 << LBA_SHIFT,
+        blocks: 0,
+        volatile_cache: true,
+    };
+    let namespace = Namespace {
+        nsid: 1,
+        ana_group: 1,
+        uuid: umpath_target::model::derive_uuid(NQN, 1),
+        nguid: Nguid([7; 16]),
+        eui64: None,
+        geometry,
+        media: (),
+        description: String::new(),
+    };
+    let mut subsystem = Subsystem::new(NQN.to_owned(), "SIM".to_owned(), "umpath".to_owned(), 0);
+    subsystem.allow_any_host = true;
+    subsystem.namespaces = BTreeMap::from([(1, namespace)]);
+    subsystem
+}
+
+impl World {
+    pub(crate) fn process_of(&self, path: usize) -> usize {
+        path % self.plan.processes
+    }
+
+    pub(crate) fn new_process(&self, process: usize, life: u32) -> Process {
+        let first = 1 + 16 * process as u16;
+        let mut array = Array::new(Limits {
+            cntlid: CntlidRange {
+                first,
+                last: first + 15,
+            },
+            depth_max: 128,
+            io_queues_max: 8,
+            in_capsule_bytes: 4096,
+        });
+        let mut subsystem = self.subsystem.clone();
+        subsystem.cqt_ms = (self.plan.cqt / super::clock::MILLI) as u16;
+        for namespace in subsystem.namespaces.values_mut() {
+            namespace.geometry.blocks = self.plan.blocks;
+        }
+        for path in 0..self.plan.paths() {
+            if self.process_of(path) == process {
+                let port = PortId(path as u16 + 1);
+                let address = ([10, 0, path as u8, 1], 4420).into();
+                let added = array.add_port(port, address);
+                debug_assert!(added.is_ok());
+                subsystem.ports.insert(port);
+            }
+        }
+        let added = array.add_subsystem(subsystem);
+        debug_assert!(added.is_ok());
+        Process {
+            alive: true,
+            life,
+            stopped_until: 0,
+            array,
+            skew: self.plan.skew[process],
+            timer_at: None,
+        }
+    }
+
+    /// A packet for the target's end of a queue pair.
+    pub(crate) fn target_receives(&mut self, qp: QpId, packet: Packet) {
+        let process = self.qps[qp].process;
+        let current =
+            self.processes[process].alive && self.processes[process].life == self.qps[qp].life;
+        if !current || matches!(self.qps[qp].target, TargetEnd::Closed) {
+            return;
+        }
+        match packet {
+            Packet::Admin { sqe, data } => self.admin_command(qp, &sqe, data),
+            Packet::Capsule { sqe, copy, values } => self.io_command(qp, &sqe, copy, values),
+            Packet::Fetched { command, values } => {
+                if let Some(known) = self.commands.get_mut(command) {
+                    known.values = values;
+                    known.fetching = false;
+                    self.park(command);
+                }
+            }
+            Packet::Goodbye => self.target_qp_failed(qp),
+            Packet::AdminAnswer { .. } | Packet::Fetch { .. } | Packet::Response { .. } => {}
+        }
+        self.array_outputs(process);
+    }
+
+    /// The target's end is over, for whatever reason.
+    pub(crate) fn target_qp_failed(&mut self, qp: QpId) {
+        let end = std::mem::replace(&mut self.qps[qp].target, TargetEnd::Fresh);
+        self.close_target_end(qp);
+        let process = self.qps[qp].process;
+        if self.processes[process].life != self.qps[qp].life || !self.processes[process].alive {
+            return;
+        }
+        if let TargetEnd::Admin { cntlid } | TargetEnd::Io { cntlid, .. } = end {
+            self.note(|| {
+                format!("process {process}: queue pair {qp} of controller {cntlid} is over")
+            });
+            let now = duration(self.processes[process].clock(self.now));
+            let queue = QueueId(qp as u64);
+            self.processes[process]
+                .array
+                .queue_closed(cntlid, queue, now);
+            self.array_outputs(process);
+        }
+    }
+
+    fn admin_command(&mut self, qp: QpId, sqe: &Sqe, mut data: Vec<u8>) {
+        let process = self.qps[qp].process;
+        let now = duration(self.processes[process].clock(self.now));
+        let cid = sqe.cid.get();
+        let port = PortId(self.qps[qp].path as u16 + 1);
+        let array = &mut self.processes[process].array;
+        let (status, result) = match self.qps[qp].target {
+            TargetEnd::Fresh => match array.connect(port, sqe, &data, QueueId(qp as u64), now) {
+                Ok(connected) => {
+                    let cntlid = connected.cntlid;
+                    self.qps[qp].target = match connected.io {
+                        None => TargetEnd::Admin { cntlid },
+                        Some(access) => TargetEnd::Io { cntlid, access },
+                    };
+                    data.clear();
+                    ConnectResponse::Accepted { cntlid, authreq: 0 }.to_result()
+                }
+                Err(refusal) => (refusal.status, refusal.result),
+            },
+            TargetEnd::Admin { cntlid } => {
+                if self.routes[self.qps[qp].path].admin_dead > 0 {
+                    return;
+                }
+                if let Ok(Transfer::ToHost(bytes)) = admin_transfer(sqe) {
+                    data = vec![0; bytes as usize];
+                }
+                match array.admin(cntlid, sqe, &mut data, now) {
+                    Answer::Done { status, result } => (status, result),
+                    Answer::Parked => return,
+                }
+            }
+            TargetEnd::Closed | TargetEnd::Io { .. } => return,
+        };
+        let cqe = Cqe::new(cid, 0, status, result);
+        self.transmit(qp, Way::ToHost, Packet::AdminAnswer { cqe, data });
+    }
+
+    fn io_command(&mut self, qp: QpId, sqe: &Sqe, copy: u32, values: Option<Values>) {
+        let (process, life) = (self.qps[qp].process, self.qps[qp].life);
+        let cid = sqe.cid.get();
+        let TargetEnd::Io { access, .. } = &mut self.qps[qp].target else {
+            return;
+        };
+        let (shared, epoch) = (Arc::clone(access.shared()), access.epoch());
+        let operation = match plan(access.view(), sqe) {
+            Ok(plan) => plan.operation,
+            Err(status) => return self.respond(qp, cid, status, copy, None),
+        };
+        let (offset, bytes) = match operation {
+            Operation::Read { offset, bytes } | Operation::Write { offset, bytes, .. } => {
+                (offset, u64::from(bytes))
+            }
+            Operation::Zero { offset, bytes, .. } => (offset, bytes),
+            Operation::Deallocate { .. } => {
+                // The range travels as the copy's own.
+                let copy = &self.copies[copy as usize];
+                (copy.lba << LBA_SHIFT, copy.blocks << LBA_SHIFT)
+            }
+            Operation::Flush | Operation::Nothing => (0, 0),
+        };
+        let fetches = matches!(operation, Operation::Write { .. }) && values.is_none();
+        let command = self.commands.insert(Command {
+            qp,
+            process,
+            life,
+            cid,
+            copy,
+            lba: offset >> LBA_SHIFT,
+            blocks: bytes >> LBA_SHIFT,
+            operation,
+            values: values.unwrap_or([0; REQUEST_BLOCKS]),
+            epoch,
+            shared,
+            fetching: fetches,
+        });
+        if fetches {
+            self.transmit(qp, Way::ToHost, Packet::Fetch { command, copy });
+        } else {
+            self.park(command);
+        }
+    }
+
+    /// Keeps a command for as long as it pleases before the gate is asked.
+    fn park(&mut self, command: usize) {
+        let process = self.commands[command].process;
+        let usual = self.array_chance.tail(5 * MICRO, 200 * MICRO);
+        let mut wait = usual;
+        for at in 0..self.active_faults.len() {
+            let fault = self.plan.faults[self.active_faults[at]];
+            if let FaultKind::Park {
+                process: slow,
+                longest,
+            } = fault.kind
+                && slow == process
+                && self.array_chance.percent(50)
+            {
+                wait = wait.max(self.array_chance.below(longest.max(1)));
+            }
+        }
+        self.agenda
+            .push(self.now + wait, Happening::Enter { command });
+    }
+
+    /// A command asks the gate.
+    pub(crate) fn enter(&mut self, command: usize) {
+        let Some(known) = self.commands.get(command) else {
+            return;
+        };
+        let process = &self.processes[known.process];
+        if !process.alive || process.life != known.life {
+            self.commands.remove(command);
+            return;
+        }
+        let now = duration(process.clock(self.now));
+        if let Err(fenced) = known.shared.gate.enter(known.epoch, now)
+            && !self.mutant(Mutant::GateIgnored)
+        {
+            let status = match fenced {
+                Fenced::Closed => Status::ABORTED_SQ_DELETION,
+                Fenced::KeepAliveExpired => Status::KEEP_ALIVE_EXPIRED,
+            };
+            let known = self.commands.remove(command);
+            self.note(|| {
+                format!(
+                    "process {}: copy {} is refused by the gate",
+                    known.process, known.copy
+                )
+            });
+            return self.respond(known.qp, known.cid, status, known.copy, None);
+        }
+        let longest = self.plan.media_max();
+        let wait = if self.array_chance.percent(90) {
+            self.array_chance.tail(10 * MICRO, 500 * MICRO)
+        } else {
+            self.array_chance.tail(10 * MICRO, longest)
+        };
+        self.agenda
+            .push(self.now + wait.min(longest), Happening::Medium { command });
+    }
+
+    /// The medium does what a command says, and the process hears of it.
+    pub(crate) fn medium(&mut self, command: usize) {
+        let known = &self.commands[command];
+        let copy = self.copies[known.copy as usize];
+        let association = copy.association;
+        if self.host.fenced.contains(&association) {
+            let what = format!(
+                "(4) copy {} of {association} on the medium after its order fence",
+                known.copy
+            );
+            return self.fail(Violation(what));
+        }
+        let range = known.lba as usize..(known.lba + known.blocks) as usize;
+        let mut values = None;
+        match known.operation {
+            Operation::Read { .. } => {
+                let mut read = [0; REQUEST_BLOCKS];
+                read[..range.len()].copy_from_slice(&self.medium[range.clone()]);
+                values = Some(read);
+            }
+            Operation::Write { .. } => {
+                let count = range.len();
+                self.medium[range.clone()].copy_from_slice(&known.values[..count]);
+            }
+            Operation::Zero { .. } | Operation::Deallocate { .. } => {
+                for lba in range.clone() {
+                    self.medium[lba] = stamp(copy.op, lba as u64);
+                }
+            }
+            Operation::Flush | Operation::Nothing => {}
+        }
+        let (index, process) = (known.copy, known.process);
+        self.note(|| {
+            format!(
+                "process {process}: copy {index} executed: {} {range:?}",
+                copy.op
+            )
+        });
+        self.agenda.push(
+            self.now,
+            Happening::Executed {
+                command,
+                values: values.map(Box::new),
+            },
+        );
+    }
+
+    /// The process hears that a command is off the medium.
+    pub(crate) fn executed(&mut self, command: usize, values: Option<Box<Values>>) {
+        let known = self.commands.remove(command);
+        known.shared.gate.leave();
+        let process = &self.processes[known.process];
+        if process.alive && process.life == known.life {
+            let values = values.map(|values| *values);
+            self.respond(known.qp, known.cid, Status::SUCCESS, known.copy, values);
+        }
+    }
+
+    fn respond(&mut self, qp: QpId, cid: u16, status: Status, copy: u32, values: Option<Values>) {
+        if matches!(self.qps[qp].target, TargetEnd::Closed) {
+            return;
+        }
+        let cqe = Cqe::new(cid, 0, status, 0);
+        self.transmit(qp, Way::ToHost, Packet::Response { cqe, copy, values });
+    }
+
+    /// Carries out what an array wants done, and sets its timer.
+    fn array_outputs(&mut self, process: usize) {
+        while let Some(output) = self.processes[process].array.poll_output() {
+            match output {
+                Output::Respond { queue, cid, dword } => {
+                    let cqe = Cqe::new(cid, 0, Status::SUCCESS, u64::from(dword));
+                    let data = Vec::new();
+                    self.transmit(
+                        queue.0 as usize,
+                        Way::ToHost,
+                        Packet::AdminAnswer { cqe, data },
+                    );
+                }
+                Output::Abort { queue, cid } => {
+                    let cqe = Cqe::new(cid, 0, Status::ABORT_REQUESTED, 0);
+                    let data = Vec::new();
+                    self.transmit(
+                        queue.0 as usize,
+                        Way::ToHost,
+                        Packet::AdminAnswer { cqe, data },
+                    );
+                }
+                Output::Close { queue } => self.target_qp_failed(queue.0 as usize),
+                Output::Event(event) => self.note(|| format!("process {process}: {event:?}")),
+            }
+        }
+        let known = &self.processes[process];
+        let now = duration(known.clock(self.now));
+        let Some(due) = known.array.next_timeout(now) else {
+            return;
+        };
+        let at = known.when(nanos(due)).max(self.now + MICRO);
+        if known.timer_at.is_none_or(|timer| at < timer) {
+            let life = known.life;
+            self.processes[process].timer_at = Some(at);
+            self.agenda
+                .push(at, Happening::ProcessTimer { process, life, at });
+        }
+    }
+
+    pub(crate) fn process_timer(&mut self, process: usize, life: u32, at: Nanos) {
+        let known = &mut self.processes[process];
+        if !known.alive || known.life != life || known.timer_at != Some(at) {
+            return;
+        }
+        known.timer_at = None;
+        let now = duration(known.clock(self.now));
+        known.array.handle_timeout(now);
+        self.array_outputs(process);
+    }
+
+    pub(crate) fn crash(&mut self, process: usize) {
+        self.processes[process].alive = false;
+        let life = self.processes[process].life;
+        for qp in 0..self.qps.len() {
+            if self.qps[qp].process == process && self.qps[qp].life == life {
+                self.close_target_end(qp);
+            }
+        }
+    }
+
+    pub(crate) fn restart(&mut self, process: usize) {
+        if self.processes[process].alive {
+            return;
+        }
+        let life = self.processes[process].life + 1;
+        self.processes[process] = self.new_process(process, life);
+    }
+
+    pub(crate) fn set_ana(&mut self, path: usize, state: AnaState) {
+        let process = self.process_of(path);
+        let port = PortId(path as u16 + 1);
+        let done = self.processes[process].array.set_ana(NQN, port, 1, state);
+        debug_assert!(done.is_ok());
+        self.array_outputs(process);
+    }
+
+    /// Something of a dead or living process may still reach the medium.
+    pub(crate) fn commands_pending(&self) -> bool {
+        self.commands.iter().any(|(_, command)| !command.fetching)
+    }
+}
+
+/// The one range of a deallocation.
+pub(crate) fn range_of(bytes: &[u8; DsmRange::SIZE]) -> (u64, u64) {
+    use umpath_nvme::FromBytes;
+    let range = DsmRange::read_from_bytes(&bytes[..]).unwrap_or_default();
+    (range.slba.get(), u64::from(range.blocks.get()))
+}

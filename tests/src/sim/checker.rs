@@ -1,0 +1,308 @@
+//! What the application may see.
+//!
+//! Checked while the run goes on, block by block, from the times of calls and returns alone:
+//! - (a) a read never returns a value that is strictly superseded: acknowledged before another
+//!   write began that was acknowledged before the read began;
+//! - (b) nothing reverts: once a read returned a value, no later read returns one that was
+//!   acknowledged before that value's write began;
+//! - (c) a block settles: with no write of it outstanding, all reads agree.
+//!
+//! A write that failed counts as over when it failed, but not as having happened. Its value may be
+//! seen until a write that began later is acknowledged.
+
+use super::clock::Nanos;
+
+/// One request, as the application knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpKind {
+    Read,
+    Write,
+    WriteZeroes,
+    Discard,
+    Flush,
+}
+
+impl OpKind {
+    pub(crate) fn is_mutation(self) -> bool {
+        matches!(self, Self::Write | Self::WriteZeroes | Self::Discard)
+    }
+}
+
+/// Number of a request; 0 stands for what was on the medium in the beginning.
+pub(crate) type OpId = u32;
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Op {
+    pub(crate) kind: OpKind,
+    pub(crate) lba: u64,
+    pub(crate) blocks: u64,
+    pub(crate) called_at: Nanos,
+    /// Order of calls and returns.
+    pub(crate) call: u64,
+    /// `u64::MAX`: it has not returned.
+    pub(crate) end: u64,
+    pub(crate) failed: bool,
+}
+
+/// The value a write leaves in each of its blocks.
+pub(crate) fn stamp(op: OpId, lba: u64) -> u64 {
+    u64::from(op) << 16 | lba
+}
+
+fn op_of(value: u64) -> OpId {
+    (value >> 16) as OpId
+}
+
+/// What is known of a block.
+#[derive(Debug, Clone, Copy, Default)]
+struct Block {
+    /// The latest call among writes known to have happened: acknowledged, or seen.
+    frontier: u64,
+    /// Writes called that have not returned.
+    outstanding: u32,
+    /// The return of the last write that failed and may still be seen.
+    limbo: u64,
+    /// Counts calls of writes.
+    epoch: u32,
+    /// What reads of the present epoch returned while nothing was outstanding.
+    settled: Option<(u32, u64)>,
+}
+
+/// What a read must be judged by: the state of its blocks when it was called.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    frontier: u64,
+    epoch: u32,
+    quiet: bool,
+}
+
+/// A promise that was broken.
+#[derive(Debug, Clone)]
+pub(crate) struct Violation(pub(crate) String);
+
+#[derive(Debug)]
+pub(crate) struct Checker {
+    pub(crate) ops: Vec<Op>,
+    blocks: Vec<Block>,
+    /// By read: the states of its blocks when it was called.
+    seen: Vec<(OpId, Vec<Seen>)>,
+    clock: u64,
+}
+
+impl Checker {
+    pub(crate) fn new(blocks: u64) -> Self {
+        let origin = Op {
+            kind: OpKind::Write,
+            lba: 0,
+            blocks,
+            called_at: 0,
+            call: 0,
+            end: 0,
+            failed: false,
+        };
+        Self {
+            ops: vec![origin],
+            blocks: vec![Block::default(); blocks as usize],
+            seen: Vec::new(),
+            clock: 0,
+        }
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// A request begins.
+    pub(crate) fn call(&mut self, kind: OpKind, lba: u64, blocks: u64, now: Nanos) -> OpId {
+        let call = self.tick();
+        let id = self.ops.len() as OpId;
+        self.ops.push(Op {
+            kind,
+            lba,
+            blocks,
+            called_at: now,
+            call,
+            end: u64::MAX,
+            failed: false,
+        });
+        let range = lba as usize..(lba + blocks) as usize;
+        match kind {
+            OpKind::Read => {
+                let seen = self.blocks[range].iter().map(|block| Seen {
+                    frontier: block.frontier,
+                    epoch: block.epoch,
+                    quiet: block.outstanding == 0 && block.limbo == 0,
+                });
+                let seen = seen.collect();
+                self.seen.push((id, seen));
+            }
+            OpKind::Flush => {}
+            _ => {
+                for block in &mut self.blocks[range] {
+                    block.outstanding += 1;
+                    block.epoch += 1;
+                }
+            }
+        }
+        id
+    }
+
+    /// A request is over. `values`: what a successful read returned.
+    pub(crate) fn done(&mut self, id: OpId, ok: bool, values: &[u64]) -> Result<(), Violation> {
+        let end = self.tick();
+        let op = &mut self.ops[id as usize];
+        if op.end != u64::MAX {
+            return Err(Violation(format!("(7) op {id} returned twice")));
+        }
+        op.end = end;
+        op.failed = !ok;
+        let op = *op;
+        match op.kind {
+            OpKind::Read => {
+                let at = self.seen.iter().position(|(read, _)| *read == id);
+                let seen = at.map(|at| self.seen.swap_remove(at).1).unwrap_or_default();
+                if ok {
+                    for (offset, (seen, value)) in seen.iter().zip(values).enumerate() {
+                        self.read(id, op.lba + offset as u64, *seen, *value)?;
+                    }
+                }
+            }
+            OpKind::Flush => {}
+            _ => {
+                for block in &mut self.blocks[op.lba as usize..(op.lba + op.blocks) as usize] {
+                    block.outstanding -= 1;
+                    if ok {
+                        block.frontier = block.frontier.max(op.call);
+                        if block.limbo < op.call {
+                            block.limbo = 0;
+                        }
+                    } else {
+                        block.limbo = end;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, id: OpId, lba: u64, seen: Seen, value: u64) -> Result<(), Violation> {
+        let writer = op_of(value);
+        let Some(write) = self.ops.get(writer as usize).copied() else {
+            return Err(Violation(format!(
+                "(2) op {id} read garbage {value:#x} at block {lba}"
+            )));
+        };
+        let covers = (write.lba..write.lba + write.blocks).contains(&lba);
+        if !write.kind.is_mutation() || !covers || value != stamp(writer, lba) {
+            let what =
+                format!("(2) op {id} read {value:#x} at block {lba}, which nobody wrote there");
+            return Err(Violation(what));
+        }
+        if write.end < seen.frontier {
+            let newer = self
+                .ops
+                .iter()
+                .position(|op| op.call == seen.frontier && op.kind.is_mutation());
+            return Err(Violation(format!(
+                "(1,2,3) op {id} read block {lba} as op {writer} left it, superseded by op {newer:?}"
+            )));
+        }
+        let block = &mut self.blocks[lba as usize];
+        block.frontier = block.frontier.max(write.call);
+        if seen.quiet && seen.epoch == block.epoch {
+            match block.settled {
+                Some((epoch, settled)) if epoch == block.epoch && settled != value => {
+                    let before = op_of(settled);
+                    return Err(Violation(format!(
+                        "(3) op {id} read block {lba} as op {writer} left it; with no write \
+                         outstanding it had been as op {before} left it"
+                    )));
+                }
+                _ => block.settled = Some((block.epoch, value)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Requests that have not returned.
+    pub(crate) fn outstanding(&self) -> impl Iterator<Item = (OpId, &Op)> {
+        let all = self.ops.iter().enumerate();
+        all.filter(|(_, op)| op.end == u64::MAX)
+            .map(|(id, op)| (id as OpId, op))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrote(checker: &mut Checker, lba: u64) -> OpId {
+        let id = checker.call(OpKind::Write, lba, 1, 0);
+        checker.done(id, true, &[]).unwrap();
+        id
+    }
+
+    fn reads(checker: &mut Checker, lba: u64, value: OpId) -> Result<(), Violation> {
+        let id = checker.call(OpKind::Read, lba, 1, 0);
+        checker.done(id, true, &[stamp(value, lba)])
+    }
+
+    #[test]
+    fn a_superseded_value_is_noticed() {
+        let mut checker = Checker::new(4);
+        let old = wrote(&mut checker, 1);
+        assert!(reads(&mut checker, 1, old).is_ok());
+        let new = wrote(&mut checker, 1);
+        assert!(reads(&mut checker, 1, new).is_ok());
+        assert!(reads(&mut checker, 1, old).is_err());
+        assert!(reads(&mut checker, 1, 0).is_err());
+        assert!(reads(&mut checker, 2, 0).is_ok());
+    }
+
+    #[test]
+    fn what_was_seen_does_not_revert() {
+        let mut checker = Checker::new(4);
+        let old = wrote(&mut checker, 0);
+        let new = checker.call(OpKind::Write, 0, 1, 0);
+        assert!(reads(&mut checker, 0, old).is_ok());
+        assert!(reads(&mut checker, 0, new).is_ok());
+        assert!(reads(&mut checker, 0, old).is_err());
+    }
+
+    #[test]
+    fn concurrent_writes_settle_either_way_but_once() {
+        let mut checker = Checker::new(4);
+        let a = checker.call(OpKind::Write, 0, 1, 0);
+        let b = checker.call(OpKind::Write, 0, 1, 0);
+        assert!(reads(&mut checker, 0, a).is_ok());
+        assert!(reads(&mut checker, 0, b).is_ok());
+        assert!(reads(&mut checker, 0, a).is_ok());
+        checker.done(a, true, &[]).unwrap();
+        checker.done(b, true, &[]).unwrap();
+        assert!(reads(&mut checker, 0, a).is_ok());
+        assert!(reads(&mut checker, 0, b).is_err());
+    }
+
+    #[test]
+    fn a_failed_write_may_show_until_a_later_one_is_acknowledged() {
+        let mut checker = Checker::new(4);
+        let failed = checker.call(OpKind::Write, 0, 1, 0);
+        checker.done(failed, false, &[]).unwrap();
+        assert!(reads(&mut checker, 0, 0).is_ok());
+        assert!(reads(&mut checker, 0, failed).is_ok());
+        let new = wrote(&mut checker, 0);
+        assert!(reads(&mut checker, 0, new).is_ok());
+        assert!(reads(&mut checker, 0, failed).is_err());
+    }
+
+    #[test]
+    fn values_from_elsewhere_are_noticed() {
+        let mut checker = Checker::new(4);
+        let here = wrote(&mut checker, 0);
+        let id = checker.call(OpKind::Read, 1, 1, 0);
+        assert!(checker.done(id, true, &[stamp(here, 0)]).is_err());
+        let id = checker.call(OpKind::Read, 0, 1, 0);
+        assert!(checker.done(id, true, &[u64::MAX]).is_err());
+    }
+}

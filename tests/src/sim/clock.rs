@@ -1,0 +1,55 @@
+//! Virtual time, and what happens when.
+//!
+//! Two things due at the same moment happen in the order in which they were scheduled, so a run
+//! is a function of its seed.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use slab::Slab;
+
+/// Nanoseconds since the run began.
+pub(crate) type Nanos = u64;
+
+pub(crate) const MICRO: Nanos = 1_000;
+pub(crate) const MILLI: Nanos = 1_000_000;
+
+/// As the code under test counts time.
+pub(crate) fn duration(at: Nanos) -> Duration {
+    Duration::from_nanos(at)
+}
+
+/// As the world counts time.
+pub(crate) fn nanos(at: Duration) -> Nanos {
+    at.as_nanos() as u64
+}
+
+/// What is going to happen.
+#[derive(Debug)]
+pub(crate) struct Agenda<T> {
+    due: BinaryHeap<Reverse<(Nanos, u32, u32)>>,
+    items: Slab<T>,
+    scheduled: u32,
+}
+
+impl<T> Agenda<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            due: BinaryHeap::with_capacity(256),
+            items: Slab::with_capacity(256),
+            scheduled: 0,
+        }
+    }
+
+    pub(crate) fn push(&mut self, at: Nanos, item: T) {
+        let key = self.items.insert(item) as u32;
+        self.scheduled += 1;
+        self.due.push(Reverse((at, self.scheduled, key)));
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<(Nanos, T)> {
+        let Reverse((at, _, key)) = self.due.pop()?;
+        Some((at, self.items.remove(key as usize)))
+    }
+}

@@ -1,0 +1,267 @@
+//! What a seed stands for: the shape of the world, its assumptions, its faults.
+//!
+//! Everything a run may vary is decided here, before it begins, and can be printed. What the
+//! product is entitled to assume is kept by construction: a medium ends a command within half of
+//! CQT, a packet arrives within a quarter of CQT after it was sent, clocks differ by at most a
+//! tenth, and a controller asks its gate before it touches the medium. Whatever breaks one of
+//! these can corrupt any multipath host and would prove nothing.
+
+use std::fmt;
+
+use umpath_core::policies::{Grouping, SelectorConfig, SelectorKind};
+
+use super::chance::Chance;
+use super::clock::{MICRO, MILLI, Nanos};
+
+/// Most blocks of a request.
+pub(crate) const REQUEST_BLOCKS: usize = 8;
+
+/// The shape of one run.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) lanes: usize,
+    pub(crate) tags: u16,
+    /// Entries of an I/O submission queue.
+    pub(crate) depth: u16,
+    pub(crate) blocks: u64,
+    pub(crate) request_blocks: u64,
+    /// Most blocks of a command, by path.
+    pub(crate) transfer_blocks: Vec<u32>,
+    /// Target processes; path `n` leads to process `n % processes`.
+    pub(crate) processes: usize,
+    pub(crate) kato: Nanos,
+    pub(crate) heartbeat: Nanos,
+    pub(crate) cqt: Nanos,
+    /// How much faster each process's clock runs, in thousandths.
+    pub(crate) skew: Vec<i64>,
+    /// How long a queue pair repeats a packet before it fails.
+    pub(crate) patience: Nanos,
+    /// Longest usual way of a packet.
+    pub(crate) delay: Nanos,
+    /// Longest usual way of a message between a lane and the control side.
+    pub(crate) message_delay: Nanos,
+    /// A flush marker that has not come by then never counts: the queue pair is destroyed.
+    pub(crate) drain_deadline: Nanos,
+    /// In a hundred drains, how many miss their marker.
+    pub(crate) lost_markers: u64,
+    /// Writes carry their data in the capsule.
+    pub(crate) inline: bool,
+    /// Requests may overlap others in flight.
+    pub(crate) overlaps: bool,
+    pub(crate) think: Nanos,
+    pub(crate) grouping: Grouping,
+    pub(crate) selector: SelectorConfig,
+    /// When faults stop and requests are no longer made.
+    pub(crate) active: Nanos,
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// Something that goes wrong, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) at: Nanos,
+    pub(crate) lasts: Nanos,
+    pub(crate) kind: FaultKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FaultKind {
+    /// Packets of a path do not get through, one way or both.
+    Partition {
+        path: usize,
+        to_target: bool,
+        to_host: bool,
+    },
+    /// The host's own port loses its carrier.
+    LinkDown { path: usize },
+    /// Every packet takes longer.
+    Slow { path: usize, extra: Nanos },
+    /// I/O commands that arrive at a process wait before they ask the gate.
+    Park { process: usize, longest: Nanos },
+    /// A process dies, and its place is taken by a new one afterwards. Commands on the medium
+    /// complete.
+    Crash { process: usize },
+    /// A process stands still; its NIC does not.
+    Stop { process: usize },
+    /// Admin commands of a path vanish in the controller.
+    AdminDead { path: usize },
+    /// The control side of the host stands still.
+    ControlStall,
+    /// A lane stands still.
+    LaneStall { lane: usize },
+    /// The whole host stands still.
+    HostStall,
+    /// A queue pair of the host fails.
+    QueueFails { path: usize, lane: usize },
+    /// A path's ANA state changes, and changes back.
+    Ana { path: usize, inaccessible: bool },
+}
+
+impl Plan {
+    pub(crate) fn new(seed: u64) -> Self {
+        let chance = &mut Chance::new(seed, 1);
+        let paths = chance.within(2, 3) as usize;
+        let processes = chance.within(1, 2) as usize;
+        let kato = chance.pick(&[200, 300, 500]) * MILLI;
+        let cqt = chance.pick(&[20, 50, 100]) * MILLI;
+        let active = chance.within(2, 6) * kato;
+        let skewed = chance.percent(30);
+        let skew = (0..processes)
+            .map(|_| {
+                if skewed {
+                    chance.within(0, 200) as i64 - 100
+                } else {
+                    0
+                }
+            })
+            .collect();
+        let selector = SelectorConfig {
+            kind: chance.pick(&[SelectorKind::QueueLength, SelectorKind::RoundRobin]),
+            rr_min_io: chance.within(1, 3) as u32,
+            rr_weight_priorities: false,
+        };
+        let lanes = chance.within(1, 3) as usize;
+        let mut plan = Self {
+            seed,
+            lanes,
+            tags: chance.within(1, 4) as u16,
+            depth: chance.within(3, 9) as u16,
+            blocks: chance.pick(&[REQUEST_BLOCKS as u64, 12, 24]),
+            request_blocks: chance.pick(&[1, 2, REQUEST_BLOCKS as u64]),
+            transfer_blocks: (0..paths).map(|_| chance.pick(&[8, 8, 3, 1])).collect(),
+            processes,
+            kato,
+            heartbeat: kato / chance.within(4, 8),
+            cqt,
+            skew,
+            patience: chance.pick(&[20, 100, 400, 2_000]) * MILLI,
+            delay: chance.pick(&[20, 200, 1_000]) * MICRO,
+            message_delay: chance.pick(&[10, 500, 5_000]) * MICRO,
+            drain_deadline: chance.pick(&[10, 100]) * MILLI,
+            lost_markers: chance.pick(&[0, 0, 30]),
+            inline: chance.percent(50),
+            overlaps: chance.percent(60),
+            think: chance.pick(&[3, 10, 30]) * MILLI,
+            grouping: chance.pick(&[Grouping::Multibus, Grouping::Failover, Grouping::ByPriority]),
+            selector,
+            active,
+            faults: Vec::new(),
+        };
+        plan.faults = faults(chance, &plan, paths);
+        plan
+    }
+
+    pub(crate) fn paths(&self) -> usize {
+        self.transfer_blocks.len()
+    }
+
+    /// Longest time a command stays on the medium.
+    pub(crate) fn media_max(&self) -> Nanos {
+        self.cqt / 2
+    }
+
+    /// Longest time anything of an old association may take to become harmless: the longest park,
+    /// the longest fence, and some slack.
+    pub(crate) fn longest_hold(&self) -> Nanos {
+        11 * self.kato + self.cqt
+    }
+}
+
+fn faults(chance: &mut Chance, plan: &Plan, paths: usize) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for _ in 0..chance.within(0, 6) {
+        let at = chance.below(plan.active);
+        let lasts = chance.tail(MILLI, 3 * plan.kato);
+        faults.push(Fault {
+            at,
+            lasts,
+            kind: one(chance, plan, paths),
+        });
+    }
+    // What makes ghosts: commands wait in a controller while its path is lost.
+    if chance.percent(60) {
+        let path = chance.below(paths as u64) as usize;
+        let at = chance.below(plan.active);
+        let longest = plan.kato * chance.pick(&[1, 1, 2, 10]);
+        let process = path % plan.processes;
+        let lasts = chance.within(20, 200) * MILLI;
+        faults.push(Fault {
+            at,
+            lasts,
+            kind: FaultKind::Park { process, longest },
+        });
+        let both = chance.percent(70);
+        faults.push(Fault {
+            at: at + chance.below(lasts),
+            lasts: chance.tail(10 * MILLI, 4 * plan.kato),
+            kind: FaultKind::Partition {
+                path,
+                to_target: both,
+                to_host: true,
+            },
+        });
+    }
+    faults
+}
+
+fn one(chance: &mut Chance, plan: &Plan, paths: usize) -> FaultKind {
+    let path = chance.below(paths as u64) as usize;
+    let process = chance.below(plan.processes as u64) as usize;
+    let lane = chance.below(plan.lanes as u64) as usize;
+    match chance.below(15) {
+        0 => FaultKind::Partition {
+            path,
+            to_target: true,
+            to_host: true,
+        },
+        1 => FaultKind::Partition {
+            path,
+            to_target: true,
+            to_host: false,
+        },
+        2 => FaultKind::Partition {
+            path,
+            to_target: false,
+            to_host: true,
+        },
+        3 | 4 => FaultKind::LinkDown { path },
+        5 => FaultKind::Slow {
+            path,
+            extra: chance.below(plan.cqt / 5),
+        },
+        6 | 7 => FaultKind::Park {
+            process,
+            longest: chance.below(10 * plan.kato),
+        },
+        8 => FaultKind::Crash { process },
+        9 => FaultKind::Stop { process },
+        10 => FaultKind::AdminDead { path },
+        11 => chance.pick(&[FaultKind::ControlStall, FaultKind::HostStall]),
+        12 => FaultKind::LaneStall { lane },
+        13 => FaultKind::QueueFails { path, lane },
+        _ => FaultKind::Ana {
+            path,
+            inaccessible: chance.percent(60),
+        },
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (at, lasts) = (self.at / MILLI, self.lasts / MILLI);
+        write!(f, "{:?} from {at} ms for {lasts} ms", self.kind)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bare = self.clone();
+        bare.faults.clear();
+        writeln!(f, "{bare:?}")?;
+        for fault in &self.faults {
+            writeln!(f, "  {fault}")?;
+        }
+        Ok(())
+    }
+}

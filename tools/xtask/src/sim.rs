@@ -1,0 +1,55 @@
+//! `cargo xtask sim`: the deterministic simulator. No VM, no root.
+//!
+//! Decided here: that it is built optimized, and that a failure names the commit it was found at.
+//! What a seed and a mutant are: `tests/src/sim`.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::binaries::{self, cargo};
+use crate::host;
+
+/// The arguments of `cargo xtask sim`.
+#[derive(Args)]
+pub(crate) struct SimArgs {
+    /// Passed on: --seeds N, --seed S, --trace, --mutant NAME|all, --jobs N
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs `cargo xtask sim`.
+pub(crate) fn run(args: &SimArgs) -> Result<u8> {
+    let mut command = prepare()?;
+    let status = command
+        .args(&args.arguments)
+        .status()
+        .context("cannot start the simulator")?;
+    Ok(u8::from(!status.success()))
+}
+
+/// Builds the simulator; the command that runs it.
+pub(crate) fn prepare() -> Result<Command> {
+    let repository = host::repository()?;
+    host::install(&[host::BUILD_NEEDS])?;
+    let mut build = cargo(&repository);
+    build.args([
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        "umpath-tests",
+    ]);
+    build.args(["--bin", "umpath-sim"]);
+    build.stdout(std::io::stderr());
+    host::succeed(&mut build)?;
+    let mut command = Command::new(binaries::target(&repository)?.join("release/umpath-sim"));
+    let mut git = Command::new("git");
+    git.args(["rev-parse", "--short", "HEAD"])
+        .current_dir(&repository);
+    if let Ok(commit) = host::capture(&mut git) {
+        command.args(["--commit", commit.trim()]);
+    }
+    Ok(command)
+}
