@@ -12,9 +12,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing::info;
+use tracing_appender::non_blocking::WorkerGuard;
 use umpath_target::config::Config;
 use umpath_target::control::{Reply, SOCKET, Server, Steward, Verb, call};
-use umpath_target::engine::Conductor;
+use umpath_target::engine::{Conductor, EndSignals};
 
 /// An NVMe-oF target that plays a small HA array.
 #[derive(Debug, Parser)]
@@ -111,15 +112,10 @@ fn serve(file: Option<&Path>, check: bool, socket: &Path) -> Result<()> {
         println!("the configuration is valid");
         return Ok(());
     }
-    let filter = tracing_subscriber::EnvFilter::try_from_env("UMPATH_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
-    // Signals are taken over before the first thread is there.
-    let conductor = Conductor::start(&config)?;
+    // Before the first thread is there, which is the log's.
+    let signals = EndSignals::take().context("cannot take over signals")?;
+    let _log = start_log();
+    let conductor = Conductor::start(&config, signals)?;
     let server = Server::bind(socket)?;
     let steward = Arc::new(Steward::new(Arc::clone(conductor.hub()), conductor.doors()));
     steward.configure(&config)?;
@@ -127,4 +123,18 @@ fn serve(file: Option<&Path>, check: bool, socket: &Path) -> Result<()> {
     info!(socket = %socket.display(), "ready");
     conductor.run()?;
     Ok(())
+}
+
+/// Starts the log, with a thread of its own to write it: reactors log, and must not wait for a disk.
+/// What is still unwritten is written when the guard goes.
+fn start_log() -> WorkerGuard {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("UMPATH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(writer)
+        .init();
+    guard
 }

@@ -91,11 +91,7 @@ fn system(what: &'static str) -> impl FnOnce(Errno) -> StartError {
 
 impl Conductor {
     /// Starts the reactors. Nothing listens yet, and the array is empty.
-    pub fn start(config: &Config) -> Result<Self, StartError> {
-        let signals = EndSignals::take().map_err(|source| StartError::System {
-            what: "cannot take over signals",
-            source,
-        })?;
+    pub fn start(config: &Config, signals: EndSignals) -> Result<Self, StartError> {
         let limits = Limits {
             cntlid: config.process.cntlid,
             depth_max: config.rdma.depth_max,

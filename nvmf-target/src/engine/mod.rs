@@ -30,3 +30,4 @@ mod upkeep;
 pub use clock::Clock;
 pub use conductor::{Conductor, Doors, StartError};
 pub use hub::{Hub, Store};
+pub use signals::EndSignals;

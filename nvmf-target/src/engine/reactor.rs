@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
-use tracing::error;
 use umpath_nvme::Status;
 use umpath_rdma::{TargetEvent, TargetQueue};
 
@@ -80,7 +79,8 @@ impl Reactor {
     /// Serves until told to end.
     pub(super) fn run(mut self) {
         if let Err(error) = self.serve() {
-            error!(%error, "a reactor's ring failed, the target cannot go on");
+            // Not through the log: its thread ends unheard with the process.
+            eprintln!("umpath-target: a reactor's ring failed, the target cannot go on: {error}");
             std::process::exit(1);
         }
     }

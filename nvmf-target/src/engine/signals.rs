@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Readable when the process was asked to end.
 #[derive(Debug)]
-pub(super) struct EndSignals(OwnedFd);
+pub struct EndSignals(OwnedFd);
 
 impl EndSignals {
     /// Takes the signals out of normal delivery. Call it before any thread is started: threads
     /// inherit the mask.
-    pub(super) fn take() -> io::Result<Self> {
+    pub fn take() -> io::Result<Self> {
         // SAFETY: `set` is plain data, initialised by sigemptyset before use; the calls keep no
         // pointer; a successful signalfd is a descriptor nobody else owns.
         unsafe {

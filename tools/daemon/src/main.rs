@@ -5,7 +5,8 @@
 //! `umpath_policies`, which do no I/O; this crate gives them sockets, clocks and threads.
 //!
 //! Threads: two control workers (every association, every timer, the control socket), one thread for
-//! each queue of each volume (`umpath_ublk`), and short-lived ones for calls that block.
+//! each queue of each volume (`umpath_ublk`), one that writes the log, and short-lived ones for calls
+//! that block.
 
 mod args;
 mod association;
@@ -41,6 +42,7 @@ use clap::Parser as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 use args::Args;
@@ -71,9 +73,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    init_log(&args.log)?;
-    // Before any thread exists.
-    if let Err(error) = umpath_ublk::process::unshare_mounts() {
+    // Before any thread exists, and the log has one.
+    let unshared = umpath_ublk::process::unshare_mounts();
+    let _log = init_log(&args.log)?;
+    if let Err(error) = unshared {
         tracing::warn!("no mount table of its own ({error}): run umpathd as root");
     }
     let config = config::load(&args.config).map_err(anyhow::Error::msg)?;
@@ -127,18 +130,21 @@ async fn serve(context: Arc<Context>, names: Names, socket: &Path) -> anyhow::Re
     Ok(())
 }
 
-fn init_log(directives: &str) -> anyhow::Result<()> {
+/// Starts the log. A thread of its own writes it: a slow disk or journal must not hold up the ones
+/// that owe keep-alives. What is still unwritten is written when the guard goes.
+fn init_log(directives: &str) -> anyhow::Result<WorkerGuard> {
     let filter = EnvFilter::try_new(directives).context("--log")?;
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(writer);
     // journald stamps and colours by itself.
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         log.without_time().with_ansi(false).init();
     } else {
         log.with_ansi(false).init();
     }
-    Ok(())
+    Ok(guard)
 }
 
 fn make_dir(path: &Path, mode: u32) -> anyhow::Result<()> {
