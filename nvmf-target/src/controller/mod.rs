@@ -227,11 +227,20 @@ impl<M> Controller<M> {
         self.restart_keep_alive(now);
     }
 
+    /// The timer of a controller that is not enabled is not active (NVMe Base 2.1 §3.9). Such a
+    /// controller has no I/O queues, so a host that comes no further is only given time to leave.
     fn restart_keep_alive(&mut self, now: Duration) {
-        let kato = Duration::from_millis(u64::from(self.features.kato_ms));
+        const UNENABLED_MS: u32 = 2 * property::READY_TIMEOUT_MS;
+        let kato_ms = self.features.kato_ms;
+        let span_ms = if self.registers.enabled() {
+            kato_ms
+        } else {
+            kato_ms.max(UNENABLED_MS)
+        };
+        let deadline = now + Duration::from_millis(u64::from(span_ms));
         self.shared
             .gate
-            .set_deadline((!kato.is_zero()).then(|| now + kato));
+            .set_deadline((kato_ms != 0).then_some(deadline));
     }
 
     pub(crate) fn attach_io_queue(&mut self, qid: u16, queue: QueueId) -> Result<(), Status> {

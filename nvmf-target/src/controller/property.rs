@@ -3,6 +3,8 @@
 //! CSTS.RDY falls and CSTS.SHST completes only when nothing of the controller is on the media any
 //! more: a host that waits for either may rely on it.
 
+use std::time::Duration;
+
 use umpath_nvme::command::fabrics::{PropertyGet, PropertySet};
 use umpath_nvme::opcode::fabrics;
 use umpath_nvme::property::{Cap, Cc, Csts, Shutdown, Version, offset};
@@ -13,7 +15,7 @@ use crate::array::Limits;
 
 pub(super) const VERSION: Version = Version::new(2, 0, 0);
 /// How long RDY may take to follow EN.
-const READY_TIMEOUT_MS: u32 = 7500;
+pub(super) const READY_TIMEOUT_MS: u32 = 7500;
 
 /// The registers with state.
 #[derive(Debug, Default)]
@@ -62,7 +64,7 @@ impl<M> Controller<M> {
     pub(super) fn fabrics(&mut self, sqe: &Sqe, surroundings: &Surroundings<'_, M>) -> Answer {
         let result = match sqe.fabrics_type() {
             fabrics::PROPERTY_GET => self.property(sqe, surroundings),
-            fabrics::PROPERTY_SET => self.set_property(sqe),
+            fabrics::PROPERTY_SET => self.set_property(sqe, surroundings.now),
             // The queue has a controller already.
             fabrics::CONNECT => Err(Status::COMMAND_SEQUENCE_ERROR),
             _ => Err(Status::INVALID_OPCODE),
@@ -88,20 +90,21 @@ impl<M> Controller<M> {
         Ok(Answer::value(value))
     }
 
-    fn set_property(&mut self, sqe: &Sqe) -> Result<Answer, Status> {
+    fn set_property(&mut self, sqe: &Sqe, now: Duration) -> Result<Answer, Status> {
         let property = PropertySet::parse(sqe).ok_or(Status::INVALID_FIELD)?;
         if (property.offset, property.wide) != (offset::CC, false) {
             return Err(Status::INVALID_FIELD);
         }
-        self.write_cc(Cc(property.value as u32));
+        self.write_cc(Cc(property.value as u32), now);
         Ok(Answer::OK)
     }
 
-    fn write_cc(&mut self, cc: Cc) {
+    fn write_cc(&mut self, cc: Cc, now: Duration) {
         let before = std::mem::replace(&mut self.registers.cc, cc);
         let disabling = before.is_enabled() && !cc.is_enabled();
         if !before.is_enabled() && cc.is_enabled() {
             self.registers.failed = !settings_supported(cc, self.subsystem.is_none());
+            self.restart_keep_alive(now);
         }
         if disabling {
             self.registers.failed = false;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::host::{self, Host, NQN, array, array_with, namespace};
-use umpath_nvme::command::admin;
 use umpath_nvme::command::io;
 use umpath_nvme::command::io::BlockCount;
+use umpath_nvme::command::{admin, fabrics};
 use umpath_nvme::identify::{IdentifyController, IdentifyNamespace, NsDescriptors, NsList};
 use umpath_nvme::log::{AnaLog, AnaState as Wire, DiscoveryLog, lid};
 use umpath_nvme::property::{Cc, Csts, offset};
@@ -169,6 +169,28 @@ fn keep_alive_is_kept_to_the_millisecond() {
         ),
         "{outputs:?}"
     );
+}
+
+/// It used to run from Connect on, and a busy host lost controllers it was about to enable.
+#[test]
+fn the_keep_alive_timer_runs_from_the_moment_the_controller_is_enabled() {
+    let mut array = array();
+    let mut host = Host::new(1);
+    host.kato_ms = 300;
+    host.connect_admin(&mut array, Duration::ZERO).unwrap();
+    let at = Duration::from_millis;
+    array.handle_timeout(at(14_999));
+    let enable = fabrics::property_set(offset::CC, Cc::enabled(0).0);
+    assert_eq!(host.admin_at(&mut array, enable, at(14_999)), host::OK);
+    assert_eq!(array.next_timeout(at(14_999)), Some(at(15_299)));
+    array.handle_timeout(at(15_299));
+    assert!(!array.has_controller(host.cntlid));
+    // One that is never enabled goes as well, only later.
+    let mut idler = Host::new(2);
+    idler.kato_ms = 300;
+    idler.connect_admin(&mut array, at(20_000)).unwrap();
+    array.handle_timeout(at(35_000));
+    assert!(!array.has_controller(idler.cntlid));
 }
 
 #[test]

@@ -20,12 +20,13 @@ use crate::error::{ConfigError, PeerError, SessionError, TransportError, Transpo
 use crate::facts::{ControllerFacts, Role};
 use crate::handshake::Handshake;
 use crate::io_queues::IoQueues;
-use crate::link::{Link, Matched};
+use crate::link::{Link, Matched, Next};
 use crate::namespace::Namespace;
 use crate::notice::Notice;
 use crate::output::{ADMIN_DEPTH, Event, Output, Ready};
 use crate::scan::Scan;
 use crate::setup::{self, Setup};
+use crate::step::Step;
 use crate::stop::Stop;
 
 /// Pause before a failed read of the ANA log or of the namespaces is repeated.
@@ -260,6 +261,12 @@ impl Controller {
         match &mut self.phase {
             Phase::Handshake(handshake) => {
                 let next = handshake.answer(&answer, now)?;
+                if matches!(&next, Next::Ask(ask) if ask.step == Step::IdentifyController) {
+                    // It is enabled, so its timer runs: nothing that follows may hold it up.
+                    let config = self.connector.config();
+                    self.link
+                        .start_heartbeat(config.heartbeat, config.kato, now);
+                }
                 if let Some(facts) = self.link.proceed(next, now) {
                     self.handshake_done(facts, now);
                 }
@@ -304,10 +311,8 @@ impl Controller {
 
     fn handshake_done(&mut self, facts: ControllerFacts, now: Duration) {
         self.connector.joined(&facts);
-        if let Some(kato) = facts.kato {
-            let interval = self.connector.config().heartbeat;
-            self.link.start_heartbeat(interval, kato, now);
-        }
+        let interval = self.connector.config().heartbeat;
+        self.link.agree_heartbeat(interval, facts.kato, now);
         let setup = Setup::new(&facts, self.connector.config());
         self.link.ask(setup.begin(), now);
         self.phase = Phase::Setup(setup);

@@ -35,6 +35,8 @@ struct Unanswered {
 pub(crate) struct Heartbeat {
     interval: Duration,
     kato: Duration,
+    /// The controller has said that it takes keep-alives.
+    agreed: bool,
     next_at: Duration,
     /// Oldest first, at most `OUTSTANDING_MAX`.
     unanswered: VecDeque<Unanswered>,
@@ -45,9 +47,20 @@ impl Heartbeat {
         Self {
             interval,
             kato,
+            agreed: false,
             next_at: now + interval,
             unanswered: VecDeque::new(),
         }
+    }
+
+    /// The controller takes keep-alives and counts this timeout.
+    pub(crate) fn agree(&mut self, kato: Duration) {
+        self.kato = kato;
+        self.agreed = true;
+    }
+
+    pub(crate) fn is_agreed(&self) -> bool {
+        self.agreed
     }
 
     pub(crate) fn next_at(&self) -> Duration {

@@ -184,9 +184,26 @@ impl Link {
         self.send(Kind::AsyncEvent, None, async_event(), AdminData::None);
     }
 
-    /// Starts keep-alives; the first goes out one interval from now.
+    /// Starts keep-alives; the first goes out one interval from now. Until
+    /// [`Self::agree_heartbeat`] a refusal of one only ends them.
     pub(crate) fn start_heartbeat(&mut self, interval: Duration, kato: Duration, now: Duration) {
         self.heartbeat = Some(Heartbeat::new(interval, kato, now));
+    }
+
+    /// The controller has said what its keep-alive timeout is; `None`: it has no such timer.
+    pub(crate) fn agree_heartbeat(
+        &mut self,
+        interval: Duration,
+        kato: Option<Duration>,
+        now: Duration,
+    ) {
+        match kato {
+            Some(kato) => self
+                .heartbeat
+                .get_or_insert_with(|| Heartbeat::new(interval, kato, now))
+                .agree(kato),
+            None => self.heartbeat = None,
+        }
     }
 
     fn send(&mut self, kind: Kind, deadline: Option<Duration>, sqe: Sqe, data: AdminData) {
@@ -230,8 +247,13 @@ impl Link {
             Some((Kind::Abandoned, _)) => Ok(Matched::Abandoned),
             Some((Kind::KeepAlive { sent_at }, _)) => {
                 let status = cqe.status();
+                let agreed = self.heartbeat.as_ref().is_some_and(Heartbeat::is_agreed);
                 if !status.is_success() {
-                    return Err(PeerError::KeepAlive { status }.into());
+                    if agreed {
+                        return Err(PeerError::KeepAlive { status }.into());
+                    }
+                    self.heartbeat = None;
+                    return Ok(Matched::KeepAlive);
                 }
                 if let Some(heartbeat) = &mut self.heartbeat {
                     heartbeat.answered(sent_at);

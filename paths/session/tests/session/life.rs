@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use umpath_nvme::log::AnaState;
-use umpath_nvme::{AsyncEvent, Status};
+use umpath_nvme::opcode::admin;
+use umpath_nvme::{AsyncEvent, Sqe, Status, U16};
 use umpath_session::{Event, NamespaceProblem};
 
 use crate::bring_up::words;
@@ -18,7 +19,7 @@ fn keep_alives_are_sent_and_their_answers_reported() {
         .events
         .iter()
         .filter(|event| matches!(event, Event::KeepAlive { .. }));
-    // The first is due one heartbeat after identification.
+    // The first is due one heartbeat after the controller was enabled.
     assert_eq!(answered.count(), 10);
     rig.model.answers_keep_alives = false;
     rig.events.clear();
@@ -33,6 +34,42 @@ fn keep_alives_are_sent_and_their_answers_reported() {
         .collect();
     assert_eq!(missed, [1, 2, 3]);
     assert!(!rig.over, "conviction is not the session's");
+}
+
+/// Number of the exchange that is the first Identify.
+fn first_identify() -> usize {
+    let mut rig = controller(Model::new());
+    rig.run_for(60 * MS);
+    let of = |(_, sqe): &(u16, Sqe)| sqe.opcode == admin::IDENTIFY;
+    // One more: opening the queue was an exchange, and no command.
+    rig.sent.iter().position(of).expect("an Identify") + 1
+}
+
+/// Timers of 300 ms used to run out while a slow controller was still identified.
+#[test]
+fn keep_alives_begin_when_the_controller_is_enabled() {
+    let mut rig = controller(Model::new());
+    rig.faults.insert(first_identify(), Fault::Silence);
+    rig.run_for(1050 * MS);
+    let answered = |event: &&Event| matches!(event, Event::KeepAlive { .. });
+    assert_eq!(rig.events.iter().filter(answered).count(), 10);
+    assert!(rig.session.facts().is_none(), "not identified yet");
+}
+
+#[test]
+fn a_keep_alive_refused_before_the_controller_says_whether_it_takes_any_ends_nothing() {
+    let mut model = Model::new();
+    model.id.kas = U16::ZERO;
+    let mut rig = controller(model);
+    let identify = first_identify();
+    rig.faults.insert(identify, Fault::Silence);
+    rig.faults
+        .insert(identify + 1, Fault::Status(Status::INVALID_OPCODE));
+    rig.run_for(500 * MS);
+    assert_eq!(words(&rig).matches("alive").count(), 1);
+    rig.release();
+    rig.ready();
+    assert_eq!(words(&rig).matches("alive").count(), 1);
 }
 
 #[test]

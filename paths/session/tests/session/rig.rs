@@ -220,6 +220,14 @@ impl<S: Session> Rig<S> {
         }
     }
 
+    /// Delivers the last answer that a fault withheld.
+    pub(crate) fn release(&mut self) {
+        let (qid, cqe, data) = self.held.pop().expect("an answer was withheld");
+        self.outstanding.remove(&(qid, cqe.cid.get()));
+        self.session.handle_response(qid, &cqe, &data, self.now);
+        self.settle();
+    }
+
     fn outstand(&mut self, qid: u16, cid: u16, with_data: bool) {
         let slot = cid % ADMIN_DEPTH;
         for (&(other_qid, other), &other_data) in &self.outstanding {
