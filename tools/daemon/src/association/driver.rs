@@ -3,11 +3,16 @@
 //! Decided here: how a session's orders become connections, capsules and buffers, and how their
 //! ends become its inputs. A session has at most one command with data outstanding on a queue, so each
 //! queue has one buffer: [`DATA_MAX`] bytes for the admin queue, Connect's data for the others.
+//!
+//! Making a connection takes calls that block for milliseconds (queue pairs, memory regions). They
+//! run on other threads, one step at a time for each queue: the keep-alives of an association must
+//! not wait for its own I/O queues.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use umpath_nvme::Cqe;
 use umpath_rdma::{
     Arena, CmEvent, ConnectError, ConnectParams, Connecting, Data, Domain, HostQueue, Progress,
@@ -99,6 +104,13 @@ pub(crate) enum ConnectionEnd {
     DeviceRemoved,
 }
 
+/// A step of a connection in the making, done.
+#[derive(Debug)]
+struct Stepped {
+    qid: u16,
+    outcome: Result<(Connecting, Progress), TransportSource>,
+}
+
 /// A session and the queues it runs on.
 #[derive(Debug)]
 pub(crate) struct Driver<S> {
@@ -106,7 +118,10 @@ pub(crate) struct Driver<S> {
     /// Template for every connection; `qid` and the like are filled in for each.
     params: ConnectParams,
     readiness: Readiness<Key>,
+    /// Connections that wait for the peer.
     connecting: Vec<(u16, Connecting)>,
+    /// Connections that another thread works on.
+    stepping: JoinSet<Stepped>,
     queues: Vec<HostQueue>,
     arena: Arc<Arena>,
     domain: Option<Arc<Domain>>,
@@ -129,6 +144,7 @@ impl<S: Session> Driver<S> {
             params,
             readiness: Readiness::new(),
             connecting: Vec::new(),
+            stepping: JoinSet::new(),
             queues: Vec::new(),
             arena,
             domain: None,
@@ -190,6 +206,13 @@ impl<S: Session> Driver<S> {
         let key = tokio::select! {
             biased;
             key = self.readiness.ready() => Some(key),
+            Some(stepped) = self.stepping.join_next() => {
+                // A step that panicked has been reported, and its session runs into the timeout.
+                if let Ok(stepped) = stepped {
+                    self.stepped(stepped);
+                }
+                return;
+            }
             () = timer => None,
         };
         match key {
@@ -216,8 +239,9 @@ impl<S: Session> Driver<S> {
     }
 
     /// Ends the driver and gives up everything it holds.
-    pub(crate) fn halt(self) -> Halt {
+    pub(crate) fn halt(mut self) -> Halt {
         // Connections in the making go to another thread: destroying one may wait for the kernel.
+        self.stepping.detach_all();
         let (connecting, arena) = (self.connecting, self.arena);
         if !connecting.is_empty() {
             tokio::task::spawn_blocking(move || drop((connecting, arena)));
@@ -235,38 +259,53 @@ impl<S: Session> Driver<S> {
             in_capsule_bytes: self.in_capsule_bytes,
             ..self.params.clone()
         };
-        let started = Connecting::start(params, self.domain.clone()).and_then(|connecting| {
-            self.readiness
-                .watch(Key::Connecting(qid), connecting.fd())
-                .map_err(|_| ConnectError::Caller("no descriptor left: raise LimitNOFILE"))?;
-            Ok(connecting)
+        let domain = self.domain.clone();
+        self.stepping.spawn_blocking(move || {
+            let started = Connecting::start(params, domain);
+            let outcome = started
+                .map(|connecting| (connecting, Progress::Pending))
+                .map_err(|error| Arc::new(error) as TransportSource);
+            Stepped { qid, outcome }
         });
-        match started {
-            Ok(connecting) => self.connecting.push((qid, connecting)),
-            Err(error) => self.session.handle_queue_failed(qid, Arc::new(error)),
-        }
     }
 
+    /// Another thread handles what has arrived for a connection. Nobody watches it meanwhile: it is
+    /// watched anew after the step, which reports what is readable by then.
     fn connection_progress(&mut self, qid: u16) {
-        let Some(index) = self.connecting.iter().position(|(known, _)| *known == qid) else {
-            self.readiness.forget(Key::Connecting(qid));
-            return;
-        };
-        let Some((_, connecting)) = self.connecting.get_mut(index) else {
-            return;
-        };
-        let outcome = connecting.handle_readable();
-        if matches!(outcome, Ok(Progress::Pending)) {
-            return;
-        }
-        let (_, spent) = self.connecting.swap_remove(index);
         self.readiness.forget(Key::Connecting(qid));
-        let connected = match outcome {
-            Ok(Progress::Connected(queue)) => self.adopt(queue),
-            Ok(Progress::Pending) => return,
-            Err(error) => Err(Arc::new(error) as TransportSource),
+        let Some(index) = self.connecting.iter().position(|(known, _)| *known == qid) else {
+            return;
         };
-        tokio::task::spawn_blocking(move || drop(spent));
+        let (_, mut connecting) = self.connecting.swap_remove(index);
+        let arena = self.domain.is_none().then(|| self.arena.clone());
+        self.stepping.spawn_blocking(move || {
+            let outcome = progress(&mut connecting, arena.as_ref());
+            Stepped {
+                qid,
+                outcome: outcome.map(|progress| (connecting, progress)),
+            }
+        });
+    }
+
+    fn stepped(&mut self, Stepped { qid, outcome }: Stepped) {
+        let connected = match outcome {
+            Ok((connecting, Progress::Pending)) => {
+                let watched = self
+                    .readiness
+                    .watch(Key::Connecting(qid), connecting.fd())
+                    .map_err(|_| ConnectError::Caller("no descriptor left: raise LimitNOFILE"));
+                if watched.is_ok() {
+                    self.connecting.push((qid, connecting));
+                    return;
+                }
+                watched.map_err(|error| Arc::new(error) as TransportSource)
+            }
+            Ok((spent, Progress::Connected(queue))) => {
+                tokio::task::spawn_blocking(move || drop(spent));
+                self.adopt(queue)
+            }
+            Err(source) => Err(source),
+        };
         match connected {
             Ok(()) => self.session.handle_queue_connected(qid, clock::now()),
             Err(source) => self.session.handle_queue_failed(qid, source),
@@ -276,10 +315,6 @@ impl<S: Session> Driver<S> {
     fn adopt(&mut self, mut queue: HostQueue) -> Result<(), TransportSource> {
         let qid = queue.qid();
         if self.domain.is_none() {
-            queue
-                .domain()
-                .register(&self.arena)
-                .map_err(|error| -> TransportSource { Arc::new(error) })?;
             self.domain = Some(queue.domain().clone());
         }
         let io = |error: std::io::Error| -> TransportSource { Arc::new(error) };
@@ -415,6 +450,23 @@ impl<S: Session> Driver<S> {
         }
         self.session.handle_timeout(now);
     }
+}
+
+/// Handles what has arrived for a connection. `arena`: to be registered with a new association.
+fn progress(
+    connecting: &mut Connecting,
+    arena: Option<&Arc<Arena>>,
+) -> Result<Progress, TransportSource> {
+    let progress = connecting
+        .handle_readable()
+        .map_err(|error| Arc::new(error) as TransportSource)?;
+    if let (Progress::Connected(queue), Some(arena)) = (&progress, arena) {
+        queue
+            .domain()
+            .register(arena)
+            .map_err(|error| Arc::new(error) as TransportSource)?;
+    }
+    Ok(progress)
 }
 
 /// Takes everything that has completed and leaves the queue armed.

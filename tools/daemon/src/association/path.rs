@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use umpath_core::association::{Conviction, Health, HealthConfig, Suspicion, Verdict as Judgement};
 use umpath_core::{AssociationId, PathId, VolumeShared};
 use umpath_nvme::Nqn;
 use umpath_protocol::Failure;
-use umpath_rdma::{ConnectParams, Domain, HostQueue};
+use umpath_rdma::{ConnectParams, Domain, HostQueue, VerbsError};
 use umpath_session::{
     AnaTable, Controller, Event, Namespace, Ready, Reconnect, ReconnectPolicy, SessionConfig,
     SessionError, Verdict,
@@ -229,6 +230,9 @@ async fn pause(
     }
 }
 
+/// A link's watcher in the making; an error names the device.
+type Watcher = JoinHandle<Result<watch::Receiver<Link>, (String, VerbsError)>>;
+
 /// One association from its first packet to its end.
 struct Attempt<'a> {
     spec: &'a PathSpec,
@@ -239,6 +243,8 @@ struct Attempt<'a> {
     /// Set once the association is ready.
     health: Option<Health>,
     link: Option<watch::Receiver<Link>>,
+    /// The link's watcher while it is being made.
+    watcher: Option<Watcher>,
     /// Volumes served, whose load is evidence.
     serves: Vec<(PathId, Arc<VolumeShared>)>,
     /// When the last answer to a keep-alive came, or the association became ready.
@@ -270,6 +276,7 @@ impl<'a> Attempt<'a> {
             driver,
             health: None,
             link: None,
+            watcher: None,
             serves: Vec::new(),
             answered: Duration::ZERO,
             convicted: false,
@@ -299,6 +306,7 @@ impl<'a> Attempt<'a> {
             tokio::select! {
                 biased;
                 change = link_change(&mut self.link) => self.link_changed(change),
+                made = watcher_made(&mut self.watcher) => self.watch_link(made),
                 order = orders.recv() => match order {
                     None | Some(Order::Shutdown) => self.shut_down(),
                     Some(order) => self.order(order),
@@ -387,18 +395,11 @@ impl<'a> Attempt<'a> {
         };
         self.answered = now;
         self.health = Some(Health::new(self.spec.health, now));
-        match self.links.of(domain.device()) {
-            Ok(mut link) => {
-                let known = *link.borrow_and_update();
-                self.link = Some(link);
-                self.link_changed(Some(known));
-            }
-            Err(error) => tracing::warn!(
-                path = self.spec.id,
-                "cannot watch the link of {}: {error}; keep-alives must tell",
-                domain.device()
-            ),
-        }
+        let (links, device) = (self.links.clone(), domain.device().to_owned());
+        // Elsewhere: opening a device takes a look at all of them.
+        self.watcher = Some(tokio::task::spawn_blocking(move || {
+            links.of(&device).map_err(|error| (device, error))
+        }));
         let queues = self.driver.take_io_queues();
         let up = Up {
             association: self.association,
@@ -407,6 +408,20 @@ impl<'a> Attempt<'a> {
             domain,
         };
         self.reporter.send(Report::Up(Box::new(up)));
+    }
+
+    fn watch_link(&mut self, made: Result<watch::Receiver<Link>, (String, VerbsError)>) {
+        match made {
+            Ok(mut link) => {
+                let known = *link.borrow_and_update();
+                self.link = Some(link);
+                self.link_changed(Some(known));
+            }
+            Err((device, error)) => tracing::warn!(
+                path = self.spec.id,
+                "cannot watch the link of {device}: {error}; keep-alives must tell",
+            ),
+        }
     }
 
     fn order(&mut self, order: Order) {
@@ -501,6 +516,20 @@ async fn due(at: Option<Duration>) {
         Some(at) => tokio::time::sleep_until(clock::instant(at)).await,
         None => std::future::pending().await,
     }
+}
+
+/// The link's watcher, once it is made.
+async fn watcher_made(
+    watcher: &mut Option<Watcher>,
+) -> Result<watch::Receiver<Link>, (String, VerbsError)> {
+    if let Some(making) = watcher {
+        let made = making.await;
+        *watcher = None;
+        if let Ok(made) = made {
+            return made;
+        }
+    }
+    std::future::pending().await
 }
 
 /// The next change of the link; `None` when nobody watches it any more.
