@@ -6,10 +6,13 @@
 
 mod build;
 mod chronicle;
+mod measure;
 mod view;
 
 pub(crate) use build::{BlockDevice, Built, build, recover};
 pub(crate) use view::PathFacts;
+
+use measure::Measures;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,8 +112,8 @@ pub(crate) struct Volume {
     handles: Vec<LaneHandle<HostQueue>>,
     arenas: Vec<Arc<Arena>>,
     members: Vec<Member>,
-    /// Whose longest stall the next statistics tell.
-    longest_of: Option<FailoverId>,
+    /// Longest stalls being measured.
+    measures: Measures,
     path_faults: u64,
     group_switches: u64,
     /// There was a path, and there is none now.
@@ -140,7 +143,7 @@ impl Volume {
             handles: Vec::new(),
             arenas: Vec::new(),
             members: Vec::new(),
-            longest_of: None,
+            measures: Measures::default(),
             path_faults: 0,
             group_switches: 0,
             pathless: false,
@@ -215,6 +218,7 @@ impl Volume {
         self.recovered = built.recovered;
         self.device_id = built.device.info().id;
         self.handles = built.device.lanes().cloned().collect();
+        self.measures.set_lanes(self.handles.len());
         self.arenas = built.arenas;
         self.device = Some(built.device);
         // The driver may have made fewer queues than wished for, and each has to confirm a fence.
@@ -400,8 +404,6 @@ impl Volume {
             return Vec::new();
         }
         self.path_faults += 1;
-        // What was slow before has nothing to do with this failover.
-        self.send_all(|| LaneCommand::Snapshot);
         self.core.convict(association, why, at);
         self.pump();
         (0..self.handles.len() as u16).collect()

@@ -118,7 +118,8 @@ impl Hub {
             return;
         };
         live.suspect = None;
-        if let Some(failover) = record.failover.take() {
+        let failover = record.failover.take();
+        if let Some(failover) = failover {
             self.context
                 .events
                 .mark(failover, at, EventKind::Cleared, None, "");
@@ -126,6 +127,9 @@ impl Hub {
         for volume in self.volumes.values_mut() {
             volume.clear(association, at);
             volume.note_failover(path, None);
+            if let Some(failover) = failover {
+                volume.call_off(failover);
+            }
         }
     }
 
@@ -295,7 +299,7 @@ impl Hub {
             }
             LaneReport::Stats(stats) => {
                 if let Some(volume) = self.volumes.get_mut(&id) {
-                    volume.stats(&stats.queue);
+                    volume.stats(queue, &stats.queue);
                 }
             }
             LaneReport::Ended {
@@ -431,9 +435,11 @@ impl Hub {
         let Some(failover) = teardown.failover else {
             return;
         };
-        for id in &teardown.volumes {
-            if let Some(volume) = self.volumes.get_mut(id) {
+        for (id, volume) in &mut self.volumes {
+            if teardown.volumes.contains(id) {
                 volume.ask_longest(failover);
+            } else {
+                volume.call_off(failover);
             }
         }
         tracing::debug!(path = teardown.path, "failover over");

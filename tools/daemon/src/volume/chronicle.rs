@@ -14,22 +14,33 @@ use crate::events::{FailoverId, Subject};
 impl Volume {
     /// The path's marks belong to this failover from now on; `None`: it is over.
     pub(crate) fn note_failover(&mut self, path: u32, failover: Option<FailoverId>) {
-        if let Some(member) = self.members.iter_mut().find(|member| member.path == path) {
-            member.failover = failover;
+        let Some(member) = self.members.iter_mut().find(|member| member.path == path) else {
+            return;
+        };
+        let before = std::mem::replace(&mut member.failover, failover);
+        if let Some(id) = failover.filter(|_| before != failover) {
+            // What was slow before has nothing to do with it.
+            self.measures.begin(id);
+            self.send_all(|| LaneCommand::Snapshot);
         }
+    }
+
+    /// The evidence has gone: nothing was stalled on its account.
+    pub(crate) fn call_off(&mut self, failover: FailoverId) {
+        self.measures.forget(failover);
     }
 
     /// Asks the queue threads for the longest time a request took, for a failover's record.
     pub(crate) fn ask_longest(&mut self, failover: FailoverId) {
-        self.longest_of = Some(failover);
+        self.measures.end(failover);
         self.send_all(|| LaneCommand::Snapshot);
     }
 
     /// Statistics of a queue thread.
-    pub(crate) fn stats(&mut self, stats: &QueueStats) {
-        if let Some(failover) = self.longest_of {
-            self.events
-                .stalled(failover, stats.longest.max(stats.oldest_waiting));
+    pub(crate) fn stats(&mut self, queue: u16, stats: &QueueStats) {
+        let longest = stats.longest.max(stats.oldest_waiting);
+        for failover in self.measures.told(queue) {
+            self.events.stalled(failover, longest);
         }
     }
 

@@ -1,0 +1,138 @@
+//! Which failovers a queue thread's "longest since the last snapshot" belongs to.
+//!
+//! Decided here: a failover's longest stall is the largest of the answers to all snapshots asked for
+//! after it began, up to and including the one that ends it, from every queue thread. Failovers may
+//! overlap: the snapshot that begins or ends one of them is a part of the other. Each snapshot goes
+//! to all queue threads, and each answers in order, so counting suffices to match them.
+
+use crate::events::FailoverId;
+
+#[derive(Debug)]
+struct Measure {
+    failover: FailoverId,
+    /// The snapshot that began it: what it tells was before.
+    after: u64,
+    /// The snapshot that ends it.
+    until: Option<u64>,
+}
+
+/// The measures under way on one volume.
+#[derive(Debug, Default)]
+pub(super) struct Measures {
+    /// Snapshots asked for.
+    asked: u64,
+    /// Snapshots told, by queue thread.
+    told: Vec<u64>,
+    open: Vec<Measure>,
+}
+
+impl Measures {
+    /// The queue threads are there, and have been asked nothing.
+    pub(super) fn set_lanes(&mut self, lanes: usize) {
+        *self = Self {
+            told: vec![0; lanes],
+            ..Self::default()
+        };
+    }
+
+    /// A failover begins with the snapshot that is asked for next.
+    pub(super) fn begin(&mut self, failover: FailoverId) {
+        self.asked += 1;
+        self.open.push(Measure {
+            failover,
+            after: self.asked,
+            until: None,
+        });
+    }
+
+    /// A failover ends with the snapshot that is asked for next.
+    pub(super) fn end(&mut self, failover: FailoverId) {
+        self.asked += 1;
+        let mine = |measure: &&mut Measure| measure.failover == failover;
+        if let Some(measure) = self.open.iter_mut().find(mine) {
+            measure.until = Some(self.asked);
+        }
+    }
+
+    /// A failover is no failover after all.
+    pub(super) fn forget(&mut self, failover: FailoverId) {
+        self.open.retain(|measure| measure.failover != failover);
+    }
+
+    /// A queue thread has told a snapshot: the failovers it counts for.
+    pub(super) fn told(&mut self, queue: u16) -> Vec<FailoverId> {
+        let Some(told) = self.told.get_mut(usize::from(queue)) else {
+            return Vec::new();
+        };
+        *told += 1;
+        let number = *told;
+        let counts = |measure: &&Measure| {
+            measure.after < number && measure.until.is_none_or(|until| number <= until)
+        };
+        let failovers = self.open.iter().filter(counts).map(|m| m.failover);
+        let failovers = failovers.collect();
+        let all = self.told.iter().copied().min().unwrap_or(u64::MAX);
+        self.open
+            .retain(|measure| measure.until.is_none_or(|until| all < until));
+        failovers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::events::EventLog;
+    use umpath_protocol::EventKind;
+
+    fn failovers() -> [FailoverId; 2] {
+        let log = EventLog::new();
+        [1, 2].map(|path| log.failover(clock::now(), EventKind::Convicted, path, "a", "b"))
+    }
+
+    #[test]
+    fn what_was_slow_before_does_not_count_and_every_thread_is_heard() {
+        let [first, _] = failovers();
+        let mut measures = Measures::default();
+        measures.set_lanes(2);
+        measures.begin(first);
+        assert_eq!(measures.told(0), []);
+        measures.end(first);
+        assert_eq!(measures.told(1), []);
+        assert_eq!(measures.told(1), [first]);
+        assert_eq!(measures.told(0), [first]);
+        measures.begin(first);
+        assert_eq!(measures.told(0), [], "the first measure is over");
+    }
+
+    /// The second conviction used to wipe out what the first had seen.
+    #[test]
+    fn failovers_that_overlap_share_what_lies_between() {
+        let [first, second] = failovers();
+        let mut measures = Measures::default();
+        measures.set_lanes(1);
+        measures.begin(first);
+        measures.begin(second);
+        assert_eq!(measures.told(0), []);
+        assert_eq!(measures.told(0), [first], "before the second began");
+        measures.end(first);
+        assert_eq!(measures.told(0), [first, second]);
+        measures.end(second);
+        assert_eq!(measures.told(0), [second]);
+        assert!(measures.open.is_empty());
+    }
+
+    #[test]
+    fn a_suspicion_taken_back_is_forgotten() {
+        let [first, second] = failovers();
+        let mut measures = Measures::default();
+        measures.set_lanes(1);
+        measures.begin(first);
+        measures.begin(second);
+        measures.forget(first);
+        measures.told(0);
+        measures.told(0);
+        measures.end(second);
+        assert_eq!(measures.told(0), [second]);
+    }
+}
