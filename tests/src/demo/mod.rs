@@ -10,6 +10,7 @@ mod file_system;
 mod host;
 mod load;
 mod report;
+mod steady;
 mod story;
 mod switch;
 mod timeline;

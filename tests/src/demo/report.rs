@@ -12,6 +12,7 @@ use crate::bed;
 use super::Options;
 use super::array::Allowance;
 use super::load::Round;
+use super::steady::Waits;
 use super::timeline::Timeline;
 
 /// Lines of each log that are shown after a failure.
@@ -107,6 +108,9 @@ impl Report {
         let missing = timeline.missing();
         let name = format!("every step of the failover happened ({})", timeline.what);
         self.check(&name, missing.is_empty(), missing.join(", "));
+        let name = format!("writes were on their way ({})", timeline.what);
+        let count = timeline.writes_in_flight;
+        self.check(&name, count > 0, format!("{count} of the steady writers'"));
         let limit = self.stall_limit_ms;
         let name = format!("longest stall at most {limit} ms ({})", timeline.what);
         let stall = timeline.stall_ms();
@@ -115,7 +119,7 @@ impl Report {
             stall.is_some_and(|ms| ms <= limit),
             stall.map_or_else(
                 || "nobody measured it".to_owned(),
-                |ms| format!("{ms} ms by the larger of umpathd's and fio's numbers"),
+                |ms| format!("{ms} ms, the largest of umpathd's, the writers' and fio's numbers"),
             ),
         );
         self.failovers.push(timeline);
@@ -134,6 +138,12 @@ impl Report {
         );
         let enough = self.fio.writes > 0 && self.fio.reads_compared > 0;
         self.check("fio: no I/O error, every block as written", enough, detail);
+    }
+
+    /// Says what the steady writers did.
+    pub(super) fn steady(&mut self, waits: &Waits) {
+        let detail = format!("{} writes, each block as last acknowledged", waits.writes());
+        self.check("steady writers: no I/O error", waits.writes() > 0, detail);
     }
 
     /// The machine must look as it did before the demo.

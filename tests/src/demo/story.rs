@@ -17,6 +17,7 @@ use super::file_system::{self, MountPoint, Mounted};
 use super::host::{Daemon, Traffic, kernel_complaints};
 use super::load::{self, Load};
 use super::report::Report;
+use super::steady::Steady;
 use super::switch::Switch;
 use super::timeline::{Cause, Timeline};
 use super::{Options, clock, tree};
@@ -54,19 +55,27 @@ pub(super) fn tell(options: &Options, work: &Path, report: &mut Report) -> Resul
     let mounted = Mounted::new(&scene.volume, &mount_point, "rw,noatime")?;
     report.say("ext4 made and mounted");
     scene.write_files("before", report)?;
+    let steady = Steady::start(mounted.root(), options.seed)?;
     let load = Load::start(mounted.root(), work, options.seed);
-    report.say("fio writes and compares, two lanes: 4k and 32k blocks, every block checked");
+    report.say(
+        "fio writes and compares, two lanes: 4k and 32k blocks, every block checked; \
+         4 writers never pause",
+    );
     let failovers = scene.fail_twice(&load, report)?;
     scene.note_others(&failovers, report)?;
+    let waits = steady.finish()?;
     let rounds = load.finish()?;
     report.say("fio stopped after comparing every block once more");
     report.rounds(&rounds);
+    report.steady(&waits);
     for mut failover in failovers {
         let (from, to) = (
             failover.at_unix_ms,
             failover.at_unix_ms + span_ms(&failover),
         );
         failover.fio_longest_ms = load::longest_ms(&rounds, from, to);
+        failover.write_longest_ms = waits.longest_ms(from, to);
+        failover.writes_in_flight = waits.in_flight_at(from);
         println!("\n{}", failover.text());
         report.failover(failover);
     }
@@ -248,7 +257,9 @@ impl Scene {
             evidence: events.evidence(cause).unwrap_or_default().to_owned(),
             marks: events.marks(cause),
             longest_stall_ms: events.longest_stall_ms(cause),
+            write_longest_ms: None,
             fio_longest_ms: None,
+            writes_in_flight: 0,
         };
         timeline.add(what, cause.at_unix_ms);
         timeline.add(back, back_unix_ms);

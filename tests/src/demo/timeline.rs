@@ -161,8 +161,12 @@ pub(super) struct Timeline {
     pub(super) marks: Vec<Mark>,
     /// Longest wait of a request: umpathd's number.
     pub(super) longest_stall_ms: Option<u64>,
-    /// The same as fio saw it, from submission to completion.
+    /// The same as the steady writers saw it, file system included.
+    pub(super) write_longest_ms: Option<u64>,
+    /// The same as fio saw it, from submission to completion, in the rounds it touched.
     pub(super) fio_longest_ms: Option<u64>,
+    /// Steady writes that were on their way when it happened.
+    pub(super) writes_in_flight: usize,
 }
 
 impl Timeline {
@@ -176,9 +180,11 @@ impl Timeline {
         self.marks.sort_by_key(|mark| mark.after_ms);
     }
 
-    /// The longest stall by either measure.
+    /// The longest stall by any measure.
     pub(super) fn stall_ms(&self) -> Option<u64> {
-        self.longest_stall_ms.max(self.fio_longest_ms)
+        self.longest_stall_ms
+            .max(self.write_longest_ms)
+            .max(self.fio_longest_ms)
     }
 
     /// Required steps that are missing.
@@ -201,8 +207,11 @@ impl Timeline {
         let number = |ms: Option<u64>| ms.map_or_else(|| "?".to_owned(), |ms| ms.to_string());
         let _ = writeln!(
             text,
-            "{:>8}  longest stall (umpathd)\n{:>8}  longest stall (fio, submission to completion)",
+            "{:>8}  longest stall (umpathd)\n{:>8}  longest stall (writers, {} writes were on their \
+             way)\n{:>8}  longest stall (fio, submission to completion)",
             number(self.longest_stall_ms),
+            number(self.write_longest_ms),
+            self.writes_in_flight,
             number(self.fio_longest_ms)
         );
         text
@@ -259,7 +268,9 @@ mod tests {
             evidence: String::new(),
             marks: Vec::new(),
             longest_stall_ms: None,
+            write_longest_ms: Some(4),
             fio_longest_ms: Some(5),
+            writes_in_flight: 1,
         };
         assert_eq!(timeline.missing(), REQUIRED);
         assert_eq!(timeline.stall_ms(), Some(5));
