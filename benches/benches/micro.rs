@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use umpath_core::{
     Action, AssociationId, BlockRequest, GroupEntry, Lane, LaneConfig, LaneId, Limits, OnNoPath,
-    Op, PathEntry, PathId, PathTable, Tag, VolumeShared,
+    Op, PathEntry, PathId, PathTable, Steering, Tag, VolumeShared,
 };
 use umpath_nvme::command::io::{self, BlockCount, ReadWrite};
 use umpath_nvme::{Cqe, IntoBytes as _, Sqe, Status};
@@ -37,6 +37,7 @@ fn lane(paths: u8, tags: u16) -> Lane {
             priority: Default::default(),
             ana: None,
             ana_epoch: 0,
+            steering: Steering::default(),
         })
         .collect();
     let table = PathTable {

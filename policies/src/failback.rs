@@ -67,6 +67,8 @@ pub struct ActiveGroup {
     usable: PathSet,
     /// The better group waited for, and until when.
     pending: Option<(PathSet, Duration)>,
+    /// The group was chosen by hand: nothing better tempts it away.
+    chosen: bool,
 }
 
 impl ActiveGroup {
@@ -88,6 +90,7 @@ impl ActiveGroup {
         );
         let Some(best) = groups.iter().position(|group| group.usable() > 0) else {
             self.pending = None;
+            self.chosen = false;
             self.members = PathSet::default();
             return (None, Switch::Stay);
         };
@@ -95,7 +98,12 @@ impl ActiveGroup {
         let (active, switch) = match current {
             None if self.members.is_empty() => (best, Switch::First),
             None => (best, Switch::Failover),
-            Some(current) if best >= current => (current, Switch::Stay),
+            Some(current) if best >= current => {
+                // The best group needs no choice to stay.
+                self.chosen = false;
+                (current, Switch::Stay)
+            }
+            Some(current) if self.chosen => (current, Switch::Stay),
             Some(current) => {
                 let better = groups.get(best).map(members).unwrap_or_default();
                 if self.fails_back(policy, better, usable_before, now) {
@@ -107,6 +115,7 @@ impl ActiveGroup {
         };
         if switch != Switch::Stay || current == Some(best) {
             self.pending = None;
+            self.chosen = false;
         }
         self.members = groups.get(active).map(members).unwrap_or_default();
         (Some(active), switch)
@@ -117,11 +126,13 @@ impl ActiveGroup {
         self.pending.map(|(_, at)| at)
     }
 
-    /// Makes the group of `path` the active one by hand, failback policy notwithstanding. Takes
-    /// effect with the next [settle](Self::settle), which moves on if that group is not usable.
-    pub fn prefer(&mut self, path: PathId) {
+    /// Makes the group of `path` the active one by hand, failback policy notwithstanding, until
+    /// none of its paths is usable or another is chosen. Takes effect with the next
+    /// [settle](Self::settle), which moves on if that group is not usable.
+    pub fn choose(&mut self, path: PathId) {
         self.members = PathSet::of([path]);
         self.pending = None;
+        self.chosen = true;
     }
 
     fn fails_back(
@@ -294,7 +305,8 @@ mod tests {
         );
         let mut active = ActiveGroup::default();
         active.settle(Failback::Followover, &groups(&[&[0, -2], &[2]]), SECOND);
-        active.prefer(PathId(2));
+        active.choose(PathId(2));
+        active.chosen = false;
         let second_path = groups(&[&[0, 1], &[2]]);
         let settled = active.settle(Failback::Followover, &second_path, SECOND);
         assert_eq!(
@@ -347,6 +359,27 @@ mod tests {
         assert!(active.poll_timeout().is_some());
         active.settle(policy, &groups(&[&[1], &[-1]]), SECOND);
         assert_eq!(active.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_group_chosen_by_hand_stays_until_it_is_empty() {
+        let mut active = ActiveGroup::default();
+        let mut settle = |spec: &[&[i16]], choice: Option<u8>| {
+            if let Some(path) = choice {
+                active.choose(PathId(path));
+            }
+            active.settle(Failback::Immediate, &groups(spec), SECOND)
+        };
+        settle(&[&[0], &[1], &[2]], None);
+        let both = [&[0][..], &[1], &[2]];
+        assert_eq!(settle(&both, Some(1)), (Some(1), Switch::Stay));
+        assert_eq!(settle(&both, None), (Some(1), Switch::Stay), "nor later");
+        let empty = settle(&[&[0], &[2], &[-2]], None);
+        assert_eq!(empty, (Some(0), Switch::Failover));
+        assert_eq!(settle(&both, None), (Some(0), Switch::Stay));
+        settle(&both, Some(2));
+        settle(&both, Some(0));
+        assert_eq!(settle(&[&[1], &[0]], None), (Some(0), Switch::Failback));
     }
 
     #[test]

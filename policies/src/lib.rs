@@ -3,8 +3,8 @@
 //!
 //! Decided here: what a path is worth ([`Prioritizer`]), which paths stand together
 //! ([`Grouping`]), which group carries the I/O ([`Failback`], [`ActiveGroup`]), and which path of
-//! that group takes the next request ([`Selector`]). The words and numbers are those of
-//! dm-multipath.
+//! that group takes the next request ([`Selector`]), and how long a path that keeps failing is kept
+//! out ([`Damping`], [`Outliers`]). The words and numbers are those of dm-multipath.
 //!
 //! Not decided here: whether a path *may* be used. The caller states it in [`PathFacts::usable`]
 //! and offers selectors usable paths only. Nothing here reads a clock, draws a random number,
@@ -12,18 +12,23 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod damping;
 mod facts;
 mod failback;
 mod group;
+mod outlier;
 mod priority;
 mod select;
 
+pub use damping::{Damping, DampingConfig, Fault, Standing};
 pub use facts::{AnaState, ControllerKey, PathFacts, PathId};
 pub use failback::{ActiveGroup, Failback, Switch};
 pub use group::{Group, Grouping, Ranked, Ranking, group_paths};
+pub use outlier::{Histogram, LATENCY_BUCKETS, Outliers, Window};
 pub use priority::{Prioritizer, Priority};
 pub use select::{
-    Candidates, QueueLength, RoundRobin, Selector, SelectorConfig, SelectorKind, Strategy,
+    Ask, Candidates, Done, HistoricalServiceTime, IoAffinity, Latency, PATHS_MAX, QueueLength,
+    RoundRobin, Selector, SelectorConfig, SelectorKind, ServiceTime, SizeClass, Strategy,
 };
 
 /// A configuration word that names no policy.

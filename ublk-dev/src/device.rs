@@ -26,6 +26,7 @@ use crate::features::Features;
 use crate::frontend::Frontend;
 use crate::limits::Limits;
 use crate::mailbox::{self, LaneCommand, LaneHandle, LaneReports, Mailbox};
+use crate::numa;
 use crate::polling::Polling;
 use crate::queue::{Clock, QueueThread};
 use crate::transport::Transport;
@@ -362,9 +363,10 @@ struct Opening {
 }
 
 impl Opening {
-    fn run<T: Transport>(self, setup: LaneSetup<T>, mailbox: Mailbox<T>) {
+    fn run<T: Transport>(self, mut setup: LaneSetup<T>, mailbox: Mailbox<T>) {
         // Requests of these CPUs arrive here. Not being allowed there is no reason not to serve.
         let _ = rustix::thread::sched_setaffinity(None, &self.cpus);
+        setup.lane.set_node(numa::node_of(&self.cpus));
         let arena = Arc::clone(&setup.arena);
         match Frontend::open(self.node.as_fd(), self.queue, self.depth, arena) {
             Ok(frontend) => {

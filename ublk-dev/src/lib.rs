@@ -20,6 +20,7 @@ mod frontend;
 mod limits;
 mod links;
 mod mailbox;
+mod numa;
 mod partitions;
 mod polling;
 pub mod process;

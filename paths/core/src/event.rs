@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use umpath_nvme::Status;
-use umpath_policies::AnaState;
+use umpath_policies::{AnaState, Fault};
 
 use crate::association::{Conviction, Suspicion};
 use crate::table::{AssociationId, PathId};
@@ -118,6 +118,27 @@ pub enum EventKind {
     QueueingEnded,
     /// Requests without a path fail from now on.
     QueueingExpired,
+    /// The path keeps failing: it belongs to the last resort for so long.
+    Held {
+        /// What it did.
+        fault: Fault,
+        /// How long.
+        time: Duration,
+    },
+    /// The path is tried with a few requests.
+    Probation,
+    /// The path is an ordinary one again.
+    Sound,
+    /// An operator failed the path.
+    PathFailed,
+    /// An operator reinstated the path.
+    PathReinstated,
+    /// An operator changed the preference for the path.
+    Preferred(bool),
+    /// An operator made the group of `path` carry the I/O.
+    GroupChosen,
+    /// The policies of the volume changed.
+    PolicyChanged,
 }
 
 impl EventKind {
@@ -144,6 +165,14 @@ impl EventKind {
             Self::QueueingStarted => "queueing_started",
             Self::QueueingEnded => "queueing_ended",
             Self::QueueingExpired => "queueing_expired",
+            Self::Held { .. } => "held",
+            Self::Probation => "probation",
+            Self::Sound => "sound",
+            Self::PathFailed => "path_failed",
+            Self::PathReinstated => "path_reinstated",
+            Self::Preferred(_) => "preferred",
+            Self::GroupChosen => "group_chosen",
+            Self::PolicyChanged => "policy_changed",
         }
     }
 }
@@ -157,6 +186,14 @@ impl fmt::Display for EventKind {
             Self::FirstIo { stall } => write!(f, " after {} ms", stall.as_millis()),
             Self::AnaChanged(state) => write!(f, ": {state}"),
             Self::AnaStatus(status) => write!(f, ": {status}"),
+            Self::Held { fault, time } => {
+                let why = match fault {
+                    Fault::Lost => "lost too often",
+                    Fault::Outlier => "much slower than others",
+                };
+                write!(f, ": {why}, for {} s", time.as_secs_f32())
+            }
+            Self::Preferred(on) => f.write_str(if *on { ": on" } else { ": off" }),
             Self::PathErrors { status, count } => write!(f, ": {count}, last: {status}"),
             _ => Ok(()),
         }

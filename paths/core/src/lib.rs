@@ -38,12 +38,14 @@ mod shared;
 mod status;
 mod table;
 
-pub use device::{Device, DeviceConfig, DeviceError, NoPath, Output, PathConfig, PathView, Ready};
+pub use device::{
+    Device, DeviceConfig, DeviceError, NoPath, Output, PathConfig, PathView, Ready, Unchanged,
+};
 pub use event::{Event, EventKind, LaneEvent, LaneId};
 pub use lane::{Action, Lane, LaneConfig, LaneStats, Send, SubmitError};
 pub use request::{BlockError, BlockRequest, Data, Op, Tag};
 pub use shared::{Pulse, VolumeShared};
 pub use table::{
-    AssociationId, GroupEntry, Limits, OnNoPath, PATHS_MAX, PathEntry, PathId, PathTable,
+    AssociationId, GroupEntry, Limits, OnNoPath, PATHS_MAX, PathEntry, PathId, PathTable, Steering,
 };
 pub use umpath_policies as policies;

@@ -8,6 +8,8 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
+use umpath_policies::{Histogram, LATENCY_BUCKETS};
+
 use crate::table::{PATHS_MAX, PathId};
 
 /// Shared by all lanes of one volume and its control side.
@@ -16,17 +18,31 @@ pub struct VolumeShared {
     /// Mutations of unknown fate, plus those failed to the caller while their fate was unknown.
     held: Padded<AtomicU32>,
     paths: [Padded<PathLoad>; PATHS_MAX],
+    latencies: [Stripe; STRIPES],
 }
+
+/// Lanes that count latencies in the same place are so many apart.
+const STRIPES: usize = 4;
+
+/// Latencies counted by some of the lanes.
+#[derive(Debug, Default)]
+struct Stripe([Padded<[AtomicU32; LATENCY_BUCKETS]>; PATHS_MAX]);
 
 /// Keeps neighbours out of a cache line, and out of the pair of lines that x86 prefetches.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Padded<T>(T);
 
+/// One command in flight, in [`PathLoad::in_flight`]. Below it the bytes are counted: 2^40 of them,
+/// more than all tags of a volume have buffers for, so the two never mix.
+const COMMAND: u64 = 1 << 40;
+
 /// Load of one path over all lanes.
 #[derive(Debug, Default)]
 struct PathLoad {
-    in_flight: AtomicU32,
+    /// Commands in flight times [`COMMAND`], plus the bytes of their data: one counter, so that
+    /// counting both costs a request no more than counting one.
+    in_flight: AtomicU64,
     /// When `in_flight` last left 0, nanoseconds.
     busy_since_ns: AtomicU64,
     /// When the controller last answered a command, nanoseconds.
@@ -60,6 +76,17 @@ impl VolumeShared {
     /// Commands in flight on `path`, all lanes.
     #[inline]
     pub fn in_flight(&self, path: PathId) -> u32 {
+        (self.packed(path) / COMMAND) as u32
+    }
+
+    /// Bytes of their data.
+    #[inline]
+    pub fn in_flight_bytes(&self, path: PathId) -> u64 {
+        self.packed(path) % COMMAND
+    }
+
+    #[inline]
+    fn packed(&self, path: PathId) -> u64 {
         self.load(path)
             .map_or(0, |load| load.in_flight.load(Ordering::Relaxed))
     }
@@ -73,7 +100,7 @@ impl VolumeShared {
                 answered: Duration::ZERO,
             };
         };
-        let in_flight = load.in_flight.load(Ordering::Relaxed);
+        let in_flight = self.in_flight(path);
         let busy = load.busy_since_ns.load(Ordering::Relaxed);
         let answered = load.answered_ns.load(Ordering::Relaxed);
         let since = Duration::from_nanos(busy.max(answered));
@@ -81,6 +108,32 @@ impl VolumeShared {
             in_flight,
             unanswered_since: (in_flight > 0).then_some(since),
             answered: Duration::from_nanos(answered),
+        }
+    }
+
+    /// Reads and writes answered on `path` so far, by latency. Wraps.
+    pub fn latencies(&self, path: PathId) -> Histogram {
+        let mut sum = Histogram::default();
+        for stripe in &self.latencies {
+            let Some(counts) = stripe.0.get(path.index()) else {
+                continue;
+            };
+            for (sum, count) in sum.0.iter_mut().zip(&counts.0) {
+                *sum = sum.wrapping_add(count.load(Ordering::Relaxed));
+            }
+        }
+        sum
+    }
+
+    /// Counts an answer. Not atomic as a whole: two lanes of one stripe may lose a count to each
+    /// other, which a comparison of paths can bear better than every request a locked instruction.
+    #[inline]
+    pub(crate) fn took(&self, lane: u16, path: PathId, latency_ns: u32) {
+        let stripe = self.latencies.get(usize::from(lane) % STRIPES);
+        let counts = stripe.and_then(|stripe| stripe.0.get(path.index()));
+        if let Some(count) = counts.and_then(|c| c.0.get(Histogram::bucket(latency_ns))) {
+            let known = count.load(Ordering::Relaxed);
+            count.store(known.wrapping_add(1), Ordering::Relaxed);
         }
     }
 
@@ -99,9 +152,12 @@ impl VolumeShared {
     }
 
     #[inline]
-    pub(crate) fn sent(&self, path: PathId, now: Duration) {
+    pub(crate) fn sent(&self, path: PathId, bytes: u32, now: Duration) {
         if let Some(load) = self.load(path)
-            && load.in_flight.fetch_add(1, Ordering::Relaxed) == 0
+            && load
+                .in_flight
+                .fetch_add(COMMAND + u64::from(bytes), Ordering::Relaxed)
+                == 0
         {
             load.busy_since_ns
                 .store(now.as_nanos() as u64, Ordering::Relaxed);
@@ -109,18 +165,20 @@ impl VolumeShared {
     }
 
     #[inline]
-    pub(crate) fn answered(&self, path: PathId, now: Duration) {
+    pub(crate) fn answered(&self, path: PathId, bytes: u32, now: Duration) {
         if let Some(load) = self.load(path) {
             load.answered_ns
                 .store(now.as_nanos() as u64, Ordering::Relaxed);
-            load.in_flight.fetch_sub(1, Ordering::Relaxed);
+            load.in_flight
+                .fetch_sub(COMMAND + u64::from(bytes), Ordering::Relaxed);
         }
     }
 
     /// A command ended without an answer.
-    pub(crate) fn dropped(&self, path: PathId) {
+    pub(crate) fn dropped(&self, path: PathId, bytes: u32) {
         if let Some(load) = self.load(path) {
-            load.in_flight.fetch_sub(1, Ordering::Relaxed);
+            load.in_flight
+                .fetch_sub(COMMAND + u64::from(bytes), Ordering::Relaxed);
         }
     }
 

@@ -10,10 +10,7 @@ use core::time::Duration;
 
 use umpath_policies::{AnaState, Priority, SelectorConfig};
 
-pub use umpath_policies::PathId;
-
-/// Most paths of a volume.
-pub const PATHS_MAX: usize = 16;
+pub use umpath_policies::{PATHS_MAX, PathId};
 
 /// One incarnation of a connection to one controller. Never used again, unlike a [`PathId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +50,27 @@ impl Default for Limits {
     }
 }
 
+/// What selectors are told of a path beyond its load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Steering {
+    /// Throughput relative to the others, 0 to 100.
+    pub throughput: u8,
+    /// NUMA node of its device, if known.
+    pub node: Option<u16>,
+    /// It was ejected and is being tried: a trickle of requests, unless there is no other.
+    pub probation: bool,
+}
+
+impl Default for Steering {
+    fn default() -> Self {
+        Self {
+            throughput: 1,
+            node: None,
+            probation: false,
+        }
+    }
+}
+
 /// A path in the table. Only paths with a live association are listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathEntry {
@@ -73,6 +91,8 @@ pub struct PathEntry {
     /// Counts the readings of the ANA state. A lane that was refused with an ANA status leaves the
     /// path alone until it sees a higher number.
     pub ana_epoch: u32,
+    /// For the selector.
+    pub steering: Steering,
 }
 
 /// A priority group in the table.

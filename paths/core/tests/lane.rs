@@ -40,6 +40,7 @@ fn table(paths: &[u8], limits: Limits, on_no_path: OnNoPath) -> Arc<PathTable> {
         priority: 50 - i32::from(*number),
         ana: None,
         ana_epoch: 1,
+        steering: umpath_core::Steering::default(),
     };
     Arc::new(PathTable {
         generation: 1,

@@ -1,6 +1,6 @@
 //! `queue-length`: the path with the fewest requests in flight; ties rotate.
 
-use super::{Candidates, SelectorConfig, Strategy};
+use super::{Ask, Candidates, SelectorConfig, Strategy, from};
 
 /// Fewest in flight. The search starts behind the path chosen last, so equal paths take turns.
 #[derive(Debug, Clone)]
@@ -15,12 +15,10 @@ impl Strategy for QueueLength {
     }
 
     #[inline]
-    fn select(&mut self, candidates: &impl Candidates) -> usize {
-        let count = candidates.count();
-        let first = if self.next < count { self.next } else { 0 };
-        let mut best = first;
+    fn select(&mut self, candidates: &impl Candidates, _: &Ask) -> usize {
+        let mut best = 0;
         let mut fewest = u32::MAX;
-        for at in (first..count).chain(0..first) {
+        for at in from(self.next, candidates.count()) {
             let in_flight = candidates.in_flight(at);
             if in_flight < fewest {
                 fewest = in_flight;

@@ -1,6 +1,6 @@
 //! `round-robin`: the next path after `rr_min_io` requests.
 
-use super::{Candidates, SelectorConfig, Strategy};
+use super::{Ask, Candidates, SelectorConfig, Strategy};
 use crate::PathId;
 
 /// Takes turns, whatever the load.
@@ -39,7 +39,7 @@ impl Strategy for RoundRobin {
     }
 
     #[inline]
-    fn select(&mut self, candidates: &impl Candidates) -> usize {
+    fn select(&mut self, candidates: &impl Candidates, _: &Ask) -> usize {
         let count = candidates.count();
         if count == 0 {
             return 0;

@@ -157,6 +157,12 @@ struct HowArgs {
     /// Prefer this path over others of its class.
     #[arg(long)]
     preferred: bool,
+    /// Priority of this path where the volume's prioritizer is `weighted` [default: 1].
+    #[arg(long, allow_hyphen_values = true)]
+    weight: Option<i32>,
+    /// Throughput relative to other paths for `service-time`; 0: last resort [default: 1].
+    #[arg(long, value_parser = clap::value_parser!(u8).range(0..=100))]
+    throughput: Option<u8>,
 }
 
 impl HowArgs {
@@ -191,6 +197,8 @@ impl HowArgs {
             ctrl_loss_tmo_ms,
             alias: self.alias,
             preferred: self.preferred,
+            weight: self.weight,
+            throughput: self.throughput,
         })
     }
 }

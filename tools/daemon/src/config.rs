@@ -13,10 +13,13 @@ mod volume;
 pub(crate) use connect::{ConnectEntry, parse_portal};
 pub(crate) use discovery_conf::{DiscoveryLine, read_discovery_conf};
 pub(crate) use load::load;
-pub(crate) use policy::{Failback, Grouping, NoPathRetry, Prio, Selector};
+pub(crate) use policy::{Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector};
 pub(crate) use volume::{VolumeEntry, VolumePolicy};
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
+use umpath_core::policies::DampingConfig;
 
 /// The documented file: every key with its default.
 pub(crate) const DOCUMENTED: &str = include_str!("../umpath.toml");
@@ -57,6 +60,19 @@ pub(crate) struct Defaults {
     pub(crate) path_selector: Selector,
     pub(crate) prio: Prio,
     pub(crate) rr_min_io: u32,
+    pub(crate) rr_weight: RrWeight,
+    pub(crate) exclusive_pref_bit: bool,
+    pub(crate) marginal_pathgroups: bool,
+    pub(crate) flush_on_last_del: bool,
+    pub(crate) fast_io_fail_ms: u64,
+
+    pub(crate) flap_threshold: u32,
+    pub(crate) flap_hold_ms: u64,
+    pub(crate) flap_hold_max_ms: u64,
+    pub(crate) flap_forget_ms: u64,
+    pub(crate) outlier_factor: u32,
+    pub(crate) outlier_window_ms: u64,
+    pub(crate) outlier_windows: u32,
 
     pub(crate) heartbeat_ms: u64,
     pub(crate) heartbeats_missed: u32,
@@ -90,6 +106,18 @@ impl Default for Defaults {
             path_selector: Selector::default(),
             prio: Prio::default(),
             rr_min_io: 1,
+            rr_weight: RrWeight::default(),
+            exclusive_pref_bit: false,
+            marginal_pathgroups: true,
+            flush_on_last_del: false,
+            fast_io_fail_ms: 0,
+            flap_threshold: 2,
+            flap_hold_ms: 1000,
+            flap_hold_max_ms: 300_000,
+            flap_forget_ms: 60_000,
+            outlier_factor: 3,
+            outlier_window_ms: 1000,
+            outlier_windows: 3,
             heartbeat_ms: 100,
             heartbeats_missed: 3,
             kato_ms: 1000,
@@ -177,7 +205,7 @@ impl Defaults {
             ));
         }
         between("poll_us", self.poll_us.into(), 0, 100_000)?;
-        between("rr_min_io", self.rr_min_io.into(), 1, 1_000_000)?;
+        self.check_policies()?;
         between("connect_timeout_ms", self.connect_timeout_ms, 100, 600_000)?;
         between("command_timeout_ms", self.command_timeout_ms, 100, 600_000)?;
         between("ack_timeout_ms", self.ack_timeout_ms.into(), 1, 60_000)?;
@@ -192,6 +220,46 @@ impl Defaults {
             3_600_000,
         )?;
         between("rediscover_ms", self.rediscover_ms, 1000, 86_400_000)
+    }
+
+    fn check_policies(&self) -> Result<(), String> {
+        const DAY_MS: u64 = 86_400_000;
+        for (key, value, low, high) in [
+            ("rr_min_io", self.rr_min_io.into(), 1, 1_000_000),
+            ("fast_io_fail_ms", self.fast_io_fail_ms, 0, DAY_MS),
+            ("flap_threshold", self.flap_threshold.into(), 0, 1000),
+            ("flap_hold_ms", self.flap_hold_ms, 1, DAY_MS),
+            ("flap_hold_max_ms", self.flap_hold_max_ms, 0, DAY_MS),
+            ("flap_forget_ms", self.flap_forget_ms, 1, DAY_MS),
+            ("outlier_factor", self.outlier_factor.into(), 0, 1000),
+            ("outlier_window_ms", self.outlier_window_ms, 100, 60_000),
+            ("outlier_windows", self.outlier_windows.into(), 1, 1000),
+        ] {
+            if !(low..=high).contains(&value) {
+                return Err(format!("{key} = {value} is outside {low}..={high}"));
+            }
+        }
+        if self.outlier_factor == 1 {
+            return Err(
+                "outlier_factor = 1 calls every path but the best an outlier; \
+                        0 turns it off, 2 or more sets it"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// What holds for paths that keep failing.
+    pub(crate) fn damping(&self) -> DampingConfig {
+        DampingConfig {
+            threshold: self.flap_threshold,
+            hold: Duration::from_millis(self.flap_hold_ms),
+            hold_max: Duration::from_millis(self.flap_hold_max_ms),
+            forget: Duration::from_millis(self.flap_forget_ms),
+            outlier_factor: self.outlier_factor,
+            window: Duration::from_millis(self.outlier_window_ms),
+            windows: self.outlier_windows,
+        }
     }
 
     /// I/O queues of each volume: as configured, or one for each CPU up to 4.
@@ -222,6 +290,9 @@ mod tests {
         let mut full = examples.clone();
         full.control.group = Some("x".into());
         full.defaults.ctrl_loss_tmo_ms = Some(1);
+        full.volume[0] = volume::every_key();
+        full.connect[0].weight = Some(1);
+        full.connect[0].throughput = Some(1);
         let table: toml::Table = full.to_toml().parse().unwrap();
         let mut keys = Vec::new();
         collect_keys(&toml::Value::Table(table), &mut keys);
@@ -257,6 +328,8 @@ mod tests {
         assert!(
             refused("[[volume]]\nid = \"uuid.1\"\n[[volume]]\nid = \"uuid.1\"\n").contains("share")
         );
+        assert!(refused("[defaults]\noutlier_factor = 1\n").contains("outlier_factor"));
+        assert!(refused("[defaults]\nrr_min_io = 0\n").contains("rr_min_io"));
         assert!(toml::from_str::<Config>("[defaults]\nkato = 1\n").is_err());
     }
 

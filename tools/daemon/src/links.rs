@@ -60,6 +60,19 @@ fn initial(device: &str) -> Link {
     }
 }
 
+/// The NUMA node a device sits on; `None` where the machine does not say, as for soft-RoCE over an
+/// interface without hardware.
+pub(crate) fn node_of(device: &str) -> Option<u16> {
+    let own = Path::new(CLASS).join(device);
+    let below = std::fs::read_to_string(own.join("parent")).ok();
+    let below = below.map(|name| Path::new("/sys/class/net").join(name.trim()));
+    std::iter::once(own)
+        .chain(below)
+        .filter_map(|folder| std::fs::read_to_string(folder.join("device/numa_node")).ok())
+        // "-1": the firmware does not know.
+        .find_map(|text| text.trim().parse().ok())
+}
+
 /// Names of the RDMA devices this process can see.
 pub(crate) fn device_names() -> Vec<String> {
     let entries = std::fs::read_dir(CLASS).into_iter().flatten().flatten();

@@ -59,6 +59,8 @@ pub(crate) fn path_spec(
         },
         drain_deadline: Duration::from_millis(config.defaults.drain_deadline_ms),
         preferred: options.preferred,
+        weight: options.weight.unwrap_or(1),
+        throughput: options.throughput.unwrap_or(1).min(100),
     })
 }
 

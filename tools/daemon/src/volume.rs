@@ -20,8 +20,8 @@ use std::time::Duration;
 use umpath_core::association::{Conviction, Suspicion};
 use umpath_core::policies;
 use umpath_core::{
-    AssociationId, Device, LaneEvent, LaneId, Limits, Output, PATHS_MAX, PathConfig, PathId,
-    VolumeShared,
+    AssociationId, Device, LaneEvent, LaneId, Limits, NoPath, Output, PATHS_MAX, PathConfig,
+    PathId, VolumeShared,
 };
 use umpath_protocol::Failure;
 use umpath_rdma::{Arena, HostQueue, QueueError};
@@ -65,7 +65,9 @@ pub(crate) struct Attachment {
     pub(crate) serial: String,
     pub(crate) cntlid: u16,
     pub(crate) address: String,
-    pub(crate) preferred: bool,
+    pub(crate) steering: PathConfig,
+    /// NUMA node of its RDMA device, if known.
+    pub(crate) node: Option<u16>,
     /// One queue pair for each queue thread.
     pub(crate) queues: Vec<HostQueue>,
 }
@@ -121,6 +123,8 @@ pub(crate) struct Volume {
     /// What is kept of it for the next umpathd, once its block device is made.
     record: Option<VolumeRecord>,
     recovered: bool,
+    /// The last path was removed, and what waited was failed for it.
+    flushed: bool,
 }
 
 impl Volume {
@@ -149,6 +153,7 @@ impl Volume {
             pathless: false,
             record: None,
             recovered: false,
+            flushed: false,
         }
     }
 
@@ -235,12 +240,12 @@ impl Volume {
     }
 
     /// What becomes of requests before the first path of a volume that was taken over.
-    fn first_path_policy(&self) -> umpath_core::NoPath {
+    fn first_path_policy(&self) -> NoPath {
         let least = crate::hub::FIRST_PATH_PATIENCE;
         match self.spec.policy.no_path_retry {
-            NoPathRetry::Queue => umpath_core::NoPath::Queue,
-            NoPathRetry::Fail => umpath_core::NoPath::QueueFor(least),
-            NoPathRetry::For(time) => umpath_core::NoPath::QueueFor(time.max(least)),
+            NoPathRetry::Queue => NoPath::Queue,
+            NoPathRetry::Fail => NoPath::QueueFor(least),
+            NoPathRetry::For(time) => NoPath::QueueFor(time.max(least)),
         }
     }
 
@@ -258,6 +263,10 @@ impl Volume {
     /// the path.
     pub(crate) fn attach(&mut self, new: Attachment) -> Result<PathId, Failure> {
         let number = self.member_for(&new)?;
+        if std::mem::take(&mut self.flushed) {
+            self.core
+                .set_no_path(self.spec.policy.no_path(), clock::now());
+        }
         let Attachment {
             association,
             nsid,
@@ -287,6 +296,7 @@ impl Volume {
                 serial: padded(&new.serial),
                 cntlid: new.cntlid,
             }),
+            node: new.node,
         };
         self.core.path_ready(number, ready, clock::now());
         if self.recovered {
@@ -319,12 +329,8 @@ impl Volume {
                 "disconnect a path that is not needed",
             ));
         };
-        let config = PathConfig {
-            preferred: new.preferred,
-            weight: 1,
-        };
         self.core
-            .add_path(number, config, clock::now())
+            .add_path(number, new.steering, clock::now())
             .map_err(|error| {
                 let what = format!("volume {} cannot use {}", self.spec.name, new.address);
                 Failure::new(what, error.to_string(), "")
@@ -335,7 +341,7 @@ impl Volume {
             association: new.association,
             nsid: new.nsid,
             ana_group: new.ana_group,
-            preferred: new.preferred,
+            preferred: new.steering.preferred,
             failover: None,
         });
         Ok(number)
@@ -456,11 +462,7 @@ impl Volume {
 
     /// Whether I/O waits while there is no path.
     pub(crate) fn set_queueing(&mut self, on: bool) {
-        let no_path = if on {
-            umpath_core::NoPath::Queue
-        } else {
-            umpath_core::NoPath::Fail
-        };
+        let no_path = if on { NoPath::Queue } else { NoPath::Fail };
         self.core.set_no_path(no_path, clock::now());
         self.pump();
     }
@@ -492,14 +494,26 @@ impl Volume {
         };
         let member = self.members.swap_remove(at);
         self.core.remove_path(member.number, clock::now());
+        if self.members.is_empty() && self.spec.policy.flush_on_last_del {
+            self.core.set_no_path(NoPath::Fail, clock::now());
+            self.flushed = true;
+        }
         self.pump();
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
-        self.core.poll_timeout()
+        let window = self.core.window_ends().filter(|_| self.is_started());
+        [self.core.poll_timeout(), window]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Duration) {
+        if self.core.window_ends().is_some_and(|at| at <= now) {
+            self.core.end_window(&self.shared, now);
+            self.pump();
+        }
         if self.core.poll_timeout().is_some_and(|at| at <= now) {
             self.core.handle_timeout(now);
             self.pump();

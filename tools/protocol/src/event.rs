@@ -54,6 +54,22 @@ pub enum EventKind {
     QueuedFailed,
     /// A controller answered with path errors.
     PathErrors,
+    /// A path keeps failing, or answers much later than others: it is kept out for a while.
+    PathHeld,
+    /// A path that was kept out is tried with a few requests.
+    PathProbation,
+    /// A path that was kept out is an ordinary one again.
+    PathSound,
+    /// A path was failed by request.
+    PathFailed,
+    /// A path was reinstated by request.
+    PathReinstated,
+    /// The preference for a path was changed by request.
+    PathPreferred,
+    /// A priority group was chosen by request.
+    GroupChosen,
+    /// The policies of a volume were changed by request.
+    PolicyChanged,
     /// A namespace changed.
     NamespaceChanged,
     /// A request or a namespace was refused.
@@ -88,6 +104,14 @@ impl EventKind {
             Self::QueueingEnded => "queueing_ended",
             Self::QueuedFailed => "queued_failed",
             Self::PathErrors => "path_errors",
+            Self::PathHeld => "path_held",
+            Self::PathProbation => "path_probation",
+            Self::PathSound => "path_sound",
+            Self::PathFailed => "path_failed",
+            Self::PathReinstated => "path_reinstated",
+            Self::PathPreferred => "path_preferred",
+            Self::GroupChosen => "group_chosen",
+            Self::PolicyChanged => "policy_changed",
             Self::NamespaceChanged => "namespace_changed",
             Self::Refused => "refused",
         }

@@ -43,6 +43,10 @@ pub struct ConnectOptions {
     pub alias: Option<String>,
     /// The path is preferred over others of its class.
     pub preferred: bool,
+    /// Priority where the volume's prioritizer is `weighted`; 1 when absent.
+    pub weight: Option<i32>,
+    /// Throughput relative to other paths, 0 to 100, for `service-time`; 1 when absent.
+    pub throughput: Option<u8>,
 }
 
 /// What `disconnect` removes.

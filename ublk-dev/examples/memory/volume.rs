@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use umpath_core::policies::SelectorConfig;
 use umpath_core::{
     AssociationId, GroupEntry, Lane, LaneConfig, LaneEvent, LaneId, Limits as PathLimits, OnNoPath,
-    PathEntry, PathId, PathTable, VolumeShared,
+    PathEntry, PathId, PathTable, Steering, VolumeShared,
 };
 use umpath_rdma::Arena;
 use umpath_ublk::{
@@ -186,6 +186,7 @@ impl Volume {
                 priority: Default::default(),
                 ana: None,
                 ana_epoch: 0,
+                steering: Steering::default(),
             })
             .collect();
         let usable = paths.iter().any(|entry| entry.usable);

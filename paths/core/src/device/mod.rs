@@ -10,6 +10,8 @@
 //! Every input ends in one look at all paths; a table is published when it differs from the last.
 //! Take all of [`Device::poll_output`] after any input, and carry it out in order.
 
+mod operator;
+mod outliers;
 mod path;
 mod settle;
 mod view;
@@ -19,13 +21,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use umpath_policies::{
-    ActiveGroup, AnaState, ControllerKey, Failback, Grouping, Ranking, SelectorConfig,
+    ActiveGroup, AnaState, ControllerKey, DampingConfig, Failback, Fault, Grouping, Outliers,
+    Ranking, SelectorConfig,
 };
 
 use crate::association::{Conviction, Suspicion};
 use crate::event::{Event, EventKind, LaneEvent, LaneId};
 use crate::table::{AssociationId, Limits, PATHS_MAX, PathId, PathTable};
 
+pub use operator::Unchanged;
 use path::{Live, Path};
 pub use view::PathView;
 
@@ -58,6 +62,11 @@ pub struct DeviceConfig {
     pub failback: Failback,
     /// What becomes of I/O without a path.
     pub no_path: NoPath,
+    /// How paths that keep failing are kept out.
+    pub damping: DampingConfig,
+    /// How long a lost path counts as on its way back: so long I/O waits for it, whatever
+    /// [`no_path`](Self::no_path) says.
+    pub fast_io_fail: Duration,
 }
 
 /// What is configured for a path.
@@ -67,6 +76,8 @@ pub struct PathConfig {
     pub preferred: bool,
     /// Priority for the `weighted` prioritizer.
     pub weight: i32,
+    /// Throughput relative to the other paths, 0 to 100, for `service-time`; 0: last resort.
+    pub throughput: u8,
 }
 
 impl Default for PathConfig {
@@ -74,6 +85,7 @@ impl Default for PathConfig {
         Self {
             preferred: false,
             weight: 1,
+            throughput: 1,
         }
     }
 }
@@ -93,6 +105,8 @@ pub struct Ready {
     pub ana_group: u32,
     /// Which controller this is.
     pub controller: Option<ControllerKey>,
+    /// NUMA node of the device it leaves the machine by, if known.
+    pub node: Option<u16>,
 }
 
 /// An input that makes no sense.
@@ -143,6 +157,9 @@ pub struct Device {
     /// Associations fenced before any request got through elsewhere: writes wait for the fence.
     silent: Vec<AssociationId>,
     active: ActiveGroup,
+    outliers: Outliers,
+    /// Counted by the end of the last window, by path.
+    windows: outliers::Windows,
     table: Arc<PathTable>,
     /// Since when no path is usable and none can be hoped for.
     hopeless_since: Option<Duration>,
@@ -167,6 +184,8 @@ impl Device {
             dying: Vec::new(),
             silent: Vec::new(),
             active: ActiveGroup::default(),
+            outliers: Outliers::default(),
+            windows: outliers::Windows::default(),
             hopeless_since: None,
             expired: false,
             had_usable: false,
@@ -235,6 +254,7 @@ impl Device {
         };
         known.ana_epoch += 1;
         known.live = Some(Live::new(&ready));
+        known.lost_at = None;
         self.event(now, Some(path), Some(ready.association), EventKind::PathUp);
         self.settle(now);
     }
@@ -284,6 +304,10 @@ impl Device {
         };
         if core::mem::replace(&mut live.suspect, false) {
             self.path_event(now, association, EventKind::Cleared);
+            // Silence that ended by itself is what a shaky path looks like.
+            if let Some(path) = self.path_of(association) {
+                self.fault(path, Fault::Lost, now);
+            }
             self.settle(now);
         }
     }
@@ -296,6 +320,7 @@ impl Device {
             return;
         };
         path.live = None;
+        path.lost_at = Some(now);
         let path = path.id;
         self.dying.push(Dying {
             association,
@@ -311,7 +336,26 @@ impl Device {
             EventKind::Convicted(why),
         );
         self.outputs.push_back(Output::Convict(association));
+        if why != Conviction::Operator {
+            self.fault(path, Fault::Lost, now);
+        }
         self.settle(now);
+    }
+
+    /// A path is at fault: damping decides whether it is held.
+    fn fault(&mut self, path: PathId, fault: Fault, now: Duration) {
+        let config = self.config.damping;
+        let known = self.paths.iter_mut().find(|known| known.id == path);
+        let Some(known) = known else { return };
+        if let Some(time) = known.damping.fault(&config, fault, now) {
+            let association = known.association();
+            self.event(
+                now,
+                Some(path),
+                association,
+                EventKind::Held { fault, time },
+            );
+        }
     }
 
     /// A lane has passed its buffer fence.
@@ -439,20 +483,6 @@ impl Device {
         self.settle(now);
     }
 
-    /// Policies from now on. Shape (`lba_shift`, `lanes`) stays as it was.
-    pub fn set_config(&mut self, config: DeviceConfig, now: Duration) {
-        let DeviceConfig {
-            lba_shift, lanes, ..
-        } = self.config;
-        self.config = DeviceConfig {
-            lba_shift,
-            lanes,
-            ..config
-        };
-        self.expired = false;
-        self.settle(now);
-    }
-
     /// What the host does next; `None`: nothing.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -461,10 +491,21 @@ impl Device {
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Duration> {
         let refusals = self.paths.iter().filter_map(Path::forgives_at);
+        let damped = self
+            .paths
+            .iter()
+            .filter_map(|path| path.damping.poll_timeout());
+        let hopes = self
+            .paths
+            .iter()
+            .filter_map(|path| path.hoped_until(self.config.fast_io_fail))
+            .filter(|_| self.hopeless_since.is_none() && self.table.active.is_none());
         [self.active.poll_timeout(), self.expires_at()]
             .into_iter()
             .flatten()
             .chain(refusals)
+            .chain(damped)
+            .chain(hopes)
             .min()
     }
 
@@ -473,7 +514,27 @@ impl Device {
         for path in &mut self.paths {
             path.forgive(now);
         }
+        self.end_holds(now);
         self.settle(now);
+    }
+
+    /// Holds and probations that are over.
+    fn end_holds(&mut self, now: Duration) {
+        let config = self.config.damping;
+        let mut changed = Vec::new();
+        for path in &mut self.paths {
+            if path.damping.handle_timeout(&config, now) {
+                changed.push((path.id, path.association(), path.damping.is_marginal()));
+            }
+        }
+        for (path, association, marginal) in changed {
+            let kind = if marginal {
+                EventKind::Probation
+            } else {
+                EventKind::Sound
+            };
+            self.event(now, Some(path), association, kind);
+        }
     }
 
     /// The table the lanes work by, or are about to.
@@ -496,9 +557,13 @@ impl Device {
             .find(|live| live.association == association)
     }
 
-    fn path_event(&mut self, now: Duration, association: AssociationId, kind: EventKind) {
+    fn path_of(&self, association: AssociationId) -> Option<PathId> {
         let known = |path: &&Path| path.association() == Some(association);
-        let path = self.paths.iter().find(known).map(|path| path.id);
+        self.paths.iter().find(known).map(|path| path.id)
+    }
+
+    fn path_event(&mut self, now: Duration, association: AssociationId, kind: EventKind) {
+        let path = self.path_of(association);
         self.event(now, path, Some(association), kind);
     }
 
@@ -518,5 +583,7 @@ impl Device {
     }
 }
 
+#[cfg(test)]
+mod policy_tests;
 #[cfg(test)]
 mod tests;

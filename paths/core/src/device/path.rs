@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use umpath_policies::{AnaState, ControllerKey, PathFacts, PathId, Ranked};
+use umpath_policies::{AnaState, ControllerKey, Damping, PathFacts, PathId, Ranked, Standing};
 
 use super::{PathConfig, Ready};
-use crate::table::{AssociationId, Limits, PathEntry};
+use crate::table::{AssociationId, Limits, PathEntry, Steering};
 
 /// Longest time a path is left alone for one ANA status.
 const REFUSAL_MAX: Duration = Duration::from_secs(1);
@@ -19,6 +19,8 @@ pub(super) struct Live {
     pub(super) ana: Option<AnaState>,
     pub(super) ana_group: u32,
     pub(super) controller: Option<ControllerKey>,
+    /// NUMA node of its device.
+    pub(super) node: Option<u16>,
     pub(super) suspect: bool,
     /// It is to be removed.
     pub(super) retired: bool,
@@ -35,6 +37,7 @@ impl Live {
             ana: ready.ana,
             ana_group: ready.ana_group,
             controller: ready.controller,
+            node: ready.node,
             suspect: false,
             retired: false,
             ana_refused_at: None,
@@ -53,6 +56,12 @@ pub(super) struct Path {
     /// Counts readings of the ANA state; never goes back.
     pub(super) ana_epoch: u32,
     pub(super) live: Option<Live>,
+    /// When it lost its association, if it has none.
+    pub(super) lost_at: Option<Duration>,
+    /// Its record of faults, over all its associations.
+    pub(super) damping: Damping,
+    /// Failed by an operator: carries nothing until reinstated.
+    pub(super) failed: bool,
 }
 
 impl Path {
@@ -62,6 +71,9 @@ impl Path {
             config,
             ana_epoch: 0,
             live: None,
+            lost_at: None,
+            damping: Damping::default(),
+            failed: false,
         }
     }
 
@@ -89,8 +101,19 @@ impl Path {
     /// It may carry new I/O.
     pub(super) fn is_usable(&self) -> bool {
         self.live.as_ref().is_some_and(|live| {
-            !live.suspect && !live.retired && live.ana_refused_at.is_none() && live.is_accessible()
+            !self.failed
+                && !live.suspect
+                && !live.retired
+                && live.ana_refused_at.is_none()
+                && live.is_accessible()
         })
+    }
+
+    /// Until when a lost path counts as on its way back.
+    pub(super) fn hoped_until(&self, fast_io_fail: Duration) -> Option<Duration> {
+        self.lost_at
+            .filter(|_| !fast_io_fail.is_zero() && !self.failed)
+            .map(|lost_at| lost_at.saturating_add(fast_io_fail))
     }
 
     /// Not usable, but may be again without a new association, and soon.
@@ -98,7 +121,7 @@ impl Path {
         self.live.as_ref().is_some_and(|live| {
             let passing = live.suspect || live.ana_refused_at.is_some();
             let changing = live.ana == Some(AnaState::Change);
-            !live.retired && (changing || (passing && live.is_accessible()))
+            !live.retired && !self.failed && (changing || (passing && live.is_accessible()))
         })
     }
 
@@ -112,7 +135,7 @@ impl Path {
             controller: live.and_then(|live| live.controller),
             preferred: self.config.preferred,
             weight: self.config.weight,
-            marginal: false,
+            marginal: self.damping.is_marginal(),
         }
     }
 
@@ -127,6 +150,11 @@ impl Path {
             priority: ranked.priority,
             ana: live.ana,
             ana_epoch: self.ana_epoch,
+            steering: Steering {
+                throughput: self.config.throughput,
+                node: live.node,
+                probation: matches!(self.damping.standing(), Standing::Probation { .. }),
+            },
         })
     }
 }

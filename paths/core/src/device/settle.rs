@@ -4,7 +4,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use umpath_policies::{Group, PathFacts, Switch, group_paths};
+use umpath_policies::{Group, PathFacts, Standing, Switch, group_paths};
 
 use super::path::Path;
 use super::{Device, NoPath, Output};
@@ -14,12 +14,15 @@ use crate::table::{GroupEntry, OnNoPath, PathEntry, PathId, PathTable};
 impl Device {
     /// Looks at everything, and publishes a table if it differs from the last.
     pub(super) fn settle(&mut self, now: Duration) {
-        let facts: Vec<PathFacts> = self
+        let mut facts: Vec<PathFacts> = self
             .paths
             .iter()
             .filter(|path| path.live.is_some())
             .map(Path::facts)
             .collect();
+        if !self.config.ranking.marginal_pathgroups {
+            self.keep_held_out(&mut facts);
+        }
         let groups = group_paths(self.config.grouping, self.config.ranking, &facts);
         let (active, switch) = self.active.settle(self.config.failback, &groups, now);
         self.note_switch(active.and_then(|at| groups.get(at)), switch, now);
@@ -29,6 +32,20 @@ impl Device {
         let table = self.build(&groups, active, on_no_path);
         if table != *self.table {
             self.publish(table);
+        }
+    }
+
+    /// Where shaky paths form no group of their own, those held are not used, unless there is no
+    /// other path: the last one is never kept out.
+    fn keep_held_out(&self, facts: &mut [PathFacts]) {
+        let held = |id| {
+            self.path(id)
+                .is_some_and(|path| matches!(path.damping.standing(), Standing::Held { .. }))
+        };
+        if facts.iter().any(|path| path.usable && !held(path.id)) {
+            for path in facts {
+                path.usable &= !held(path.id);
+            }
         }
     }
 
@@ -94,9 +111,13 @@ impl Device {
 
     /// What becomes of I/O now that `usable` says whether there is a path. A path that is merely
     /// suspect, refused for the moment or changing its ANA state is hoped for, and while there is
-    /// hope nothing fails: one shaky path alone never causes an I/O error.
+    /// hope nothing fails; a lost one is hoped for during `fast_io_fail`. One shaky path alone never causes an I/O error.
     fn on_no_path(&mut self, usable: bool, now: Duration) -> OnNoPath {
-        if usable || self.paths.iter().any(Path::is_hoped_for) {
+        let patience = self.config.fast_io_fail;
+        let hoped_for = |path: &Path| {
+            path.is_hoped_for() || path.hoped_until(patience).is_some_and(|until| now < until)
+        };
+        if usable || self.paths.iter().any(hoped_for) {
             self.hopeless_since = None;
             self.expired = false;
         } else {

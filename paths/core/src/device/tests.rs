@@ -5,11 +5,11 @@ use crate::table::{Limits, OnNoPath};
 
 const LANES: u16 = 2;
 
-fn ms(ms: u64) -> Duration {
+pub(super) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn config() -> DeviceConfig {
+pub(super) fn config() -> DeviceConfig {
     DeviceConfig {
         lba_shift: 12,
         lanes: LANES,
@@ -18,10 +18,12 @@ fn config() -> DeviceConfig {
         ranking: Ranking::default(),
         failback: Failback::Immediate,
         no_path: NoPath::Queue,
+        damping: DampingConfig::default(),
+        fast_io_fail: Duration::ZERO,
     }
 }
 
-fn ready(association: u64, ana: AnaState) -> Ready {
+pub(super) fn ready(association: u64, ana: AnaState) -> Ready {
     Ready {
         association: AssociationId(association),
         nsid: 1,
@@ -29,16 +31,17 @@ fn ready(association: u64, ana: AnaState) -> Ready {
         ana: Some(ana),
         ana_group: 1,
         controller: None,
+        node: None,
     }
 }
 
 /// Primary optimized on path 0, standby non-optimized on path 1.
-fn two_paths(config: DeviceConfig) -> Device {
+pub(super) fn two_paths(config: DeviceConfig) -> Device {
     let mut device = Device::new(config, ms(0));
     for (number, ana) in [(0, AnaState::Optimized), (1, AnaState::NonOptimized)] {
         let path = PathConfig {
             preferred: false,
-            weight: 1,
+            ..PathConfig::default()
         };
         device.add_path(PathId(number), path, ms(0)).unwrap();
         device.path_ready(PathId(number), ready(u64::from(number), ana), ms(1));
@@ -47,11 +50,11 @@ fn two_paths(config: DeviceConfig) -> Device {
     device
 }
 
-fn outputs(device: &mut Device) -> Vec<Output> {
+pub(super) fn outputs(device: &mut Device) -> Vec<Output> {
     std::iter::from_fn(|| device.poll_output()).collect()
 }
 
-fn active_paths(device: &Device) -> Vec<PathId> {
+pub(super) fn active_paths(device: &Device) -> Vec<PathId> {
     let table = device.table();
     let Some(group) = table.active.and_then(|at| table.groups.get(at)) else {
         return Vec::new();
@@ -65,7 +68,7 @@ fn active_paths(device: &Device) -> Vec<PathId> {
         .collect()
 }
 
-fn kinds(outputs: &[Output]) -> Vec<&'static str> {
+pub(super) fn kinds(outputs: &[Output]) -> Vec<&'static str> {
     outputs
         .iter()
         .map(|output| match output {
@@ -230,7 +233,7 @@ fn what_is_unknown_changes_nothing() {
         PathId(0),
         PathConfig {
             preferred: false,
-            weight: 1,
+            ..PathConfig::default()
         },
         ms(1),
     );

@@ -1,6 +1,6 @@
 //! Paths as an operator wants to see them.
 
-use umpath_policies::{AnaState, PathId};
+use umpath_policies::{AnaState, PathId, Standing};
 
 use super::Device;
 use crate::table::AssociationId;
@@ -20,6 +20,10 @@ pub struct PathView {
     pub ana: Option<AnaState>,
     /// Preferred by configuration.
     pub preferred: bool,
+    /// Failed by an operator.
+    pub failed: bool,
+    /// How damping sees it.
+    pub standing: Standing,
 }
 
 impl Device {
@@ -32,6 +36,8 @@ impl Device {
             suspect: path.live.as_ref().is_some_and(|live| live.suspect),
             ana: path.live.as_ref().and_then(|live| live.ana),
             preferred: path.config.preferred,
+            failed: path.failed,
+            standing: path.damping.standing(),
         })
     }
 

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use umpath_nvme::{Cqe, Status};
+use umpath_policies::Done;
 
 use super::command::{COMMANDS_PER_TAG, Command, State, tag_of};
 use super::{Action, Lane};
@@ -32,14 +33,18 @@ impl Lane {
             return;
         };
         self.stats.answered += 1;
-        self.shared.answered(path, now);
+        let bytes = self.data_in_flight(number);
+        self.shared.answered(path, bytes, now);
         if !had_room {
             self.links[at].blocked_until = None;
             self.rebuild_offers();
         }
         let status = cqe.status();
         match judge(status, self.commands[number].retries) {
-            Disposition::Done => self.succeeded(number, path, now),
+            Disposition::Done => {
+                self.learn(number, path, bytes, now);
+                self.succeeded(number, path, now);
+            }
             Disposition::Fail(error) => {
                 let tag = tag_of(number);
                 self.free(number);
@@ -50,6 +55,22 @@ impl Lane {
         if self.something_waits() {
             self.pump(now);
         }
+    }
+
+    /// Notes how long a read or a write took; others say nothing about the next one.
+    fn learn(&mut self, number: u16, path: PathId, bytes: u32, now: Duration) {
+        if bytes == 0 {
+            return;
+        }
+        let done = Done {
+            path,
+            bytes,
+            write: self.is_mutation(number),
+            sent: self.commands[number].sent_at,
+            at: now,
+        };
+        self.selector.completed(&done);
+        self.shared.took(self.config.id.0, path, done.latency_ns());
     }
 
     fn something_waits(&self) -> bool {

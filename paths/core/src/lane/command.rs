@@ -148,6 +148,14 @@ pub(super) fn blocks_max(op: Op, limits: &Limits, lba_shift: u8) -> Option<u32> 
     (most > 0).then_some(most)
 }
 
+/// Bytes of data that so many blocks move; 0 where the blocks are only named.
+pub(super) fn data_bytes(op: Op, blocks: u32, lba_shift: u8) -> u32 {
+    match op {
+        Op::Read | Op::Write => blocks << lba_shift,
+        Op::Flush | Op::WriteZeroes | Op::Discard => 0,
+    }
+}
+
 /// The command as it goes out, its identifier still 0.
 pub(super) fn encode(
     request: &BlockRequest,

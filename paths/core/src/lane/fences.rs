@@ -101,7 +101,7 @@ impl Lane {
         let (path, fenced) = (self.links[at].path, self.links[at].fenced);
         let mut unanswered = Vec::with_capacity(self.links[at].in_flight());
         while let Some(number) = self.links[at].take_any() {
-            self.shared.dropped(path);
+            self.shared.dropped(path, self.data_in_flight(number));
             unanswered.push(number);
         }
         self.links[at].close();

@@ -153,6 +153,8 @@ pub struct Lane {
     table: Arc<PathTable>,
     shared: Arc<VolumeShared>,
     selector: Selector,
+    /// The NUMA node this lane runs on, if known.
+    node: Option<u16>,
     requests: Table<Request>,
     commands: Table<Command>,
     links: Table<Link>,
@@ -184,6 +186,7 @@ impl Lane {
         let commands = tags * usize::from(COMMANDS_PER_TAG);
         Self {
             selector: table.selector.start(),
+            node: None,
             table,
             shared,
             requests: Table::new(tags, Request::idle()),
@@ -247,14 +250,24 @@ impl Lane {
             .iter_mut()
             .find(|link| link.state == LinkState::Free)
         {
-            Some(link) => link.open(path, association, depth),
+            Some(link) => {
+                link.open(path, association, depth);
+                self.selector.forget(path);
+            }
             None => self.stats.links_refused += 1,
         }
         self.rebuild_offers();
         self.pump(now);
     }
 
-    /// Paths are chosen by `table` from now on.
+    /// The lane runs on this NUMA node, for selectors that care.
+    pub fn set_node(&mut self, node: Option<u16>) {
+        self.node = node;
+        self.rebuild_offers();
+    }
+
+    /// Paths are chosen by `table` from now on. Another selector than before begins without any
+    /// knowledge of the paths; what is in flight is not concerned.
     pub fn set_table(&mut self, table: Arc<PathTable>, now: Duration) {
         if table.selector != self.table.selector {
             self.selector = table.selector.start();

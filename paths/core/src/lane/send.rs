@@ -3,9 +3,9 @@
 use core::time::Duration;
 
 use umpath_nvme::U16;
-use umpath_policies::{Candidates, PathId, Priority};
+use umpath_policies::{Ask, Candidates, PathId, Priority};
 
-use super::command::{COMMANDS_PER_TAG, Command, State, blocks_max, encode, tag_of};
+use super::command::{COMMANDS_PER_TAG, Command, State, blocks_max, data_bytes, encode, tag_of};
 use super::link::LinkState;
 use super::{Action, Lane, Send};
 use crate::event::LaneEvent;
@@ -22,6 +22,9 @@ struct Offer {
     link: u16,
     path: PathId,
     priority: Priority,
+    throughput: u8,
+    /// Its device sits on this lane's NUMA node.
+    near: bool,
 }
 
 /// The links of the group in use that have room. Rebuilt when something about them changes, not
@@ -40,6 +43,8 @@ impl Offers {
             link: 0,
             path: PathId(0),
             priority: 0,
+            throughput: 0,
+            near: false,
         };
         Self {
             list: [nobody; PATHS_MAX],
@@ -81,8 +86,22 @@ impl Candidates for Ranked<'_> {
             .map_or(u32::MAX, |offer| self.shared.in_flight(offer.path))
     }
 
+    fn in_flight_bytes(&self, at: usize) -> u64 {
+        self.offers
+            .at(at)
+            .map_or(u64::MAX, |offer| self.shared.in_flight_bytes(offer.path))
+    }
+
     fn priority(&self, at: usize) -> Priority {
         self.offers.at(at).map_or(0, |offer| offer.priority)
+    }
+
+    fn throughput(&self, at: usize) -> u8 {
+        self.offers.at(at).map_or(0, |offer| offer.throughput)
+    }
+
+    fn is_near(&self, at: usize) -> bool {
+        self.offers.at(at).is_some_and(|offer| offer.near)
     }
 }
 
@@ -132,6 +151,8 @@ impl Lane {
                 link,
                 path: entry.path,
                 priority: entry.priority,
+                throughput: entry.steering.throughput,
+                near: entry.steering.node.is_some() && entry.steering.node == self.node,
             })
         })
     }
@@ -193,7 +214,8 @@ impl Lane {
     /// with room.
     pub(super) fn issue(&mut self, tag: u16, now: Duration) -> bool {
         while self.requests[tag].wants_command() {
-            let Some(link) = self.choose(None) else {
+            let ask = self.ask(tag, now);
+            let Some(link) = self.choose(None, &ask) else {
                 return false;
             };
             let request = &mut self.requests[tag];
@@ -221,10 +243,11 @@ impl Lane {
 
     /// Sends a command that was sent before. `false`: there is no path with room.
     fn resend(&mut self, command: u16, now: Duration) -> bool {
-        let Some(link) = self.choose(self.commands[command].avoid) else {
+        let tag = tag_of(command);
+        let ask = self.ask(tag, now);
+        let Some(link) = self.choose(self.commands[command].avoid, &ask) else {
             return false;
         };
-        let tag = tag_of(command);
         let op = self.requests[tag].body.op;
         if blocks_max(op, &self.links[link].limits, self.config.lba_shift).is_none() {
             self.abort(tag, BlockError::NotSupported, now);
@@ -236,12 +259,12 @@ impl Lane {
     }
 
     /// A link with room, by the table's selector; another path than `avoid` if there is one.
-    fn choose(&mut self, avoid: Option<PathId>) -> Option<u16> {
+    fn choose(&mut self, avoid: Option<PathId>, ask: &Ask) -> Option<u16> {
         let Some(avoid) = avoid else {
-            return self.select();
+            return self.select(ask);
         };
         for _ in 0..self.offers.count {
-            let link = self.select()?;
+            let link = self.select(ask)?;
             if self.links[link].path != avoid {
                 return Some(link);
             }
@@ -250,10 +273,27 @@ impl Lane {
             .group_order()
             .flat_map(|group| self.reachable(group))
             .find(|offer| offer.path != avoid && self.links[offer.link].has_room());
-        elsewhere.map(|offer| offer.link).or_else(|| self.select())
+        elsewhere
+            .map(|offer| offer.link)
+            .or_else(|| self.select(ask))
     }
 
-    fn select(&mut self) -> Option<u16> {
+    /// What the selector is told of a request: its kind, and the bytes no command was made for or,
+    /// on a retry, all of them. How large the next command will be depends on the path.
+    fn ask(&self, tag: u16, now: Duration) -> Ask {
+        let request = &self.requests[tag];
+        let left = match request.total - request.issued {
+            0 => request.total,
+            left => left,
+        };
+        Ask {
+            bytes: data_bytes(request.body.op, left, self.config.lba_shift),
+            write: request.body.op.is_mutation(),
+            now,
+        }
+    }
+
+    fn select(&mut self, ask: &Ask) -> Option<u16> {
         if self.offers.count == 0 {
             return None;
         }
@@ -261,7 +301,7 @@ impl Lane {
             offers: &self.offers,
             shared: &self.shared,
         };
-        let at = self.selector.select(&ranked);
+        let at = self.selector.select(&ranked, ask);
         self.offers.at(at).map(|offer| offer.link)
     }
 
@@ -291,8 +331,9 @@ impl Lane {
         sqe.cid = U16::new(cid);
         let (path, association) = (link.path, link.association);
         let full = !link.has_room();
+        let bytes = data_bytes(request.op, command.covered, lba_shift);
         self.stats.sent += 1;
-        self.shared.sent(path, now);
+        self.shared.sent(path, bytes, now);
         self.actions.push_back(Action::Send(Send {
             path,
             association,
@@ -326,7 +367,7 @@ impl Lane {
 
     /// Puts a command back that never left. Its slot is free already.
     pub(super) fn unsend(&mut self, number: u16, path: PathId, now: Duration) {
-        self.shared.dropped(path);
+        self.shared.dropped(path, self.data_in_flight(number));
         if !self.commands[number].lost {
             self.end_ghost(number);
         }
@@ -344,6 +385,12 @@ impl Lane {
         } else {
             self.queues.retry.of(mutation).push_front(number);
         }
+    }
+
+    /// Bytes of data that the copy of a command in flight moves.
+    pub(super) fn data_in_flight(&self, number: u16) -> u32 {
+        let op = self.requests[tag_of(number)].body.op;
+        data_bytes(op, self.commands[number].covered, self.config.lba_shift)
     }
 
     /// Queues a command to be sent again.

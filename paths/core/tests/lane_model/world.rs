@@ -527,6 +527,7 @@ impl World {
                 priority: if number == 2 { 10 } else { 50 },
                 ana: None,
                 ana_epoch: path.ana_epoch,
+                steering: umpath_core::Steering::default(),
             });
         }
         let members = |priority| {

@@ -50,6 +50,10 @@ pub(crate) struct PathSpec {
     pub(crate) drain_deadline: Duration,
     /// Preferred by configuration.
     pub(crate) preferred: bool,
+    /// Priority for the `weighted` prioritizer.
+    pub(crate) weight: i32,
+    /// Throughput relative to other paths, 0 to 100.
+    pub(crate) throughput: u8,
 }
 
 impl PathSpec {

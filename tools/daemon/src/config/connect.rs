@@ -38,6 +38,12 @@ pub(crate) struct ConnectEntry {
     /// Prefer these paths over others of their class.
     #[serde(default)]
     pub(crate) preferred: bool,
+    /// Priority of these paths where `prio` is `weighted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) weight: Option<i32>,
+    /// Throughput of these paths relative to others, for `service-time`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) throughput: Option<u8>,
 }
 
 fn rdma() -> String {
@@ -48,6 +54,9 @@ impl ConnectEntry {
     pub(super) fn check(&self) -> Result<(), String> {
         if self.controllers.is_empty() {
             return Err("[[connect]] without controllers: list at least one address".to_owned());
+        }
+        if self.throughput.is_some_and(|value| value > 100) {
+            return Err("[[connect]]: throughput is outside 0..=100".to_owned());
         }
         for portal in self.portals() {
             parse_portal(&portal).map_err(|why| format!("[[connect]]: {why}"))?;
@@ -79,6 +88,8 @@ impl ConnectEntry {
             queue_size: self.queue_depth,
             kato_ms: self.kato_ms,
             preferred: self.preferred,
+            weight: self.weight,
+            throughput: self.throughput,
             ..ConnectOptions::default()
         }
     }

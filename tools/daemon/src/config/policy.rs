@@ -36,6 +36,16 @@ pub(crate) struct Selector(pub(crate) policies::SelectorKind);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Prio(pub(crate) policies::Prioritizer);
 
+/// What `rr_min_io` is multiplied with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum RrWeight {
+    /// Nothing.
+    #[default]
+    Uniform,
+    /// The path's priority.
+    Priorities,
+}
+
 impl Default for Selector {
     fn default() -> Self {
         Self(policies::SelectorConfig::default().kind)
@@ -128,6 +138,31 @@ impl fmt::Display for Prio {
     }
 }
 
+impl fmt::Display for RrWeight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Uniform => "uniform",
+            Self::Priorities => "priorities",
+        })
+    }
+}
+
+impl std::str::FromStr for RrWeight {
+    type Err = policies::UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "uniform" => Ok(Self::Uniform),
+            "priorities" => Ok(Self::Priorities),
+            _ => Err(policies::UnknownWord {
+                expected: "rr_weight",
+                word: text.into(),
+                known: &["uniform", "priorities"],
+            }),
+        }
+    }
+}
+
 /// Words that `umpath_policies` parses.
 macro_rules! policy_word {
     ($($type:ident = $policy:ty),+) => {$(
@@ -166,7 +201,7 @@ macro_rules! as_text {
     )+};
 }
 
-as_text!(NoPathRetry, Failback, Grouping, Selector, Prio);
+as_text!(NoPathRetry, Failback, Grouping, Selector, Prio, RrWeight);
 
 #[cfg(test)]
 mod tests {
@@ -196,6 +231,11 @@ mod tests {
             "round-robin".parse::<Selector>().unwrap().to_string(),
             "round-robin 0"
         );
-        assert!("service-time 0".parse::<Selector>().is_err());
+        let known = policies::SelectorKind::ALL;
+        for word in known.iter().map(|kind| kind.word()) {
+            assert_eq!(kind(&format!("{word} 0")).word(), word);
+        }
+        assert_eq!(kind("numa"), policies::SelectorKind::IoAffinity);
+        assert!("fastest 0".parse::<Selector>().is_err());
     }
 }

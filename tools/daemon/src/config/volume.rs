@@ -1,12 +1,13 @@
 //! `[[volume]]`: what holds for one volume.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use umpath_core::policies::{Ranking, SelectorConfig};
+use umpath_core::policies::{DampingConfig, Ranking, SelectorConfig};
 use umpath_core::{DeviceConfig, NoPath};
 
-use super::{Defaults, Failback, Grouping, NoPathRetry, Prio, Selector};
+use super::{Defaults, Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector};
 
 /// One `[[volume]]` entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,24 @@ pub(crate) struct VolumeEntry {
     /// As in `[defaults]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) prio: Option<Prio>,
+    /// As in `[defaults]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rr_min_io: Option<u32>,
+    /// As in `[defaults]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rr_weight: Option<RrWeight>,
+    /// As in `[defaults]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) exclusive_pref_bit: Option<bool>,
+    /// As in `[defaults]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) marginal_pathgroups: Option<bool>,
+    /// As in `[defaults]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) flush_on_last_del: Option<bool>,
+    /// As in `[defaults]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fast_io_fail_ms: Option<u64>,
 }
 
 /// The policies of one volume, defaults filled in.
@@ -46,24 +65,35 @@ pub(crate) struct VolumePolicy {
     pub(crate) selector: Selector,
     pub(crate) prio: Prio,
     pub(crate) rr_min_io: u32,
+    pub(crate) rr_weight: RrWeight,
+    pub(crate) exclusive_pref_bit: bool,
+    pub(crate) marginal_pathgroups: bool,
+    pub(crate) flush_on_last_del: bool,
+    pub(crate) fast_io_fail_ms: u64,
+    pub(crate) damping: DampingConfig,
 }
 
 impl VolumePolicy {
     /// What holds for the volume with this entry, if it has one.
     pub(crate) fn new(defaults: &Defaults, entry: Option<&VolumeEntry>) -> Self {
+        macro_rules! own {
+            ($key:ident) => {
+                entry.and_then(|e| e.$key).unwrap_or(defaults.$key)
+            };
+        }
         Self {
-            no_path_retry: entry
-                .and_then(|e| e.no_path_retry)
-                .unwrap_or(defaults.no_path_retry),
-            failback: entry.and_then(|e| e.failback).unwrap_or(defaults.failback),
-            grouping: entry
-                .and_then(|e| e.path_grouping_policy)
-                .unwrap_or(defaults.path_grouping_policy),
-            selector: entry
-                .and_then(|e| e.path_selector)
-                .unwrap_or(defaults.path_selector),
-            prio: entry.and_then(|e| e.prio).unwrap_or(defaults.prio),
-            rr_min_io: defaults.rr_min_io,
+            no_path_retry: own!(no_path_retry),
+            failback: own!(failback),
+            grouping: own!(path_grouping_policy),
+            selector: own!(path_selector),
+            prio: own!(prio),
+            rr_min_io: own!(rr_min_io),
+            rr_weight: own!(rr_weight),
+            exclusive_pref_bit: own!(exclusive_pref_bit),
+            marginal_pathgroups: own!(marginal_pathgroups),
+            flush_on_last_del: own!(flush_on_last_del),
+            fast_io_fail_ms: own!(fast_io_fail_ms),
+            damping: defaults.damping(),
         }
     }
 }
@@ -77,15 +107,18 @@ impl VolumePolicy {
             selector: SelectorConfig {
                 kind: self.selector.0,
                 rr_min_io: self.rr_min_io,
-                ..SelectorConfig::default()
+                rr_weight_priorities: self.rr_weight == RrWeight::Priorities,
             },
             grouping: self.grouping.0,
             ranking: Ranking {
                 prioritizer: self.prio.0,
-                ..Ranking::default()
+                exclusive_pref_bit: self.exclusive_pref_bit,
+                marginal_pathgroups: self.marginal_pathgroups,
             },
             failback: self.failback.0,
             no_path: self.no_path(),
+            damping: self.damping,
+            fast_io_fail: Duration::from_millis(self.fast_io_fail_ms),
         }
     }
 
@@ -101,6 +134,12 @@ impl VolumePolicy {
 
 impl VolumeEntry {
     pub(super) fn check(&self) -> Result<(), String> {
+        if self.rr_min_io == Some(0) {
+            return Err(format!(
+                "[[volume]] {}: rr_min_io = 0; a turn has at least one request",
+                self.id
+            ));
+        }
         for text in &self.preferred {
             if block(text).is_none() {
                 return Err(format!(
@@ -156,6 +195,27 @@ fn block(text: &str) -> Option<(IpAddr, u32)> {
     let widest = if address.is_ipv4() { 32 } else { 128 };
     let bits = bits.unwrap_or(widest);
     (bits <= widest).then_some((address, bits))
+}
+
+/// An entry that says everything, to see that every key is documented.
+#[cfg(test)]
+pub(super) fn every_key() -> VolumeEntry {
+    VolumeEntry {
+        id: "uuid.1".into(),
+        alias: Some("x".into()),
+        preferred: vec!["10.0.0.1".into()],
+        no_path_retry: Some(NoPathRetry::Queue),
+        rr_min_io: Some(1),
+        failback: Some(Failback::default()),
+        path_grouping_policy: Some(Grouping::default()),
+        path_selector: Some(Selector::default()),
+        prio: Some(Prio::default()),
+        rr_weight: Some(RrWeight::default()),
+        exclusive_pref_bit: Some(false),
+        marginal_pathgroups: Some(false),
+        flush_on_last_del: Some(false),
+        fast_io_fail_ms: Some(0),
+    }
 }
 
 #[cfg(test)]

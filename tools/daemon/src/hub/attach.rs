@@ -9,8 +9,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use umpath_core::AssociationId;
 use umpath_core::association::Suspicion;
+use umpath_core::{AssociationId, PathConfig};
 use umpath_protocol::{EventKind, Failure};
 use umpath_rdma::{Domain, HostQueue};
 use umpath_session::{AnaTable, Namespace, NamespaceFacts, Ready, StableId};
@@ -342,7 +342,12 @@ impl Hub {
             serial: live.ready.facts.serial.clone(),
             cntlid: live.ready.facts.cntlid,
             address,
-            preferred,
+            steering: PathConfig {
+                preferred,
+                weight: record.spec.weight,
+                throughput: record.spec.throughput,
+            },
+            node: crate::links::node_of(live.domain.device()),
             queues: live.spare.drain(..lanes).collect(),
         };
         let association = live.association;

@@ -54,7 +54,9 @@ impl Volume {
             return;
         }
         match kind {
-            EventKind::GroupSwitched | EventKind::FailedBack => self.group_switches += 1,
+            EventKind::GroupSwitched | EventKind::FailedBack | EventKind::GroupChosen => {
+                self.group_switches += 1;
+            }
             EventKind::NoPath => self.pathless = true,
             EventKind::PathAgain => self.pathless = false,
             _ => {}
@@ -140,5 +142,13 @@ fn kind_of(event: &Event) -> Option<EventKind> {
         Core::QueueingStarted => EventKind::QueueingStarted,
         Core::QueueingEnded => EventKind::QueueingEnded,
         Core::QueueingExpired => EventKind::QueuedFailed,
+        Core::Held { .. } => EventKind::PathHeld,
+        Core::Probation => EventKind::PathProbation,
+        Core::Sound => EventKind::PathSound,
+        Core::PathFailed => EventKind::PathFailed,
+        Core::PathReinstated => EventKind::PathReinstated,
+        Core::Preferred(_) => EventKind::PathPreferred,
+        Core::GroupChosen => EventKind::GroupChosen,
+        Core::PolicyChanged => EventKind::PolicyChanged,
     })
 }

@@ -1,0 +1,120 @@
+//! What a lane remembers of the latency of its paths, by kind and size of request.
+
+use core::time::Duration;
+
+use super::{Done, PATHS_MAX};
+use crate::PathId;
+
+/// Requests that take about equally long on a given path: kind and size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeClass(u8);
+
+impl SizeClass {
+    /// How many there are.
+    pub const COUNT: usize = 6;
+
+    /// Up to 16 KiB, up to 128 KiB, larger; reads and writes apart.
+    #[inline]
+    pub fn of(bytes: u32, write: bool) -> Self {
+        let size = match bytes {
+            0..=0x4000 => 0,
+            0x4001..=0x2_0000 => 1,
+            _ => 2,
+        };
+        Self(size + if write { 3 } else { 0 })
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A new value counts for one part in so many: the average follows a change within some dozen
+/// answers, and outliers stand out of the noise.
+const WEIGHT: u32 = 16;
+/// The same where the path had been silent for a while: the past is not worth much.
+const WEIGHT_AFTER_SILENCE: u32 = 4;
+/// Silence is so many times the average.
+const SILENCE: u64 = 64;
+/// A value above so many averages counts as this: one lost packet is no news about the rest.
+const OUTLIER: u32 = 8;
+
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    /// Averages in nanoseconds; 0: unknown.
+    mean_ns: [u32; SizeClass::COUNT],
+    answered: Duration,
+}
+
+/// Averages of one lane.
+#[derive(Debug, Clone)]
+pub(super) struct History {
+    rows: [Row; PATHS_MAX],
+}
+
+impl History {
+    pub(super) fn new() -> Self {
+        Self {
+            rows: [Row {
+                mean_ns: [0; SizeClass::COUNT],
+                answered: Duration::ZERO,
+            }; PATHS_MAX],
+        }
+    }
+
+    fn row(&self, path: PathId) -> Option<&Row> {
+        self.rows.get(path.index() % PATHS_MAX)
+    }
+
+    fn row_mut(&mut self, path: PathId) -> Option<&mut Row> {
+        self.rows.get_mut(path.index() % PATHS_MAX)
+    }
+
+    /// The average latency, nanoseconds; 0: unknown.
+    #[inline]
+    pub(super) fn mean_ns(&self, path: PathId, class: SizeClass) -> u32 {
+        let row = self.row(path);
+        row.and_then(|row| row.mean_ns.get(class.index()))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// When the path last answered this lane.
+    #[inline]
+    pub(super) fn answered(&self, path: PathId) -> Duration {
+        self.row(path).map_or(Duration::ZERO, |row| row.answered)
+    }
+
+    #[inline]
+    pub(super) fn learn(&mut self, done: &Done) {
+        let class = SizeClass::of(done.bytes, done.write);
+        let Some(row) = self.row_mut(done.path) else {
+            return;
+        };
+        let silent = done
+            .at
+            .saturating_sub(core::mem::replace(&mut row.answered, done.at));
+        let Some(mean) = row.mean_ns.get_mut(class.index()) else {
+            return;
+        };
+        let latency = done.latency_ns();
+        *mean = if *mean == 0 {
+            latency
+        } else {
+            let latency = latency.min(mean.saturating_mul(OUTLIER));
+            let (old, new) = (u64::from(*mean), u64::from(latency));
+            let weight = if silent.as_nanos() as u64 > old * SILENCE {
+                u64::from(WEIGHT_AFTER_SILENCE)
+            } else {
+                u64::from(WEIGHT)
+            };
+            (((old * (weight - 1) + new) / weight) as u32).max(1)
+        };
+    }
+
+    pub(super) fn forget(&mut self, path: PathId) {
+        if let Some(row) = self.row_mut(path) {
+            row.mean_ns = [0; SizeClass::COUNT];
+        }
+    }
+}
