@@ -51,6 +51,7 @@ impl World {
             ana: ana.map(ana_state),
             ana_group: 1,
             controller: None,
+            node: None,
         };
         self.host.device.path_ready(number, ready, now);
         self.pump_device();

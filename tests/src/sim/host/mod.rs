@@ -11,7 +11,7 @@ mod path;
 
 use std::sync::Arc;
 
-use umpath_core::policies::{Failback, Ranking};
+use umpath_core::policies::{DampingConfig, Failback, Ranking};
 use umpath_core::{
     AssociationId, Device, DeviceConfig, Lane, LaneConfig, LaneEvent, LaneId, NoPath, PathConfig,
     PathId, PathTable, VolumeShared,
@@ -81,6 +81,8 @@ impl Host {
             ranking: Ranking::default(),
             failback: Failback::Immediate,
             no_path: NoPath::Queue,
+            damping: DampingConfig::default(),
+            fast_io_fail: duration(0),
         };
         let mut device = Device::new(config, duration(now));
         for path in 0..plan.paths() {
