@@ -26,6 +26,9 @@ pub(crate) struct Args {
     /// What to log: a level (info, debug) or tracing directives.
     #[arg(long, default_value = "info")]
     pub(crate) log: String,
+    /// For drills that show what fences are for: a lost controller counts as stopped at once. Corrupts.
+    #[arg(long, hide = true)]
+    pub(crate) unsafe_no_fence: bool,
     /// Print the configuration file with every key, its default and its meaning, and exit.
     #[arg(long)]
     pub(crate) print_defaults: bool,

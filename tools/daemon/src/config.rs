@@ -78,6 +78,8 @@ pub(crate) struct Defaults {
     pub(crate) heartbeats_missed: u32,
     pub(crate) kato_ms: u64,
     pub(crate) link_down_grace_ms: u64,
+    pub(crate) io_silence_ms: u64,
+    pub(crate) io_stuck_ms: u64,
 
     pub(crate) io_queues: u16,
     pub(crate) queue_depth: u16,
@@ -118,17 +120,19 @@ impl Default for Defaults {
             outlier_factor: 3,
             outlier_window_ms: 1000,
             outlier_windows: 3,
-            heartbeat_ms: 100,
+            heartbeat_ms: 80,
             heartbeats_missed: 3,
             kato_ms: 1000,
-            link_down_grace_ms: 100,
+            link_down_grace_ms: 50,
+            io_silence_ms: 200,
+            io_stuck_ms: 1000,
             io_queues: 0,
             queue_depth: 64,
             max_io_kib: 1024,
             poll_us: 50,
             connect_timeout_ms: 3000,
             command_timeout_ms: 5000,
-            ack_timeout_ms: 67,
+            ack_timeout_ms: 0,
             retry_count: 6,
             drain_deadline_ms: 1000,
             reconnect_first_ms: 20,
@@ -195,6 +199,8 @@ impl Defaults {
             ));
         }
         between("link_down_grace_ms", self.link_down_grace_ms, 0, 60_000)?;
+        between("io_silence_ms", self.io_silence_ms, 10, 60_000)?;
+        between("io_stuck_ms", self.io_stuck_ms, 10, 600_000)?;
         between("io_queues", self.io_queues.into(), 0, 64)?;
         between("queue_depth", self.queue_depth.into(), 2, 1024)?;
         between("max_io_kib", self.max_io_kib.into(), 4, 32 * 1024)?;
@@ -208,7 +214,7 @@ impl Defaults {
         self.check_policies()?;
         between("connect_timeout_ms", self.connect_timeout_ms, 100, 600_000)?;
         between("command_timeout_ms", self.command_timeout_ms, 100, 600_000)?;
-        between("ack_timeout_ms", self.ack_timeout_ms.into(), 1, 60_000)?;
+        between("ack_timeout_ms", self.ack_timeout_ms.into(), 0, 60_000)?;
         between("retry_count", self.retry_count.into(), 0, 6)?;
         between("drain_deadline_ms", self.drain_deadline_ms, 1, 60_000)?;
         between("reconnect_first_ms", self.reconnect_first_ms, 0, 600_000)?;

@@ -128,6 +128,8 @@ pub(crate) struct Context {
     pub(crate) events: EventLog,
     /// Volumes on disk.
     pub(crate) keeper: Keeper,
+    /// Order fences are not waited for: data are at risk. For drills only.
+    pub(crate) unfenced: bool,
 }
 
 /// The owner of everything.

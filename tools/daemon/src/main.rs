@@ -12,6 +12,7 @@ mod args;
 mod association;
 mod clock;
 mod config;
+mod detection;
 mod discovery;
 mod events;
 mod host;
@@ -83,6 +84,12 @@ fn run(args: &Args) -> anyhow::Result<()> {
     make_dir(&args.state_dir, 0o700)?;
     make_dir(&args.run_dir, 0o755)?;
     let _lock = Lock::take(&args.run_dir)?;
+    if args.unsafe_no_fence {
+        tracing::error!(
+            "--unsafe-no-fence: writes are sent again without proof that the lost controller has \
+             stopped. THIS CORRUPTS DATA; it exists to show a drill what fences are for"
+        );
+    }
     let host = Host::load(&args.nvme_dir, &args.state_dir)?;
     let names = Names::load(&args.state_dir)?;
     let keeper = Keeper::open(&args.state_dir)?;
@@ -96,6 +103,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         links: Links::default(),
         events: EventLog::new(),
         keeper,
+        unfenced: args.unsafe_no_fence,
     });
     let outcome = runtime.block_on(serve(context, names, &socket));
     let _ = std::fs::remove_file(&socket);

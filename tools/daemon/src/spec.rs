@@ -13,6 +13,7 @@ use umpath_session::{BackoffPolicy, IO_QUEUES_MAX, ReconnectPolicy, SessionConfi
 
 use crate::association::PathSpec;
 use crate::config::{Config, Defaults, parse_portal};
+use crate::detection::ack_timeout_exponent;
 use crate::host::{Host, parse_id};
 
 /// Builds the path `id` to `nqn` at `portal`. `queues`: I/O queues of each volume.
@@ -55,7 +56,8 @@ pub(crate) fn path_spec(
         health: HealthConfig {
             link_down_grace: Duration::from_millis(config.defaults.link_down_grace_ms),
             missed_max: config.defaults.heartbeats_missed,
-            ..HealthConfig::default()
+            io_silence: Duration::from_millis(config.defaults.io_silence_ms),
+            io_stuck: Duration::from_millis(config.defaults.io_stuck_ms),
         },
         drain_deadline: Duration::from_millis(config.defaults.drain_deadline_ms),
         preferred: options.preferred,
@@ -73,7 +75,7 @@ pub(crate) fn connect_params(
     ConnectParams {
         host_traddr,
         timeout: Duration::from_millis(defaults.connect_timeout_ms),
-        ack_timeout_exponent: ack_timeout_exponent(defaults.ack_timeout_ms),
+        ack_timeout_exponent: ack_timeout_exponent(defaults),
         retries: defaults.retry_count,
         ..ConnectParams::admin(traddr)
     }
@@ -140,25 +142,9 @@ fn reconnect_policy(options: &ConnectOptions, defaults: &Defaults) -> ReconnectP
     }
 }
 
-/// The exponent of the least local ACK timeout, `4.096 us x 2^e`, that lasts so long.
-fn ack_timeout_exponent(ms: u32) -> u8 {
-    let units = (u64::from(ms) * 1_000_000).div_ceil(4096).max(1);
-    // Up to an eighth below the wish counts as met: 67 ms is the customary 2^14.
-    let units = units - units / 8;
-    (units.next_power_of_two().trailing_zeros() as u8).clamp(1, 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ack_timeouts_become_exponents() {
-        assert_eq!(ack_timeout_exponent(67), 14);
-        assert_eq!(ack_timeout_exponent(1), 8);
-        assert_eq!(ack_timeout_exponent(134), 15);
-        assert_eq!(ack_timeout_exponent(60_000), 24);
-    }
 
     #[test]
     fn options_override_defaults_and_heartbeats_follow() {

@@ -28,6 +28,9 @@ pub struct DaemonView {
     pub hostid: String,
     /// RDMA devices seen, `rxe0`.
     pub rdma_devices: Vec<String>,
+    /// How a lost controller is noticed, one line for each way.
+    #[serde(default)]
+    pub detection: Vec<String>,
 }
 
 /// What happens to I/O while a volume has no path.

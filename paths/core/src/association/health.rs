@@ -7,7 +7,9 @@
 //! after a whole KATO without an answer.
 //!
 //! An answer to any command speaks for the association: a slow medium behind a live controller is
-//! not silence.
+//! not silence. Silence is measured against what is usual: where keep-alives have lately taken long,
+//! because a machine is busy, more of it is needed for a conviction. I/O that is stuck while
+//! keep-alives are answered makes a suspicion only.
 
 use core::fmt;
 use core::time::Duration;
@@ -21,16 +23,20 @@ pub struct HealthConfig {
     pub link_down_grace: Duration,
     /// Keep-alives without an answer that make a suspicion.
     pub missed_max: u32,
-    /// I/O unanswered for this long is the second signal against a suspect that misses keep-alives.
+    /// I/O unanswered for this long is the second signal against a suspect that misses keep-alives;
+    /// longer where keep-alives have lately been slow.
     pub io_silence: Duration,
+    /// I/O unanswered for this long makes a suspicion although keep-alives are answered.
+    pub io_stuck: Duration,
 }
 
 impl Default for HealthConfig {
     fn default() -> Self {
         Self {
-            link_down_grace: Duration::from_millis(100),
+            link_down_grace: Duration::from_millis(50),
             missed_max: 3,
             io_silence: Duration::from_millis(200),
+            io_stuck: Duration::from_secs(1),
         }
     }
 }
@@ -42,6 +48,8 @@ pub enum Suspicion {
     LinkDown,
     /// This many keep-alives in a row have no answer.
     KeepAlivesMissed(u32),
+    /// Keep-alives are answered and I/O is not.
+    IoStuck,
 }
 
 impl fmt::Display for Suspicion {
@@ -49,6 +57,7 @@ impl fmt::Display for Suspicion {
         match self {
             Self::LinkDown => f.write_str("the local link is down"),
             Self::KeepAlivesMissed(count) => write!(f, "{count} keep-alives without an answer"),
+            Self::IoStuck => f.write_str("I/O without an answer, although the controller lives"),
         }
     }
 }
@@ -103,6 +112,37 @@ pub enum Verdict {
     Convict(Conviction),
 }
 
+/// Silence counts when it is so many times longer than the slowest keep-alive of late.
+const SLOWNESS: u32 = 4;
+/// However slow keep-alives have been, so much silence counts.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// How long a slow keep-alive is remembered, at least; at most twice as long.
+const MEMORY: Duration = Duration::from_secs(5);
+
+/// The slowest keep-alive of late.
+#[derive(Debug, Clone, Default)]
+struct Slowest {
+    since: Duration,
+    now: Duration,
+    before: Duration,
+}
+
+impl Slowest {
+    fn note(&mut self, took: Duration, at: Duration) {
+        let age = at.saturating_sub(self.since);
+        if age >= MEMORY {
+            let stale = age >= MEMORY * 2;
+            self.before = if stale { Duration::ZERO } else { self.now };
+            (self.now, self.since) = (Duration::ZERO, at);
+        }
+        self.now = self.now.max(took);
+    }
+
+    fn get(&self) -> Duration {
+        self.now.max(self.before)
+    }
+}
+
 /// How often a suspect is looked at again: its I/O may have aged into the second signal.
 const RECHECK: Duration = Duration::from_millis(20);
 
@@ -117,6 +157,7 @@ pub struct Health {
     /// When any volume last had an answer.
     io_answered: Duration,
     admin_silent_since: Option<Duration>,
+    slowest: Slowest,
     hard: Option<Conviction>,
     /// What was told last.
     told: Option<Suspicion>,
@@ -135,6 +176,7 @@ impl Health {
             io_silent_since: None,
             io_answered: Duration::ZERO,
             admin_silent_since: None,
+            slowest: Slowest::default(),
             hard: None,
             told: None,
             convicted: false,
@@ -143,8 +185,9 @@ impl Health {
     }
 
     /// A keep-alive was answered: the controller is alive and reachable.
-    pub fn keep_alive_answered(&mut self, _at: Duration) {
+    pub fn keep_alive_answered(&mut self, sent_at: Duration, at: Duration) {
         self.missed = 0;
+        self.slowest.note(at.saturating_sub(sent_at), at);
     }
 
     /// `count` keep-alives in a row have no answer.
@@ -206,7 +249,7 @@ impl Health {
             self.convicted = true;
             return Some(Verdict::Convict(why));
         }
-        let suspicion = self.suspicion();
+        let suspicion = self.suspicion(silent_since, now);
         let changed = suspicion.is_some() != self.told.is_some();
         self.told = suspicion;
         changed.then(|| suspicion.map_or(Verdict::Clear, Verdict::Suspect))
@@ -224,12 +267,22 @@ impl Health {
         grace.into_iter().chain(recheck).min()
     }
 
-    fn suspicion(&self) -> Option<Suspicion> {
+    fn suspicion(&self, silent_since: Option<Duration>, now: Duration) -> Option<Suspicion> {
         if self.link_down_since.is_some() {
             return Some(Suspicion::LinkDown);
         }
         let missed = self.missed;
-        (missed >= self.config.missed_max).then_some(Suspicion::KeepAlivesMissed(missed))
+        if missed >= self.config.missed_max {
+            return Some(Suspicion::KeepAlivesMissed(missed));
+        }
+        let stuck = silent_since.is_some_and(|since| now >= since + self.config.io_stuck);
+        stuck.then_some(Suspicion::IoStuck)
+    }
+
+    /// How much silence counts as a signal.
+    fn silence_needed(&self) -> Duration {
+        let unusual = (self.slowest.get() * SLOWNESS).min(SILENCE_MAX);
+        self.config.io_silence.max(unusual)
     }
 
     fn conviction(&self, silent_since: Option<Duration>, now: Duration) -> Option<Conviction> {
@@ -243,7 +296,7 @@ impl Health {
             return Some(Conviction::LinkDown);
         }
         let io = now.saturating_sub(silent_since?);
-        let quiet = self.missed >= self.config.missed_max && io >= self.config.io_silence;
+        let quiet = self.missed >= self.config.missed_max && io >= self.silence_needed();
         quiet.then_some(Conviction::Silent {
             missed: self.missed,
             io,
@@ -279,10 +332,10 @@ mod tests {
             health.verdict(ms(10)),
             Some(Verdict::Suspect(Suspicion::LinkDown))
         );
-        assert_eq!(health.verdict(ms(109)), None);
-        assert_eq!(health.poll_timeout(), Some(ms(110)));
-        health.link_up(ms(109));
-        assert_eq!(health.verdict(ms(109)), Some(Verdict::Clear));
+        assert_eq!(health.verdict(ms(59)), None);
+        assert_eq!(health.poll_timeout(), Some(ms(60)));
+        health.link_up(ms(59));
+        assert_eq!(health.verdict(ms(59)), Some(Verdict::Clear));
         assert_eq!(health.verdict(ms(500)), None);
     }
 
@@ -290,10 +343,10 @@ mod tests {
     fn a_link_that_stays_down_convicts_once_at_the_end_of_the_grace() {
         let mut health = health();
         health.link_down(ms(10));
-        health.link_down(ms(60));
-        health.verdict(ms(60));
+        health.link_down(ms(40));
+        health.verdict(ms(40));
         assert_eq!(
-            health.verdict(ms(110)),
+            health.verdict(ms(60)),
             Some(Verdict::Convict(Conviction::LinkDown))
         );
         assert_eq!(health.verdict(ms(999)), None);
@@ -311,7 +364,7 @@ mod tests {
         assert_eq!(health.poll_timeout(), Some(ms(320)));
         health.keep_alive_missed(4, ms(400));
         assert_eq!(health.verdict(ms(400)), None);
-        health.keep_alive_answered(ms(410));
+        health.keep_alive_answered(ms(405), ms(410));
         assert_eq!(health.verdict(ms(410)), Some(Verdict::Clear));
     }
 
@@ -353,10 +406,44 @@ mod tests {
     }
 
     #[test]
-    fn silent_io_alone_convicts_nobody() {
+    fn silent_io_alone_convicts_nobody_and_steers_away() {
         let mut health = health();
-        health.pulse(silent(0), ms(9_000));
-        assert_eq!(health.verdict(ms(9_000)), None);
+        health.pulse(silent(0), ms(999));
+        assert_eq!(health.verdict(ms(999)), None);
+        health.pulse(silent(0), ms(1_000));
+        let stuck = Verdict::Suspect(Suspicion::IoStuck);
+        assert_eq!(health.verdict(ms(1_000)), Some(stuck));
+        health.pulse(silent(0), ms(99_000));
+        assert_eq!(health.verdict(ms(99_000)), None);
+        health.pulse(silent(98_500), ms(99_001));
+        assert_eq!(health.verdict(ms(99_001)), Some(Verdict::Clear));
+    }
+
+    /// On a machine where answers take 100 ms, 200 ms without one say nothing.
+    #[test]
+    fn slow_keep_alives_ask_for_more_silence() {
+        let mut health = health();
+        health.keep_alive_answered(ms(0), ms(100));
+        health.keep_alive_missed(3, ms(400));
+        health.pulse(silent(101), ms(499));
+        assert!(matches!(health.verdict(ms(499)), Some(Verdict::Suspect(_))));
+        health.pulse(silent(101), ms(501));
+        assert!(matches!(health.verdict(ms(501)), Some(Verdict::Convict(_))));
+    }
+
+    #[test]
+    fn slowness_is_forgotten_and_never_asks_for_more_than_a_second() {
+        let mut health = health();
+        health.keep_alive_answered(ms(0), ms(700));
+        assert_eq!(health.silence_needed(), SILENCE_MAX);
+        health.keep_alive_answered(ms(5_699), ms(5_700));
+        assert_eq!(
+            health.silence_needed(),
+            SILENCE_MAX,
+            "at least five seconds"
+        );
+        health.keep_alive_answered(ms(10_699), ms(10_700));
+        assert_eq!(health.silence_needed(), ms(200));
     }
 
     #[test]

@@ -295,10 +295,13 @@ impl World {
                 let state = table.state(1, 1);
                 self.ana_read(path, state);
             }
-            Event::KeepAlive { answered_at, .. } => {
+            Event::KeepAlive {
+                sent_at,
+                answered_at,
+            } => {
                 attempt.answered = nanos(answered_at);
                 if let Some(health) = &mut attempt.health {
-                    health.keep_alive_answered(answered_at);
+                    health.keep_alive_answered(sent_at, answered_at);
                 }
             }
             Event::KeepAliveMissed { count } => {

@@ -309,9 +309,14 @@ pub(super) fn status_text(snapshot: &Snapshot) -> String {
     } else {
         daemon.rdma_devices.join(" ")
     };
+    let detection = daemon
+        .detection
+        .iter()
+        .fold(String::new(), |text, line| text + "  " + line + "\n");
     format!(
         "umpathd {} pid {} up {} s\nhost NQN {}\nhost ID {}\nRDMA devices {devices}\n\
-         volumes {} ({} with a path)\nassociations {} ({} live)\n",
+         volumes {} ({} with a path)\nassociations {} ({} live)\n\
+         how a lost controller is noticed\n{detection}",
         daemon.version,
         daemon.pid,
         daemon.uptime_ms / 1000,

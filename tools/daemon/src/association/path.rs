@@ -340,10 +340,13 @@ impl<'a> Attempt<'a> {
                     "{error}; what was known stays in force"
                 );
             }
-            Event::KeepAlive { answered_at, .. } => {
+            Event::KeepAlive {
+                sent_at,
+                answered_at,
+            } => {
                 self.answered = answered_at;
                 if let Some(health) = &mut self.health {
-                    health.keep_alive_answered(answered_at);
+                    health.keep_alive_answered(sent_at, answered_at);
                 }
             }
             Event::KeepAliveMissed { count } => {

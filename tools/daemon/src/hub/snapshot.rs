@@ -38,6 +38,7 @@ impl Hub {
                 hostnqn: context.host.nqn.to_string(),
                 hostid: context.host.id.to_string(),
                 rdma_devices: device_names(),
+                detection: crate::detection::explain(&context.config.defaults),
             },
             volumes,
             associations: self

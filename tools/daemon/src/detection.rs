@@ -1,0 +1,126 @@
+//! How a lost controller is noticed: the timers, and what they add up to.
+//!
+//! Decided here: the ACK timeout, where none is configured, and the words of `umpath show status`.
+//! What evidence means is decided by `umpath_core::association`.
+
+use crate::config::Defaults;
+
+/// `4.096 us x 2^e`, in nanoseconds.
+fn ack_timeout_ns(exponent: u8) -> u64 {
+    4096 << exponent.min(40)
+}
+
+/// The exponent of the local ACK timeout.
+///
+/// Without one configured, the least with which a NIC that keeps exactly to its timer gives up no
+/// earlier than heartbeats would: a queue pair that gives up is hard evidence and ends the
+/// association at once, so it must not be the hastier judge. It still ends one whose heartbeats are
+/// answered while a queue is not acknowledged. NICs may take up to four times as long (IBTA 9.7.6.1.3).
+pub(crate) fn ack_timeout_exponent(defaults: &Defaults) -> u8 {
+    let budget_ms = match defaults.ack_timeout_ms {
+        0 => heartbeats_ms(defaults)
+            .1
+            .div_ceil(u64::from(defaults.retry_count) + 1),
+        ms => u64::from(ms),
+    };
+    let units = (budget_ms * 1_000_000).div_ceil(4096).max(1);
+    // Up to an eighth below the wish counts as met: 67 ms is the customary 2^14.
+    let units = units - units / 8;
+    (units.next_power_of_two().trailing_zeros() as u8).clamp(1, 31)
+}
+
+/// When unanswered heartbeats make a suspicion: the first one that goes unanswered may be sent right
+/// after the loss or a whole heartbeat later.
+fn heartbeats_ms(defaults: &Defaults) -> (u64, u64) {
+    let missed = u64::from(defaults.heartbeats_missed);
+    let first = defaults.heartbeat_ms.saturating_mul(missed);
+    (first, first.saturating_add(defaults.heartbeat_ms))
+}
+
+/// One line for each way.
+pub(crate) fn explain(defaults: &Defaults) -> Vec<String> {
+    let exponent = ack_timeout_exponent(defaults);
+    let ack_ms = ack_timeout_ns(exponent) / 1_000_000;
+    let tries = u64::from(defaults.retry_count) + 1;
+    let gives_up_ms = ack_timeout_ns(exponent).saturating_mul(tries) / 1_000_000;
+    let (earliest, latest) = heartbeats_ms(defaults);
+    vec![
+        format!(
+            "link down (carrier, port event): no new I/O at once, given up after {} ms",
+            defaults.link_down_grace_ms
+        ),
+        "connection closed, queue pair or device failed: given up at once".to_owned(),
+        format!(
+            "silence: a heartbeat every {} ms; no new I/O after {} without an answer, {earliest} to \
+             {latest} ms; given up when I/O has had no answer for {} ms either, longer where \
+             heartbeats have been slow of late",
+            defaults.heartbeat_ms, defaults.heartbeats_missed, defaults.io_silence_ms
+        ),
+        format!(
+            "I/O stuck while heartbeats are answered: no new I/O after {} ms",
+            defaults.io_stuck_ms
+        ),
+        format!(
+            "no acknowledgement: ACK timeout {ack_ms} ms (4.096 us x 2^{exponent}, {}), {} retries: a \
+             NIC gives up after {gives_up_ms} to {} ms",
+            if defaults.ack_timeout_ms == 0 {
+                "so that heartbeats judge first"
+            } else {
+                "as configured"
+            },
+            defaults.retry_count,
+            gives_up_ms.saturating_mul(4),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ack_timeouts_become_exponents() {
+        let exponent = |ms| {
+            ack_timeout_exponent(&Defaults {
+                ack_timeout_ms: ms,
+                ..Defaults::default()
+            })
+        };
+        assert_eq!(exponent(67), 14);
+        assert_eq!(exponent(1), 8);
+        assert_eq!(exponent(134), 15);
+        assert_eq!(exponent(60_000), 24);
+    }
+
+    #[test]
+    fn a_nic_gives_up_no_earlier_than_heartbeats() {
+        for (heartbeat_ms, heartbeats_missed, retry_count) in [
+            (80, 3, 6),
+            (500, 3, 6),
+            (80, 3, 0),
+            (10, 1, 6),
+            (60_000, 9, 2),
+        ] {
+            let defaults = Defaults {
+                heartbeat_ms,
+                heartbeats_missed,
+                retry_count,
+                ..Defaults::default()
+            };
+            let nic_ms = ack_timeout_ns(ack_timeout_exponent(&defaults)) / 1_000_000
+                * (u64::from(retry_count) + 1);
+            assert!(nic_ms >= heartbeats_ms(&defaults).0, "{heartbeat_ms}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_explained() {
+        let lines = explain(&Defaults::default()).join("\n");
+        assert!(lines.contains("240 to 320 ms"), "{lines}");
+        assert!(
+            lines.contains("ACK timeout 67 ms (4.096 us x 2^14, so that"),
+            "{lines}"
+        );
+        assert!(lines.contains("after 469 to 1876 ms"), "{lines}");
+    }
+}
