@@ -1,4 +1,4 @@
-//! Disks to export or to keep data on: memory-backed null_blk, and files on a loop device.
+//! Disks to export or to keep data on: memory-backed null_blk, files on a loop device, and slow ones.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -91,5 +91,47 @@ impl Drop for LoopDisk {
             Command::new("losetup").arg("--detach").arg(&self.device),
         ));
         drop(fs::remove_file(&self.file));
+    }
+}
+
+/// A disk whose writes take long to arrive (dm-delay over another one).
+#[derive(Debug)]
+pub struct SlowDisk {
+    name: &'static str,
+}
+
+impl SlowDisk {
+    /// Makes `/dev/mapper/<name>` over `below`: every write reaches it `late_ms` after it was sent.
+    pub fn make(name: &'static str, below: &Path, late_ms: u32) -> Result<Self> {
+        load(&["dm-delay"])?;
+        let sectors = output(Command::new("blockdev").arg("--getsz").arg(below))?;
+        let (sectors, below) = (sectors.trim(), below.display());
+        let table = format!("0 {sectors} delay {below} 0 0 {below} 0 {late_ms}");
+        output(Command::new("dmsetup").args(["create", name, "--table", &table]))?;
+        Ok(Self { name })
+    }
+
+    /// Its device node.
+    pub fn device(&self) -> PathBuf {
+        Path::new("/dev/mapper").join(self.name)
+    }
+
+    /// Writes that are on their way.
+    pub fn writes_in_flight(&self) -> Option<u64> {
+        let node = fs::canonicalize(self.device()).ok()?;
+        let inflight = Path::new("/sys/block")
+            .join(node.file_name()?)
+            .join("inflight");
+        let text = fs::read_to_string(inflight).ok()?;
+        text.split_whitespace().nth(1)?.parse().ok()
+    }
+}
+
+impl Drop for SlowDisk {
+    fn drop(&mut self) {
+        let mut remove = Command::new("dmsetup");
+        if let Err(error) = output(remove.args(["remove", "--retry", self.name])) {
+            eprintln!("bed: {error:#}");
+        }
     }
 }

@@ -10,6 +10,7 @@
 
 mod disk;
 mod fio;
+mod hand;
 mod kernel;
 mod kernel_host;
 mod network;
@@ -20,8 +21,9 @@ mod remains;
 mod run;
 mod wait;
 
-pub use disk::{LoopDisk, NullDisk};
+pub use disk::{LoopDisk, NullDisk, SlowDisk};
 pub use fio::{Fio, FioResult};
+pub use hand::Hand;
 pub use kernel::{load, release, rxe_has_namespaces};
 pub use kernel_host::{ConnectOptions, KernelHost};
 pub use network::{Cable, Network, Pull, Side};
@@ -30,4 +32,4 @@ pub use place::Place;
 pub use process::{Process, binary, log_dir};
 pub use remains::{remains, sweep};
 pub use run::{attempt, output, run};
-pub use wait::{within, within_value};
+pub use wait::{pause, within, within_value};

@@ -28,3 +28,8 @@ pub fn within_value<T>(
         std::thread::sleep(STEP);
     }
 }
+
+/// Waits for nothing but time: for what paces itself.
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

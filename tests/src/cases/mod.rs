@@ -2,7 +2,7 @@
 
 mod bad_input;
 mod restart;
-mod rig;
+pub(crate) mod rig;
 mod target_interop;
 mod testbed;
 mod volume;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::bed::{Network, Process, Side, attempt, binary, load, output, within, within_value};
 
 /// How long anything that should be quick may take on a busy emulated machine.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The service every target listens on.
 pub(super) const SERVICE: &str = "4420";
@@ -94,7 +94,7 @@ pub(super) struct Said {
 
 /// A running `umpathd` on the host's side.
 #[derive(Debug)]
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     // Declared first, so ended before its directory goes.
     process: Process,
     folder: Folder,
@@ -102,13 +102,13 @@ pub(super) struct Daemon {
 
 impl Daemon {
     /// Starts it with the text of an `umpath.toml`.
-    pub(super) fn start(network: &Network, config: &str) -> Result<Self> {
+    pub(crate) fn start(network: &Network, config: &str) -> Result<Self> {
         load(&["ublk_drv"])?;
         Self::start_within(network, &[], config)
     }
 
     /// The same behind `wrapper`, such as `prlimit --memlock=65536`, and without loading ublk.
-    pub(super) fn start_within(network: &Network, wrapper: &[&str], config: &str) -> Result<Self> {
+    pub(crate) fn start_within(network: &Network, wrapper: &[&str], config: &str) -> Result<Self> {
         let folder = Folder::make("host")?;
         fs::write(folder.0.join("umpath.toml"), config)?;
         let mut process = Process::spawn("umpathd", Self::command(network, wrapper, &folder.0)?)?;
@@ -166,7 +166,7 @@ impl Daemon {
     }
 
     /// Whether it still runs.
-    pub(super) fn running(&mut self) -> bool {
+    pub(crate) fn running(&mut self) -> bool {
         self.process.running()
     }
 
@@ -178,7 +178,7 @@ impl Daemon {
     }
 
     /// Runs `umpath WORDS`, which must succeed; its standard output.
-    pub(super) fn ask(&self, words: &[&str]) -> Result<String> {
+    pub(crate) fn ask(&self, words: &[&str]) -> Result<String> {
         let said = self.try_ask(words)?;
         if !said.success {
             bail!(
@@ -193,14 +193,14 @@ impl Daemon {
     }
 
     /// The same with `-o json`.
-    pub(super) fn json(&self, words: &[&str]) -> Result<Value> {
+    pub(crate) fn json(&self, words: &[&str]) -> Result<Value> {
         let text = self.ask(&[words, &["-o", "json"]].concat())?;
         serde_json::from_str(&text)
             .with_context(|| format!("umpath {}: no JSON: {text}", words.join(" ")))
     }
 
     /// Connects to `nqn` behind a cable, with further arguments.
-    pub(super) fn connect(
+    pub(crate) fn connect(
         &self,
         network: &Network,
         cable: u8,
@@ -222,14 +222,14 @@ impl Daemon {
     }
 
     /// The paths `umpath show paths` shows.
-    pub(super) fn paths(&self) -> Result<Vec<Value>> {
+    pub(crate) fn paths(&self) -> Result<Vec<Value>> {
         let shown = self.json(&["show", "paths"])?;
         let paths = shown.get("paths").and_then(Value::as_array);
         Ok(paths.context("no paths in umpath show paths")?.clone())
     }
 
     /// The device node of the only volume.
-    pub(super) fn device(&self) -> Result<PathBuf> {
+    pub(crate) fn device(&self) -> Result<PathBuf> {
         let node = within_value(PATIENCE, "a volume", || {
             let volumes = self.volumes().ok()?;
             let path = volumes.first()?.get("DevicePath")?.as_str()?;

@@ -7,6 +7,7 @@
 mod bench;
 mod binaries;
 mod demo;
+mod drill;
 mod host;
 mod sim;
 mod suite;
@@ -33,6 +34,9 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Failovers in virtual time: the real core, sessions and target logic, seed by seed
     Sim(sim::SimArgs),
+    /// Lose the primary in one way, many times, and measure the stalls; or show that no write of a
+    /// lost controller comes back
+    Drill(drill::DrillArgs),
     /// Run a command as root in a VM on a stock Debian kernel, with the repository mounted
     Vm(vm::VmArgs),
     /// Run the cases that need a real kernel, in one VM
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::Drill(args) => drill::run(&args),
         Command::Vm(args) => vm::run(&args),
         Command::VmSuite(args) => suite::run(&args),
         Command::Test(args) => test::run(&args),

@@ -1,0 +1,251 @@
+//! The array: a primary (optimized) and a standby controller of one volume.
+//!
+//! Either two `umpath-target` processes on one file, or Linux nvmet as the primary with an
+//! `umpath-target` as its standby, both on one disk, so that writes can be slow below the primary
+//! only. The kernel knows no second subsystem of one name; a host cannot tell the difference.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
+
+use crate::bed::{
+    AnaState, Network, NullDisk, Nvmet, NvmetConfig, Process, Side, SlowDisk, attempt, binary,
+    output, within,
+};
+
+/// Name of the subsystem.
+pub(super) const NQN: &str = "nqn.2026-11.io.umpath:drill";
+/// Cable and number of a controller.
+pub(super) const PRIMARY: u8 = 1;
+/// See [`PRIMARY`].
+pub(super) const STANDBY: u8 = 2;
+/// Size of the volume.
+pub(super) const SIZE_MIB: u64 = 256;
+const SERIAL: &str = "UMPATHDRILL1";
+const UUID: &str = "6b0e7b6e-2f0c-4c55-9a3e-0d1f5c0a7e12";
+const NGUID: &str = "6b0e7b6e2f0c4c559a3e0d1f5c0a7e12";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whose controllers there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrays {
+    /// Two `umpath-target` processes.
+    Umpath,
+    /// nvmet as the primary, its writes so late.
+    KernelPrimary {
+        /// Milliseconds.
+        late_ms: u32,
+    },
+}
+
+/// The running array. Its parts end in this order, before the network they are in.
+#[derive(Debug)]
+pub(super) struct Array {
+    primary: Primary,
+    standby: Process,
+    /// Under the kernel's primary and the standby.
+    _disk: Option<NullDisk>,
+    work: PathBuf,
+}
+
+#[derive(Debug)]
+enum Primary {
+    Umpath(Process),
+    /// The export goes before its disk.
+    Kernel {
+        _export: Nvmet,
+        slow: SlowDisk,
+    },
+}
+
+impl Array {
+    /// Starts both controllers. `more`: further lines for the `[[subsystem]]` of ours.
+    pub(super) fn start(
+        arrays: Arrays,
+        network: &Network,
+        work: &Path,
+        more: &str,
+    ) -> Result<Self> {
+        let launch = |number, store: &str| {
+            fs::write(
+                path(work, number, "toml"),
+                config(network, number, store, more),
+            )?;
+            launch(network, work, number)
+        };
+        match arrays {
+            Arrays::Umpath => {
+                let disk = work.join("disk");
+                let store = format!(
+                    r#"type = "file", path = "{}", size = "{SIZE_MIB}MiB""#,
+                    disk.display()
+                );
+                Ok(Self {
+                    primary: Primary::Umpath(launch(PRIMARY, &store)?),
+                    standby: launch(STANDBY, &store)?,
+                    _disk: None,
+                    work: work.to_path_buf(),
+                })
+            }
+            Arrays::KernelPrimary { late_ms } => {
+                let disk = NullDisk::make("umpath0", SIZE_MIB as u32)?;
+                let slow = SlowDisk::make("umpath-slow", disk.device(), late_ms)?;
+                let primary = Primary::Kernel {
+                    _export: nvmet(network, &slow)?,
+                    slow,
+                };
+                let store = format!(r#"type = "block", path = "{}""#, disk.device().display());
+                Ok(Self {
+                    primary,
+                    standby: launch(STANDBY, &store)?,
+                    _disk: Some(disk),
+                    work: work.to_path_buf(),
+                })
+            }
+        }
+    }
+
+    fn primary(&mut self) -> Result<&mut Process> {
+        match &mut self.primary {
+            Primary::Umpath(process) => Ok(process),
+            Primary::Kernel { .. } => bail!("the kernel's target is no process"),
+        }
+    }
+
+    /// Signals the primary.
+    pub(super) fn signal_primary(&mut self, signal: Signal) -> Result<()> {
+        self.primary()?.signal(signal)
+    }
+
+    /// Kills the primary and reaps it.
+    pub(super) fn kill_primary(&mut self) -> Result<()> {
+        self.primary()?.kill()
+    }
+
+    /// Starts a killed primary again.
+    pub(super) fn revive_primary(&mut self, network: &Network) -> Result<()> {
+        let work = self.work.clone();
+        *self.primary()? = launch(network, &work, PRIMARY)?;
+        Ok(())
+    }
+
+    /// Whether every process still runs.
+    pub(super) fn running(&mut self) -> bool {
+        let primary = match &mut self.primary {
+            Primary::Umpath(process) => process.running(),
+            Primary::Kernel { .. } => true,
+        };
+        primary && self.standby.running()
+    }
+
+    /// Runs `umpath-target WORDS` against the primary.
+    pub(super) fn primary_verb(&self, words: &[&str]) -> Result<String> {
+        let mut command = Command::new(binary("umpath-target")?);
+        let socket = path(&self.work, PRIMARY, "sock");
+        output(command.arg("--socket").arg(socket).args(words))
+    }
+
+    /// Writes that the kernel's primary has sent and that have not arrived.
+    pub(super) fn primary_writes_in_flight(&self) -> Option<u64> {
+        match &self.primary {
+            Primary::Umpath(_) => None,
+            Primary::Kernel { slow, .. } => slow.writes_in_flight(),
+        }
+    }
+}
+
+/// nvmet with the identity of our standby.
+fn nvmet(network: &Network, slow: &SlowDisk) -> Result<Nvmet> {
+    let address = IpAddr::V4(network.cable(PRIMARY).address(Side::Array));
+    let nvmet = Nvmet::start(&NvmetConfig {
+        nqn: NQN,
+        device: &slow.device(),
+        transport: "rdma",
+        ports: &[(address, 4420, AnaState::Optimized)],
+    })?;
+    let subsystem = Path::new("/sys/kernel/config/nvmet/subsystems").join(NQN);
+    for (file, value) in [
+        ("attr_serial", SERIAL),
+        ("namespaces/1/enable", "0"),
+        ("namespaces/1/device_uuid", UUID),
+        ("namespaces/1/device_nguid", NGUID),
+        ("namespaces/1/enable", "1"),
+    ] {
+        fs::write(subsystem.join(file), value)
+            .with_context(|| format!("nvmet refuses {value} for {file}"))?;
+    }
+    Ok(nvmet)
+}
+
+fn name(number: u8) -> &'static str {
+    if number == PRIMARY {
+        "target-primary"
+    } else {
+        "target-standby"
+    }
+}
+
+fn path(work: &Path, number: u8, extension: &str) -> PathBuf {
+    work.join(format!("{}.{extension}", name(number)))
+}
+
+fn config(network: &Network, number: u8, store: &str, more: &str) -> String {
+    format!(
+        r#"[process]
+cntlid = {{ first = {first}, last = {last} }}
+[[port]]
+id = {number}
+traddr = "{address}"
+[[subsystem]]
+nqn = "{NQN}"
+serial = "{SERIAL}"
+allow_any_host = true
+ports = [{number}]
+{more}
+[[subsystem.namespace]]
+nsid = 1
+uuid = "{UUID}"
+nguid = "{NGUID}"
+backend = {{ {store} }}
+[[subsystem.ana]]
+port = {number}
+state = "{state}"
+"#,
+        first = u16::from(number) * 1000,
+        last = u16::from(number) * 1000 + 999,
+        address = network.cable(number).address(Side::Array),
+        state = if number == PRIMARY {
+            "optimized"
+        } else {
+            "non-optimized"
+        },
+    )
+}
+
+fn launch(network: &Network, work: &Path, number: u8) -> Result<Process> {
+    let program = binary("umpath-target")?;
+    let socket = path(work, number, "sock");
+    let mut command = network.array().command(&program);
+    command.arg("--socket").arg(&socket);
+    command
+        .args(["serve", "--config"])
+        .arg(path(work, number, "toml"));
+    let mut process = Process::spawn(name(number), command)?;
+    // A killed process leaves its socket behind: only one that answers counts.
+    let answers = || {
+        let mut show = Command::new(&program);
+        show.arg("--socket").arg(&socket).arg("show");
+        attempt(&mut show).is_ok_and(|shown| shown.status.success())
+    };
+    within(PATIENCE, "the target answering", || {
+        !process.running() || answers()
+    })
+    .with_context(|| process.tail())?;
+    ensure!(process.running(), "{}", process.tail());
+    Ok(process)
+}

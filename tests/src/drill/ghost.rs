@@ -1,0 +1,192 @@
+//! The ghost write: a copy of a write that its controller executes long after the host gave the
+//! controller up, resent the write, and wrote something newer over it.
+//!
+//! | step | by |
+//! |---|---|
+//! | value 1 written to a block | through the primary |
+//! | value 2 begun; the primary has it, and sits on it for seconds | the target's fault, or dm-delay below nvmet |
+//! | the primary is cut off, every packet lost | the cable |
+//! | value 2 sent again and acknowledged | through the standby |
+//! | value 3 written and acknowledged | through the standby |
+//! | the primary executes its copy of value 2, if nothing stopped it | |
+//! | the block is read: it must hold value 3 | through the standby |
+//!
+//! Each array is drilled twice on the same seed: with umpathd told not to fence, where the block
+//! must hold value 2 again (or the drill could not see what it is there for), and as it comes.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
+
+use crate::bed::{Pull, pause, within};
+
+use super::array::{Arrays, PRIMARY};
+use super::report::{Outcome, Report};
+use super::scene::{Plan, Scene};
+use super::verifier::Verifier;
+
+/// Longest time one request may take: a time fence and more.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// After the ghost's time, until it is on the medium for certain.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// An array, and how its ghost is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Variant {
+    name: &'static str,
+    arrays: Arrays,
+    /// Keep-alive timeout. The ghost must come within it, or the target's gate stops it without the
+    /// host's doing.
+    kato_ms: u64,
+    /// How long the primary sits on the write.
+    late: Duration,
+}
+
+const VARIANTS: [Variant; 2] = [
+    Variant {
+        name: "umpath-target, time fence",
+        arrays: Arrays::Umpath,
+        kato_ms: 4000,
+        late: Duration::from_millis(2500),
+    },
+    Variant {
+        name: "nvmet over dm-delay, time fence",
+        arrays: Arrays::KernelPrimary { late_ms: 2000 },
+        kato_ms: 1000,
+        late: Duration::from_secs(2),
+    },
+];
+
+/// One run.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct GhostRun {
+    title: String,
+    fencing: bool,
+    /// How long the primary sat on the write.
+    late_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<Seen>,
+    error: String,
+}
+
+/// What the verifier saw.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Seen {
+    /// How long value 2 took to be acknowledged.
+    resent_ms: u64,
+    /// How long value 3 took.
+    overwrite_ms: u64,
+    /// What the block held right after.
+    read_at_once: u64,
+    /// What it held when the ghost's time was over.
+    read_late: u64,
+}
+
+impl GhostRun {
+    pub(super) fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// Whether it came out as it must.
+    pub(super) fn verdict(&self) -> (bool, String) {
+        let Some(seen) = self.seen else {
+            return (false, self.error.clone());
+        };
+        let words = format!(
+            "value 2 acknowledged after {} ms, value 3 after {} ms; the block held {} then and {} \
+             after the ghost's time",
+            seen.resent_ms, seen.overwrite_ms, seen.read_at_once, seen.read_late
+        );
+        let expected = if self.fencing { 3 } else { 2 };
+        let right = seen.read_at_once == 3 && seen.read_late == expected;
+        let meaning = match (self.fencing, seen.read_late) {
+            (_, 3) if self.fencing => "no ghost",
+            (true, _) => "CORRUPTED",
+            (false, 2) => "corrupted, as it must be without fences: the drill sees the bug",
+            (false, _) => "not corrupted although nothing was fenced: the drill is blind",
+        };
+        (right, format!("{meaning}; {words}"))
+    }
+}
+
+/// Drills every variant, without and with fences.
+pub(super) fn drill(seed: u64, work: &Path, report: &mut Report) {
+    let mut runs = Vec::new();
+    for variant in VARIANTS {
+        for fencing in [false, true] {
+            let how = if fencing { "as it comes" } else { "unfenced" };
+            let title = format!("{}, {how}", variant.name);
+            println!("ghost-write: {title}");
+            let result = run(variant, fencing, seed, work);
+            let error = result.as_ref().err();
+            let run = GhostRun {
+                title,
+                fencing,
+                late_ms: variant.late.as_millis() as u64,
+                error: error.map_or_else(String::new, |error| format!("{error:#}")),
+                seen: result.ok(),
+            };
+            println!("  {}", run.verdict().1);
+            runs.push(run);
+        }
+    }
+    report.add(Outcome::of_ghosts(super::GHOST_WRITE, runs));
+}
+
+fn run(variant: Variant, fencing: bool, seed: u64, work: &Path) -> Result<Seen> {
+    let config = format!("[defaults]\nkato_ms = {}\n", variant.kato_ms);
+    let plan = Plan {
+        arrays: variant.arrays,
+        subsystem: "",
+        daemon: &config,
+        unfenced: !fencing,
+    };
+    let mut scene = Scene::build(work, plan)?;
+    let block = 1000 + seed % 1000;
+    let mut verifier = Verifier::start(&scene.volume, block)?;
+    verifier.write(1, PATIENCE).context("before the blow")?;
+    let mut umpath_fault = None;
+    if variant.arrays == Arrays::Umpath {
+        let (late, lba) = (variant.late.as_millis().to_string(), block.to_string());
+        let words = ["fault", "park", &late, "--kind", "write", "--lba", &lba];
+        scene
+            .array
+            .primary_verb(&[&words[..], &["--count", "1"]].concat())?;
+        umpath_fault = Some("1 of 1 hits");
+    }
+    let begun = Instant::now();
+    verifier.begin_write(2)?;
+    match umpath_fault {
+        Some(hit) => within(PATIENCE, "the write reaching the primary", || {
+            let faults = scene.array.primary_verb(&["fault", "list"]);
+            faults.is_ok_and(|list| list.contains(hit))
+        })?,
+        None => within(PATIENCE, "the write reaching the primary's disk", || {
+            scene
+                .array
+                .primary_writes_in_flight()
+                .is_some_and(|writes| writes > 0)
+        })?,
+    }
+    ensure!(
+        begun.elapsed() < variant.late,
+        "the machine is too slow: the ghost's time was over before the primary was cut off"
+    );
+    scene.network.cable(PRIMARY).pull(Pull::Silent)?;
+    let resent_ms = verifier.wrote(2, PATIENCE).context("the write resent")?;
+    let overwrite_ms = verifier.write(3, PATIENCE).context("the overwrite")?;
+    let read_at_once = verifier.read(PATIENCE)?;
+    pause((variant.late + SETTLE).saturating_sub(begun.elapsed()));
+    let read_late = verifier.read(PATIENCE)?;
+    drop(verifier);
+    scene.network.cable(PRIMARY).restore()?;
+    scene.all_alive()?;
+    Ok(Seen {
+        resent_ms,
+        overwrite_ms,
+        read_at_once,
+        read_late,
+    })
+}

@@ -1,0 +1,133 @@
+//! The stopwatch: one request at a time, for ever, each timed.
+//!
+//! A write, then a read of the same block, which must bring back what was written; then the next
+//! block. With a request always under way, the longest one that touches a span of time is the stall
+//! of that span, whatever umpathd thinks of itself. The region is large enough that a block comes
+//! round again only after many seconds, so the stopwatch never waits for itself.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use crate::bed::pause;
+
+use super::block::Device;
+use super::clock;
+
+/// Between two requests: the stopwatch must not be the load.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Requests that take longer are remembered.
+const WORTH_NOTING: Duration = Duration::from_millis(5);
+
+/// A request that took long.
+#[derive(Clone, Copy, Debug)]
+struct Slow {
+    from_unix_ms: u64,
+    took: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    stop: AtomicBool,
+    requests: AtomicU64,
+    slow: Mutex<Vec<Slow>>,
+}
+
+/// The running stopwatch.
+#[derive(Debug)]
+pub(super) struct Probe {
+    seen: Arc<Seen>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Probe {
+    /// Starts it on `blocks` blocks from `first` on.
+    pub(super) fn start(device: &Path, first: u64, blocks: u64) -> Result<Self> {
+        let device = Device::open(device)?;
+        let seen = Arc::new(Seen::default());
+        let thread = {
+            let seen = Arc::clone(&seen);
+            std::thread::spawn(move || run(&device, first, blocks, &seen))
+        };
+        Ok(Self {
+            seen,
+            thread: Some(thread),
+        })
+    }
+
+    /// Requests that have completed.
+    pub(super) fn requests(&self) -> u64 {
+        self.seen.requests.load(Relaxed)
+    }
+
+    /// Whether it still runs; when not, [`Probe::finish`] says why.
+    pub(super) fn alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|t| !t.is_finished())
+    }
+
+    /// The longest request that touches this span, milliseconds.
+    pub(super) fn longest_ms(&self, from_unix_ms: u64, to_unix_ms: u64) -> f64 {
+        let slow = self
+            .seen
+            .slow
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        slow.iter()
+            .filter(|slow| {
+                let end = slow.from_unix_ms + slow.took.as_millis() as u64;
+                slow.from_unix_ms <= to_unix_ms && end >= from_unix_ms
+            })
+            .map(|slow| slow.took.as_secs_f64() * 1e3)
+            .fold(0.0, f64::max)
+    }
+
+    /// Ends it; the number of requests, or what went wrong.
+    pub(super) fn finish(mut self) -> Result<u64> {
+        self.seen.stop.store(true, Relaxed);
+        let thread = self.thread.take().context("the stopwatch has ended")?;
+        thread
+            .join()
+            .map_err(|_| anyhow!("the stopwatch panicked"))??;
+        Ok(self.requests())
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.seen.stop.store(true, Relaxed);
+    }
+}
+
+fn run(device: &Device, first: u64, blocks: u64, seen: &Seen) -> Result<()> {
+    for round in 1_u64.. {
+        let number = first + round % blocks;
+        timed(seen, || device.write(number, round))
+            .with_context(|| format!("writing block {number}"))?;
+        let value = timed(seen, || device.read(number))
+            .with_context(|| format!("reading block {number}"))?;
+        if value != round {
+            bail!("block {number} holds {value} after {round} was written");
+        }
+        if seen.stop.load(Relaxed) {
+            break;
+        }
+        pause(PAUSE);
+    }
+    Ok(())
+}
+
+fn timed<T>(seen: &Seen, request: impl FnOnce() -> T) -> T {
+    let (from_unix_ms, start) = (clock::unix_ms(), Instant::now());
+    let result = request();
+    let took = start.elapsed();
+    seen.requests.fetch_add(1, Relaxed);
+    if took >= WORTH_NOTING {
+        let mut slow = seen.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        slow.push(Slow { from_unix_ms, took });
+    }
+    result
+}

@@ -1,0 +1,217 @@
+//! What the drills found: printed, judged, and written as JSON.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::bed;
+
+use super::failover::{FioSums, Repetition, figures};
+use super::ghost::GhostRun;
+
+/// Counts up when a key changes its meaning.
+const VERSION: u32 = 1;
+
+/// Least, middle and greatest of some figures.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Figures {
+    min: f64,
+    median: f64,
+    max: f64,
+}
+
+impl Figures {
+    /// Of any number of them, `None` of none.
+    pub(super) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = values.collect();
+        sorted.sort_by(f64::total_cmp);
+        Some(Self {
+            min: *sorted.first()?,
+            median: *sorted.get(sorted.len() / 2)?,
+            max: *sorted.last()?,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Check {
+    name: String,
+    passed: bool,
+    detail: String,
+}
+
+/// What one drill found.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Outcome {
+    name: String,
+    passed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stall_ms: Option<Figures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fio: Option<FioSums>,
+    checks: Vec<Check>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    repetitions: Vec<Repetition>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ghost_runs: Vec<GhostRun>,
+}
+
+impl Outcome {
+    /// Of a failover drill; the budget is judged here.
+    pub(super) fn new(name: &str, budget: Duration, repetitions: Vec<Repetition>) -> Self {
+        let mut outcome = Self::empty(name);
+        let budget_ms = budget.as_millis() as u64;
+        outcome.budget_ms = Some(budget_ms);
+        outcome.stall_ms = figures(&repetitions);
+        outcome.repetitions = repetitions;
+        let (fits, words) = match outcome.stall_ms {
+            None => (false, "no stall was measured".to_owned()),
+            Some(Figures { min, median, max }) => (
+                max <= budget_ms as f64,
+                format!("min {min:.1}, median {median:.1}, max {max:.1} ms"),
+            ),
+        };
+        outcome.check(
+            &format!("longest stall at most {budget_ms} ms"),
+            fits,
+            words,
+        );
+        outcome
+    }
+
+    /// Of the ghost-write drill.
+    pub(super) fn of_ghosts(name: &str, runs: Vec<GhostRun>) -> Self {
+        let mut outcome = Self::empty(name);
+        for run in &runs {
+            let (passed, words) = run.verdict();
+            outcome.check(run.title(), passed, words);
+        }
+        outcome.ghost_runs = runs;
+        outcome
+    }
+
+    fn empty(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            passed: true,
+            budget_ms: None,
+            stall_ms: None,
+            fio: None,
+            checks: Vec::new(),
+            repetitions: Vec::new(),
+            ghost_runs: Vec::new(),
+        }
+    }
+
+    fn check(&mut self, name: &str, passed: bool, detail: String) {
+        self.passed &= passed;
+        self.checks.push(Check {
+            name: name.to_owned(),
+            passed,
+            detail,
+        });
+    }
+
+    /// A step that went well or did not.
+    pub(super) fn note(&mut self, name: &str, result: Result<()>) {
+        let (passed, detail) = match result {
+            Ok(()) => (true, String::new()),
+            Err(error) => (false, format!("{error:#}")),
+        };
+        self.check(name, passed, detail);
+    }
+
+    /// What fio wrote and compared.
+    pub(super) fn fio(&mut self, sums: FioSums) {
+        let detail = format!(
+            "{} rounds, {} writes, {} reads compared, longest {:.0} ms",
+            sums.rounds, sums.writes, sums.reads_compared, sums.longest_ms
+        );
+        let enough = sums.writes > 0 && sums.reads_compared > 0;
+        self.check("fio: no I/O error, every block as written", enough, detail);
+        self.fio = Some(sums);
+    }
+
+    /// Prints the checks.
+    pub(super) fn print(&self) {
+        for check in &self.checks {
+            let word = if check.passed { "ok    " } else { "FAILED" };
+            let gap = if check.detail.is_empty() { "" } else { ": " };
+            let detail = check.detail.replace('\n', "\n         ");
+            println!("  {word} {}{gap}{detail}", check.name);
+        }
+        let word = if self.passed { "PASS" } else { "FAIL" };
+        println!("drill {}: {word}", self.name);
+    }
+}
+
+/// All drills of a run.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    version: u32,
+    kernel: String,
+    seed: u64,
+    passed: bool,
+    drills: Vec<Outcome>,
+}
+
+impl Report {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            version: VERSION,
+            kernel: bed::release(),
+            seed,
+            passed: true,
+            drills: Vec::new(),
+        }
+    }
+
+    /// Prints and keeps an outcome.
+    pub(super) fn add(&mut self, outcome: Outcome) {
+        outcome.print();
+        self.passed &= outcome.passed;
+        self.drills.push(outcome);
+    }
+
+    /// A drill that could not be run at all.
+    pub(super) fn broke_off(&mut self, name: &str, error: anyhow::Error) {
+        let mut outcome = Outcome::empty(name);
+        outcome.note("the drill ran to its end", Err(error));
+        self.add(outcome);
+    }
+
+    /// Whether every drill passed.
+    pub(super) fn passed(&self) -> bool {
+        self.passed && !self.drills.is_empty()
+    }
+
+    /// Writes the JSON.
+    pub(super) fn write(&self, file: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_need_no_order() {
+        let figures = Figures::of([3.0, 1.0, 2.0].into_iter()).unwrap();
+        assert_eq!((figures.min, figures.median, figures.max), (1.0, 2.0, 3.0));
+        assert_eq!(Figures::of(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn nothing_measured_is_no_pass() {
+        let outcome = Outcome::new("link-down", Duration::from_millis(100), Vec::new());
+        assert!(!outcome.passed);
+        assert!(!Report::new(1).passed());
+    }
+}
