@@ -6,7 +6,9 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use umpath_protocol::{ConnectOptions, DEFAULT_SOCKET, DisconnectTarget, Failure, Portal, Request};
+use umpath_protocol::{
+    ConnectOptions, DEFAULT_SOCKET, DisconnectTarget, Failure, Portal, Request, Steer,
+};
 
 use crate::text::duration_ms;
 use crate::view::View;
@@ -76,6 +78,43 @@ enum Verb {
         /// A volume, by name, identity or device; absent: all.
         volume: Option<String>,
     },
+    /// Send nothing new on a path until it is reinstated.
+    FailPath(PathArgs),
+    /// Use a path again that was failed by hand or is held for its faults.
+    ReinstatePath(PathArgs),
+    /// Prefer a path over others of its class.
+    Prefer {
+        #[command(flatten)]
+        target: PathArgs,
+        /// Prefer it no longer.
+        #[arg(long)]
+        off: bool,
+    },
+    /// Make a priority group carry the I/O, until it has no path left or group 1 is chosen.
+    SwitchGroup {
+        /// The volume, by name, identity or device.
+        volume: String,
+        /// Number of the group as -ll shows them, from 1.
+        group: u32,
+    },
+    /// Change policies until umpathd ends: path_selector=latency failback=10 ...
+    Set {
+        /// Keys of [[volume]] in umpath.toml and their values.
+        #[arg(required = true, value_name = "KEY=VALUE", value_parser = key_value)]
+        policies: Vec<(String, String)>,
+        /// Only this volume, by name, identity or device.
+        #[arg(long)]
+        volume: Option<String>,
+    },
+}
+
+/// A path, in every volume it serves or in one.
+#[derive(Debug, Args)]
+struct PathArgs {
+    /// Number of the path, as `show paths` prints it.
+    path: u32,
+    /// Only for this volume, by name, identity or device.
+    volume: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -333,6 +372,27 @@ impl Cli {
                 Show::Config => (Request::Config, View::Outcome),
                 Show::Events => (Request::Events, View::Outcome),
             },
+            Verb::FailPath(PathArgs { path, volume }) => {
+                let volume = volume.map(|v| device_name(&v));
+                steer(Steer::FailPath { path, volume })
+            }
+            Verb::ReinstatePath(PathArgs { path, volume }) => {
+                let volume = volume.map(|v| device_name(&v));
+                steer(Steer::ReinstatePath { path, volume })
+            }
+            Verb::Prefer { target, off } => steer(Steer::Prefer {
+                path: target.path,
+                volume: target.volume.map(|v| device_name(&v)),
+                on: !off,
+            }),
+            Verb::SwitchGroup { volume, group } => steer(Steer::SwitchGroup {
+                volume: device_name(&volume),
+                group,
+            }),
+            Verb::Set { policies, volume } => steer(Steer::Set {
+                volume: volume.map(|v| device_name(&v)),
+                policies: policies.into_iter().collect(),
+            }),
             Verb::Queueing { state, volume } => {
                 let volume = volume.map(|v| device_name(&v));
                 (
@@ -345,6 +405,15 @@ impl Cli {
             }
         })
     }
+}
+
+fn steer(steer: Steer) -> (Request, View) {
+    (Request::Steer(steer), View::Outcome)
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// `/dev/ublkb0` and `ublkb0` mean the same.
@@ -433,6 +502,35 @@ mod tests {
                 force: false
             }
         );
+    }
+
+    #[test]
+    fn operators_actions_parse() {
+        assert_eq!(
+            request("fail-path 2 /dev/ublkb0"),
+            Request::Steer(Steer::FailPath {
+                path: 2,
+                volume: Some("ublkb0".into())
+            })
+        );
+        assert_eq!(
+            request("prefer 3 --off"),
+            Request::Steer(Steer::Prefer {
+                path: 3,
+                volume: None,
+                on: false
+            })
+        );
+        let Request::Steer(Steer::Set { volume, policies }) =
+            request("set path_selector=latency failback=10 --volume vol1")
+        else {
+            panic!("not a set");
+        };
+        assert_eq!(volume.as_deref(), Some("vol1"));
+        assert_eq!(policies["failback"], "10");
+        assert!(refused("set latency"));
+        assert!(refused("set"));
+        assert!(refused("switch-group vol1"));
     }
 
     #[test]

@@ -16,6 +16,7 @@
 //! | `retire` | taking a path from volumes that live on |
 //! | `connect_all` | discovery and standing connections |
 //! | `verbs` | requests of the control socket |
+//! | `steer` | paths, groups and policies changed by hand |
 //! | `snapshot` | what listings are drawn from |
 //! | `stop` | the end of the daemon |
 
@@ -27,6 +28,7 @@ mod paths;
 mod recover;
 mod retire;
 mod snapshot;
+mod steer;
 mod stop;
 mod verbs;
 

@@ -7,6 +7,7 @@
 mod build;
 mod chronicle;
 mod measure;
+mod steer;
 mod view;
 
 pub(crate) use build::{BlockDevice, Built, build, recover};

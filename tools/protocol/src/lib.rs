@@ -14,6 +14,7 @@ mod event;
 mod failure;
 mod request;
 mod snapshot;
+mod steer;
 
 pub use discovery::{DiscoveryListing, DiscoveryRecord};
 pub use event::{Event, EventKind, EventListing, Timeline, TimelineMark};
@@ -22,6 +23,7 @@ pub use request::{ConnectOptions, DisconnectTarget, Portal, Request};
 pub use snapshot::{
     AnaView, Association, DaemonView, Group, GroupState, NoPath, Path, PathState, Snapshot, Volume,
 };
+pub use steer::Steer;
 
 use serde::{Deserialize, Serialize};
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Steer;
+
 /// Where a controller listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,6 +110,8 @@ pub enum Request {
         /// Wait (`true`) or fail (`false`).
         on: bool,
     },
+    /// Do something to paths, groups or policies by hand.
+    Steer(Steer),
 }
 
 impl Request {
@@ -119,7 +123,8 @@ impl Request {
             | Self::Connect { .. }
             | Self::ConnectAll { .. }
             | Self::Disconnect { .. }
-            | Self::Queueing { .. } => true,
+            | Self::Queueing { .. }
+            | Self::Steer(_) => true,
         }
     }
 }

@@ -124,6 +124,8 @@ pub struct Group {
     pub priority: i64,
     /// What it is doing.
     pub state: GroupState,
+    /// Holds the paths that are kept out: the last resort.
+    pub marginal: bool,
     /// Its paths.
     pub paths: Vec<Path>,
 }
@@ -172,6 +174,12 @@ pub enum PathState {
     Suspect,
     /// The association is gone; it is being connected again.
     Connecting,
+    /// It was failed by request.
+    Failed,
+    /// It keeps failing: kept out for a while.
+    Held,
+    /// It was kept out and is tried with a few requests.
+    Probation,
 }
 
 impl PathState {
@@ -182,6 +190,9 @@ impl PathState {
             Self::Standby => ("active", "ghost", "running"),
             Self::Suspect => ("failed", "shaky", "running"),
             Self::Connecting => ("failed", "faulty", "connecting"),
+            Self::Failed => ("failed", "ready", "running"),
+            Self::Held => ("active", "shaky", "running"),
+            Self::Probation => ("active", "delayed", "running"),
         }
     }
 }

@@ -34,6 +34,7 @@ mod answer;
 mod command;
 mod fences;
 mod link;
+mod offers;
 mod send;
 mod store;
 
@@ -52,7 +53,7 @@ use crate::table::{AssociationId, OnNoPath, PATHS_MAX, PathId, PathTable};
 
 use command::{COMMANDS_PER_TAG, Command, Request, tag_of};
 use link::{Link, LinkState};
-use send::Offers;
+use offers::Offers;
 use store::{Queues, Table};
 
 /// A path may have an old association draining while the new one works.

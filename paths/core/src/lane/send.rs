@@ -3,160 +3,17 @@
 use core::time::Duration;
 
 use umpath_nvme::U16;
-use umpath_policies::{Ask, Candidates, PathId, Priority};
+use umpath_policies::{Ask, PathId};
 
 use super::command::{COMMANDS_PER_TAG, Command, State, blocks_max, data_bytes, encode, tag_of};
-use super::link::LinkState;
 use super::{Action, Lane, Send};
 use crate::event::LaneEvent;
 use crate::request::BlockError;
-use crate::shared::VolumeShared;
-use crate::table::PATHS_MAX;
 
 /// How long a link is left alone that could not take a command.
 const BLOCKED: Duration = Duration::from_millis(10);
 
-/// A link that may take a command.
-#[derive(Debug, Clone, Copy)]
-struct Offer {
-    link: u16,
-    path: PathId,
-    priority: Priority,
-    throughput: u8,
-    /// Its device sits on this lane's NUMA node.
-    near: bool,
-}
-
-/// The links of the group in use that have room. Rebuilt when something about them changes, not
-/// for every request.
-#[derive(Debug)]
-pub(super) struct Offers {
-    list: [Offer; PATHS_MAX],
-    count: usize,
-    /// Some link is usable, with or without room.
-    pub(super) reachable: bool,
-}
-
-impl Offers {
-    pub(super) fn none() -> Self {
-        let nobody = Offer {
-            link: 0,
-            path: PathId(0),
-            priority: 0,
-            throughput: 0,
-            near: false,
-        };
-        Self {
-            list: [nobody; PATHS_MAX],
-            count: 0,
-            reachable: false,
-        }
-    }
-
-    fn push(&mut self, offer: Offer) {
-        if let Some(place) = self.list.get_mut(self.count) {
-            *place = offer;
-            self.count += 1;
-        }
-    }
-
-    fn at(&self, at: usize) -> Option<Offer> {
-        self.list.get(..self.count)?.get(at).copied()
-    }
-}
-
-/// Offers as selectors see them.
-struct Ranked<'a> {
-    offers: &'a Offers,
-    shared: &'a VolumeShared,
-}
-
-impl Candidates for Ranked<'_> {
-    fn count(&self) -> usize {
-        self.offers.count
-    }
-
-    fn path(&self, at: usize) -> PathId {
-        self.offers.at(at).map_or(PathId(0), |offer| offer.path)
-    }
-
-    fn in_flight(&self, at: usize) -> u32 {
-        self.offers
-            .at(at)
-            .map_or(u32::MAX, |offer| self.shared.in_flight(offer.path))
-    }
-
-    fn in_flight_bytes(&self, at: usize) -> u64 {
-        self.offers
-            .at(at)
-            .map_or(u64::MAX, |offer| self.shared.in_flight_bytes(offer.path))
-    }
-
-    fn priority(&self, at: usize) -> Priority {
-        self.offers.at(at).map_or(0, |offer| offer.priority)
-    }
-
-    fn throughput(&self, at: usize) -> u8 {
-        self.offers.at(at).map_or(0, |offer| offer.throughput)
-    }
-
-    fn is_near(&self, at: usize) -> bool {
-        self.offers.at(at).is_some_and(|offer| offer.near)
-    }
-}
-
 impl Lane {
-    /// Finds the group in use: the active one, or the best one this lane can reach where the
-    /// table does not yet say what the lane has just learnt.
-    pub(super) fn rebuild_offers(&mut self) {
-        let mut offers = Offers::none();
-        for position in self.group_order() {
-            for offer in self.reachable(position) {
-                offers.reachable = true;
-                if self.links[offer.link].has_room() {
-                    offers.push(offer);
-                }
-            }
-            if offers.reachable {
-                break;
-            }
-        }
-        self.offers = offers;
-    }
-
-    /// Positions of the groups, the active one first.
-    fn group_order(&self) -> impl Iterator<Item = usize> + use<> {
-        let (active, count) = (self.table.active, self.table.groups.len());
-        active
-            .into_iter()
-            .chain((0..count).filter(move |at| Some(*at) != active))
-    }
-
-    /// Links of a group that this lane may use, full or not.
-    fn reachable(&self, group: usize) -> impl Iterator<Item = Offer> + '_ {
-        let members = self
-            .table
-            .groups
-            .get(group)
-            .map_or(&[][..], |group| &group.paths[..]);
-        members.iter().filter_map(|at| {
-            let entry = self
-                .table
-                .paths
-                .get(usize::from(*at))
-                .filter(|entry| entry.usable)?;
-            let link = self.link_of(entry.association)?;
-            let open = &self.links[link];
-            (open.state == LinkState::Open && open.ana_refused.is_none()).then_some(Offer {
-                link,
-                path: entry.path,
-                priority: entry.priority,
-                throughput: entry.steering.throughput,
-                near: entry.steering.node.is_some() && entry.steering.node == self.node,
-            })
-        })
-    }
-
     /// Sends what can be sent, in order: lost mutations whose fence stands, then retries before
     /// new requests. Mutations wait while any is held.
     pub(super) fn pump(&mut self, now: Duration) {
@@ -291,25 +148,6 @@ impl Lane {
             write: request.body.op.is_mutation(),
             now,
         }
-    }
-
-    fn select(&mut self, ask: &Ask) -> Option<u16> {
-        if self.offers.count == 0 {
-            return None;
-        }
-        let ranked = Ranked {
-            offers: &self.offers,
-            shared: &self.shared,
-        };
-        let at = self.selector.select(&ranked, ask);
-        self.offers.at(at).map(|offer| offer.link)
-    }
-
-    /// Links this lane could use now, in any group.
-    pub(super) fn reachable_count(&self) -> usize {
-        self.group_order()
-            .map(|group| self.reachable(group).count())
-            .sum()
     }
 
     fn send(&mut self, number: u16, at: u16, now: Duration) {

@@ -1,7 +1,7 @@
 //! `multipathd show maps json`, key by key, so that monitoring made for it keeps working.
 
 use serde_json::{Value, json};
-use umpath_protocol::{Group, Path, VERSION, Volume};
+use umpath_protocol::{Group, Path, PathState, VERSION, Volume};
 
 use super::facts;
 use super::json::pretty;
@@ -59,7 +59,7 @@ fn group(volume: &Volume, number: usize, group: &Group) -> Value {
         "selector": volume.selector,
         "pri": group.priority,
         "dm_st": group.state.word(),
-        "marginal_st": "normal",
+        "marginal_st": if group.marginal { "marginal" } else { "normal" },
         "group": number,
         "paths": group.paths.iter().map(path).collect::<Vec<_>>(),
     })
@@ -81,7 +81,10 @@ fn path(path: &Path) -> Value {
         "target_wwpn": UNDEFINED,
         "host_adapter": UNDEFINED,
         "lun_hex": format!("{:#018x}", path.nsid),
-        "marginal_st": "normal",
+        "marginal_st": match path.state {
+            PathState::Held | PathState::Probation => "marginal",
+            _ => "normal",
+        },
         "path": path.id,
         "ana_state": path.ana.word(),
         "ana_group": path.ana_group,

@@ -42,11 +42,13 @@ pub(super) fn volume() -> Volume {
         groups: vec![
             Group {
                 priority: 50,
+                marginal: false,
                 state: GroupState::Active,
                 paths: vec![path(1, AnaView::Optimized, 50)],
             },
             Group {
                 priority: 10,
+                marginal: false,
                 state: GroupState::Enabled,
                 paths: vec![path(2, AnaView::NonOptimized, 10)],
             },

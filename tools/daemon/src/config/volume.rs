@@ -1,6 +1,9 @@
 //! `[[volume]]`: what holds for one volume.
 
+use std::fmt::Display;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -95,6 +98,32 @@ impl VolumePolicy {
             fast_io_fail_ms: own!(fast_io_fail_ms),
             damping: defaults.damping(),
         }
+    }
+}
+
+impl VolumePolicy {
+    /// Changes one policy, by its key and value in `umpath.toml`.
+    pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        fn parse<T: FromStr<Err: Display>>(key: &str, value: &str) -> Result<T, String> {
+            value
+                .parse()
+                .map_err(|why| format!("{key} = {value}: {why}"))
+        }
+        match key {
+            "no_path_retry" => self.no_path_retry = parse(key, value)?,
+            "failback" => self.failback = parse(key, value)?,
+            "path_grouping_policy" => self.grouping = parse(key, value)?,
+            "path_selector" => self.selector = parse(key, value)?,
+            "prio" => self.prio = parse(key, value)?,
+            "rr_min_io" => self.rr_min_io = parse::<NonZeroU32>(key, value)?.get(),
+            "rr_weight" => self.rr_weight = parse(key, value)?,
+            "exclusive_pref_bit" => self.exclusive_pref_bit = parse(key, value)?,
+            "marginal_pathgroups" => self.marginal_pathgroups = parse(key, value)?,
+            "flush_on_last_del" => self.flush_on_last_del = parse(key, value)?,
+            "fast_io_fail_ms" => self.fast_io_fail_ms = parse(key, value)?,
+            _ => return Err(format!("there is no policy {key}")),
+        }
+        Ok(())
     }
 }
 
@@ -238,6 +267,28 @@ mod tests {
         assert!(!entry("fe80::/10").prefers(ip("1.2.3.4")));
         assert!(entry("10.0.0.0/33").check().is_err());
         assert!(entry("somewhere").check().is_err());
+    }
+
+    #[test]
+    fn every_policy_of_a_volume_can_be_set_by_its_key() {
+        let mut policy = VolumePolicy::new(&Defaults::default(), None);
+        let mut all = toml::Table::try_from(every_key()).unwrap();
+        for key in ["id", "alias", "preferred"] {
+            all.remove(key);
+        }
+        assert!(all.len() >= 11, "{all}");
+        for (key, value) in &all {
+            let text = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
+            policy.set(key, &text).unwrap();
+        }
+        policy.set("path_selector", "latency").unwrap();
+        assert_eq!(policy.selector.to_string(), "latency 0");
+        let refused = policy.set("path_selector", "fastest").unwrap_err();
+        assert!(refused.contains("path_selector") && refused.contains("queue-length"));
+        assert!(policy.set("rr_min_io", "0").is_err());
+        assert!(policy.set("kato_ms", "1").is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Requests of the control socket.
 
-use umpath_protocol::{Failure, Reply, Request};
+use umpath_protocol::{Reply, Request};
 
 use super::{Hub, connect_all};
 use crate::server::Call;
@@ -51,30 +51,25 @@ impl Hub {
                     let _ = reply.send(answer.await);
                 });
             }
+            Request::Steer(steer) => {
+                let _ = reply.send(self.steer(steer));
+            }
             Request::Disconnect { target, force } => self.disconnect(&target, force, reply),
         }
         self.settle();
     }
 
     fn queueing(&mut self, wanted: Option<&str>, on: bool) -> Reply {
+        let ids = match self.named(wanted) {
+            Ok(ids) => ids,
+            Err(failure) => return Reply::Failed(failure),
+        };
         let mut changed = Vec::new();
-        for volume in self.volumes.values_mut() {
-            let named = wanted.is_none_or(|wanted| {
-                volume.name() == wanted
-                    || volume.device_name() == wanted
-                    || volume.id().to_string() == wanted
-            });
-            if named {
+        for id in ids {
+            if let Some(volume) = self.volumes.get_mut(&id) {
                 volume.set_queueing(on);
                 changed.push(volume.name().to_owned());
             }
-        }
-        if let Some(wanted) = wanted.filter(|_| changed.is_empty()) {
-            return Reply::Failed(Failure::new(
-                format!("no volume {wanted}"),
-                "no volume has this name, identity or device",
-                "umpath list",
-            ));
         }
         let words = if on { "waits" } else { "fails" };
         Reply::Done(format!(

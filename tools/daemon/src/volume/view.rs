@@ -1,7 +1,7 @@
 //! A volume as listings show it: the table its queue threads work by, and the paths that are not in
 //! it for want of an association.
 
-use umpath_core::policies::AnaState;
+use umpath_core::policies::{AnaState, Standing};
 use umpath_core::{OnNoPath, PathEntry};
 use umpath_protocol::{self as protocol, AnaView, Group, GroupState, NoPath, Path, PathState};
 
@@ -75,6 +75,7 @@ impl Volume {
             listed.extend(entries.iter().map(|entry| entry.path));
             groups.push(Group {
                 priority: group.priority.into(),
+                marginal: self.is_marginal(&entries),
                 state: match (self.core.table().active == Some(position), usable) {
                     (true, _) => GroupState::Active,
                     (_, true) => GroupState::Enabled,
@@ -99,11 +100,22 @@ impl Volume {
         if !lost.is_empty() {
             groups.push(Group {
                 priority: 0,
+                marginal: false,
                 state: GroupState::Disabled,
                 paths: lost,
             });
         }
         groups
+    }
+
+    /// The group holds the paths that are kept out.
+    fn is_marginal(&self, entries: &[&PathEntry]) -> bool {
+        let sound = |entry: &&PathEntry| {
+            self.core
+                .paths()
+                .any(|path| path.path == entry.path && path.standing == Standing::Sound)
+        };
+        self.spec.policy.marginal_pathgroups && !entries.iter().any(sound)
     }
 
     fn path_view(
@@ -113,6 +125,9 @@ impl Volume {
         facts_of: &dyn Fn(u32) -> Option<PathFacts>,
     ) -> Path {
         let facts = facts_of(member.path);
+        let core = self.core.paths().find(|path| path.path == member.number);
+        let failed = core.is_some_and(|path| path.failed);
+        let standing = core.map_or(Standing::Sound, |path| path.standing);
         let suspect = facts.as_ref().is_some_and(|facts| facts.suspect);
         Path {
             id: member.path,
@@ -126,12 +141,15 @@ impl Volume {
             ana_group: member.ana_group,
             state: match entry {
                 None => PathState::Connecting,
-                Some(entry) if entry.usable => PathState::Ready,
+                Some(_) if failed => PathState::Failed,
                 Some(_) if suspect => PathState::Suspect,
+                Some(_) if matches!(standing, Standing::Held { .. }) => PathState::Held,
+                Some(entry) if entry.usable && standing != Standing::Sound => PathState::Probation,
+                Some(entry) if entry.usable => PathState::Ready,
                 Some(_) => PathState::Standby,
             },
             priority: entry.map_or(0, |entry| entry.priority.into()),
-            preferred: member.preferred,
+            preferred: core.map_or(member.preferred, |path| path.preferred),
             in_flight: self.shared.in_flight(member.number).into(),
         }
     }

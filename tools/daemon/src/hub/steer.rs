@@ -1,0 +1,141 @@
+//! What an operator does to paths and groups by hand. Whether it makes sense is `umpath_core`'s
+//! decision; here volumes and paths are found by the names people use.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use umpath_protocol::{Failure, Reply, Steer};
+use umpath_session::StableId;
+
+use super::Hub;
+use crate::volume::Volume;
+
+/// What was done, for whom.
+type Outcome = Result<String, Failure>;
+
+impl Hub {
+    pub(super) fn steer(&mut self, steer: Steer) -> Reply {
+        let outcome = match steer {
+            Steer::FailPath { path, volume } => {
+                self.each_volume_of(path, volume.as_deref(), "failed", Volume::fail_path)
+            }
+            Steer::ReinstatePath { path, volume } => {
+                let done = Volume::reinstate_path;
+                self.each_volume_of(path, volume.as_deref(), "reinstated", done)
+            }
+            Steer::Prefer { path, volume, on } => {
+                let word = if on { "preferred" } else { "not preferred" };
+                self.each_volume_of(path, volume.as_deref(), word, |volume, path| {
+                    volume.prefer(path, on)
+                })
+            }
+            Steer::SwitchGroup { volume, group } => self.switch_group(&volume, group),
+            Steer::Set { volume, policies } => self.set_policies(volume.as_deref(), &policies),
+        };
+        match outcome {
+            Ok(done) => Reply::Done(done),
+            Err(failure) => Reply::Failed(failure),
+        }
+    }
+
+    /// Does something to a path in every volume it serves, or in one of them.
+    fn each_volume_of<E: Display>(
+        &mut self,
+        path: u32,
+        wanted: Option<&str>,
+        done: &str,
+        action: impl Fn(&mut Volume, u32) -> Result<(), E>,
+    ) -> Outcome {
+        let mut names = Vec::new();
+        for id in self.named(wanted)? {
+            let Some(volume) = self.volumes.get_mut(&id).filter(|v| v.has_path(path)) else {
+                continue;
+            };
+            let name = volume.name().to_owned();
+            action(volume, path).map_err(|why| {
+                Failure::new(format!("path {path} of {name}"), why.to_string(), "")
+            })?;
+            names.push(name);
+        }
+        if names.is_empty() {
+            return Err(Failure::new(
+                format!("no path {path}"),
+                "no volume has a path of this number",
+                "umpath show paths",
+            ));
+        }
+        Ok(format!("path {path} {done}: {}\n", names.join(" ")))
+    }
+
+    fn switch_group(&mut self, wanted: &str, group: u32) -> Outcome {
+        let volume = self.named(Some(wanted))?;
+        let volume = volume.first().and_then(|id| self.volumes.get_mut(id));
+        let refused = |why: String| {
+            let fix = "umpath -ll shows the groups, the first one is 1";
+            Failure::new(format!("cannot switch {wanted} to group {group}"), why, fix)
+        };
+        let volume = volume.ok_or_else(|| refused("it is gone".to_owned()))?;
+        let at = (group as usize).checked_sub(1);
+        let at = at.ok_or_else(|| refused("groups count from 1".to_owned()))?;
+        volume
+            .switch_group(at)
+            .map_err(|why| refused(why.to_string()))?;
+        Ok(format!(
+            "group {group} carries the I/O: {}\n",
+            volume.name()
+        ))
+    }
+
+    fn set_policies(&mut self, wanted: Option<&str>, keys: &BTreeMap<String, String>) -> Outcome {
+        let ids = self.named(wanted)?;
+        let failed = |why: String| {
+            let fix = "keys and values are those of [[volume]] in umpath.toml";
+            Failure::new("no policy was changed", why, fix)
+        };
+        // All or nothing: every value is understood before the first volume changes.
+        let mut changes = Vec::new();
+        for id in ids {
+            if let Some(volume) = self.volumes.get(&id) {
+                let mut policy = volume.policy();
+                for (key, value) in keys {
+                    policy.set(key, value).map_err(failed)?;
+                }
+                changes.push((id, policy));
+            }
+        }
+        let mut names = Vec::new();
+        for (id, policy) in changes {
+            if let Some(volume) = self.volumes.get_mut(&id) {
+                volume.set_policy(policy);
+                names.push(volume.name().to_owned());
+            }
+        }
+        let words: Vec<String> = keys.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        Ok(format!("{}: {}\n", words.join(" "), names.join(" ")))
+    }
+
+    /// The volumes meant: one by name, identity or device, or all.
+    pub(super) fn named(&self, wanted: Option<&str>) -> Result<Vec<StableId>, Failure> {
+        let meant = |volume: &Volume| {
+            wanted.is_none_or(|wanted| {
+                volume.name() == wanted
+                    || volume.device_name() == wanted
+                    || volume.id().to_string() == wanted
+            })
+        };
+        let found: Vec<StableId> = self
+            .volumes
+            .values()
+            .filter(|volume| meant(volume))
+            .map(Volume::id)
+            .collect();
+        match wanted {
+            Some(wanted) if found.is_empty() => Err(Failure::new(
+                format!("no volume {wanted}"),
+                "no volume has this name, identity or device",
+                "umpath list",
+            )),
+            _ => Ok(found),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! A volume's paths, groups and policies changed by hand, in the hub's numbers.
+
+use umpath_core::{PathId, Unchanged};
+
+use super::Volume;
+use crate::clock;
+use crate::config::VolumePolicy;
+
+impl Volume {
+    /// Sends nothing new on a path until it is reinstated.
+    pub(crate) fn fail_path(&mut self, path: u32) -> Result<(), Unchanged> {
+        let outcome = self.core.fail_path(self.number_of(path), clock::now());
+        self.pump();
+        outcome
+    }
+
+    /// Undoes that, and forgets what is held against the path.
+    pub(crate) fn reinstate_path(&mut self, path: u32) -> Result<(), Unchanged> {
+        let outcome = self.core.reinstate_path(self.number_of(path), clock::now());
+        self.pump();
+        outcome
+    }
+
+    /// Prefers a path, or does not.
+    pub(crate) fn prefer(&mut self, path: u32, on: bool) -> Result<(), Unchanged> {
+        let number = self.number_of(path);
+        let outcome = self.core.prefer(number, on, clock::now());
+        self.pump();
+        outcome
+    }
+
+    /// Makes a group carry the I/O; `group` counts from 0.
+    pub(crate) fn switch_group(&mut self, group: usize) -> Result<(), Unchanged> {
+        let outcome = self.core.switch_group(group, clock::now());
+        self.pump();
+        outcome
+    }
+
+    /// The policies in force.
+    pub(crate) fn policy(&self) -> VolumePolicy {
+        self.spec.policy
+    }
+
+    /// Policies from now on; what is in flight is not disturbed.
+    pub(crate) fn set_policy(&mut self, policy: VolumePolicy) {
+        self.spec.policy = policy;
+        let lanes = self.handles.len() as u16;
+        let config = policy.device_config(self.spec.namespace.lba_shift, lanes);
+        self.core.set_config(config, clock::now());
+        self.pump();
+    }
+
+    /// The core's number of a path; one that nobody has for a path of another volume.
+    fn number_of(&self, path: u32) -> PathId {
+        let member = self.members.iter().find(|member| member.path == path);
+        member.map_or(PathId(u8::MAX), |member| member.number)
+    }
+}
