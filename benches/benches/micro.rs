@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use umpath_core::policies::{Ask, Candidates, Done, Selector, SelectorConfig, SelectorKind};
 use umpath_core::{
     Action, AssociationId, BlockRequest, GroupEntry, Lane, LaneConfig, LaneId, Limits, OnNoPath,
     Op, PathEntry, PathId, PathTable, Steering, Tag, VolumeShared,
@@ -137,5 +138,75 @@ fn codec(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, lane_requests, codec);
+/// Loaded paths, as a lane in the middle of its work offers them.
+struct Loaded(u8);
+
+impl Candidates for Loaded {
+    fn count(&self) -> usize {
+        self.0.into()
+    }
+    fn path(&self, at: usize) -> PathId {
+        PathId(at as u8)
+    }
+    fn in_flight(&self, at: usize) -> u32 {
+        black_box(at as u32 * 7 % 5 + 1)
+    }
+    fn in_flight_bytes(&self, at: usize) -> u64 {
+        black_box(at as u64 * 7 % 5 + 1) * 4096
+    }
+    fn priority(&self, _: usize) -> i32 {
+        50
+    }
+    fn throughput(&self, at: usize) -> u8 {
+        at as u8 % 3 + 1
+    }
+    fn is_near(&self, at: usize) -> bool {
+        at.is_multiple_of(2)
+    }
+}
+
+/// The choice alone, and what an answer costs the selector.
+fn selectors(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("select");
+    for kind in SelectorKind::ALL {
+        for paths in [2, 8, 16] {
+            let config = SelectorConfig {
+                kind: *kind,
+                ..SelectorConfig::default()
+            };
+            let mut selector = config.start();
+            let mut now = Duration::from_secs(1);
+            let mut answer = |selector: &mut Selector, path: u8| {
+                now += Duration::from_micros(10);
+                selector.completed(&Done {
+                    path: PathId(path),
+                    bytes: 4096,
+                    write: false,
+                    sent: now.saturating_sub(Duration::from_micros(80 + u64::from(path))),
+                    at: now,
+                });
+                now
+            };
+            for path in (0..paths).cycle().take(1000) {
+                answer(&mut selector, path);
+            }
+            let ask = Ask {
+                bytes: 4096,
+                write: false,
+                now: answer(&mut selector, 0),
+            };
+            group.bench_function(format!("{}-{paths}paths", kind.word()), |bencher| {
+                bencher.iter(|| selector.select(&Loaded(paths), black_box(&ask)));
+            });
+            if paths == 2 {
+                group.bench_function(format!("{}-answer", kind.word()), |bencher| {
+                    bencher.iter(|| answer(&mut selector, 1));
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, lane_requests, selectors, codec);
 criterion_main!(benches);

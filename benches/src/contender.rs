@@ -25,7 +25,7 @@ pub(crate) const QUEUES: &str = "2";
 /// A device under measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contender {
-    /// `umpathd`: two paths, queue-length, defaults otherwise.
+    /// `umpathd`: two paths, defaults.
     Ours,
     /// The kernel's own multipath, queue-depth.
     Native,

@@ -140,7 +140,8 @@ fn picks_one_of_the_offered_paths_however_the_group_changes() {
                 at: Duration::from_nanos(random(&mut seed)),
             });
             if step % 100 == 0 {
-                selector.forget(PathId(random(&mut seed) as u8));
+                let path = PathId(random(&mut seed) as u8);
+                selector.forget(path, Duration::from_nanos(random(&mut seed)));
             }
         }
     }

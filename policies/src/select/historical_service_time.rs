@@ -39,6 +39,8 @@ struct Past {
     service: u64,
     finished_ns: u64,
     stale_after_ns: u64,
+    /// Requests sent before this say nothing.
+    forgotten: Duration,
 }
 
 impl Past {
@@ -46,6 +48,7 @@ impl Past {
         service: ONE,
         finished_ns: 0,
         stale_after_ns: 0,
+        forgotten: Duration::ZERO,
     };
 }
 
@@ -143,6 +146,9 @@ impl Strategy for HistoricalServiceTime {
         let Some(past) = self.paths.get_mut(done.path.index() % PATHS_MAX) else {
             return;
         };
+        if done.sent < past.forgotten {
+            return;
+        }
         let at_ns = nanos(done.at);
         let began_ns = nanos(done.sent).max(past.finished_ns);
         let took_ns = at_ns.saturating_sub(began_ns);
@@ -155,9 +161,12 @@ impl Strategy for HistoricalServiceTime {
         past.stale_after_ns = at_ns + count * (past.service / ONE);
     }
 
-    fn forget(&mut self, path: PathId) {
+    fn forget(&mut self, path: PathId, now: Duration) {
         if let Some(past) = self.paths.get_mut(path.index() % PATHS_MAX) {
-            *past = Past::NONE;
+            *past = Past {
+                forgotten: now,
+                ..Past::NONE
+            };
         }
     }
 }

@@ -30,20 +30,22 @@ impl SizeClass {
 }
 
 /// A new value counts for one part in so many: the average follows a change within some dozen
-/// answers, and outliers stand out of the noise.
-const WEIGHT: u32 = 16;
+/// answers and is not led by the last few.
+const WEIGHT: u32 = 32;
 /// The same where the path had been silent for a while: the past is not worth much.
 const WEIGHT_AFTER_SILENCE: u32 = 4;
 /// Silence is so many times the average.
 const SILENCE: u64 = 64;
 /// A value above so many averages counts as this: one lost packet is no news about the rest.
-const OUTLIER: u32 = 8;
+const OUTLIER: u32 = 16;
 
 #[derive(Debug, Clone, Copy)]
 struct Row {
     /// Averages in nanoseconds; 0: unknown.
     mean_ns: [u32; SizeClass::COUNT],
     answered: Duration,
+    /// Requests sent before this say nothing.
+    forgotten: Duration,
 }
 
 /// Averages of one lane.
@@ -58,6 +60,7 @@ impl History {
             rows: [Row {
                 mean_ns: [0; SizeClass::COUNT],
                 answered: Duration::ZERO,
+                forgotten: Duration::ZERO,
             }; PATHS_MAX],
         }
     }
@@ -91,6 +94,9 @@ impl History {
         let Some(row) = self.row_mut(done.path) else {
             return;
         };
+        if done.sent < row.forgotten {
+            return;
+        }
         let silent = done
             .at
             .saturating_sub(core::mem::replace(&mut row.answered, done.at));
@@ -112,9 +118,10 @@ impl History {
         };
     }
 
-    pub(super) fn forget(&mut self, path: PathId) {
+    pub(super) fn forget(&mut self, path: PathId, now: Duration) {
         if let Some(row) = self.row_mut(path) {
             row.mean_ns = [0; SizeClass::COUNT];
+            row.forgotten = now;
         }
     }
 }

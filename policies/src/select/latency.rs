@@ -1,4 +1,15 @@
-//! `latency`: least average latency of such requests x (in flight + 1), hot paths left out.
+//! `latency`: least (average latency of such requests + that of the best path) x (in flight + 1).
+//!
+//! The average is of this size and kind of request. Adding the best path's makes the choice gentler:
+//! a path ten times as slow counts for five and a half, so that it is kept busy with the little it
+//! can do, and a path that is a little slower is hardly spared. Load is the other factor, because a
+//! short queue on a slow path may be done before a long one on a fast path.
+//!
+//! *Hot* paths are left alone by what they owe: while nothing was answered, the time since the first
+//! unanswered request counts instead of the average once it is longer, so a path that went silent
+//! is dropped within a few of its usual latencies, long before anyone suspects it. A threshold on
+//! the number in flight, as load balancers with many servers use it, would not do with two paths:
+//! whichever has more would be hot, which is `queue-length`.
 
 use core::time::Duration;
 
@@ -10,12 +21,15 @@ use crate::PathId;
 /// is not slow for ever: below 1 % of the I/O.
 const PROBE_EVERY: u32 = 128;
 
+/// Of a path that owes nothing.
+const NOTHING_OWED: u64 = u64::MAX;
+
 /// See the [module](self).
 #[derive(Debug, Clone)]
 pub struct Latency {
     history: History,
-    /// Since when a request was sent and nothing answered, by path.
-    waiting: [Option<Duration>; PATHS_MAX],
+    /// When the first of the requests was sent that nothing came after, nanoseconds, by path.
+    owed_since: [u64; PATHS_MAX],
     /// Requests until the next probe.
     probe_in: u32,
     /// Position to look at first.
@@ -38,13 +52,14 @@ impl Latency {
     #[inline]
     fn best(&self, candidates: &impl Candidates, ask: &Ask) -> usize {
         let class = SizeClass::of(ask.bytes, ask.write);
+        let now_ns = ask.now.as_nanos() as u64;
         let count = candidates.count();
         // A path not yet known counts as the best known one: it gets its share, not all.
-        let mut unknown_ns = u32::MAX;
+        let mut best_ns = 0;
         for at in 0..count {
-            let mean = self.history.mean_ns(candidates.path(at), class);
-            if mean > 0 {
-                unknown_ns = unknown_ns.min(mean);
+            let mean_ns = self.history.mean_ns(candidates.path(at), class);
+            if mean_ns > 0 && (best_ns == 0 || mean_ns < best_ns) {
+                best_ns = mean_ns;
             }
         }
         let mut best = 0;
@@ -52,17 +67,15 @@ impl Latency {
         for at in from(self.next, count) {
             let path = candidates.path(at);
             let mean_ns = match self.history.mean_ns(path, class) {
-                0 => unknown_ns,
+                0 => best_ns.max(1),
                 known => known,
             };
-            let waited = self
-                .waiting
-                .get(path.index() % PATHS_MAX)
-                .copied()
-                .flatten();
-            let waited_ns = waited.map_or(0, |since| ask.now.saturating_sub(since).as_nanos());
-            let expected = u64::from(mean_ns).max(waited_ns as u64);
-            let cost = expected.saturating_mul(u64::from(candidates.in_flight(at)) + 1);
+            let owed_since = self.owed_since.get(path.index() % PATHS_MAX);
+            let owed_ns = now_ns.saturating_sub(owed_since.copied().unwrap_or(NOTHING_OWED));
+            let cost = owed_ns
+                .max(mean_ns.into())
+                .saturating_add(best_ns.into())
+                .saturating_mul(u64::from(candidates.in_flight(at)).saturating_add(1));
             if cost < least {
                 least = cost;
                 best = at;
@@ -70,13 +83,17 @@ impl Latency {
         }
         best
     }
+
+    fn owes(&mut self, path: PathId) -> Option<&mut u64> {
+        self.owed_since.get_mut(path.index() % PATHS_MAX)
+    }
 }
 
 impl Strategy for Latency {
     fn start(_: &SelectorConfig) -> Self {
         Self {
             history: History::new(),
-            waiting: [None; PATHS_MAX],
+            owed_since: [NOTHING_OWED; PATHS_MAX],
             probe_in: PROBE_EVERY,
             next: 0,
         }
@@ -95,9 +112,10 @@ impl Strategy for Latency {
             self.best(candidates, ask)
         };
         self.next = best + 1;
-        let path = candidates.path(best);
-        if let Some(waiting) = self.waiting.get_mut(path.index() % PATHS_MAX) {
-            waiting.get_or_insert(ask.now);
+        if let Some(owed_since) = self.owes(candidates.path(best))
+            && *owed_since == NOTHING_OWED
+        {
+            *owed_since = ask.now.as_nanos() as u64;
         }
         best
     }
@@ -105,15 +123,15 @@ impl Strategy for Latency {
     #[inline]
     fn completed(&mut self, done: &Done) {
         self.history.learn(done);
-        if let Some(waiting) = self.waiting.get_mut(done.path.index() % PATHS_MAX) {
-            *waiting = None;
+        if let Some(owed_since) = self.owes(done.path) {
+            *owed_since = NOTHING_OWED;
         }
     }
 
-    fn forget(&mut self, path: PathId) {
-        self.history.forget(path);
-        if let Some(waiting) = self.waiting.get_mut(path.index() % PATHS_MAX) {
-            *waiting = None;
+    fn forget(&mut self, path: PathId, now: Duration) {
+        self.history.forget(path, now);
+        if let Some(owed_since) = self.owes(path) {
+            *owed_since = NOTHING_OWED;
         }
     }
 }

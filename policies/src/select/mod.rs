@@ -99,13 +99,16 @@ pub trait Strategy {
         let _ = done;
     }
 
-    /// The number names another path, or the same after a loss: what was learnt is void.
-    fn forget(&mut self, path: PathId) {
-        let _ = path;
+    /// The number names another path, or the path returns after it could not be used: what was
+    /// learnt is void, and so is what requests sent before now will tell.
+    fn forget(&mut self, path: PathId, now: Duration) {
+        let _ = (path, now);
     }
 }
 
-/// Arguments of the selectors; each reads what concerns it.
+/// Arguments of the selectors; each reads what concerns it. `latency` is the default because it is
+/// the best or as good as the best wherever paths differ, and as good as queue-length where they do
+/// not: `docs/policies.md` has the figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SelectorConfig {
     /// Which selector.
@@ -119,7 +122,7 @@ pub struct SelectorConfig {
 impl Default for SelectorConfig {
     fn default() -> Self {
         Self {
-            kind: SelectorKind::QueueLength,
+            kind: SelectorKind::Latency,
             rr_min_io: 1,
             rr_weight_priorities: false,
         }
@@ -181,9 +184,9 @@ macro_rules! registry {
                 match self { $(Self::$kind(selector) => selector.completed(done),)+ }
             }
 
-            /// What was learnt of this path is void.
-            pub fn forget(&mut self, path: PathId) {
-                match self { $(Self::$kind(selector) => selector.forget(path),)+ }
+            /// What was learnt of this path is void, and what requests sent before now will tell.
+            pub fn forget(&mut self, path: PathId, now: Duration) {
+                match self { $(Self::$kind(selector) => selector.forget(path, now),)+ }
             }
         }
     };

@@ -11,7 +11,7 @@ mod scene;
 use std::fs;
 
 use report::{Cell, table};
-use scene::{Scene, SELECTORS, scenes};
+use scene::{SELECTORS, Scene, scenes};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/policies.md");
 const BEGIN: &str = "<!-- selection quality: made by policies/tests/quality -->\n";
@@ -19,7 +19,7 @@ const END: &str = "<!-- end of selection quality -->\n";
 
 fn results() -> Vec<(Scene, Vec<Cell>)> {
     let run = |scene: Scene| {
-        let cells = SELECTORS.iter().map(|kind| model::run(&scene, *kind));
+        let cells = SELECTORS.iter().map(|kind| model::run(scene, *kind));
         let cells = cells.collect();
         (scene, cells)
     };
@@ -41,7 +41,11 @@ fn selection_quality() {
         let updated = format!("{}{fresh}{}", &document[..begin], &document[end..]);
         fs::write(DOCUMENT, updated).expect("docs/policies.md can be written");
     } else {
-        assert_eq!(&document[begin..end], fresh, "docs/policies.md is not of this code");
+        assert_eq!(
+            &document[begin..end],
+            fresh,
+            "docs/policies.md is not of this code"
+        );
     }
     report::judge(&results);
 }

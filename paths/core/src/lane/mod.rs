@@ -253,7 +253,7 @@ impl Lane {
         {
             Some(link) => {
                 link.open(path, association, depth);
-                self.selector.forget(path);
+                self.selector.forget(path, now);
             }
             None => self.stats.links_refused += 1,
         }
@@ -273,6 +273,7 @@ impl Lane {
         if table.selector != self.table.selector {
             self.selector = table.selector.start();
         }
+        self.forget_returned(&table, now);
         self.table = table;
         for link in self.links.iter_mut() {
             let entry = self
@@ -292,6 +293,15 @@ impl Lane {
         }
         self.rebuild_offers();
         self.pump(now);
+    }
+
+    /// What was learnt of a path before it went away says nothing about it now.
+    fn forget_returned(&mut self, table: &PathTable, now: Duration) {
+        for entry in table.paths.iter().filter(|entry| entry.usable) {
+            if self.table.entry(entry.path).is_some_and(|old| !old.usable) {
+                self.selector.forget(entry.path, now);
+            }
+        }
     }
 
     /// What the host does next; `None`: nothing.

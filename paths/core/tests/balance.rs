@@ -1,0 +1,117 @@
+//! Many lanes share paths as well as one lane with all the requests would.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use umpath_core::policies::{SelectorConfig, SelectorKind};
+use umpath_core::{
+    Action, AssociationId, BlockRequest, GroupEntry, Lane, LaneConfig, LaneId, Limits, Op,
+    PATHS_MAX, PathEntry, PathId, PathTable, Send, Steering, Tag, VolumeShared,
+};
+use umpath_nvme::{Cqe, Status};
+
+const PATHS: u8 = 4;
+const REQUESTS: usize = 128;
+const ROUNDS: usize = 20_000;
+
+fn table(kind: SelectorKind) -> Arc<PathTable> {
+    let entry = |number| PathEntry {
+        path: PathId(number),
+        association: AssociationId(number.into()),
+        usable: true,
+        nsid: 1,
+        limits: Limits::default(),
+        priority: 50,
+        ana: None,
+        ana_epoch: 0,
+        steering: Steering::default(),
+    };
+    Arc::new(PathTable {
+        generation: 1,
+        paths: (0..PATHS).map(entry).collect(),
+        groups: vec![GroupEntry {
+            paths: (0..PATHS).collect(),
+            priority: 50,
+        }],
+        active: Some(0),
+        selector: SelectorConfig {
+            kind,
+            ..SelectorConfig::default()
+        },
+        ..PathTable::empty(12)
+    })
+}
+
+fn lanes(count: usize, shared: &Arc<VolumeShared>, kind: SelectorKind) -> Vec<Lane> {
+    let lane = |number: usize| {
+        let config = LaneConfig {
+            id: LaneId(number as u16),
+            tags: (REQUESTS / count) as u16,
+            buffer_bytes: 4096,
+            lba_shift: 12,
+        };
+        let mut lane = Lane::new(config, table(kind), Arc::clone(shared));
+        for path in 0..PATHS {
+            let association = AssociationId(path.into());
+            lane.attach(PathId(path), association, 256, Duration::ZERO);
+        }
+        lane
+    };
+    (0..count).map(lane).collect()
+}
+
+/// Sum over time of what the busiest path has in flight, with random arrivals and answers.
+fn busiest(lane_count: usize, kind: SelectorKind) -> u64 {
+    let shared = Arc::new(VolumeShared::new());
+    let mut lanes = lanes(lane_count, &shared, kind);
+    let mut flying: Vec<(usize, Send)> = Vec::new();
+    let mut free: Vec<usize> = (0..REQUESTS).collect();
+    let (mut seed, mut sum) = (88_172_645_463_325_252_u64, 0);
+    let mut random = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % below as u64) as usize
+    };
+    for round in 0..ROUNDS {
+        let now = Duration::from_micros(round as u64);
+        if flying.is_empty() || (!free.is_empty() && random(2) == 0) {
+            let slot = free.swap_remove(random(free.len()));
+            let (at, tag) = (slot % lane_count, (slot / lane_count) as u16);
+            let request = BlockRequest {
+                tag: Tag(tag),
+                op: Op::Read,
+                lba: 0,
+                blocks: 1,
+                fua: false,
+                no_unmap: false,
+            };
+            lanes[at].submit(request, now).expect("a free tag");
+            while let Some(Action::Send(send)) = lanes[at].poll_action() {
+                flying.push((at, send));
+            }
+        } else {
+            let (at, send) = flying.swap_remove(random(flying.len()));
+            let cqe = Cqe::new(send.sqe.cid.get(), 0, Status::SUCCESS, 0);
+            lanes[at].complete(send.path, send.association, &cqe, now);
+            free.push(usize::from(send.tag.0) * lane_count + at);
+            while lanes[at].poll_action().is_some() {}
+        }
+        let most = (0..PATHS).map(|path| shared.in_flight(PathId(path))).max();
+        sum += u64::from(most.unwrap_or(0));
+    }
+    assert!(usize::from(PATHS) <= PATHS_MAX);
+    sum
+}
+
+#[test]
+fn queue_length_of_many_lanes_balances_within_5_percent_of_one_global_counter() {
+    let ideal = busiest(1, SelectorKind::QueueLength);
+    for lanes in [2, 4, 16, 64] {
+        let sum = busiest(lanes, SelectorKind::QueueLength);
+        assert!(
+            sum * 100 <= ideal * 105,
+            "{lanes} lanes: {sum}, one: {ideal}"
+        );
+    }
+}
