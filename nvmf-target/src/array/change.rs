@@ -7,6 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::{Array, Gone, Namespace, Subsystem};
+use crate::controller::board::Board;
 use crate::controller::events::Notice;
 use crate::model::{AnaMap, AnaState, PortId};
 
@@ -83,6 +84,7 @@ impl<M: Clone> Array<M> {
         let ports = self.subsystem(nqn)?.ports.clone();
         self.end_controllers(now, |subsystem, _, _| subsystem == nqn);
         self.subsystems.remove(nqn);
+        self.watch.forget(nqn);
         self.discovery_changed(&ports);
         Ok(())
     }
@@ -272,7 +274,7 @@ impl<M: Clone> Array<M> {
 }
 
 impl<M> Subsystem<M> {
-    /// A subsystem without namespaces, hosts and ports.
+    /// A subsystem without namespaces, hosts and ports, on a board of its own.
     pub fn new(nqn: String, serial: String, model: String, cqt_ms: u16) -> Self {
         Self {
             nqn,
@@ -283,6 +285,8 @@ impl<M> Subsystem<M> {
             ports: BTreeSet::new(),
             ana: AnaMap::default(),
             cqt_ms,
+            ccr: true,
+            board: Board::private(),
             namespaces: BTreeMap::new(),
         }
     }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use umpath_nvme::command::Instance;
 use umpath_nvme::command::fabrics::{CNTLID_DYNAMIC, Connect, ConnectResponse, cattr};
 use umpath_nvme::connect::ConnectData;
 use umpath_nvme::{FromBytes, Nqn, Sqe, Status};
 
 use super::{Array, Event, Output, QueueId, Subsystem};
+use crate::controller::gate::Gate;
 use crate::controller::view::{IoAccess, Shared, View};
 use crate::controller::{Association, Controller};
 use crate::model::PortId;
@@ -86,7 +88,7 @@ impl<M: Clone> Array<M> {
         } else {
             self.expire(data.cntlid.get(), now);
             let shared = self.connect_io(&command, data, &subsystem, &host, queue)?;
-            (shared.cntlid, Some(IoAccess::new(shared)))
+            (shared.instance.cntlid, Some(IoAccess::new(shared)))
         };
         Ok(Connected {
             cntlid,
@@ -111,16 +113,20 @@ impl<M: Clone> Array<M> {
         if data.cntlid.get() != CNTLID_DYNAMIC {
             return Err(bad(field::DATA_CNTLID, true));
         }
-        let view = if subsystem.is_discovery() {
-            View::new(Vec::new())
+        let busy = Refusal::from(Status::CONNECT_CONTROLLER_BUSY);
+        let served = if subsystem.is_discovery() {
+            None
         } else {
-            self.admit(port, subsystem.as_str(), host.as_str())?
-                .view(port)
+            let admitted = self.admit(port, subsystem.as_str(), host.as_str())?;
+            Some((admitted.view(port), admitted.board.clone()))
         };
-        let cntlid = self
-            .free_cntlid()
-            .ok_or(Refusal::from(Status::CONNECT_CONTROLLER_BUSY))?;
-        let shared = Arc::new(Shared::new(cntlid, view));
+        let cntlid = self.free_cntlid().ok_or(busy)?;
+        let instance = self.new_instance(cntlid);
+        let (view, gate) = match served {
+            Some((view, board)) => (view, board.take(instance, host.as_str()).ok_or(busy)?),
+            None => (View::new(Vec::new()), Gate::default()),
+        };
+        let shared = Arc::new(Shared::new(instance, gate, view));
         let association = Association {
             subsystem: (!subsystem.is_discovery()).then(|| subsystem.as_str().to_owned()),
             port,
@@ -186,6 +192,20 @@ impl<M: Clone> Array<M> {
         self.controllers.contains_key(&cntlid)
     }
 
+    /// The next incarnation under an identifier: a uniquifier that no recent one had, and a random
+    /// number that none ever had.
+    fn new_instance(&mut self, cntlid: u16) -> Instance {
+        let first = self.instance_numbers.next() as u8;
+        let ciu = self.uniquifiers.entry(cntlid).or_insert(first);
+        // Zero is what a controller without instances reports.
+        *ciu = ciu.checked_add(1).unwrap_or(1);
+        Instance {
+            cntlid,
+            ciu: *ciu,
+            cirn: self.instance_numbers.next(),
+        }
+    }
+
     /// An identifier nobody has, the longest unused first.
     fn free_cntlid(&mut self) -> Option<u16> {
         let range = self.limits.cntlid;
@@ -202,7 +222,7 @@ impl<M: Clone> Array<M> {
                 || self
                     .remains
                     .iter()
-                    .any(|remains| remains.shared.cntlid == candidate);
+                    .any(|remains| remains.shared.instance.cntlid == candidate);
             if !taken {
                 self.next_cntlid = after(candidate);
                 return Some(candidate);

@@ -12,6 +12,8 @@
 mod change;
 mod connect;
 mod discovery;
+mod instance;
+mod reset;
 mod show;
 mod timers;
 
@@ -25,6 +27,7 @@ use umpath_nvme::{Sqe, Status};
 use uuid::Uuid;
 
 use crate::config::CntlidRange;
+use crate::controller::board::Board;
 use crate::controller::view::{NamespaceView, Shared, View};
 use crate::controller::{Answer, Controller, Surroundings};
 use crate::model::{AnaMap, Eui64, Geometry, Nguid, PortId};
@@ -32,6 +35,7 @@ use crate::model::{AnaMap, Eui64, Geometry, Nguid, PortId};
 pub use change::ChangeError;
 pub use connect::{Connected, Refusal};
 pub use discovery::Directory;
+use instance::InstanceNumbers;
 pub use show::{ControllerReport, NamespaceReport, PortReport, Report, SubsystemReport};
 
 /// What this process allows.
@@ -120,6 +124,8 @@ pub enum Gone {
     KeepAlive,
     /// What it served was removed here.
     Removed,
+    /// Its host had it reset through another controller.
+    Reset,
 }
 
 /// A namespace.
@@ -162,6 +168,10 @@ pub struct Subsystem<M> {
     pub ana: AnaMap,
     /// Command quiesce time in milliseconds.
     pub cqt_ms: u16,
+    /// Cross-controller reset is offered.
+    pub ccr: bool,
+    /// Where the gates of its controllers are.
+    pub board: Board,
     /// Namespaces.
     pub namespaces: BTreeMap<u32, Namespace<M>>,
 }
@@ -217,13 +227,17 @@ pub struct Array<M> {
     controllers: BTreeMap<u16, Controller<M>>,
     remains: Vec<Remains<M>>,
     next_cntlid: u16,
+    uniquifiers: BTreeMap<u16, u8>,
+    instance_numbers: InstanceNumbers,
+    watch: reset::Watch,
     discovery_generation: u64,
     outputs: VecDeque<Output>,
 }
 
 impl<M: Clone> Array<M> {
-    /// An array without ports and subsystems.
-    pub fn new(limits: Limits) -> Self {
+    /// An array without ports and subsystems. `seed` must be random: it is what tells the
+    /// controllers of this process from those of others and of earlier ones.
+    pub fn new(limits: Limits, seed: u64) -> Self {
         Self {
             limits,
             ports: BTreeMap::new(),
@@ -231,6 +245,9 @@ impl<M: Clone> Array<M> {
             controllers: BTreeMap::new(),
             remains: Vec::new(),
             next_cntlid: limits.cntlid.first,
+            uniquifiers: BTreeMap::new(),
+            instance_numbers: InstanceNumbers::new(seed),
+            watch: reset::Watch::default(),
             discovery_generation: 1,
             outputs: VecDeque::new(),
         }
@@ -254,6 +271,7 @@ impl<M: Clone> Array<M> {
         if self.expire(cntlid, now) {
             return Answer::failed(Status::KEEP_ALIVE_EXPIRED.with_dnr());
         }
+        self.end_if_condemned(cntlid, now);
         let siblings = self.siblings(cntlid, sqe);
         let Some(controller) = self.controllers.get_mut(&cntlid) else {
             return Answer::failed(Status::COMMAND_SEQUENCE_ERROR.with_dnr());
@@ -279,6 +297,9 @@ impl<M: Clone> Array<M> {
         };
         let answer = controller.admin(sqe, data, &surroundings);
         self.collect(cntlid);
+        if sqe.opcode == admin::CROSS_CONTROLLER_RESET {
+            self.end_condemned(now);
+        }
         answer
     }
 
@@ -324,7 +345,7 @@ impl<M: Clone> Array<M> {
             return;
         };
         let shared = Arc::clone(controller.shared());
-        shared.gate.close();
+        shared.gate.condemn();
         controller.close_all_queues();
         self.outputs.extend(controller.take_outputs());
         self.outputs
@@ -341,8 +362,11 @@ impl<M: Clone> Array<M> {
                     subsystem.map(|s| s.cqt_ms),
                 )
             }
-            Gone::QueueClosed | Gone::Removed => (now, None),
+            Gone::QueueClosed | Gone::Removed | Gone::Reset => (now, None),
         };
+        if why == Gone::KeepAlive {
+            self.report_loss(&controller);
+        }
         self.remains.push(Remains {
             shared,
             since,
@@ -365,7 +389,7 @@ impl<M: Clone> Array<M> {
             }
             if let (true, Some(promised_ms)) = (remains.late, remains.promised_ms) {
                 outputs.push_back(Output::Event(Event::QuiesceLate {
-                    cntlid: remains.shared.cntlid,
+                    cntlid: remains.shared.instance.cntlid,
                     promised_ms,
                     took_ms: took.as_millis() as u64,
                 }));

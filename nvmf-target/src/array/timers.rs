@@ -1,4 +1,5 @@
-//! Time: keep-alive timers and the wait for removed controllers to leave the media.
+//! Time: keep-alive timers, the wait for removed controllers to leave the media, and looking at the
+//! boards.
 
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ impl<M: Clone> Array<M> {
             .filter_map(|c| c.shared().gate.deadline())
             .min();
         let burial = (!self.remains.is_empty()).then(|| now + BURIAL_INTERVAL);
-        [keep_alive, burial].into_iter().flatten().min()
+        let boards = self.next_board_look(now);
+        [keep_alive, burial, boards].into_iter().flatten().min()
     }
 
     /// Ends a controller whose keep-alive timer has run out, whether or not a timer noticed.
@@ -51,6 +53,7 @@ impl<M: Clone> Array<M> {
         for cntlid in expired {
             self.remove_controller(cntlid, Gone::KeepAlive, now);
         }
+        self.look_at_boards(now);
         self.bury(now);
     }
 }

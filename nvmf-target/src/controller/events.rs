@@ -19,16 +19,28 @@ pub enum Notice {
     Ana,
     /// The discovery log changed.
     Discovery,
+    /// Cross-controller resets were completed.
+    Resets,
+    /// Another controller lost this host.
+    LostHost,
 }
 
 impl Notice {
-    const ALL: [Self; 3] = [Self::Namespaces, Self::Ana, Self::Discovery];
+    const ALL: [Self; 5] = [
+        Self::Namespaces,
+        Self::Ana,
+        Self::Discovery,
+        Self::Resets,
+        Self::LostHost,
+    ];
 
     const fn event(self) -> AsyncEvent {
         match self {
             Self::Namespaces => AsyncEvent::NAMESPACE_ATTRIBUTE,
             Self::Ana => AsyncEvent::ANA_CHANGE,
             Self::Discovery => AsyncEvent::DISCOVERY_CHANGE,
+            Self::Resets => AsyncEvent::CCR_COMPLETED,
+            Self::LostHost => AsyncEvent::LOST_HOST,
         }
     }
 

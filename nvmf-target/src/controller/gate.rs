@@ -4,19 +4,24 @@
 //! the gate raises the epoch, so everything admitted under the old one is refused from then on,
 //! whatever thread it is on and however long it was parked. Submissions are counted before the
 //! epoch is looked at, so once the gate is closed *and* the count is zero nothing of the old epoch
-//! is on the media or can get there.
+//! is on the media or can get there. A *condemned* gate admits no epoch any more.
+//!
+//! Epoch and count lie in a [`Cell`](super::board::Cell), where other processes serving the same
+//! store can see and condemn them.
 //!
 //! The keep-alive deadline is checked here too, by the clock and not by a timer: a process that was
 //! stopped for longer than the timeout and then continues finds its deadline passed before it can
 //! submit what it had parked. What remains is a submission that passed the check just before the
-//! process was stopped; such an I/O is counted and covered by the quiesce time the controller
-//! reports.
+//! process was stopped. It is counted, so no cross-controller reset is reported complete before it;
+//! a host that goes by time alone is covered as far as the quiesce time the controller reports.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use thiserror::Error;
+
+use super::board::{Cell, Place};
 
 /// Which incarnation of a gate a queue was connected under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,40 +39,63 @@ pub enum Fenced {
 }
 
 const NO_DEADLINE: u64 = u64::MAX;
+/// The epoch of a gate that admits nothing any more.
+pub(super) const CONDEMNED: u64 = u64::MAX;
 
 /// One controller's gate.
 #[derive(Debug)]
 pub struct Gate {
-    epoch: AtomicU64,
-    in_flight: AtomicU32,
+    cell: Home,
     deadline_ns: AtomicU64,
 }
 
+#[derive(Debug)]
+enum Home {
+    Alone(Box<Cell>),
+    Board { place: Place, index: usize },
+}
+
 impl Default for Gate {
+    /// A gate on no board: nobody else can condemn it.
     fn default() -> Self {
+        let cell = Box::<Cell>::default();
+        cell.epoch.store(1, SeqCst);
         Self {
-            epoch: AtomicU64::new(1),
-            in_flight: AtomicU32::new(0),
+            cell: Home::Alone(cell),
             deadline_ns: AtomicU64::new(NO_DEADLINE),
         }
     }
 }
 
 impl Gate {
+    pub(super) fn of_board(place: Place, index: usize) -> Self {
+        Self {
+            cell: Home::Board { place, index },
+            deadline_ns: AtomicU64::new(NO_DEADLINE),
+        }
+    }
+
+    pub(super) fn cell(&self) -> &Cell {
+        match &self.cell {
+            Home::Alone(cell) => cell,
+            Home::Board { place, index } => place.cell(*index),
+        }
+    }
+
     /// The epoch queues connected now are admitted under.
     pub fn epoch(&self) -> Epoch {
-        Epoch(self.epoch.load(SeqCst))
+        Epoch(self.cell().epoch.load(SeqCst))
     }
 
     /// Admits one command to the media and counts it; pair with [`Gate::leave`].
     pub fn enter(&self, epoch: Epoch, now: Duration) -> Result<(), Fenced> {
-        self.in_flight.fetch_add(1, SeqCst);
+        self.cell().in_flight.fetch_add(1, SeqCst);
         self.permits(epoch, now).inspect_err(|_| self.leave())
     }
 
     /// Whether a command admitted earlier may submit another step.
     pub fn permits(&self, epoch: Epoch, now: Duration) -> Result<(), Fenced> {
-        if self.epoch.load(SeqCst) != epoch.0 {
+        if epoch.0 == CONDEMNED || self.cell().epoch.load(SeqCst) != epoch.0 {
             return Err(Fenced::Closed);
         }
         if nanoseconds(now) >= self.deadline_ns.load(SeqCst) {
@@ -78,18 +106,30 @@ impl Gate {
 
     /// A command admitted by [`Gate::enter`] is off the media.
     pub fn leave(&self) {
-        let before = self.in_flight.fetch_sub(1, SeqCst);
+        let before = self.cell().in_flight.fetch_sub(1, SeqCst);
         debug_assert!(before > 0, "a command left that never entered");
     }
 
     /// Refuses everything of the current epoch from now on.
     pub fn close(&self) {
-        self.epoch.fetch_add(1, SeqCst);
+        let next = |epoch: u64| (epoch != CONDEMNED).then(|| epoch + 1);
+        // A condemned gate is closed already.
+        let _ = self.cell().epoch.fetch_update(SeqCst, SeqCst, next);
+    }
+
+    /// Refuses everything from now on, for good.
+    pub fn condemn(&self) {
+        self.cell().epoch.store(CONDEMNED, SeqCst);
+    }
+
+    /// Whether the gate was condemned, here or in another process.
+    pub fn is_condemned(&self) -> bool {
+        self.cell().epoch.load(SeqCst) == CONDEMNED
     }
 
     /// Commands on the media. Zero after [`Gate::close`] means that the fence is complete.
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(SeqCst)
+        self.cell().in_flight.load(SeqCst)
     }
 
     /// When the keep-alive timer runs out; `None` switches it off.
@@ -133,6 +173,17 @@ mod tests {
         gate.leave();
         assert_eq!(gate.in_flight(), 0);
         assert_eq!(gate.enter(gate.epoch(), NOW), Ok(()));
+    }
+
+    #[test]
+    fn a_condemned_gate_stays_closed() {
+        let gate = Gate::default();
+        let old = gate.epoch();
+        gate.condemn();
+        gate.close();
+        assert!(gate.is_condemned());
+        assert_eq!(gate.permits(old, NOW), Err(Fenced::Closed));
+        assert_eq!(gate.permits(gate.epoch(), NOW), Err(Fenced::Closed));
     }
 
     #[test]

@@ -8,10 +8,10 @@ use umpath_nvme::identify::{
     ControllerList, IdentifyController, IdentifyNamespace, IndependentNamespace, NsIdentifier,
     NsList, NvmController, NvmNamespace, write_descriptors,
 };
-use umpath_nvme::{FromBytes, IntoBytes, Nqn, Sqe, Status, U16, U32};
+use umpath_nvme::{FromBytes, IntoBytes, Nqn, Sqe, Status, U16, U32, U64};
 
 use super::events::{Notice, REQUESTS_MAX};
-use super::{Controller, Surroundings, logs, property};
+use super::{Controller, Surroundings, logs, property, reset};
 use crate::array::{Namespace, Subsystem};
 use crate::model::{
     ANA_GROUP_MAX, DISCOVERY_NQN, DSM_RANGE_BLOCKS_MAX, DSM_RANGES_MAX, MDTS_PAGES_LOG2, NSID_MAX,
@@ -130,7 +130,7 @@ impl<M> Controller<M> {
     }
 
     fn identify_controller(&self, id: &mut IdentifyController, around: &Surroundings<'_, M>) {
-        id.cntlid = U16::new(self.shared.cntlid);
+        id.cntlid = U16::new(self.shared.instance.cntlid);
         id.ver = U32::new(property::VERSION.0);
         id.ctratt = U32::new(ctratt::HOST_ID_128);
         id.lpa = lpa::EXTENDED | lpa::SUPPORTED_PAGES;
@@ -144,6 +144,8 @@ impl<M> Controller<M> {
         id.iorcsz = U32::new(1);
         id.msdbd = 1;
         if let Some(subsystem) = around.subsystem {
+            id.ciu = self.shared.instance.ciu;
+            id.cirn = U64::new(self.shared.instance.cirn);
             identify_io_controller(id, subsystem);
         } else {
             id.cntrltype = cntrltype::DISCOVERY;
@@ -158,6 +160,10 @@ fn identify_io_controller<M>(id: &mut IdentifyController, subsystem: &Subsystem<
     id.cntrltype = cntrltype::IO;
     id.cmic = cmic::MULTI_PORT | cmic::MULTI_CONTROLLER | cmic::ANA;
     id.oaes = U32::new(Notice::Namespaces.config_bit() | Notice::Ana.config_bit());
+    if subsystem.ccr {
+        id.ccrl = reset::IN_PROGRESS_MAX;
+        id.oaes |= Notice::Resets.config_bit() | Notice::LostHost.config_bit();
+    }
     id.lpa |= lpa::EFFECTS;
     id.acl = 3;
     id.elpe = logs::ERRORS_MAX as u8 - 1;

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use umpath_nvme::command::admin::GetLogPage;
 use umpath_nvme::identify::NsList;
+use umpath_nvme::log::reset::LSP_REMOVE_COMPLETED;
 use umpath_nvme::log::{
     AnaLogWriter, CHANGED_NAMESPACES_OVERFLOW, CommandEffects, EffectsLog, ErrorEntry,
     FirmwareSlotLog, SmartLog, SupportedLogPages, ana, lid,
@@ -26,7 +27,7 @@ const LID_FEATURE_EFFECTS: u8 = 0x12;
 /// FSUPP and, in bits 31:20, the scope "controller" of a feature.
 const FEATURE_SUPPORTED: u32 = 1 | 1 << 21;
 
-const IO_LOGS: [u8; 8] = [
+const IO_LOGS: &[u8] = &[
     lid::SUPPORTED,
     lid::ERROR,
     lid::SMART,
@@ -36,7 +37,9 @@ const IO_LOGS: [u8; 8] = [
     lid::ANA,
     LID_FEATURE_EFFECTS,
 ];
-const DISCOVERY_LOGS: [u8; 2] = [lid::SUPPORTED, lid::DISCOVERY];
+/// The logs of cross-controller reset, where it is offered.
+const RESET_LOGS: &[u8] = &[lid::CROSS_CONTROLLER_RESET, lid::LOST_HOST_COMMUNICATION];
+const DISCOVERY_LOGS: &[u8] = &[lid::SUPPORTED, lid::DISCOVERY];
 
 /// The newest admin errors of one controller.
 #[derive(Debug, Default)]
@@ -77,7 +80,7 @@ impl<M> Controller<M> {
         let page = match surroundings.subsystem {
             Some(subsystem) => self.io_log(&command, subsystem)?,
             None => match command.lid {
-                lid::SUPPORTED => supported_pages(&DISCOVERY_LOGS),
+                lid::SUPPORTED => supported_pages(DISCOVERY_LOGS),
                 lid::DISCOVERY => surroundings.discovery.log(self.port, &self.host),
                 _ => return Err(Status::INVALID_LOG_PAGE.with_dnr()),
             },
@@ -85,9 +88,18 @@ impl<M> Controller<M> {
         let offset = usize::try_from(command.offset).unwrap_or(usize::MAX);
         match page.get(offset..) {
             Some(wanted) => put(data, wanted),
-            // Hosts size these two by their bounds and read on after the last entry.
-            None if matches!(command.lid, lid::ANA | lid::DISCOVERY) => {}
+            // Hosts size these by their bounds and read on after the last entry.
+            None if matches!(
+                command.lid,
+                lid::ANA
+                    | lid::DISCOVERY
+                    | lid::CROSS_CONTROLLER_RESET
+                    | lid::LOST_HOST_COMMUNICATION
+            ) => {}
             None => return Err(Status::INVALID_FIELD.with_dnr()),
+        }
+        if command.lid == lid::CROSS_CONTROLLER_RESET && command.lsp & LSP_REMOVE_COMPLETED != 0 {
+            self.forget_completed_resets();
         }
         if !command.rae {
             self.events.log_read(command.lid);
@@ -100,13 +112,14 @@ impl<M> Controller<M> {
 
     fn io_log(&self, command: &GetLogPage, subsystem: &Subsystem<M>) -> Result<Vec<u8>, Status> {
         Ok(match command.lid {
-            lid::SUPPORTED => supported_pages(&IO_LOGS),
+            lid::SUPPORTED if subsystem.ccr => supported_pages(&[IO_LOGS, RESET_LOGS].concat()),
+            lid::SUPPORTED => supported_pages(IO_LOGS),
             lid::ERROR => self.error_log(),
             // The page is the controller's: there is none for each namespace.
             lid::SMART if matches!(command.nsid, 0 | u32::MAX) => self.smart_log(),
             lid::FIRMWARE_SLOT => FirmwareSlotLog::single(FIRMWARE).as_bytes().to_vec(),
             lid::CHANGED_NAMESPACES => self.changed_namespaces_log(),
-            lid::COMMAND_EFFECTS if command.csi == 0 => effects_log(),
+            lid::COMMAND_EFFECTS if command.csi == 0 => effects_log(subsystem.ccr),
             lid::SMART | lid::COMMAND_EFFECTS => return Err(Status::INVALID_FIELD.with_dnr()),
             lid::ANA => ana_log(
                 subsystem,
@@ -114,6 +127,8 @@ impl<M> Controller<M> {
                 command.lsp & ana::LSP_GROUPS_ONLY != 0,
             ),
             LID_FEATURE_EFFECTS => feature_effects_log(),
+            lid::CROSS_CONTROLLER_RESET if subsystem.ccr => self.resets_log(),
+            lid::LOST_HOST_COMMUNICATION if subsystem.ccr => self.lost_hosts_log(),
             _ => return Err(Status::INVALID_LOG_PAGE.with_dnr()),
         })
     }
@@ -162,8 +177,11 @@ fn supported_pages(pages: &[u8]) -> Vec<u8> {
     log.as_bytes().to_vec()
 }
 
-fn effects_log() -> Vec<u8> {
+fn effects_log(ccr: bool) -> Vec<u8> {
     let mut log = EffectsLog::default();
+    if ccr {
+        log.set_admin(admin::CROSS_CONTROLLER_RESET, CommandEffects::SUPPORTED);
+    }
     for opcode in [
         admin::GET_LOG_PAGE,
         admin::IDENTIFY,

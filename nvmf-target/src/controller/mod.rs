@@ -4,6 +4,7 @@
 //! completing parked event requests are requests to the caller. I/O commands do not come here:
 //! their queues hold an [`view::IoAccess`] and use [`io`], [`sgl`] and [`gate`] on their own thread.
 
+pub mod board;
 pub mod events;
 mod features;
 pub mod gate;
@@ -11,6 +12,7 @@ mod identify;
 pub mod io;
 mod logs;
 mod property;
+mod reset;
 pub mod sgl;
 pub mod view;
 
@@ -102,6 +104,8 @@ pub struct Controller<M> {
     errors: logs::ErrorLog,
     /// Namespaces changed since the host last read the log.
     changed_namespaces: BTreeSet<u32>,
+    resets: reset::Resets,
+    lost_hosts: reset::LostHosts,
     outputs: Vec<Output>,
 }
 
@@ -179,6 +183,9 @@ impl<M: Clone> Controller<M> {
                 }
                 Err(status) => Err(status),
             },
+            admin::CROSS_CONTROLLER_RESET if let Some(subsystem) = surroundings.subsystem => {
+                self.cross_controller_reset(sqe, subsystem, surroundings.now)
+            }
             admin::ABORT if surroundings.subsystem.is_some() => Ok(self.abort(sqe)),
             _ => Err(Status::INVALID_OPCODE.with_dnr()),
         };
@@ -198,6 +205,8 @@ impl<M> Controller<M> {
             events: Events::default(),
             errors: logs::ErrorLog::default(),
             changed_namespaces: BTreeSet::new(),
+            resets: reset::Resets::default(),
+            lost_hosts: reset::LostHosts::default(),
             outputs: Vec::new(),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use parking_lot::Mutex;
+use umpath_nvme::command::Instance;
 
 use super::gate::{Epoch, Gate};
 use crate::model::{AnaState, Geometry};
@@ -78,8 +79,8 @@ impl Counters {
 /// What the queues of one controller share with its control side.
 #[derive(Debug)]
 pub struct Shared<M> {
-    /// The controller's identifier.
-    pub cntlid: u16,
+    /// Which controller, and which incarnation of it.
+    pub instance: Instance,
     /// The way to the media.
     pub gate: Gate,
     /// Work done.
@@ -89,11 +90,11 @@ pub struct Shared<M> {
 }
 
 impl<M> Shared<M> {
-    /// The shared part of a controller that shows `view`.
-    pub fn new(cntlid: u16, view: View<M>) -> Self {
+    /// The shared part of a controller that shows `view` and reaches the media through `gate`.
+    pub fn new(instance: Instance, gate: Gate, view: View<M>) -> Self {
         Self {
-            cntlid,
-            gate: Gate::default(),
+            instance,
+            gate,
             counters: Counters::default(),
             generation: AtomicU64::new(0),
             view: Mutex::new(Arc::new(view)),

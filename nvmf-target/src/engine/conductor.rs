@@ -1,5 +1,6 @@
 //! The conductor: starts the threads, keeps the doors and the timers, and ends everything.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -82,6 +83,11 @@ pub struct Conductor {
     reactors: Vec<JoinHandle<()>>,
 }
 
+/// A number nobody can guess: the standard library keys its hashers from the system's entropy.
+fn random_seed() -> u64 {
+    RandomState::new().hash_one(std::process::id())
+}
+
 fn system(what: &'static str) -> impl FnOnce(Errno) -> StartError {
     move |errno| StartError::System {
         what,
@@ -108,7 +114,7 @@ impl Conductor {
         }
         let hub = Arc::new(Hub::new(
             Clock::start(),
-            Array::new(limits),
+            Array::new(limits, random_seed()),
             mailboxes,
             timers.clone(),
         ));

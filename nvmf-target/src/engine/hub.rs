@@ -201,6 +201,10 @@ fn log(event: &Event) {
             cntlid,
             why: Gone::Removed,
         } => info!(cntlid, "controller removed"),
+        Event::Gone {
+            cntlid,
+            why: Gone::Reset,
+        } => warn!(cntlid, "reset through another controller, removed"),
         Event::QuiesceLate {
             cntlid,
             promised_ms,

@@ -1,6 +1,7 @@
 //! A host in miniature: it builds commands and keeps nothing but its controller's identifier.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_nvme::command::{admin, fabrics};
@@ -12,6 +13,7 @@ use umpath_target::array::{
 };
 use umpath_target::config::CntlidRange;
 use umpath_target::controller::Answer;
+use umpath_target::controller::board::{Board, Memory, Witness};
 use umpath_target::model::{Geometry, PortId, derive_nguid, derive_serial, derive_uuid};
 
 pub(crate) const NQN: &str = "nqn.2026-11.test:vol1";
@@ -44,12 +46,21 @@ pub(crate) fn array() -> Array<Media> {
 }
 
 pub(crate) fn array_with(first: u16, last: u16) -> Array<Media> {
-    let mut array = Array::new(Limits {
+    array_on(first, last, |_| ())
+}
+
+pub(crate) fn array_on(
+    first: u16,
+    last: u16,
+    change: impl FnOnce(&mut Subsystem<Media>),
+) -> Array<Media> {
+    let limits = Limits {
         cntlid: CntlidRange { first, last },
         depth_max: 128,
         io_queues_max: 8,
         in_capsule_bytes: 4096,
-    });
+    };
+    let mut array = Array::new(limits, u64::from(first));
     for port in 1..=2 {
         let address = format!("10.9.{port}.1:4420").parse().expect("an address");
         array.add_port(PortId(port), address).expect("a new port");
@@ -61,10 +72,22 @@ pub(crate) fn array_with(first: u16, last: u16) -> Array<Media> {
         100,
     );
     subsystem.allow_any_host = true;
+    change(&mut subsystem);
     subsystem.ports = [PortId(1), PortId(2)].into();
     subsystem.namespaces = BTreeMap::from([(1, namespace(1))]);
     array.add_subsystem(subsystem).expect("a new subsystem");
     array
+}
+
+/// Arrays of two processes that serve the same store, with a shared board.
+pub(crate) fn primary_and_standby(witness: &Arc<dyn Witness>) -> (Array<Media>, Array<Media>) {
+    let memory: &'static Memory = Box::leak(Box::default());
+    let array = |row: usize| {
+        let first = 1 + 100 * row as u16;
+        let board = Board::shared(memory, row, Arc::clone(witness));
+        array_on(first, first + 99, |subsystem| subsystem.board = board)
+    };
+    (array(0), array(1))
 }
 
 pub(crate) fn drain(array: &mut Array<Media>) -> Vec<Output> {

@@ -3,3 +3,4 @@
 mod commands;
 mod garbage;
 mod host;
+mod reset;

@@ -13,6 +13,7 @@ use umpath_nvme::command::io::DsmRange;
 use umpath_nvme::{Cqe, Sqe, Status};
 use umpath_target::array::{Array, Limits, Namespace, Output, QueueId, Subsystem};
 use umpath_target::config::CntlidRange;
+use umpath_target::controller::board::Board;
 use umpath_target::controller::gate::{Epoch, Fenced};
 use umpath_target::controller::io::{Operation, plan};
 use umpath_target::controller::sgl::Transfer;
@@ -109,7 +110,7 @@ impl World {
 
     pub(crate) fn new_process(&self, process: usize, life: u32) -> Process {
         let first = 1 + 16 * process as u16;
-        let mut array = Array::new(Limits {
+        let limits = Limits {
             cntlid: CntlidRange {
                 first,
                 last: first + 15,
@@ -117,8 +118,10 @@ impl World {
             depth_max: 128,
             io_queues_max: 8,
             in_capsule_bytes: 4096,
-        });
+        };
+        let mut array = Array::new(limits, u64::from(life) << 16 | process as u64);
         let mut subsystem = self.subsystem.clone();
+        subsystem.board = Board::private();
         subsystem.cqt_ms = (self.plan.cqt / super::clock::MILLI) as u16;
         for namespace in subsystem.namespaces.values_mut() {
             namespace.geometry.blocks = self.plan.blocks;
