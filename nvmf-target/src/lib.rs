@@ -2,10 +2,11 @@
 //!
 //! Two halves. The pure one decides everything a host can observe: [`model`] (names, identifiers,
 //! states), [`controller`] (commands, registers, features, logs, events, the gate to the media),
-//! [`array`] (subsystems, ports, connections, changes) and [`fault`] (who misbehaves on demand). It takes commands and the present time and
-//! is driven by the program here and by simulators alike. The other half does I/O: [`media`]
-//! (backing stores), [`engine`] (threads, queues, data) and [`control`] (the Unix socket and its
-//! verbs). [`config`] is the file both start from.
+//! [`array`] (subsystems, ports, connections, changes) and [`fault`] (who misbehaves on demand). It
+//! takes commands and the present time and is driven by the program here and by simulators alike.
+//! The other half does I/O: [`media`] (backing stores), [`fence`] (what processes on one store
+//! share), [`engine`] (threads, queues, data) and [`control`] (the Unix socket and its verbs).
+//! [`config`] is the file both start from.
 
 pub mod array;
 pub mod config;
@@ -13,5 +14,6 @@ pub mod control;
 pub mod controller;
 pub mod engine;
 pub mod fault;
+pub mod fence;
 pub mod media;
 pub mod model;

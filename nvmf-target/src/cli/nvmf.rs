@@ -1,6 +1,7 @@
 //! `umpath-target nvmf ...`: verbs shaped like those of the arrays this target stands in for.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
@@ -61,6 +62,13 @@ pub(super) enum SubsystemVerb {
         /// Command quiesce time told to hosts, in milliseconds
         #[arg(long, default_value_t = default_cqt_ms())]
         cqt_ms: u16,
+        /// Do not offer cross-controller reset
+        #[arg(long)]
+        no_ccr: bool,
+        /// The file shared with other processes that serve this subsystem, so that they can reset
+        /// each other's controllers
+        #[arg(long)]
+        fence: Option<PathBuf>,
     },
     /// Remove a subsystem and disconnect its hosts
     Delete {
@@ -319,6 +327,8 @@ fn subsystem(verb: SubsystemVerb) -> Verb {
             model_number,
             allow_any_host,
             cqt_ms,
+            no_ccr,
+            fence,
         } => {
             let subsystem = Subsystem {
                 nqn,
@@ -328,6 +338,8 @@ fn subsystem(verb: SubsystemVerb) -> Verb {
                 hosts: Vec::new(),
                 ports: Vec::new(),
                 cqt_ms,
+                ccr: !no_ccr,
+                fence,
                 namespaces: Vec::new(),
                 ana: Vec::new(),
             };

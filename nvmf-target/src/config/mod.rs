@@ -147,6 +147,13 @@ pub struct Subsystem {
     /// timer ran out a backend I/O already started may still take. See the example file.
     #[serde(default = "default_cqt_ms")]
     pub cqt_ms: u16,
+    /// Offers cross-controller reset (TP8028).
+    #[serde(default = "default_ccr")]
+    pub ccr: bool,
+    /// The file shared with the other processes that serve this subsystem, through which they reset
+    /// each other's controllers; found by itself from the first file or device when absent.
+    #[serde(default)]
+    pub fence: Option<PathBuf>,
     /// Namespaces.
     #[serde(default, rename = "namespace")]
     pub namespaces: Vec<Namespace>,
@@ -163,6 +170,11 @@ pub fn default_model() -> String {
 /// The command quiesce time of a subsystem that states none.
 pub const fn default_cqt_ms() -> u16 {
     100
+}
+
+/// Whether a subsystem that says nothing offers cross-controller reset.
+pub const fn default_ccr() -> bool {
+    true
 }
 
 /// One namespace.

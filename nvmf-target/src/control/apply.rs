@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use umpath_nvme::Nqn;
 use umpath_rdma::rdma_devices;
 
+use super::fences::Fences;
 use super::{ApplyError, Place, Reply, Verb};
 use crate::array::{ChangeError, Namespace, Subsystem};
 use crate::config::{self, Config, check_group, check_namespace, check_subsystem};
@@ -22,6 +23,7 @@ pub struct Steward {
     doors: Doors,
     /// One change at a time: a change may open files and doors between two looks at the array.
     turn: Mutex<()>,
+    fences: Fences,
 }
 
 impl Steward {
@@ -31,6 +33,7 @@ impl Steward {
             hub,
             doors,
             turn: Mutex::new(()),
+            fences: Fences::default(),
         }
     }
 
@@ -40,7 +43,7 @@ impl Steward {
         let subsystems: Vec<_> = config
             .subsystems
             .iter()
-            .map(build_subsystem)
+            .map(|subsystem| self.build_subsystem(subsystem))
             .collect::<Result<_, _>>()?;
         for port in &config.ports {
             let address = SocketAddr::new(port.traddr, port.trsvcid);
@@ -74,13 +77,18 @@ impl Steward {
             Verb::TransportCreate { trtype } => transport(&trtype),
             Verb::SubsystemCreate { subsystem } => {
                 check_subsystem(&subsystem)?;
-                let built = build_subsystem(&subsystem)?;
+                if self.ports_of(&subsystem.nqn).is_ok() {
+                    let what = format!("subsystem {}", subsystem.nqn);
+                    return Err(ChangeError::Exists(what).into());
+                }
+                let built = self.build_subsystem(&subsystem)?;
                 hub.with_array(|array| array.add_subsystem(built))?;
                 Ok(format!("subsystem {} created", subsystem.nqn))
             }
             Verb::SubsystemDelete { nqn } => {
                 let ports = self.ports_of(&nqn)?;
                 hub.with_array(|array| array.remove_subsystem(&nqn, now))?;
+                self.fences.forget(&nqn);
                 for port in ports {
                     self.shut_if_unused(port);
                 }
@@ -206,6 +214,7 @@ impl Steward {
             return Err(ChangeError::Exists(what).into());
         }
         let built = build_namespace(nqn, &namespace)?;
+        self.fences.add_store(nqn, built.nsid, &built.media)?;
         let done = format!(
             "namespace {} of {nqn} added: {}",
             built.nsid, built.description
@@ -213,6 +222,28 @@ impl Steward {
         self.hub
             .with_array(|array| array.add_namespace(nqn, built))?;
         Ok(done)
+    }
+
+    fn build_subsystem(&self, config: &config::Subsystem) -> Result<Subsystem<Store>, ApplyError> {
+        let serial = config
+            .serial
+            .clone()
+            .unwrap_or_else(|| derive_serial(&config.nqn));
+        let (nqn, model) = (config.nqn.clone(), config.model.clone());
+        let mut subsystem = Subsystem::new(nqn, serial, model, config.cqt_ms);
+        subsystem.ccr = config.ccr;
+        subsystem.allow_any_host = config.allow_any_host;
+        subsystem.hosts = config.hosts.iter().cloned().collect();
+        subsystem.ports = config.ports.iter().map(|id| PortId(*id)).collect();
+        for ana in &config.ana {
+            subsystem.ana.set(PortId(ana.port), ana.group, ana.state);
+        }
+        for namespace in &config.namespaces {
+            let built = build_namespace(&config.nqn, namespace)?;
+            subsystem.namespaces.insert(built.nsid, built);
+        }
+        self.fences.attach(config, &mut subsystem)?;
+        Ok(subsystem)
     }
 
     fn open(&self, port: PortId, address: SocketAddr) -> Result<(), ApplyError> {
@@ -273,26 +304,6 @@ fn transport(trtype: &str) -> Result<String, ApplyError> {
     }
     let devices: Vec<String> = devices.iter().map(ToString::to_string).collect();
     Ok(format!("RDMA is ready on {}", devices.join("; ")))
-}
-
-fn build_subsystem(config: &config::Subsystem) -> Result<Subsystem<Store>, ApplyError> {
-    let serial = config
-        .serial
-        .clone()
-        .unwrap_or_else(|| derive_serial(&config.nqn));
-    let (nqn, model) = (config.nqn.clone(), config.model.clone());
-    let mut subsystem = Subsystem::new(nqn, serial, model, config.cqt_ms);
-    subsystem.allow_any_host = config.allow_any_host;
-    subsystem.hosts = config.hosts.iter().cloned().collect();
-    subsystem.ports = config.ports.iter().map(|id| PortId(*id)).collect();
-    for ana in &config.ana {
-        subsystem.ana.set(PortId(ana.port), ana.group, ana.state);
-    }
-    for namespace in &config.namespaces {
-        let built = build_namespace(&config.nqn, namespace)?;
-        subsystem.namespaces.insert(built.nsid, built);
-    }
-    Ok(subsystem)
 }
 
 fn build_namespace(nqn: &str, config: &config::Namespace) -> Result<Namespace<Store>, ApplyError> {

@@ -6,6 +6,7 @@
 
 mod apply;
 mod client;
+mod fences;
 mod server;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use umpath_rdma::ListenError;
 use crate::array::{ChangeError, Report};
 use crate::config::{self, ConfigError};
 use crate::fault::{Fault, FaultError, Rule};
+use crate::fence::FenceError;
 use crate::media::OpenError;
 use crate::model::AnaState;
 
@@ -161,6 +163,9 @@ pub enum ApplyError {
         /// Why.
         source: OpenError,
     },
+    /// The fence cannot be used.
+    #[error(transparent)]
+    Fence(#[from] FenceError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {

@@ -80,10 +80,15 @@ struct Row {
     losses: AtomicU32,
 }
 
+/// Names this layout, and its version in the last byte.
+const LAYOUT: u64 = u64::from_be_bytes(*b"umpathF\x01");
+
 /// The layout, all zero when nobody used it yet.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Memory {
+    /// [`LAYOUT`] once somebody used it.
+    layout: AtomicU64,
     rows: [Row; PROCESSES_MAX],
     cells: [Cell; PROCESSES_MAX * CELLS_EACH],
 }
@@ -91,6 +96,7 @@ pub struct Memory {
 impl Default for Memory {
     fn default() -> Self {
         Self {
+            layout: AtomicU64::new(0),
             rows: std::array::from_fn(|_| Row::default()),
             cells: std::array::from_fn(|_| Cell::default()),
         }
@@ -328,6 +334,12 @@ impl Board {
 }
 
 impl Memory {
+    /// Whether the memory is unused or has this layout; it has from then on.
+    pub fn claim_layout(&self) -> bool {
+        let claimed = self.layout.compare_exchange(0, LAYOUT, SeqCst, SeqCst);
+        matches!(claimed, Ok(_) | Err(LAYOUT))
+    }
+
     pub(super) fn cell(&self, index: usize) -> &Cell {
         // Indices are made by `Board::take`, within the array.
         &self.cells[index % (PROCESSES_MAX * CELLS_EACH)]

@@ -63,6 +63,7 @@ impl Resets {
             return Err(Status::CCR_LIMIT_EXCEEDED);
         }
         if self.0.len() >= ENTRIES_MAX {
+            // Reading the log with "remove completed" makes room.
             return Err(Status::CCR_LOG_FULL);
         }
         Ok(())
@@ -84,6 +85,14 @@ impl Resets {
             })
             .collect();
         page(entries.len(), entries.as_bytes())
+    }
+
+    fn forget_namesakes(&mut self, impacted: Instance) {
+        let Instance { cntlid, ciu, .. } = impacted;
+        self.0.retain(|reset| {
+            reset.outcome == ResetOutcome::InProgress
+                || (reset.impacted.cntlid, reset.impacted.ciu) != (cntlid, ciu)
+        });
     }
 
     fn forget_completed(&mut self) {
@@ -130,6 +139,8 @@ impl<M> Controller<M> {
             return Err(Status::INVALID_FIELD.with_dnr());
         }
         self.resets.check(impacted)?;
+        // The log does not name the random number: no earlier success may pass for this one's.
+        self.resets.forget_namesakes(impacted);
         let board = &subsystem.board;
         let cell = board
             .find(impacted, &self.association.host)

@@ -13,10 +13,11 @@ mod direct;
 mod job;
 mod open;
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use rustix::fs::{FileType, fstat};
 use thiserror::Error;
 
 use crate::model::Geometry;
@@ -80,6 +81,25 @@ impl Media {
     /// Block size, capacity and cache.
     pub fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    /// The description through which all I/O of a file or device goes.
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        match &self.store {
+            Store::File(file) => Some(file.fd.as_fd()),
+            Store::Null | Store::Memory(_) => None,
+        }
+    }
+
+    /// What tells this file or device from every other of the machine.
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        let about = fstat(self.file()?).ok()?;
+        let is_block = FileType::from_raw_mode(about.st_mode) == FileType::BlockDevice;
+        Some(if is_block {
+            (u64::MAX, about.st_rdev)
+        } else {
+            (about.st_dev, about.st_ino)
+        })
     }
 
     /// A short description for people.

@@ -68,7 +68,7 @@ const IMMEDIATE: Answer = Answer::Done {
 #[test]
 fn an_idle_controller_is_reset_at_once_and_closed() {
     let mut array = array();
-    let victim = Host::ready(&mut array, 1);
+    let mut victim = Host::ready(&mut array, 1);
     let survivor = Host::ready_on(&mut array, 1, PortId(2));
     let io = victim
         .connect_io(&mut array, 1)
