@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use umpath_nvme::Cqe;
+use umpath_nvme::command::Instance;
 
 use crate::ana::AnaTable;
 use crate::ana_log::AnaRead;
@@ -24,6 +25,7 @@ use crate::link::{Link, Matched, Next};
 use crate::namespace::Namespace;
 use crate::notice::Notice;
 use crate::output::{ADMIN_DEPTH, Event, Output, Ready};
+use crate::resets::{self, LogKind, ResetAnswer};
 use crate::scan::Scan;
 use crate::setup::{self, Setup};
 use crate::step::Step;
@@ -56,6 +58,7 @@ enum Work {
     Idle,
     Scan(Scan),
     Ana(AnaRead),
+    Log(LogKind),
 }
 
 /// Changes not yet looked at, and from when on they may be.
@@ -63,6 +66,8 @@ enum Work {
 struct Pending {
     namespaces: bool,
     ana: bool,
+    resets: bool,
+    lost_hosts: bool,
     not_before: Duration,
 }
 
@@ -191,6 +196,21 @@ impl Controller {
         self.look(now);
     }
 
+    /// Asks this controller to reset another incarnation of the same subsystem; the answer is
+    /// [`Event::Reset`]. False, and no answer, unless the session is ready, the controller offers it
+    /// and not too many are outstanding. The session's own work goes on meanwhile.
+    pub fn reset_other(&mut self, impacted: Instance, now: Duration) -> bool {
+        let offers = self.facts.as_ref().is_some_and(|facts| facts.ccr_limit > 0);
+        matches!(self.phase, Phase::Ready(_)) && offers && self.link.reset(impacted, now)
+    }
+
+    /// Reads the log of resets, which [`Event::Resets`] or [`Event::ResetsUnknown`] reports. No
+    /// effect unless the controller offers resets.
+    pub fn read_resets(&mut self, now: Duration) {
+        self.pending.resets |= self.facts.as_ref().is_some_and(|facts| facts.ccr_limit > 0);
+        self.look(now);
+    }
+
     /// Ends the association in an orderly manner; the host has stopped I/O. Ends in
     /// [`Event::Closed`].
     pub fn shutdown(&mut self, now: Duration) {
@@ -235,6 +255,11 @@ impl Controller {
             Matched::Procedure(step) => self.advance(Answer::new(step, cqe, data), now),
             Matched::AsyncEvent => {
                 self.async_event(cqe, now);
+                Ok(())
+            }
+            Matched::Reset(impacted) => {
+                let answer = ResetAnswer::of(cqe);
+                self.link.event(Event::Reset { impacted, answer });
                 Ok(())
             }
             Matched::KeepAlive | Matched::Abandoned => Ok(()),
@@ -399,6 +424,8 @@ impl Controller {
         match Notice::of(cqe.dw0()) {
             Notice::Namespaces => self.pending.namespaces = true,
             Notice::Ana => self.pending.ana = true,
+            Notice::Resets => self.pending.resets = true,
+            Notice::LostHosts => self.pending.lost_hosts = true,
             Notice::Other(event) => self.link.event(Event::Notice(event)),
         }
         self.look(now);
@@ -409,10 +436,15 @@ impl Controller {
         let (Phase::Ready(work @ Work::Idle), Some(facts)) = (&mut self.phase, &self.facts) else {
             return;
         };
-        if !self.pending.any() || now < self.pending.not_before {
+        let paused = now < self.pending.not_before && !self.pending.resets;
+        if !self.pending.any() || paused {
             return;
         }
-        if std::mem::take(&mut self.pending.namespaces) {
+        // Writes may wait for what became of a reset: nothing else comes first.
+        if std::mem::take(&mut self.pending.resets) {
+            self.link.ask(LogKind::Resets.begin(), now);
+            *work = Work::Log(LogKind::Resets);
+        } else if std::mem::take(&mut self.pending.namespaces) {
             // A new namespace may have joined a group.
             self.pending.ana |= facts.ana.is_some();
             let limit = self.connector.config().namespaces_max;
@@ -424,6 +456,9 @@ impl Controller {
         {
             self.link.ask(read.begin(), now);
             *work = Work::Ana(read);
+        } else if std::mem::take(&mut self.pending.lost_hosts) {
+            self.link.ask(LogKind::LostHosts.begin(), now);
+            *work = Work::Log(LogKind::LostHosts);
         }
     }
 
@@ -431,6 +466,10 @@ impl Controller {
     fn work(&mut self, work: Work, answer: &Answer<'_>, now: Duration) {
         let (work, failed) = match work {
             Work::Idle => (Work::Idle, None),
+            Work::Log(kind) => {
+                self.log_read(kind, answer);
+                (Work::Idle, None)
+            }
             Work::Scan(mut scan) => match scan.answer(answer) {
                 Ok(next) => match self.link.proceed(next, now) {
                     None => (Work::Scan(scan), None),
@@ -466,6 +505,21 @@ impl Controller {
         self.look(now);
     }
 
+    /// A log of resets or lost hosts is not read again by itself: whoever waits for it asks.
+    fn log_read(&mut self, kind: LogKind, answer: &Answer<'_>) {
+        let event = match kind {
+            LogKind::Resets => match resets::resets(answer) {
+                Ok(records) => Event::Resets(records),
+                Err(error) => Event::ResetsUnknown(error),
+            },
+            LogKind::LostHosts => match resets::lost_hosts(answer) {
+                Ok(lost) => Event::LostHosts(lost),
+                Err(_) => return,
+            },
+        };
+        self.link.event(event);
+    }
+
     fn scanned(&mut self, namespaces: Vec<Namespace>) {
         if namespaces != self.namespaces {
             self.namespaces.clone_from(&namespaces);
@@ -497,6 +551,6 @@ impl Controller {
 
 impl Pending {
     fn any(&self) -> bool {
-        self.namespaces || self.ana
+        self.namespaces || self.ana || self.resets || self.lost_hosts
     }
 }

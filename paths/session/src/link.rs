@@ -3,18 +3,19 @@
 //! Decided here: command identifiers, deadlines, when a keep-alive is due, the order of outputs, and
 //! that nothing but events follows the end. Not decided here: what is asked and what answers mean.
 //!
-//! At most one command of a *procedure* (everything but keep-alives and asynchronous event
-//! requests) is outstanding, so at most one command with data is.
+//! At most one command of a *procedure* (everything but keep-alives, asynchronous event requests and
+//! resets of other controllers) is outstanding, so at most one command with data is.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use umpath_nvme::command::{async_event, keep_alive};
+use umpath_nvme::command::{CrossControllerReset, Instance, async_event, keep_alive};
 use umpath_nvme::{Cqe, Sqe};
 
 use crate::error::{PeerError, SessionError};
 use crate::heartbeat::Heartbeat;
 use crate::output::{ADMIN_DEPTH, AdminData, Event, Output};
+use crate::resets::{OUTSTANDING_MAX, ResetAnswer};
 use crate::step::Step;
 
 const SLOTS: usize = ADMIN_DEPTH as usize;
@@ -70,6 +71,8 @@ pub(crate) enum Matched {
     AsyncEvent,
     /// A command whose procedure was abandoned.
     Abandoned,
+    /// The answer to a reset of another controller.
+    Reset(Instance),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +81,7 @@ enum Kind {
     Abandoned,
     KeepAlive { sent_at: Duration },
     AsyncEvent,
+    Reset(Instance),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -206,6 +210,20 @@ impl Link {
         }
     }
 
+    /// Asks the controller to reset another one. False when too many such commands are outstanding.
+    pub(crate) fn reset(&mut self, impacted: Instance, now: Duration) -> bool {
+        let outstanding = self.slots.iter();
+        let resets =
+            outstanding.filter(|slot| matches!(slot.outstanding, Some((Kind::Reset(_), _))));
+        if self.over || resets.count() >= OUTSTANDING_MAX {
+            return false;
+        }
+        let deadline = now.saturating_add(self.command_timeout);
+        let sqe = CrossControllerReset { impacted }.build();
+        self.send(Kind::Reset(impacted), Some(deadline), sqe, AdminData::None);
+        true
+    }
+
     fn send(&mut self, kind: Kind, deadline: Option<Duration>, sqe: Sqe, data: AdminData) {
         if self.over {
             return;
@@ -245,6 +263,7 @@ impl Link {
             Some((Kind::Procedure(step), _)) => Ok(Matched::Procedure(step)),
             Some((Kind::AsyncEvent, _)) => Ok(Matched::AsyncEvent),
             Some((Kind::Abandoned, _)) => Ok(Matched::Abandoned),
+            Some((Kind::Reset(impacted), _)) => Ok(Matched::Reset(impacted)),
             Some((Kind::KeepAlive { sent_at }, _)) => {
                 let status = cqe.status();
                 let agreed = self.heartbeat.as_ref().is_some_and(Heartbeat::is_agreed);
@@ -287,10 +306,25 @@ impl Link {
             }
             .into());
         }
+        self.give_up_resets(now);
         if let Some((_, ask)) = self.deferred.take_if(|(at, _)| *at <= now) {
             self.ask(ask, now);
         }
         self.beat(now)
+    }
+
+    /// A reset that is not answered costs only itself: whoever asked has other ways.
+    fn give_up_resets(&mut self, now: Duration) {
+        for slot in &mut self.slots {
+            if let Some((Kind::Reset(impacted), Some(deadline))) = slot.outstanding
+                && deadline <= now
+            {
+                slot.outstanding = Some((Kind::Abandoned, None));
+                let answer = ResetAnswer::Unanswered;
+                self.outputs
+                    .push_back(Output::Event(Event::Reset { impacted, answer }));
+            }
+        }
     }
 
     fn beat(&mut self, now: Duration) -> Result<(), SessionError> {

@@ -4,8 +4,11 @@ use umpath_nvme::AsyncEvent;
 use umpath_nvme::aen::config;
 
 /// Every event a session asks for.
-pub(crate) const WANTED: u32 =
-    config::NAMESPACE_ATTRIBUTE | config::FIRMWARE_ACTIVATION | config::ANA_CHANGE;
+pub(crate) const WANTED: u32 = config::NAMESPACE_ATTRIBUTE
+    | config::FIRMWARE_ACTIVATION
+    | config::ANA_CHANGE
+    | config::CCR_COMPLETED
+    | config::LOST_HOST;
 
 /// An asynchronous event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +17,10 @@ pub(crate) enum Notice {
     Namespaces,
     /// ANA states changed.
     Ana,
+    /// Resets of other controllers were completed.
+    Resets,
+    /// Other controllers lost this host.
+    LostHosts,
     /// Something a session does not act on.
     Other(AsyncEvent),
 }
@@ -25,6 +32,10 @@ impl Notice {
             Self::Namespaces
         } else if event.is(AsyncEvent::ANA_CHANGE) {
             Self::Ana
+        } else if event.is(AsyncEvent::CCR_COMPLETED) {
+            Self::Resets
+        } else if event.is(AsyncEvent::LOST_HOST) {
+            Self::LostHosts
         } else {
             Self::Other(event)
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use umpath_nvme::command::Instance;
 use umpath_nvme::{AsyncEvent, Sqe};
 
 use crate::ana::AnaTable;
@@ -9,6 +10,7 @@ use crate::discovery_log::DiscoveryLog;
 use crate::error::SessionError;
 use crate::facts::ControllerFacts;
 use crate::namespace::Namespace;
+use crate::resets::{LostHost, ResetAnswer, ResetRecord};
 
 /// Largest data transfer of any command a session sends, in bytes. The host needs one buffer of
 /// this size for each queue it opens: at most one command with data is outstanding on a queue.
@@ -91,6 +93,19 @@ pub enum Event {
         /// Whole heartbeats elapsed since that keep-alive was sent.
         count: u32,
     },
+    /// The answer to [`Controller::reset_other`](crate::Controller::reset_other).
+    Reset {
+        /// The incarnation that was to be reset.
+        impacted: Instance,
+        /// What the controller said, or that it said nothing.
+        answer: ResetAnswer,
+    },
+    /// The log of resets was read, because the controller announced news or the host asked.
+    Resets(Vec<ResetRecord>),
+    /// The log of resets could not be read. Nothing follows by itself.
+    ResetsUnknown(SessionError),
+    /// Controllers of the subsystem that lost this host. Complete, and may repeat what was told.
+    LostHosts(Vec<LostHost>),
     /// An asynchronous event the session does not act on.
     Notice(AsyncEvent),
     /// The association is over. Follows [`Output::CloseAll`].

@@ -45,6 +45,10 @@ pub enum Step {
     ReadChangedNamespaces,
     /// Get Log Page, ANA.
     ReadAna,
+    /// Get Log Page, Cross-Controller Reset.
+    ReadResets,
+    /// Get Log Page, Lost Host Communication.
+    ReadLostHosts,
     /// Get Log Page, Discovery.
     ReadDiscovery,
     /// Keep Alive.
@@ -74,6 +78,8 @@ impl fmt::Display for Step {
             }
             Self::ReadChangedNamespaces => f.write_str("read the list of changed namespaces"),
             Self::ReadAna => f.write_str("read the ANA log"),
+            Self::ReadResets => f.write_str("read the log of controller resets"),
+            Self::ReadLostHosts => f.write_str("read the log of lost hosts"),
             Self::ReadDiscovery => f.write_str("read the discovery log"),
             Self::KeepAlive => f.write_str("keep the association alive"),
             Self::Shutdown => f.write_str("shut the controller down"),

@@ -72,7 +72,10 @@ fn asks_in_the_order_a_linux_host_keeps() {
     assert_eq!(rig.opened, opened);
     // Everything the command sets offer, 64-byte commands, 16-byte completions, 4 KiB pages.
     assert_eq!(rig.model.cc.0, 0x0046_0061);
-    assert_eq!(rig.model.events_enabled, 1 << 8 | 1 << 11);
+    assert_eq!(
+        rig.model.events_enabled,
+        1 << 8 | 1 << 11 | 1 << 20 | 1 << 21
+    );
 }
 
 #[test]

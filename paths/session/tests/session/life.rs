@@ -233,10 +233,10 @@ fn a_namespace_that_vanishes_while_identified_is_reported_as_such() {
 fn other_events_are_passed_on() {
     let mut rig = controller(Model::new());
     rig.ready();
-    rig.raise(AsyncEvent::LOST_HOST);
+    rig.raise(AsyncEvent::FIRMWARE_ACTIVATION);
     assert!(matches!(
         rig.event(),
-        Some(Event::Notice(AsyncEvent::LOST_HOST))
+        Some(Event::Notice(AsyncEvent::FIRMWARE_ACTIVATION))
     ));
 }
 

@@ -9,4 +9,5 @@ mod discovery;
 mod failures;
 mod life;
 mod model;
+mod resets;
 mod rig;

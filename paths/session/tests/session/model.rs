@@ -2,7 +2,7 @@
 //!
 //! Every field is a knob: a test breaks one and looks at what the session makes of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use umpath_nvme::command::{
     Connect, ConnectResponse, Features, GetLogPage, Identify, PropertyGet, PropertySet,
@@ -76,6 +76,11 @@ pub(crate) struct Model {
     pub(crate) events_enabled: u32,
     /// Event requests held.
     pub(crate) waiting: Vec<u16>,
+    /// What resets of other controllers get, in order; then nothing answers.
+    pub(crate) resets: VecDeque<(Status, u64)>,
+    /// The logs of resets and of lost hosts.
+    pub(crate) reset_log: Vec<u8>,
+    pub(crate) lost_host_log: Vec<u8>,
     /// Raised when the namespaces are listed next.
     pub(crate) raise_at_list: Option<AsyncEvent>,
 }
@@ -96,7 +101,7 @@ impl Model {
         id.mdts = 8;
         id.aerl = 3;
         id.lpa = 1 << 2;
-        id.oaes = U32::new(1 << 8 | 1 << 11);
+        id.oaes = U32::new(1 << 8 | 1 << 11 | 1 << 20 | 1 << 21);
         id.nn = U32::new(1024);
         id.mnan = U32::new(1024);
         id.nanagrpid = U32::new(16);
@@ -139,6 +144,9 @@ impl Model {
             cc: Cc(0),
             events_enabled: 0,
             waiting: Vec::new(),
+            resets: VecDeque::new(),
+            reset_log: Vec::new(),
+            lost_host_log: Vec::new(),
             raise_at_list: None,
         }
     }
@@ -164,6 +172,10 @@ impl Model {
             admin::GET_FEATURES => self.kato_feature(&Features::parse(sqe)),
             admin::KEEP_ALIVE if !self.answers_keep_alives => return None,
             admin::KEEP_ALIVE => ok(0),
+            admin::CROSS_CONTROLLER_RESET => {
+                let (status, result) = self.resets.pop_front()?;
+                (status, result, Vec::new())
+            }
             admin::ASYNC_EVENT_REQUEST if self.waiting.len() > usize::from(self.id.aerl) => {
                 refuse(Status::AER_LIMIT_EXCEEDED)
             }
@@ -276,6 +288,8 @@ impl Model {
                 NsList::new(changed).as_bytes().to_vec()
             }
             lid::DISCOVERY => self.discovery_log(),
+            lid::CROSS_CONTROLLER_RESET => self.reset_log.clone(),
+            lid::LOST_HOST_COMMUNICATION => self.lost_host_log.clone(),
             other => panic!("unexpected log {other:#x}"),
         };
         let mut piece: Vec<u8> = log.get(get.offset as usize..).unwrap_or_default().to_vec();
