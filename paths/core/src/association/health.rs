@@ -50,6 +50,8 @@ pub enum Suspicion {
     KeepAlivesMissed(u32),
     /// Keep-alives are answered and I/O is not.
     IoStuck,
+    /// Another controller of the subsystem says that this one has lost us.
+    HostLost,
 }
 
 impl fmt::Display for Suspicion {
@@ -58,6 +60,7 @@ impl fmt::Display for Suspicion {
             Self::LinkDown => f.write_str("the local link is down"),
             Self::KeepAlivesMissed(count) => write!(f, "{count} keep-alives without an answer"),
             Self::IoStuck => f.write_str("I/O without an answer, although the controller lives"),
+            Self::HostLost => f.write_str("another controller says that this one has lost us"),
         }
     }
 }
@@ -74,6 +77,8 @@ pub enum Conviction {
         /// How long I/O has had no answer.
         io: Duration,
     },
+    /// Another controller says that this one has lost us, and our own evidence agrees.
+    HostLost,
     /// The session ended: disconnected by the peer, a refused keep-alive, a KATO of silence.
     SessionFailed,
     /// An I/O queue pair failed.
@@ -93,6 +98,7 @@ impl fmt::Display for Conviction {
                 "{missed} keep-alives and all I/O since {} ms without an answer",
                 io.as_millis()
             ),
+            Self::HostLost => f.write_str("it has lost us, as another controller says and we see"),
             Self::SessionFailed => f.write_str("the session with the controller ended"),
             Self::QueueFailed => f.write_str("an I/O queue pair failed"),
             Self::DeviceFatal => f.write_str("the RDMA device failed"),
@@ -159,6 +165,8 @@ pub struct Health {
     admin_silent_since: Option<Duration>,
     slowest: Slowest,
     hard: Option<Conviction>,
+    /// By the word of another controller; an answered keep-alive refutes it.
+    host_lost: bool,
     /// What was told last.
     told: Option<Suspicion>,
     convicted: bool,
@@ -178,6 +186,7 @@ impl Health {
             admin_silent_since: None,
             slowest: Slowest::default(),
             hard: None,
+            host_lost: false,
             told: None,
             convicted: false,
             judged_at: now,
@@ -188,6 +197,12 @@ impl Health {
     pub fn keep_alive_answered(&mut self, sent_at: Duration, at: Duration) {
         self.missed = 0;
         self.slowest.note(at.saturating_sub(sent_at), at);
+        self.host_lost = false;
+    }
+
+    /// Another controller of the subsystem says that this one has lost us.
+    pub fn host_lost(&mut self, _now: Duration) {
+        self.host_lost = true;
     }
 
     /// `count` keep-alives in a row have no answer.
@@ -276,7 +291,10 @@ impl Health {
             return Some(Suspicion::KeepAlivesMissed(missed));
         }
         let stuck = silent_since.is_some_and(|since| now >= since + self.config.io_stuck);
-        stuck.then_some(Suspicion::IoStuck)
+        if stuck {
+            return Some(Suspicion::IoStuck);
+        }
+        self.host_lost.then_some(Suspicion::HostLost)
     }
 
     /// How much silence counts as a signal.
@@ -294,6 +312,12 @@ impl Health {
             .is_some_and(|at| now >= at + self.config.link_down_grace)
         {
             return Some(Conviction::LinkDown);
+        }
+        // Two independent witnesses: the array's, and whatever of ours speaks against the path.
+        if self.host_lost
+            && (self.link_down_since.is_some() || self.missed >= self.config.missed_max)
+        {
+            return Some(Conviction::HostLost);
         }
         let io = now.saturating_sub(silent_since?);
         let quiet = self.missed >= self.config.missed_max && io >= self.silence_needed();
@@ -337,6 +361,22 @@ mod tests {
         health.link_up(ms(59));
         assert_eq!(health.verdict(ms(59)), Some(Verdict::Clear));
         assert_eq!(health.verdict(ms(500)), None);
+    }
+
+    #[test]
+    fn the_arrays_word_is_a_suspicion_and_with_ours_a_conviction() {
+        let mut health = health();
+        health.host_lost(ms(10));
+        let suspect = Verdict::Suspect(Suspicion::HostLost);
+        assert_eq!(health.verdict(ms(10)), Some(suspect));
+        // It meant an earlier incarnation: this one answers us.
+        health.keep_alive_answered(ms(15), ms(20));
+        assert_eq!(health.verdict(ms(20)), Some(Verdict::Clear));
+        health.keep_alive_missed(HealthConfig::default().missed_max, ms(300));
+        health.verdict(ms(300));
+        health.host_lost(ms(310));
+        let convict = Verdict::Convict(Conviction::HostLost);
+        assert_eq!(health.verdict(ms(310)), Some(convict));
     }
 
     #[test]
