@@ -11,6 +11,7 @@
 //! | `paths` | paths come, try, and go |
 //! | `attach` | a new association meets its volumes |
 //! | `failover` | suspicion, conviction, the two fences |
+//! | `ladder` | how the order fence is reached |
 //! | `disconnect` | removal that refuses rather than half-removes |
 //! | `recover` | taking over the volumes of an umpathd that died |
 //! | `retire` | taking a path from volumes that live on |
@@ -24,6 +25,7 @@ mod attach;
 mod connect_all;
 mod disconnect;
 mod failover;
+mod ladder;
 mod paths;
 mod recover;
 mod retire;
@@ -200,7 +202,7 @@ impl Hub {
     fn wake_at(&self) -> tokio::time::Instant {
         let volumes = self.volumes.values().filter_map(Volume::poll_timeout);
         let stopping = self.stopping.as_ref().map(|stopping| stopping.look_at);
-        let next = volumes.chain(stopping).min();
+        let next = volumes.chain(stopping).chain(self.ladders_due()).min();
         next.map_or_else(
             || tokio::time::Instant::now() + Duration::from_secs(3600),
             clock::instant,
@@ -212,6 +214,7 @@ impl Hub {
         for volume in self.volumes.values_mut() {
             volume.handle_timeout(now);
         }
+        self.climb(now);
         self.look_whether_unused(now);
     }
 

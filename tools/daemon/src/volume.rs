@@ -119,6 +119,8 @@ pub(crate) struct Volume {
     measures: Measures,
     path_faults: u64,
     group_switches: u64,
+    /// What proved the last order fence.
+    surety: String,
     /// There was a path, and there is none now.
     pathless: bool,
     /// What is kept of it for the next umpathd, once its block device is made.
@@ -151,6 +153,7 @@ impl Volume {
             measures: Measures::default(),
             path_faults: 0,
             group_switches: 0,
+            surety: String::new(),
             pathless: false,
             record: None,
             recovered: false,
@@ -428,7 +431,9 @@ impl Volume {
         }
     }
 
-    pub(crate) fn order_fenced(&mut self, association: AssociationId, at: Duration) {
+    /// `surety`: what proves it, for the record.
+    pub(crate) fn order_fenced(&mut self, association: AssociationId, surety: &str, at: Duration) {
+        surety.clone_into(&mut self.surety);
         self.core.order_fenced(association, at);
         self.pump();
     }

@@ -14,11 +14,12 @@ use tokio::task::JoinHandle;
 use umpath_core::association::{Conviction, Health, HealthConfig, Suspicion, Verdict as Judgement};
 use umpath_core::{AssociationId, PathId, VolumeShared};
 use umpath_nvme::Nqn;
+use umpath_nvme::command::Instance;
 use umpath_protocol::Failure;
 use umpath_rdma::{ConnectParams, Domain, HostQueue, VerbsError};
 use umpath_session::{
-    AnaTable, Controller, Event, Namespace, Ready, Reconnect, ReconnectPolicy, SessionConfig,
-    SessionError, Verdict,
+    AnaTable, Controller, Event, LostHost, Namespace, Ready, Reconnect, ReconnectPolicy,
+    ResetAnswer, ResetRecord, SessionConfig, SessionError, Verdict,
 };
 
 use super::driver::Driver;
@@ -74,6 +75,12 @@ pub(crate) enum Order {
     Broken(AssociationId, String),
     /// A command came back with an ANA status.
     RefreshAna(AssociationId),
+    /// Ask this association's controller to reset another one.
+    ResetOther(AssociationId, Instance),
+    /// Read this association's controller's log of resets.
+    ReadResets(AssociationId),
+    /// Another controller says that this association's has lost us.
+    HostLost(AssociationId),
     /// I/O has ended: shut the controller down and end the task.
     Shutdown,
 }
@@ -92,6 +99,19 @@ pub(crate) enum Report {
     Ana(AssociationId, AnaTable),
     /// The controller's namespaces changed.
     Namespaces(AssociationId, Vec<Namespace>),
+    /// The answer to [`Order::ResetOther`].
+    Reset {
+        association: AssociationId,
+        impacted: Instance,
+        answer: ResetAnswer,
+    },
+    /// The controller's log of resets was read, or, with `None`, could not be.
+    ResetLog {
+        association: AssociationId,
+        records: Option<Vec<ResetRecord>>,
+    },
+    /// Controllers that lost this host, by the word of this one.
+    LostHosts(Vec<LostHost>),
     /// Evidence against the association.
     Suspect {
         association: AssociationId,
@@ -228,7 +248,14 @@ async fn pause(
                     return false;
                 }
                 // For an association that is gone.
-                Some(Order::Serves(..) | Order::Broken(..) | Order::RefreshAna(_)) => {}
+                Some(
+                    Order::Serves(..)
+                    | Order::Broken(..)
+                    | Order::RefreshAna(_)
+                    | Order::ResetOther(..)
+                    | Order::ReadResets(_)
+                    | Order::HostLost(_),
+                ) => {}
             },
         }
     }
@@ -354,6 +381,17 @@ impl<'a> Attempt<'a> {
                     health.keep_alive_missed(count, clock::now());
                 }
             }
+            Event::Reset { impacted, answer } => self.reporter.send(Report::Reset {
+                association,
+                impacted,
+                answer,
+            }),
+            Event::Resets(records) => self.reset_log(Some(records)),
+            Event::ResetsUnknown(error) => {
+                tracing::warn!(path = self.spec.id, "{error}");
+                self.reset_log(None);
+            }
+            Event::LostHosts(lost) => self.reporter.send(Report::LostHosts(lost)),
             Event::Notice(notice) => {
                 tracing::info!(path = self.spec.id, "asynchronous event: {notice:?}");
             }
@@ -446,9 +484,37 @@ impl<'a> Attempt<'a> {
             Order::RefreshAna(association) if association == self.association => {
                 self.driver.session().refresh_ana(now);
             }
+            Order::ResetOther(association, impacted) if association == self.association => {
+                self.reset_other(impacted, now);
+            }
+            Order::ReadResets(association) if association == self.association => {
+                self.driver.session().read_resets(now);
+            }
+            Order::HostLost(association) if association == self.association => {
+                if let Some(health) = &mut self.health {
+                    health.host_lost(now);
+                }
+            }
             // For an association that is gone, or nothing to hurry.
             _ => {}
         }
+    }
+
+    fn reset_other(&mut self, impacted: Instance, now: Duration) {
+        if !self.driver.session().reset_other(impacted, now) {
+            self.reporter.send(Report::Reset {
+                association: self.association,
+                impacted,
+                answer: ResetAnswer::Unanswered,
+            });
+        }
+    }
+
+    fn reset_log(&self, records: Option<Vec<ResetRecord>>) {
+        self.reporter.send(Report::ResetLog {
+            association: self.association,
+            records,
+        });
     }
 
     fn shut_down(&mut self) {

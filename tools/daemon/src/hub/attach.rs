@@ -77,6 +77,7 @@ impl Hub {
         for namespace in namespaces {
             self.meet(path, &namespace);
         }
+        self.survivor_up(path);
     }
 
     /// A namespace of a new association, or a new namespace of an old one.

@@ -9,12 +9,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use umpath_core::AssociationId;
-use umpath_core::association::{Conviction, FenceTerms, OrderFence, Suspicion};
+use umpath_core::association::{Conviction, FenceTerms, Ladder, OrderFence, Suspicion};
+use umpath_nvme::Nqn;
+use umpath_nvme::command::Instance;
 use umpath_protocol::EventKind;
 use umpath_rdma::HostQueue;
 use umpath_session::{ControllerFacts, StableId};
 use umpath_ublk::LaneReport;
 
+use super::ladder::instance_of;
 use super::{Hub, Message, Remains};
 use crate::association::Order;
 use crate::clock;
@@ -42,12 +45,23 @@ pub(super) struct Teardown {
     orderly: bool,
     /// Terms of the order fence; `None` where time is no fence.
     terms: Option<FenceTerms>,
+    /// The subsystem it was with.
+    pub(super) nqn: Nqn,
+    /// The incarnation that was lost.
+    pub(super) instance: Instance,
+    /// The way to its fence; an orderly end has none but time.
+    pub(super) ladder: Option<Ladder>,
+    /// What proves that it executes nothing more, in words, once something does.
+    pub(super) surety: Option<String>,
+    /// The volumes were told.
+    stood: bool,
 }
 
 impl Teardown {
     /// The end of a path taken away by request; its admin queue is alive still.
     pub(super) fn orderly(
         path: u32,
+        (nqn, instance): (Nqn, Instance),
         terms: Option<FenceTerms>,
         lanes: BTreeSet<(StableId, u16)>,
         volumes: BTreeSet<StableId>,
@@ -63,6 +77,11 @@ impl Teardown {
             timed: false,
             orderly: true,
             terms,
+            nqn,
+            instance,
+            ladder: None,
+            surety: None,
+            stood: false,
         }
     }
 
@@ -183,6 +202,8 @@ impl Hub {
         // The next loss is another failover.
         record.failover = None;
         let terms = fence_terms(&live.ready.facts);
+        let (nqn, instance) = (record.spec.nqn.clone(), instance_of(&live.ready.facts));
+        let ladder = self.ladder_for(path, &live.ready.facts, clock::now());
         let (lanes, volumes) = self.convict_volumes(association, why, at);
         let attached = lanes.len();
         let spare = live.spare;
@@ -198,14 +219,22 @@ impl Hub {
             timed: false,
             orderly: false,
             terms,
+            nqn,
+            instance,
+            ladder: Some(ladder),
+            surety: None,
+            stood: false,
         };
         self.teardowns.insert(association, teardown);
+        // It may have been asked to help another.
+        self.survivor_gone(association);
         let domain = live.domain;
         if spare.is_empty() {
             tokio::task::spawn_blocking(move || drop(domain));
         } else {
             self.destroy(association, Remains::Spare, move || drop((spare, domain)));
         }
+        self.carry_out(association);
         if terms.is_none() {
             tracing::error!(
                 path,
@@ -389,6 +418,7 @@ impl Hub {
 
     /// Sets the timer once every queue pair is silent.
     fn fence_if_known(&mut self, association: AssociationId) {
+        self.stand_if_proven(association);
         let Some(teardown) = self.teardowns.get_mut(&association) else {
             return;
         };
@@ -411,18 +441,46 @@ impl Hub {
         });
     }
 
+    /// The fence by time stands.
     pub(super) fn order_fenced(&mut self, association: AssociationId) {
-        let Some(teardown) = self.teardowns.get(&association) else {
+        let Some(teardown) = self.teardowns.get_mut(&association) else {
             return;
         };
+        if teardown.ladder.is_some() {
+            return self.on_ladder(association, Ladder::time_reached);
+        }
+        teardown.surety = Some("by time".to_owned());
+        self.stand_if_proven(association);
+    }
+
+    /// Nothing was left on an association that ended in good order.
+    pub(super) fn nothing_lost(&mut self, association: AssociationId) {
+        if let Some(teardown) = self.teardowns.get_mut(&association) {
+            teardown.surety = Some("nothing was lost".to_owned());
+        }
+        self.stand_if_proven(association);
+    }
+
+    /// Tells the volumes that the order fence stands, once something proves it and every queue
+    /// thread has drained.
+    pub(super) fn stand_if_proven(&mut self, association: AssociationId) {
+        let Some(teardown) = self.teardowns.get_mut(&association) else {
+            return;
+        };
+        let Some(surety) = teardown.surety.clone() else {
+            return;
+        };
+        if !teardown.lanes.is_empty() || std::mem::replace(&mut teardown.stood, true) {
+            return;
+        }
         let now = clock::now();
         if let Some(failover) = teardown.failover.filter(|_| teardown.volumes.is_empty()) {
             let events = &self.context.events;
-            events.mark(failover, now, EventKind::OrderFenced, None, "");
+            events.mark(failover, now, EventKind::OrderFenced, None, &surety);
         }
         for id in &teardown.volumes {
             if let Some(volume) = self.volumes.get_mut(id) {
-                volume.order_fenced(association, now);
+                volume.order_fenced(association, &surety, now);
             }
         }
         let outbox = self.outbox.clone();
@@ -470,6 +528,7 @@ impl Hub {
             .get_mut(&path)
             .and_then(|record| record.live.take())
         {
+            self.survivor_gone(live.association);
             tokio::task::spawn_blocking(move || drop((live.spare, live.domain)));
         }
     }

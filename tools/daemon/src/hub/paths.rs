@@ -173,6 +173,16 @@ impl Hub {
             } => {
                 self.convict(path, association, at, why, answered);
             }
+            Report::Reset {
+                association,
+                impacted,
+                answer,
+            } => self.reset_answered(association, impacted, answer),
+            Report::ResetLog {
+                association,
+                records,
+            } => self.reset_log(association, records.as_deref()),
+            Report::LostHosts(lost) => self.lost_hosts(path, &lost),
             Report::AdminSilent { association, at } => self.queue_silent(association, at),
             Report::Ended => self.path_ended(path),
         }

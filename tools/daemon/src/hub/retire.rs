@@ -12,6 +12,7 @@ use umpath_core::association::Conviction;
 use umpath_core::{AssociationId, PathId, VolumeShared};
 
 use super::failover::{Teardown, fence_terms};
+use super::ladder::instance_of;
 use super::{Hub, Message};
 use crate::clock;
 
@@ -67,11 +68,13 @@ impl Hub {
             return self.end_path(path);
         };
         let terms = fence_terms(&live.ready.facts);
+        let whose = (record.spec.nqn.clone(), instance_of(&live.ready.facts));
         tokio::task::spawn_blocking(move || drop((live.spare, live.domain)));
         let (lanes, volumes) =
             self.convict_volumes(association, Conviction::Operator, clock::now());
-        let teardown = Teardown::orderly(path, terms, lanes, volumes);
+        let teardown = Teardown::orderly(path, whose, terms, lanes, volumes);
         self.teardowns.insert(association, teardown);
+        self.survivor_gone(association);
         self.retired_if_drained(association);
     }
 
@@ -91,7 +94,7 @@ impl Hub {
             .filter_map(|id| self.volumes.get(id))
             .any(|volume| volume.shared().held() > 0);
         if !held {
-            self.order_fenced(association);
+            self.nothing_lost(association);
         }
         self.end_path(path);
     }

@@ -61,7 +61,10 @@ impl Volume {
             EventKind::PathAgain => self.pathless = false,
             _ => {}
         }
-        let detail = detail_of(event);
+        let detail = match kind {
+            EventKind::OrderFenced => self.surety.clone(),
+            _ => detail_of(event),
+        };
         let path = self.member_of(event).map(|member| member.path);
         if let Some(failover) = self.failover_of(event, kind) {
             self.events
