@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::bed::{Network, Process, Side, attempt, binary, load, output, within, within_value};
@@ -40,7 +41,7 @@ impl Drop for Folder {
 #[derive(Debug)]
 pub(super) struct Target {
     // Declared first, so ended before its directory goes.
-    _process: Process,
+    process: Process,
     folder: Folder,
 }
 
@@ -70,10 +71,17 @@ impl Target {
             !process.running() || show().is_some()
         })?;
         ensure!(process.running(), "{}", process.tail());
-        Ok(Self {
-            _process: process,
-            folder,
-        })
+        Ok(Self { process, folder })
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Kills it (SIGKILL).
+    pub(super) fn kill(&mut self) -> Result<()> {
+        self.process.kill()
     }
 
     /// Runs `umpath-target WORDS` against it.

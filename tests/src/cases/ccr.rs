@@ -1,0 +1,216 @@
+//! Lost writes are fenced by cross-controller reset: the standby ends the primary's controller, and
+//! nothing waits for the keep-alive timeout.
+//!
+//! Every case writes with verification on a volume over a primary and a standby that are processes
+//! of their own on one file, loses the primary, and looks at what the record of the failover says
+//! stood surety, and how long after the conviction.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::rig::{Daemon, PATIENCE, Target, ublk_nodes};
+use crate::bed::{Fio, FioResult, Network, Process, Pull, Side, within, within_value};
+use crate::suite::{Case, Topology};
+
+/// The cases of this module.
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "ccr-cable-pulled",
+        topology: Topology::Separate(2),
+        limit_seconds: 180,
+        run: cable_pulled,
+    },
+    Case {
+        name: "ccr-target-killed",
+        topology: Topology::Separate(2),
+        limit_seconds: 180,
+        run: target_killed,
+    },
+    Case {
+        name: "ccr-target-stopped",
+        topology: Topology::Separate(2),
+        limit_seconds: 180,
+        run: target_stopped,
+    },
+    Case {
+        name: "ccr-switched-off",
+        topology: Topology::Separate(2),
+        limit_seconds: 180,
+        run: switched_off,
+    },
+];
+
+const NQN: &str = "nqn.2026-11.io.umpath:ccr";
+const DISK: &str = "/tmp/umpath-ccr.disk";
+/// Long, so that a fence by time cannot pass for one by reset.
+const KATO_MS: u64 = 3000;
+/// What a reset may take on a busy emulated machine, from the conviction to the order fence.
+const RESET_MS: u64 = 500;
+
+/// The file both targets serve as one namespace; gone with the guard.
+struct Disk;
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(DISK));
+    }
+}
+
+fn subsystem(port: u8, state: &str, ccr: bool) -> String {
+    format!(
+        "[[subsystem]]\nnqn = \"{NQN}\"\nallow_any_host = true\nports = [{port}]\nccr = {ccr}\n\
+         [[subsystem.namespace]]\nnsid = 1\n\
+         backend = {{ type = \"file\", path = \"{DISK}\", size = \"128MiB\" }}\n\
+         [[subsystem.ana]]\nport = {port}\nstate = \"{state}\"\n"
+    )
+}
+
+/// A volume being written to.
+struct Scene {
+    fio: Process,
+    daemon: Daemon,
+    primary: Target,
+    _standby: Target,
+    _disk: Disk,
+}
+
+/// How a failover was fenced.
+#[derive(Debug)]
+struct Fence {
+    /// In the record's words.
+    surety: String,
+    /// Milliseconds from the conviction to the order fence.
+    took_ms: u64,
+}
+
+impl Scene {
+    fn set(network: &Network, ccr: bool) -> Result<Self> {
+        let disk = Disk;
+        let primary = Target::start(network, 1, &subsystem(1, "optimized", ccr))?;
+        let standby = Target::start(network, 2, &subsystem(2, "non-optimized", ccr))?;
+        let daemon = Daemon::start(network, &format!("[defaults]\nkato_ms = {KATO_MS}\n"))?;
+        daemon.connect(network, 1, NQN, &[])?;
+        daemon.connect(network, 2, NQN, &[])?;
+        let device = daemon.device()?;
+        let job = Fio::on(&device)
+            .write_and_verify("4k", "48m", 16)
+            .with(["--rate_iops=1000"]);
+        let mut fio = Process::spawn("fio", job.command())?;
+        let name = device.file_name().context("no device")?.to_owned();
+        let stat = std::path::Path::new("/sys/block").join(name).join("stat");
+        within(PATIENCE, "writes under way", || {
+            let written = std::fs::read_to_string(&stat)
+                .ok()
+                .and_then(|text| text.split_ascii_whitespace().nth(4)?.parse::<u64>().ok());
+            !fio.running() || written.is_some_and(|written| written > 1000)
+        })?;
+        ensure!(fio.running(), "{}", fio.tail());
+        Ok(Self {
+            fio,
+            daemon,
+            primary,
+            _standby: standby,
+            _disk: disk,
+        })
+    }
+
+    /// Waits for the failover to be fenced.
+    fn fence(&self) -> Result<Fence> {
+        let fence = within_value(PATIENCE, "the order fence", || {
+            let shown = self.daemon.json(&["show", "events"]).ok()?;
+            let failovers = shown.get("failovers")?.as_array()?;
+            failovers.iter().find_map(fence_of)
+        });
+        let fence =
+            fence.with_context(|| self.daemon.ask(&["show", "events"]).unwrap_or_default())?;
+        eprintln!("{fence:?}");
+        Ok(fence)
+    }
+
+    /// Waits for fio, which must have seen nothing but a pause, and takes everything away.
+    fn end(mut self) -> Result<()> {
+        let status = self.fio.wait(Duration::from_secs(120))?;
+        eprint!("{}", self.daemon.ask(&["show", "events"])?);
+        ensure!(status.success(), "fio: {status}\n{}", self.fio.tail());
+        let result = FioResult::parse(&self.fio.printed())?;
+        let blocks = (48 << 20) / 4096;
+        ensure!(
+            result.write.total_ios >= blocks && result.read.total_ios >= blocks,
+            "fio wrote {} and compared {} blocks",
+            result.write.total_ios,
+            result.read.total_ios
+        );
+        self.daemon.ask(&["disconnect", "-n", NQN])?;
+        ensure!(ublk_nodes().is_empty(), "left: {:?}", ublk_nodes());
+        Ok(())
+    }
+}
+
+fn fence_of(failover: &Value) -> Option<Fence> {
+    let marks = failover.get("marks")?.as_array()?;
+    let mark = |kind: &str| {
+        marks
+            .iter()
+            .find(|mark| mark.get("kind").and_then(Value::as_str) == Some(kind))
+    };
+    let after = |mark: &Value| mark.get("after_ms")?.as_u64();
+    let fenced = mark("order_fenced")?;
+    Some(Fence {
+        surety: fenced.get("detail")?.as_str()?.to_owned(),
+        took_ms: after(fenced)?.saturating_sub(after(mark("convicted")?)?),
+    })
+}
+
+impl Fence {
+    fn expect_reset(&self) -> Result<()> {
+        ensure!(self.surety.contains("by ccr"), "{self:?}");
+        ensure!(self.took_ms <= RESET_MS, "{self:?}");
+        Ok(())
+    }
+}
+
+/// The host's end of the primary's cable goes; the primary lives, and is told to stop by the
+/// standby.
+fn cable_pulled(network: &Network) -> Result<()> {
+    let scene = Scene::set(network, true)?;
+    network.cable(1).pull(Pull::CarrierOf(Side::Host))?;
+    scene.fence()?.expect_reset()?;
+    network.cable(1).restore()?;
+    scene.end()
+}
+
+/// The primary dies with commands on the media; the standby finds that they are over.
+fn target_killed(network: &Network) -> Result<()> {
+    let mut scene = Scene::set(network, true)?;
+    scene.primary.kill()?;
+    scene.fence()?.expect_reset()?;
+    scene.end()
+}
+
+/// The primary stops. What it had counted may still come when it continues, so the reset is complete
+/// only if it had counted nothing; otherwise time is the fence. Either way it executes nothing when
+/// it continues, and every block is as it was written.
+fn target_stopped(network: &Network) -> Result<()> {
+    let scene = Scene::set(network, true)?;
+    scene.primary.signal(Signal::STOP)?;
+    let fence = scene.fence();
+    scene.primary.signal(Signal::CONT)?;
+    let fence = fence?;
+    let known = fence.surety.contains("by ccr") || fence.surety.contains("by time");
+    ensure!(known, "{fence:?}");
+    scene.end()
+}
+
+/// Without the offer, time is the fence.
+fn switched_off(network: &Network) -> Result<()> {
+    let scene = Scene::set(network, false)?;
+    network.cable(1).pull(Pull::CarrierOf(Side::Host))?;
+    let fence = scene.fence()?;
+    ensure!(fence.surety.contains("by time"), "{fence:?}");
+    ensure!(fence.took_ms >= KATO_MS / 2, "{fence:?}");
+    network.cable(1).restore()?;
+    scene.end()
+}
