@@ -7,9 +7,11 @@
 mod driver;
 mod failure;
 mod path;
+mod report;
 mod teardown;
 
 pub(crate) use driver::Driver;
 pub(crate) use failure::explain;
-pub(crate) use path::{Order, PathSpec, Report, Up, run};
+pub(crate) use path::{PathSpec, run};
+pub(crate) use report::{Order, Report, Up};
 pub(crate) use teardown::release;

@@ -6,7 +6,7 @@ use umpath_core::AssociationId;
 use umpath_rdma::{Drain, HostQueue};
 
 use super::driver::Halt;
-use super::path::{Report, Reporter};
+use super::report::{Report, Reporter};
 use crate::clock;
 
 /// How often a draining queue is looked at: its completion descriptor may not fire in error.
