@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
-use umpath_core::{AssociationId, LaneEvent, LaneStats, PathId, PathTable};
+use umpath_core::{AssociationId, Ghost, GhostTable, LaneEvent, LaneStats, PathId, PathTable};
 
 use crate::stats::QueueStats;
 use crate::transport::{Loss, Transport};
@@ -35,15 +35,18 @@ pub enum LaneCommand<T> {
     /// Choose paths by this table from now on.
     SetTable(Arc<PathTable>),
     /// Give up an association: send nothing more, drain the queue pair. Answered by
-    /// [`LaneReport::Drained`], also where the thread had no queue pair of it.
+    /// [`LaneReport::Drained`] and [`LaneReport::BufferFenced`], also where the thread had no queue
+    /// pair of it.
     Convict(AssociationId),
-    /// The queue pair handed back undrained has been destroyed: its memory is ours again.
+    /// The queue pair handed back undrained has been destroyed: its memory is ours again. Answered
+    /// by [`LaneReport::BufferFenced`].
     Destroyed(AssociationId),
+    /// Keep off the blocks of these ghosts. Answered by [`LaneEvent::Guarded`].
+    Guard(Arc<GhostTable>),
+    /// Every thread keeps off the blocks of the association's ghosts.
+    Locked(AssociationId),
     /// The controller will execute nothing more of the association.
     Fenced(AssociationId),
-    /// The volume's last mutation of unknown fate is settled ([`LaneEvent::HoldEnded`] of any lane):
-    /// new mutations may go.
-    HoldEnded,
     /// Fail what waits for a path now. Later requests are not affected.
     FailQueued,
     /// The device is going away: fail what waits, now and from now on.
@@ -66,8 +69,19 @@ pub enum LaneReport<T: Transport> {
         /// What is left of it, to be dropped where it disturbs nobody. `None`: there was none.
         transport: Option<T>,
         /// `false`: the device did not confirm in time. Memory counts as in use until the transport
-        /// has been dropped and [`LaneCommand::Destroyed`] says so.
+        /// has been dropped and [`LaneCommand::Destroyed`] says so; only then comes
+        /// [`BufferFenced`](Self::BufferFenced).
         quiet: bool,
+        /// When.
+        at: Duration,
+    },
+    /// The lane has passed the buffer fence of a convicted association. Comes before any later
+    /// [`Event`](Self::Event).
+    BufferFenced {
+        /// The association.
+        association: AssociationId,
+        /// What the lane lost with it; for [`umpath_core::Device::lane_drained`].
+        ghosts: Vec<Ghost>,
         /// When.
         at: Duration,
     },

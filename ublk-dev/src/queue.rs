@@ -233,11 +233,15 @@ impl<T: Transport> QueueThread<T> {
                 }
                 LaneCommand::SetTable(table) => self.lane.set_table(table, now),
                 LaneCommand::Convict(association) => self.convict(association, now),
-                LaneCommand::Destroyed(association) => self.lane.drained(association, now),
+                LaneCommand::Destroyed(association) => self.buffer_fenced(association, now),
+                LaneCommand::Guard(ghosts) => self.lane.guard(ghosts, now),
+                LaneCommand::Locked(association) => self.lane.locked(association, now),
                 LaneCommand::Fenced(association) => self.lane.fenced(association, now),
-                LaneCommand::HoldEnded => self.lane.handle_timeout(now),
                 LaneCommand::FailQueued => self.lane.fail_queued(now),
-                LaneCommand::Close => self.course = Course::Close,
+                LaneCommand::Close => {
+                    self.course = Course::Close;
+                    self.lane.close(now);
+                }
                 LaneCommand::Snapshot => self.snapshot(now),
                 LaneCommand::Stop => self.course = Course::Stop,
             }
@@ -264,7 +268,6 @@ impl<T: Transport> QueueThread<T> {
     fn convict(&mut self, association: AssociationId, now: Duration) {
         self.lane.convict(association, now);
         if !self.links.begin_drain(association) {
-            self.lane.drained(association, now);
             self.reports.tell(LaneReport::Drained {
                 association,
                 silent_at: now,
@@ -272,7 +275,18 @@ impl<T: Transport> QueueThread<T> {
                 quiet: true,
                 at: now,
             });
+            self.buffer_fenced(association, now);
         }
+    }
+
+    /// No memory of this thread is in the association's hands any more.
+    fn buffer_fenced(&mut self, association: AssociationId, now: Duration) {
+        let ghosts = self.lane.drained(association, now);
+        self.reports.tell(LaneReport::BufferFenced {
+            association,
+            ghosts,
+            at: now,
+        });
     }
 
     /// Answers of the queue pairs. Whether there were any.
@@ -297,10 +311,7 @@ impl<T: Transport> QueueThread<T> {
                     lane.complete(path, association, cqe, now);
                 });
             let Some(drained) = drained else { return };
-            // The lane first: what it holds counts from before anybody else hears of it.
-            if drained.quiet {
-                self.lane.drained(drained.association, now);
-            }
+            let (association, quiet) = (drained.association, drained.quiet);
             self.reports.tell(LaneReport::Drained {
                 association: drained.association,
                 silent_at: drained.silent_at,
@@ -308,6 +319,9 @@ impl<T: Transport> QueueThread<T> {
                 quiet: drained.quiet,
                 at: self.clock.now(),
             });
+            if quiet {
+                self.buffer_fenced(association, now);
+            }
         }
     }
 

@@ -50,8 +50,12 @@ pub enum LaneEvent {
     QueueingStarted,
     /// Requests that waited for a path are on their way, or failed.
     QueueingEnded,
-    /// The last held mutation of the volume is settled: lanes that hold new ones must hear of it.
-    HoldEnded,
+    /// The lane keeps off the ghosts of this table, and nothing it sent before overlaps one any
+    /// more.
+    Guarded {
+        /// [`GhostTable::generation`](crate::ghost::GhostTable::generation).
+        generation: u64,
+    },
 }
 
 /// One event of a volume.
@@ -84,8 +88,18 @@ pub enum EventKind {
     Cleared,
     /// The association is being torn down.
     Convicted(Conviction),
+    /// An earlier run of the host left the association behind, not fenced.
+    Inherited,
     /// No lane's memory can be touched by the old association any more.
     BufferFenced,
+    /// Mutations of unknown fate are left of the association: until its order fence every lane
+    /// keeps off their blocks, and they may be sent again.
+    GhostsLocked {
+        /// How many.
+        ghosts: u32,
+    },
+    /// There are too many ghosts: all new mutations wait for the order fences.
+    GhostsOverflowed,
     /// The old association will execute nothing any more.
     OrderFenced,
     /// The first command after a conviction succeeded, on `path`.
@@ -152,7 +166,10 @@ impl EventKind {
             Self::Suspected(_) => "suspected",
             Self::Cleared => "cleared",
             Self::Convicted(_) => "convicted",
+            Self::Inherited => "inherited",
             Self::BufferFenced => "buffer_fenced",
+            Self::GhostsLocked { .. } => "ghosts_locked",
+            Self::GhostsOverflowed => "ghosts_overflowed",
             Self::OrderFenced => "order_fenced",
             Self::FirstIo { .. } => "first_io",
             Self::GroupSwitched => "group_switched",
@@ -183,6 +200,7 @@ impl fmt::Display for EventKind {
         match self {
             Self::Suspected(why) => write!(f, ": {why}"),
             Self::Convicted(why) => write!(f, ": {why}"),
+            Self::GhostsLocked { ghosts } => write!(f, ": {ghosts} writes of unknown fate"),
             Self::FirstIo { stall } => write!(f, " after {} ms", stall.as_millis()),
             Self::AnaChanged(state) => write!(f, ": {state}"),
             Self::AnaStatus(status) => write!(f, ": {status}"),

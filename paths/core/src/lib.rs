@@ -21,17 +21,21 @@
 //!    [`Lane::convict`] on every lane of the volume and moves every queue pair of the association
 //!    to the error state, noting when ([`OrderFence`](association::OrderFence)).
 //! 3. *Buffer fence*, lane by lane: the queue pair is drained or destroyed, the host calls
-//!    [`Lane::drained`] and [`Device::lane_drained`]. Reads and flushes are sent again elsewhere.
-//!    Mutations of unknown fate are held, and with them every new mutation of the volume.
-//! 4. *Order fence*: at [`OrderFence::at`](association::OrderFence::at), but not before every lane
-//!    has drained, the host calls [`Device::order_fenced`], which puts out [`Output::Fenced`]; the
-//!    host calls [`Lane::fenced`] on every lane. Lost mutations are sent again, then the rest.
+//!    [`Lane::drained`] and hands the ghosts it returns to [`Device::lane_drained`]. Reads and
+//!    flushes are sent again elsewhere.
+//! 4. *Lock*: the device puts out [`Output::Guard`] with a table of all ghosts; lanes that got it
+//!    ([`Lane::guard`]) send no other mutation over one, and say [`LaneEvent::Guarded`]. When all
+//!    have, [`Output::Locked`] and [`Lane::locked`] let the ghosts be sent again.
+//! 5. *Order fence*: at [`OrderFence::at`](association::OrderFence::at), but not before every lane
+//!    has drained, the host calls [`Device::order_fenced`], which puts out [`Output::Fenced`]
+//!    ([`Lane::fenced`]) and a table without the association's ghosts: what was kept off them goes.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod association;
 pub mod device;
 mod event;
+pub mod ghost;
 pub mod lane;
 mod request;
 mod shared;
@@ -42,7 +46,8 @@ pub use device::{
     Device, DeviceConfig, DeviceError, NoPath, Output, PathConfig, PathView, Ready, Unchanged,
 };
 pub use event::{Event, EventKind, LaneEvent, LaneId};
-pub use lane::{Action, Lane, LaneConfig, LaneStats, Send, SubmitError};
+pub use ghost::{Ghost, GhostTable, Owner, Resend};
+pub use lane::{Action, HeldStats, Lane, LaneConfig, LaneStats, Send, SubmitError};
 pub use request::{BlockError, BlockRequest, Data, Op, Tag};
 pub use shared::{Pulse, VolumeShared};
 pub use table::{

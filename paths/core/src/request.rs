@@ -26,6 +26,14 @@ impl Op {
     pub fn is_mutation(self) -> bool {
         matches!(self, Self::Write | Self::Discard | Self::WriteZeroes)
     }
+
+    /// Executing it twice in a row is executing it once. What is not waits for the order fence
+    /// before it is sent again.
+    pub fn is_idempotent(self) -> bool {
+        match self {
+            Self::Read | Self::Write | Self::Flush | Self::Discard | Self::WriteZeroes => true,
+        }
+    }
 }
 
 /// One request. Units are logical blocks of the namespace.

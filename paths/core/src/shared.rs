@@ -1,9 +1,8 @@
 //! What the lanes of one volume share: counters, no locks.
 //!
 //! Every counter is relaxed. None of them orders other memory: requests belong to one lane, and
-//! what a lane learns from `held` it could as well have learnt a moment earlier or later. The one
-//! ordering that safety needs (all lanes know of a conviction before the first lost mutation is
-//! sent again) comes from messages: the order fence is passed on only after every lane drained.
+//! what a lane learns of the others' load it could as well have learnt a moment earlier or later.
+//! Safety rests on none of them: the order it needs comes from messages.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
@@ -15,8 +14,6 @@ use crate::table::{PATHS_MAX, PathId};
 /// Shared by all lanes of one volume and its control side.
 #[derive(Debug, Default)]
 pub struct VolumeShared {
-    /// Mutations of unknown fate, plus those failed to the caller while their fate was unknown.
-    held: Padded<AtomicU32>,
     paths: [Padded<PathLoad>; PATHS_MAX],
     latencies: [Stripe; STRIPES],
 }
@@ -65,12 +62,6 @@ impl VolumeShared {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Mutations whose order fence is awaited. While not 0, no lane sends a new mutation.
-    #[inline]
-    pub fn held(&self) -> u32 {
-        self.held.0.load(Ordering::Relaxed)
     }
 
     /// Commands in flight on `path`, all lanes.
@@ -135,20 +126,6 @@ impl VolumeShared {
             let known = count.load(Ordering::Relaxed);
             count.store(known.wrapping_add(1), Ordering::Relaxed);
         }
-    }
-
-    pub(crate) fn hold(&self) {
-        self.held.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Ends `count` holds; `true` when these were the last.
-    pub(crate) fn release(&self, count: u32) -> bool {
-        let before = self.held.0.fetch_sub(count, Ordering::Relaxed);
-        assert!(
-            before >= count,
-            "released {count} of {before} held mutations"
-        );
-        count > 0 && before == count
     }
 
     #[inline]

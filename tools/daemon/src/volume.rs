@@ -6,6 +6,7 @@
 
 mod build;
 mod chronicle;
+mod failover;
 mod measure;
 mod steer;
 mod view;
@@ -18,7 +19,6 @@ use measure::Measures;
 use std::sync::Arc;
 use std::time::Duration;
 
-use umpath_core::association::{Conviction, Suspicion};
 use umpath_core::policies;
 use umpath_core::{
     AssociationId, Device, LaneEvent, LaneId, Limits, NoPath, Output, PATHS_MAX, PathConfig,
@@ -392,52 +392,6 @@ impl Volume {
         self.device = Some(device);
     }
 
-    pub(crate) fn suspect(&mut self, association: AssociationId, why: Suspicion, at: Duration) {
-        self.core.suspect(association, why, at);
-        self.pump();
-    }
-
-    pub(crate) fn clear(&mut self, association: AssociationId, at: Duration) {
-        self.core.clear(association, at);
-        self.pump();
-    }
-
-    /// Gives an association up. Returns the queue threads that will confirm it: all, if the volume
-    /// has a path on it, else none.
-    pub(crate) fn convict(
-        &mut self,
-        association: AssociationId,
-        why: Conviction,
-        at: Duration,
-    ) -> Vec<u16> {
-        if self.load_of(association).is_none() {
-            return Vec::new();
-        }
-        self.path_faults += 1;
-        self.core.convict(association, why, at);
-        self.pump();
-        (0..self.handles.len() as u16).collect()
-    }
-
-    pub(crate) fn lane_drained(&mut self, association: AssociationId, queue: u16, at: Duration) {
-        self.core.lane_drained(association, LaneId(queue), at);
-        self.pump();
-    }
-
-    /// A queue pair that had not drained was destroyed: its memory is the thread's again.
-    pub(crate) fn queue_destroyed(&mut self, association: AssociationId, queue: u16) {
-        if let Some(handle) = self.handles.get(usize::from(queue)) {
-            let _ = handle.send(LaneCommand::Destroyed(association));
-        }
-    }
-
-    /// `surety`: what proves it, for the record.
-    pub(crate) fn order_fenced(&mut self, association: AssociationId, surety: &str, at: Duration) {
-        surety.clone_into(&mut self.surety);
-        self.core.order_fenced(association, at);
-        self.pump();
-    }
-
     /// A queue thread noticed something. Returns the association whose ANA log should be read.
     pub(crate) fn lane_event(
         &mut self,
@@ -546,6 +500,8 @@ impl Volume {
                 Output::Convict(association) => {
                     self.send_all(|| LaneCommand::Convict(association));
                 }
+                Output::Guard(ghosts) => self.send_all(|| LaneCommand::Guard(ghosts.clone())),
+                Output::Locked(association) => self.send_all(|| LaneCommand::Locked(association)),
                 Output::Fenced(association) => self.send_all(|| LaneCommand::Fenced(association)),
                 Output::FailQueued => self.send_all(|| LaneCommand::FailQueued),
                 Output::Event(event) => self.log(&event),

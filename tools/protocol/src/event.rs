@@ -32,6 +32,13 @@ pub enum EventKind {
     Convicted,
     /// The old association can no longer touch local memory.
     BufferFenced,
+    /// Writes of unknown fate are left of the old association. Every queue keeps off their blocks
+    /// until the order fence, so they are sent again.
+    GhostsLocked,
+    /// There are too many writes of unknown fate: every new write waits for the order fences.
+    GhostsOverflowed,
+    /// An earlier daemon left an association behind that is not fenced: every new write waits.
+    Inherited,
     /// The old association can no longer execute anything.
     OrderFenced,
     /// The first I/O completed on another path after a conviction.
@@ -93,6 +100,9 @@ impl EventKind {
             Self::Cleared => "cleared",
             Self::Convicted => "convicted",
             Self::BufferFenced => "buffer_fenced",
+            Self::GhostsLocked => "ghosts_locked",
+            Self::GhostsOverflowed => "ghosts_overflowed",
+            Self::Inherited => "inherited",
             Self::OrderFenced => "order_fenced",
             Self::FirstIo => "first_io",
             Self::FailedBack => "failed_back",

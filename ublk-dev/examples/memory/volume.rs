@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use umpath_core::policies::SelectorConfig;
 use umpath_core::{
-    AssociationId, GroupEntry, Lane, LaneConfig, LaneEvent, LaneId, Limits as PathLimits, OnNoPath,
-    PathEntry, PathId, PathTable, Steering, VolumeShared,
+    AssociationId, GroupEntry, Lane, LaneConfig, LaneId, Limits as PathLimits, OnNoPath, PathEntry,
+    PathId, PathTable, Steering, VolumeShared,
 };
 use umpath_rdma::Arena;
 use umpath_ublk::{
@@ -276,13 +276,6 @@ impl Volume {
     fn print_reports(&self, quiet: Duration) {
         while let Ok((queue, report)) = self.reports.recv_timeout(quiet) {
             eprintln!("queue {queue}: {}", Shown(&report));
-            if let LaneReport::Event {
-                event: LaneEvent::HoldEnded,
-                ..
-            } = report
-            {
-                self.tell(|| LaneCommand::HoldEnded);
-            }
         }
     }
 
@@ -314,6 +307,13 @@ impl std::fmt::Display for Shown<'_> {
                     f,
                     "{at:?} drained {association}, quiet {quiet}, silent at {silent_at:?}"
                 )
+            }
+            LaneReport::BufferFenced {
+                association,
+                ghosts,
+                at,
+            } => {
+                write!(f, "{at:?} {association} left {} ghosts", ghosts.len())
             }
             LaneReport::Broken {
                 association,

@@ -10,6 +10,7 @@
 //! Every input ends in one look at all paths; a table is published when it differs from the last.
 //! Take all of [`Device::poll_output`] after any input, and carry it out in order.
 
+mod ghosts;
 mod operator;
 mod outliers;
 mod path;
@@ -27,8 +28,10 @@ use umpath_policies::{
 
 use crate::association::{Conviction, Suspicion};
 use crate::event::{Event, EventKind, LaneEvent, LaneId};
+use crate::ghost::GhostTable;
 use crate::table::{AssociationId, Limits, PATHS_MAX, PathId, PathTable};
 
+use ghosts::{Dying, Guards};
 pub use operator::Unchanged;
 use path::{Live, Path};
 pub use view::PathView;
@@ -67,6 +70,9 @@ pub struct DeviceConfig {
     /// How long a lost path counts as on its way back: so long I/O waits for it, whatever
     /// [`no_path`](Self::no_path) says.
     pub fast_io_fail: Duration,
+    /// Other hosts write to the namespace, and nothing here keeps them off a ghost's blocks: ghosts
+    /// wait for their order fence.
+    pub shared_with_other_hosts: bool,
 }
 
 /// What is configured for a path.
@@ -127,24 +133,17 @@ pub enum Output {
     Publish(Arc<PathTable>),
     /// Tell every lane to give this association up ([`Lane::convict`](crate::Lane::convict)).
     Convict(AssociationId),
+    /// Give every lane this table of ghosts ([`Lane::guard`](crate::Lane::guard)).
+    Guard(Arc<GhostTable>),
+    /// Tell every lane that all of them keep off the ghosts of this association
+    /// ([`Lane::locked`](crate::Lane::locked)).
+    Locked(AssociationId),
     /// Tell every lane that this association is fenced ([`Lane::fenced`](crate::Lane::fenced)).
     Fenced(AssociationId),
     /// Tell every lane to fail what waits ([`Lane::fail_queued`](crate::Lane::fail_queued)).
     FailQueued,
     /// Something happened.
     Event(Event),
-}
-
-/// A convicted association until its order fence.
-#[derive(Debug, Clone)]
-struct Dying {
-    association: AssociationId,
-    path: PathId,
-    /// Lanes that have not drained.
-    lanes: Vec<LaneId>,
-    /// The order fence stands; what is missing is a lane.
-    order_fenced: bool,
-    first_io: bool,
 }
 
 /// One volume. See the [module](self).
@@ -154,6 +153,7 @@ pub struct Device {
     /// In order of their numbers, which is configuration order.
     paths: Vec<Path>,
     dying: Vec<Dying>,
+    guards: Guards,
     /// Associations fenced before any request got through elsewhere: writes wait for the fence.
     silent: Vec<AssociationId>,
     active: ActiveGroup,
@@ -179,6 +179,7 @@ impl Device {
                 selector: config.selector,
                 ..PathTable::empty(config.lba_shift)
             }),
+            guards: Guards::new(config.lanes),
             config,
             paths: Vec::new(),
             dying: Vec::new(),
@@ -322,13 +323,8 @@ impl Device {
         path.live = None;
         path.lost_at = Some(now);
         let path = path.id;
-        self.dying.push(Dying {
-            association,
-            path,
-            lanes: (0..self.config.lanes).map(LaneId).collect(),
-            order_fenced: false,
-            first_io: false,
-        });
+        self.dying
+            .push(Dying::new(association, Some(path), self.config.lanes));
         self.event(
             now,
             Some(path),
@@ -356,60 +352,6 @@ impl Device {
                 EventKind::Held { fault, time },
             );
         }
-    }
-
-    /// A lane has passed its buffer fence.
-    pub fn lane_drained(&mut self, association: AssociationId, lane: LaneId, now: Duration) {
-        let known = |dying: &&mut Dying| dying.association == association;
-        let Some(dying) = self.dying.iter_mut().find(known) else {
-            return;
-        };
-        let waiting = dying.lanes.len();
-        dying.lanes.retain(|known| *known != lane);
-        if waiting == 0 || !dying.lanes.is_empty() {
-            return;
-        }
-        let (path, order_fenced) = (dying.path, dying.order_fenced);
-        self.event(now, Some(path), Some(association), EventKind::BufferFenced);
-        if order_fenced {
-            self.order_fenced(association, now);
-        }
-    }
-
-    /// The association executes nothing more. Lanes hear of it when every one of them has drained:
-    /// one that has not yet heard of the conviction may still send what a lost mutation, sent
-    /// again, would overwrite.
-    pub fn order_fenced(&mut self, association: AssociationId, now: Duration) {
-        let Some(at) = self
-            .dying
-            .iter()
-            .position(|dying| dying.association == association)
-        else {
-            return;
-        };
-        if let Some(dying) = self
-            .dying
-            .get_mut(at)
-            .filter(|dying| !dying.lanes.is_empty())
-        {
-            dying.order_fenced = true;
-            return;
-        }
-        let dying = self.dying.remove(at);
-        if !dying.first_io {
-            // As many as there can be paths: older ones are of no interest any more.
-            if self.silent.len() == PATHS_MAX {
-                self.silent.remove(0);
-            }
-            self.silent.push(association);
-        }
-        self.event(
-            now,
-            Some(dying.path),
-            Some(association),
-            EventKind::OrderFenced,
-        );
-        self.outputs.push_back(Output::Fenced(association));
     }
 
     /// A lane noticed something.
@@ -471,8 +413,7 @@ impl Device {
                     self.event(now, None, None, EventKind::QueueingEnded);
                 }
             }
-            // A table, though nothing in it changed, has every lane look again.
-            LaneEvent::HoldEnded => self.publish(PathTable::clone(&self.table)),
+            LaneEvent::Guarded { generation } => self.lane_guarded(lane, generation, now),
         }
     }
 
@@ -555,6 +496,18 @@ impl Device {
             .iter_mut()
             .filter_map(|path| path.live.as_mut())
             .find(|live| live.association == association)
+    }
+
+    /// Remembers an association that was fenced before any request got through elsewhere.
+    fn note_silent(&mut self, dying: &Dying) {
+        if dying.first_io {
+            return;
+        }
+        // As many as there can be paths: older ones are of no interest any more.
+        if self.silent.len() == PATHS_MAX {
+            self.silent.remove(0);
+        }
+        self.silent.push(dying.association);
     }
 
     fn path_of(&self, association: AssociationId) -> Option<PathId> {

@@ -80,11 +80,15 @@ impl Device {
         let DeviceConfig {
             lba_shift, lanes, ..
         } = self.config;
+        let shared = self.config.shared_with_other_hosts;
         self.config = DeviceConfig {
             lba_shift,
             lanes,
             ..config
         };
+        if shared != config.shared_with_other_hosts {
+            self.publish_ghosts(now);
+        }
         self.expired = false;
         self.event(now, None, None, EventKind::PolicyChanged);
         self.settle(now);

@@ -1,6 +1,7 @@
 //! The control side against hand-made situations.
 
 use super::*;
+use crate::ghost::{GHOSTS_MAX, Ghost, Owner, Resend};
 use crate::table::{Limits, OnNoPath};
 
 const LANES: u16 = 2;
@@ -20,6 +21,7 @@ pub(super) fn config() -> DeviceConfig {
         no_path: NoPath::Queue,
         damping: DampingConfig::default(),
         fast_io_fail: Duration::ZERO,
+        shared_with_other_hosts: false,
     }
 }
 
@@ -74,6 +76,8 @@ pub(super) fn kinds(outputs: &[Output]) -> Vec<&'static str> {
         .map(|output| match output {
             Output::Publish(_) => "publish",
             Output::Convict(_) => "convict",
+            Output::Guard(_) => "guard",
+            Output::Locked(_) => "locked",
             Output::Fenced(_) => "fenced",
             Output::FailQueued => "fail_queued",
             Output::Event(event) => event.kind.word(),
@@ -102,10 +106,10 @@ fn a_failover_goes_through_every_step_and_back() {
         kinds(&outputs(&mut device)),
         ["convicted", "convict", "publish"]
     );
-    device.lane_drained(AssociationId(0), LaneId(0), ms(111));
-    device.lane_drained(AssociationId(0), LaneId(0), ms(112));
+    device.lane_drained(AssociationId(0), LaneId(0), Vec::new(), ms(111));
+    device.lane_drained(AssociationId(0), LaneId(0), Vec::new(), ms(112));
     assert_eq!(outputs(&mut device), []);
-    device.lane_drained(AssociationId(0), LaneId(1), ms(113));
+    device.lane_drained(AssociationId(0), LaneId(1), Vec::new(), ms(113));
     assert_eq!(kinds(&outputs(&mut device)), ["buffer_fenced"]);
     device.order_fenced(AssociationId(0), ms(700));
     assert_eq!(kinds(&outputs(&mut device)), ["order_fenced", "fenced"]);
@@ -123,7 +127,7 @@ fn the_first_io_counts_once_whether_it_comes_before_the_order_fence_or_after() {
         let mut device = two_paths(config());
         device.convict(AssociationId(0), Conviction::QueueFailed, ms(1));
         for lane in 0..2 {
-            device.lane_drained(AssociationId(0), LaneId(lane), ms(2));
+            device.lane_drained(AssociationId(0), LaneId(lane), Vec::new(), ms(2));
         }
         if after_fence {
             device.order_fenced(AssociationId(0), ms(3));
@@ -224,7 +228,7 @@ fn what_is_unknown_changes_nothing() {
     let mut device = two_paths(config());
     device.suspect(AssociationId(77), Suspicion::LinkDown, ms(1));
     device.convict(AssociationId(77), Conviction::LinkDown, ms(1));
-    device.lane_drained(AssociationId(77), LaneId(0), ms(1));
+    device.lane_drained(AssociationId(77), LaneId(0), Vec::new(), ms(1));
     device.order_fenced(AssociationId(77), ms(1));
     device.ana(PathId(9), AnaState::Change, ms(1));
     device.remove_path(PathId(9), ms(1));
@@ -244,11 +248,11 @@ fn what_is_unknown_changes_nothing() {
 fn an_order_fence_is_passed_on_with_the_last_lane() {
     let mut device = two_paths(config());
     device.convict(AssociationId(0), Conviction::QueueFailed, ms(1));
-    device.lane_drained(AssociationId(0), LaneId(0), ms(2));
+    device.lane_drained(AssociationId(0), LaneId(0), Vec::new(), ms(2));
     outputs(&mut device);
     device.order_fenced(AssociationId(0), ms(3));
     assert_eq!(outputs(&mut device), []);
-    device.lane_drained(AssociationId(0), LaneId(1), ms(4));
+    device.lane_drained(AssociationId(0), LaneId(1), Vec::new(), ms(4));
     assert_eq!(
         kinds(&outputs(&mut device)),
         ["buffer_fenced", "order_fenced", "fenced"]
@@ -279,15 +283,6 @@ fn a_refused_path_is_tried_again_when_the_state_is_read_or_after_a_while() {
 }
 
 #[test]
-fn the_end_of_a_hold_reaches_every_lane_as_a_table() {
-    let mut device = two_paths(config());
-    let before = device.table().generation;
-    device.lane_event(LaneId(1), LaneEvent::HoldEnded, ms(10));
-    assert_eq!(kinds(&outputs(&mut device)), ["publish"]);
-    assert_eq!(device.table().generation, before + 1);
-}
-
-#[test]
 fn one_shaky_path_alone_fails_nothing() {
     let mut device = two_paths(DeviceConfig {
         no_path: NoPath::Fail,
@@ -303,4 +298,225 @@ fn one_shaky_path_alone_fails_nothing() {
     );
     device.convict(AssociationId(0), Conviction::QueueFailed, ms(3));
     assert_eq!(device.table().on_no_path, OnNoPath::Fail);
+}
+
+fn ghost(association: u64, lane: u16, birth: u64, lba: u64) -> Ghost {
+    Ghost {
+        owner: Some(Owner {
+            lane: LaneId(lane),
+            birth,
+        }),
+        association: AssociationId(association),
+        lba,
+        blocks: 8,
+    }
+}
+
+fn guarded(device: &mut Device, lane: u16, generation: u64) {
+    device.lane_event(LaneId(lane), LaneEvent::Guarded { generation }, ms(50));
+}
+
+/// Path 0 is lost with one ghost on lane 0; every lane has drained. Returns the generation of the
+/// table that holds it.
+fn lost_with_a_ghost(device: &mut Device) -> u64 {
+    device.convict(AssociationId(0), Conviction::QueueFailed, ms(1));
+    outputs(device);
+    let lost = vec![ghost(0, 0, 1, 100)];
+    device.lane_drained(AssociationId(0), LaneId(0), lost, ms(2));
+    device.lane_drained(AssociationId(0), LaneId(1), Vec::new(), ms(3));
+    assert_eq!(kinds(&outputs(device)), ["guard", "buffer_fenced"]);
+    device.ghosts().generation()
+}
+
+#[test]
+fn ghosts_are_sent_again_when_every_lane_keeps_off_them() {
+    let mut device = two_paths(config());
+    let generation = lost_with_a_ghost(&mut device);
+    guarded(&mut device, 0, generation);
+    guarded(&mut device, 1, generation - 1);
+    assert_eq!(outputs(&mut device), []);
+    guarded(&mut device, 1, generation);
+    assert_eq!(kinds(&outputs(&mut device)), ["ghosts_locked", "locked"]);
+    guarded(&mut device, 1, generation);
+    assert_eq!(outputs(&mut device), [], "told once");
+    assert_eq!(device.ghosts().len(), 1, "locked until the order fence");
+    device.order_fenced(AssociationId(0), ms(99));
+    assert_eq!(
+        kinds(&outputs(&mut device)),
+        ["order_fenced", "fenced", "guard"]
+    );
+    assert!(device.ghosts().is_empty());
+    assert!(device.ghosts().generation() > generation);
+}
+
+#[test]
+fn lanes_guard_early_and_ghosts_wait_for_the_last_lane_to_drain() {
+    let mut device = two_paths(config());
+    device.convict(AssociationId(0), Conviction::QueueFailed, ms(1));
+    let first = vec![ghost(0, 0, 1, 100)];
+    device.lane_drained(AssociationId(0), LaneId(0), first, ms(2));
+    guarded(&mut device, 0, 1);
+    guarded(&mut device, 1, 1);
+    outputs(&mut device);
+    let second = vec![ghost(0, 1, 1, 100)];
+    device.lane_drained(AssociationId(0), LaneId(1), second, ms(3));
+    assert_eq!(device.ghosts().len(), 2);
+    guarded(&mut device, 0, 2);
+    assert_eq!(kinds(&outputs(&mut device)), ["guard", "buffer_fenced"]);
+    guarded(&mut device, 1, 2);
+    assert_eq!(kinds(&outputs(&mut device)), ["ghosts_locked", "locked"]);
+}
+
+#[test]
+fn a_lane_that_guarded_before_the_last_lane_drained_need_not_guard_again() {
+    let mut device = two_paths(config());
+    device.convict(AssociationId(0), Conviction::QueueFailed, ms(1));
+    let lost = vec![ghost(0, 0, 1, 100)];
+    device.lane_drained(AssociationId(0), LaneId(0), lost, ms(2));
+    guarded(&mut device, 0, 1);
+    guarded(&mut device, 1, 1);
+    outputs(&mut device);
+    device.lane_drained(AssociationId(0), LaneId(1), Vec::new(), ms(3));
+    assert_eq!(
+        kinds(&outputs(&mut device)),
+        ["buffer_fenced", "ghosts_locked", "locked"]
+    );
+}
+
+#[test]
+fn a_second_conviction_locks_on_its_own() {
+    let mut device = two_paths(config());
+    let first = lost_with_a_ghost(&mut device);
+    device.convict(AssociationId(1), Conviction::QueueFailed, ms(4));
+    device.lane_drained(
+        AssociationId(1),
+        LaneId(1),
+        vec![ghost(1, 1, 9, 500)],
+        ms(5),
+    );
+    let second = device.ghosts().generation();
+    assert_eq!(device.ghosts().len(), 2);
+    guarded(&mut device, 0, first);
+    guarded(&mut device, 1, second);
+    let locked = |outputs: &[Output]| -> Vec<AssociationId> {
+        let of = |output: &Output| match output {
+            Output::Locked(association) => Some(*association),
+            _ => None,
+        };
+        outputs.iter().filter_map(of).collect()
+    };
+    assert_eq!(locked(&outputs(&mut device)), [AssociationId(0)]);
+    guarded(&mut device, 0, second);
+    assert_eq!(locked(&outputs(&mut device)), [], "a lane has not drained");
+    device.lane_drained(AssociationId(1), LaneId(0), Vec::new(), ms(6));
+    assert_eq!(locked(&outputs(&mut device)), [AssociationId(1)]);
+    device.order_fenced(AssociationId(0), ms(7));
+    let left: Vec<Ghost> = device.ghosts().ghosts().copied().collect();
+    assert_eq!(left, [ghost(1, 1, 9, 500)]);
+}
+
+#[test]
+fn an_order_fence_before_the_lock_makes_it_needless() {
+    let mut device = two_paths(config());
+    let generation = lost_with_a_ghost(&mut device);
+    device.order_fenced(AssociationId(0), ms(4));
+    assert_eq!(
+        kinds(&outputs(&mut device)),
+        ["order_fenced", "fenced", "guard"]
+    );
+    guarded(&mut device, 0, generation + 1);
+    guarded(&mut device, 1, generation + 1);
+    assert_eq!(outputs(&mut device), []);
+}
+
+#[test]
+fn a_fence_that_stood_before_the_last_lane_drained_frees_its_ghosts_with_it() {
+    let mut device = two_paths(config());
+    device.convict(AssociationId(0), Conviction::QueueFailed, ms(1));
+    device.lane_drained(AssociationId(0), LaneId(0), Vec::new(), ms(2));
+    device.order_fenced(AssociationId(0), ms(3));
+    outputs(&mut device);
+    let late = vec![ghost(0, 1, 1, 100)];
+    device.lane_drained(AssociationId(0), LaneId(1), late, ms(4));
+    assert!(device.ghosts().is_empty());
+    let told = outputs(&mut device);
+    assert!(told.contains(&Output::Fenced(AssociationId(0))), "{told:?}");
+}
+
+#[test]
+fn an_inherited_association_keeps_every_mutation_back_until_its_fence() {
+    let mut device = Device::new(config(), ms(0));
+    device.inherit(AssociationId(70), ms(0));
+    device.inherit(AssociationId(71), ms(0));
+    assert_eq!(
+        kinds(&outputs(&mut device)),
+        ["inherited", "guard", "inherited", "guard"]
+    );
+    let someone = Owner {
+        lane: LaneId(0),
+        birth: 1,
+    };
+    let held = |device: &Device| device.ghosts().conflict(someone, 1 << 40, 1).is_some();
+    guarded(&mut device, 0, 2);
+    guarded(&mut device, 1, 2);
+    assert_eq!(outputs(&mut device), [], "nothing to send again");
+    device.order_fenced(AssociationId(70), ms(9));
+    assert!(held(&device));
+    device.order_fenced(AssociationId(71), ms(9));
+    assert!(!held(&device));
+}
+
+#[test]
+fn a_lane_that_ended_is_not_waited_for_and_may_have_lost_anything() {
+    let mut device = two_paths(config());
+    device.convict(AssociationId(0), Conviction::QueueFailed, ms(1));
+    let lost = vec![ghost(0, 0, 1, 100)];
+    device.lane_drained(AssociationId(0), LaneId(0), lost, ms(2));
+    device.lane_gone(LaneId(1), ms(3));
+    let unknown: Vec<Ghost> = device
+        .ghosts()
+        .ghosts()
+        .filter(|ghost| ghost.owner.is_none())
+        .copied()
+        .collect();
+    assert_eq!(unknown, [Ghost::of_everything(AssociationId(0))]);
+    outputs(&mut device);
+    let generation = device.ghosts().generation();
+    guarded(&mut device, 0, generation);
+    assert_eq!(kinds(&outputs(&mut device)), ["ghosts_locked", "locked"]);
+}
+
+#[test]
+fn too_many_ghosts_become_one_over_everything() {
+    let mut device = two_paths(config());
+    device.convict(AssociationId(0), Conviction::QueueFailed, ms(1));
+    let many = |lane: u16| {
+        let one = move |birth: usize| ghost(0, lane, birth as u64, 16 * birth as u64);
+        (0..GHOSTS_MAX).map(one).collect::<Vec<Ghost>>()
+    };
+    device.lane_drained(AssociationId(0), LaneId(0), many(0), ms(2));
+    assert_eq!(device.ghosts().len(), GHOSTS_MAX);
+    outputs(&mut device);
+    device.lane_drained(AssociationId(0), LaneId(1), many(1), ms(3));
+    assert_eq!(
+        kinds(&outputs(&mut device)),
+        ["ghosts_overflowed", "guard", "buffer_fenced"]
+    );
+    let all: Vec<Ghost> = device.ghosts().ghosts().copied().collect();
+    assert_eq!(all, [Ghost::of_everything(AssociationId(0))]);
+    device.order_fenced(AssociationId(0), ms(9));
+    assert!(device.ghosts().is_empty());
+}
+
+#[test]
+fn a_volume_that_others_write_to_says_so_in_the_table() {
+    let mut device = two_paths(DeviceConfig {
+        shared_with_other_hosts: true,
+        ..config()
+    });
+    lost_with_a_ghost(&mut device);
+    assert_eq!(device.ghosts().resend(), Resend::OnceFenced);
+    device.set_config(config(), ms(9));
+    assert_eq!(device.ghosts().resend(), Resend::OnceGuarded);
+    assert_eq!(device.ghosts().len(), 1);
 }

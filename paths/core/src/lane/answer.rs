@@ -35,6 +35,7 @@ impl Lane {
         self.stats.answered += 1;
         let bytes = self.data_in_flight(number);
         self.shared.answered(path, bytes, now);
+        self.left_flight(number);
         if !had_room {
             self.links[at].blocked_until = None;
             self.rebuild_offers();
@@ -47,7 +48,7 @@ impl Lane {
             }
             Disposition::Fail(error) => {
                 let tag = tag_of(number);
-                self.free(number);
+                self.free(number, now);
                 self.abort(tag, error, now);
             }
             again => self.try_again(number, at, status, again, now),
@@ -89,13 +90,10 @@ impl Lane {
             command.retries = 0;
             command.path_errors = 0;
             command.avoid = None;
-            if !command.lost {
-                self.end_ghost(number);
-            }
             self.requeue(number);
             return;
         }
-        self.free(number);
+        self.free(number, now);
         if self.requests[tag].wants_command() && !self.requests[tag].waiting {
             let mutation = self.requests[tag].body.op.is_mutation();
             self.requests[tag].waiting = true;
@@ -145,11 +143,8 @@ impl Lane {
         };
         debug_assert_eq!(self.commands[number].association, association);
         let tag = tag_of(number);
-        if !self.commands[number].lost {
-            self.end_ghost(number);
-        }
         if self.requests[tag].error.is_some() {
-            self.free(number);
+            self.free(number, now);
             self.finish_if_over(tag, now);
         } else if wait.is_zero() {
             self.requeue(number);
@@ -210,7 +205,9 @@ impl Lane {
             .push_back(LaneEvent::FirstIo { lost, path, stall });
     }
 
-    /// Ends a request early: what waits of it is dropped, what is in flight is waited for.
+    /// Ends a request early: what waits of it is dropped; what is in flight is waited for, and so is
+    /// the lock of what was lost. Told before that, the caller could write the blocks again while
+    /// some lane does not keep off them yet, and a ghost would overwrite that.
     pub(super) fn abort(&mut self, tag: u16, error: BlockError, now: Duration) {
         let request = &mut self.requests[tag];
         request.error.get_or_insert(error);
@@ -223,16 +220,20 @@ impl Lane {
                 continue;
             }
             match self.commands[number].state {
-                State::Ready => self.free(number),
-                State::Held => self.orphan(number),
-                State::Free | State::InFlight => {}
+                State::Ready => self.free(number, now),
+                State::Held => {
+                    self.commands[number].state = State::Failing;
+                    self.queues.failing.push_back(number);
+                }
+                State::Free | State::InFlight | State::Failing => {}
             }
         }
         self.finish_if_over(tag, now);
     }
 
     /// Fails everything that is not in flight, held mutations included. What is in flight is
-    /// answered as usual; a request of which only a part is in flight fails when that part is over.
+    /// answered as usual; a request of which only a part is in flight fails when that part is over,
+    /// and one with a part lost a moment ago when its blocks are locked.
     pub fn fail_queued(&mut self, now: Duration) {
         while let Some(tag) = self.queues.some_tag(tag_of) {
             self.abort(tag, BlockError::Io, now);
@@ -240,40 +241,12 @@ impl Lane {
         self.note_starving();
     }
 
-    /// A lost mutation leaves its request before its order fence: it stays locked.
-    pub(super) fn orphan(&mut self, number: u16) {
-        let association = self.commands[number].association;
-        match self
-            .orphans
-            .iter_mut()
-            .find(|(known, _)| *known == association)
-        {
-            Some((_, count)) => *count += 1,
-            None => self.orphans.push((association, 1)),
-        }
-        self.commands[number].ghost = false;
-        self.free(number);
-    }
-
     /// The command is over, one way or the other.
-    pub(super) fn free(&mut self, number: u16) {
-        self.end_ghost(number);
+    pub(super) fn free(&mut self, number: u16, now: Duration) {
+        self.end_hold(number, now);
         self.commands[number] = Command::free();
         let request = &mut self.requests[tag_of(number)];
         request.commands &= !(1 << (number % COMMANDS_PER_TAG));
-    }
-
-    /// It need not be held for any more.
-    pub(super) fn end_ghost(&mut self, number: u16) {
-        if core::mem::take(&mut self.commands[number].ghost) {
-            self.end_holds(1);
-        }
-    }
-
-    pub(super) fn end_holds(&mut self, count: u32) {
-        if self.shared.release(count) {
-            self.events.push_back(LaneEvent::HoldEnded);
-        }
     }
 
     pub(super) fn finish_if_over(&mut self, tag: u16, now: Duration) {

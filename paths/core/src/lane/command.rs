@@ -70,18 +70,22 @@ impl Request {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Free,
-    /// In a queue, to be sent when there is a path, the time has come, or the hold ends.
+    /// In a queue, to be sent when there is a path, the time has come, or a ghost is gone.
     Ready,
     /// In a slot of a link.
     InFlight,
-    /// Lost; waits for the order fence of its association.
+    /// Lost; waits for the lock or the order fence of its association.
     Held,
+    /// The same, and its request fails: then it is over.
+    Failing,
 }
 
 /// A part of a request. It stays the same part until it is done, through any number of retries.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Command {
     pub(super) state: State,
+    /// Names it among all commands the lane ever made.
+    pub(super) birth: u64,
     /// First block still to do.
     pub(super) lba: u64,
     /// The same, counted from the request's first block.
@@ -102,12 +106,14 @@ pub(super) struct Command {
     pub(super) path_errors: u8,
     /// The path that failed it last.
     pub(super) avoid: Option<PathId>,
-    /// Counted in [`VolumeShared::held`](crate::VolumeShared::held): a mutation in flight on a
-    /// convicted association, or lost.
-    pub(super) ghost: bool,
-    /// A copy of it was never answered and may have been executed, so sending it again is no new
-    /// mutation. Implies `ghost`.
+    /// A copy of it was never answered and may still be executed.
     pub(super) lost: bool,
+    /// In flight since before the ghost table came, and in conflict with it.
+    pub(super) watched: bool,
+    /// It was set aside for a ghost and has not been sent since.
+    pub(super) parked: bool,
+    /// Since when it waits because of ghosts, its own or another.
+    pub(super) held_since: Option<Duration>,
     pub(super) not_before: Duration,
 }
 
@@ -115,6 +121,7 @@ impl Command {
     pub(super) fn free() -> Self {
         Self {
             state: State::Free,
+            birth: 0,
             lba: 0,
             offset: 0,
             blocks: 0,
@@ -126,8 +133,10 @@ impl Command {
             retries: 0,
             path_errors: 0,
             avoid: None,
-            ghost: false,
             lost: false,
+            watched: false,
+            parked: false,
+            held_since: None,
             not_before: Duration::ZERO,
         }
     }

@@ -32,8 +32,6 @@ pub(super) struct Link {
     pub(super) state: LinkState,
     pub(super) path: PathId,
     pub(super) association: AssociationId,
-    /// The order fence stood before the buffer fence did.
-    pub(super) fenced: bool,
     pub(super) nsid: u32,
     pub(super) limits: Limits,
     /// The table's `ana_epoch` under which the controller refused the namespace.
@@ -51,7 +49,6 @@ impl Link {
             state: LinkState::Free,
             path: PathId(0),
             association: AssociationId(u64::MAX),
-            fenced: false,
             nsid: 0,
             limits: Limits::default(),
             ana_refused: None,

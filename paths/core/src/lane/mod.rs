@@ -15,17 +15,19 @@
 //! - After [`Lane::convict`] nothing is sent to that association any more, actions not yet taken
 //!   included. Its answers may still be told until [`Lane::drained`], which promises that no
 //!   memory of this lane will be touched by it.
+//! - The ghosts that [`Lane::drained`] returns reach [`Device::lane_drained`](crate::Device) before
+//!   any event taken from the lane afterwards. Tables of ghosts reach the lane in order.
+//! - [`Lane::locked`] promises that every lane of the volume has answered
+//!   [`LaneEvent::Guarded`] for a table with all ghosts of the association.
 //! - [`Lane::fenced`] promises that the association executes nothing more *and* that every lane of
 //!   the volume has drained.
 //!
 //! # Mutations of unknown fate
-//! A mutation in flight on a convicted association is a *ghost*: it may have been executed, or may
-//! be later. From the conviction until it is settled it counts in
-//! [`VolumeShared::held`], and while that is not 0 no lane sends a mutation that was never lost.
-//! After the order fence ghosts are sent again in the order in which they were sent; when the last
-//! one is answered, held mutations follow in theirs. A ghost failed to the caller keeps counting
-//! until the order fence. Reads and flushes are not concerned: they are sent again right after the
-//! buffer fence.
+//! A mutation lost with an association is a *ghost* ([`crate::ghost`]): it may have been executed,
+//! or may be at any time before the order fence. It is sent again as soon as every lane keeps off
+//! its blocks; its blocks stay locked until the order fence all the same, whether it was answered
+//! meanwhile or failed to the caller. Other mutations are not concerned, nor are reads and flushes:
+//! those are sent again right after the buffer fence.
 //!
 //! Reads never wait for mutations: queues and commands are separate, and every tag owns its
 //! commands.
@@ -33,6 +35,7 @@
 mod answer;
 mod command;
 mod fences;
+mod guard;
 mod link;
 mod offers;
 mod send;
@@ -52,6 +55,8 @@ use crate::shared::VolumeShared;
 use crate::table::{AssociationId, OnNoPath, PATHS_MAX, PathId, PathTable};
 
 use command::{COMMANDS_PER_TAG, Command, Request, tag_of};
+use guard::Guard;
+pub use guard::HeldStats;
 use link::{Link, LinkState};
 use offers::Offers;
 use store::{Queues, Table};
@@ -145,6 +150,8 @@ pub struct LaneStats {
     pub links_refused: u64,
     /// Longest time from a request's submission to its completion.
     pub longest: Duration,
+    /// Commands that had to wait because of ghosts.
+    pub held: HeldStats,
 }
 
 /// One lane. See the [module](self).
@@ -163,8 +170,7 @@ pub struct Lane {
     offers: Offers,
     actions: VecDeque<Action>,
     events: VecDeque<LaneEvent>,
-    /// Mutations failed to the caller while lost: they count as held until their fence.
-    orphans: Vec<(AssociationId, u32)>,
+    guard: Guard,
     /// The conviction after which no answer came yet.
     convicted: Option<(AssociationId, Duration)>,
     /// Something waits for want of a path.
@@ -197,7 +203,7 @@ impl Lane {
             offers: Offers::none(),
             actions: VecDeque::with_capacity(commands + tags),
             events: VecDeque::with_capacity(64),
-            orphans: Vec::new(),
+            guard: Guard::default(),
             convicted: None,
             starving: false,
             mutations_first: false,
@@ -226,11 +232,8 @@ impl Lane {
             ..Request::idle()
         };
         let mutation = request.op.is_mutation();
-        // Nothing waits in front of it and nothing holds it back: no queue.
-        if self.queues.nothing_to_send()
-            && !(mutation && self.shared.held() > 0)
-            && self.issue(tag, now)
-        {
+        // Nothing waits in front of it: no queue.
+        if self.queues.nothing_to_send() && self.issue(tag, now) {
             self.requests[tag].waiting = false;
             return Ok(());
         }

@@ -14,8 +14,8 @@ use crate::request::BlockError;
 const BLOCKED: Duration = Duration::from_millis(10);
 
 impl Lane {
-    /// Sends what can be sent, in order: lost mutations whose fence stands, then retries before
-    /// new requests. Mutations wait while any is held.
+    /// Sends what can be sent, in order: lost mutations that may be sent again, then retries before
+    /// new requests. Mutations that overlap a ghost are set aside on the way.
     pub(super) fn pump(&mut self, now: Duration) {
         if self.refuses_to_queue() {
             self.fail_queued(now);
@@ -29,8 +29,7 @@ impl Lane {
         // Neither kind may keep the other from the last free slot for ever.
         self.mutations_first = !self.mutations_first;
         for mutation in [self.mutations_first, !self.mutations_first] {
-            let held = mutation && self.shared.held() > 0;
-            if !held && !self.pump_kind(mutation, now) {
+            if !self.pump_kind(mutation, now) {
                 break;
             }
         }
@@ -85,21 +84,31 @@ impl Lane {
             let slot = request.commands.trailing_ones() as u16;
             request.commands |= 1 << slot;
             let command = tag * COMMANDS_PER_TAG + slot;
+            self.sequence += 1;
             self.commands[command] = Command {
                 state: State::Ready,
+                birth: self.sequence,
                 lba: request.body.lba + u64::from(request.issued),
                 offset: request.issued,
                 blocks,
                 ..Command::free()
             };
             request.issued += blocks;
-            self.send(command, link, now);
+            if self.is_kept_off(command) {
+                self.park(command, now);
+            } else {
+                self.send(command, link, now);
+            }
         }
         true
     }
 
-    /// Sends a command that was sent before. `false`: there is no path with room.
+    /// Sends a command that was made before, or sets it aside. `false`: there is no path with room.
     fn resend(&mut self, command: u16, now: Duration) -> bool {
+        if self.is_kept_off(command) {
+            self.park(command, now);
+            return true;
+        }
         let tag = tag_of(command);
         let ask = self.ask(tag, now);
         let Some(link) = self.choose(self.commands[command].avoid, &ask) else {
@@ -111,6 +120,7 @@ impl Lane {
             return true;
         }
         self.stats.resent += 1;
+        self.end_hold(command, now);
         self.send(command, link, now);
         true
     }
@@ -206,12 +216,10 @@ impl Lane {
     /// Puts a command back that never left. Its slot is free already.
     pub(super) fn unsend(&mut self, number: u16, path: PathId, now: Duration) {
         self.shared.dropped(path, self.data_in_flight(number));
-        if !self.commands[number].lost {
-            self.end_ghost(number);
-        }
+        self.left_flight(number);
         let tag = tag_of(number);
         if self.requests[tag].error.is_some() {
-            self.free(number);
+            self.free(number, now);
             self.finish_if_over(tag, now);
             return;
         }

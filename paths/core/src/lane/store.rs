@@ -43,7 +43,8 @@ impl<T> IndexMut<u16> for Table<T> {
     }
 }
 
-/// One queue for what changes the medium and one for what does not: only the first is ever held.
+/// One queue for what changes the medium and one for what does not, so that reads never wait for
+/// writes.
 #[derive(Debug)]
 pub(super) struct ByEffect {
     pub(super) plain: VecDeque<u16>,
@@ -74,14 +75,18 @@ impl ByEffect {
 /// Everything that waits. A command is in at most one queue, a tag in at most one of `fresh`.
 #[derive(Debug)]
 pub(super) struct Queues {
-    /// Lost mutations whose order fence stands: sent before anything else, hold or no hold.
+    /// Lost mutations that may be sent again: before anything else.
     pub(super) released: VecDeque<u16>,
     /// Commands to send again.
     pub(super) retry: ByEffect,
     /// Tags with blocks no command was made for yet.
     pub(super) fresh: ByEffect,
-    /// Lost mutations that wait for their order fence, in the order they were sent.
+    /// Lost mutations that wait for their lock or order fence, in the order they were sent.
     pub(super) ghosts: VecDeque<u16>,
+    /// The same of requests that fail as soon as it is safe to tell the caller.
+    pub(super) failing: VecDeque<u16>,
+    /// Mutations that overlap a ghost of another owner.
+    pub(super) parked: VecDeque<u16>,
     /// Commands that wait for a time.
     pub(super) delayed: VecDeque<u16>,
 }
@@ -93,6 +98,8 @@ impl Queues {
             retry: ByEffect::new(commands),
             fresh: ByEffect::new(tags),
             ghosts: VecDeque::with_capacity(commands),
+            failing: VecDeque::with_capacity(commands),
+            parked: VecDeque::with_capacity(commands),
             delayed: VecDeque::with_capacity(commands),
         }
     }
@@ -102,7 +109,7 @@ impl Queues {
         self.released.is_empty() && self.retry.is_empty() && self.fresh.is_empty()
     }
 
-    /// Some tag that waits, if any; `tag_of` tells the tag of a command.
+    /// Some tag that waits and has not failed, if any; `tag_of` tells the tag of a command.
     pub(super) fn some_tag(&self, tag_of: impl Fn(u16) -> u16) -> Option<u16> {
         let tag = self
             .fresh
@@ -116,6 +123,7 @@ impl Queues {
                 &self.retry.plain,
                 &self.retry.mutation,
                 &self.ghosts,
+                &self.parked,
                 &self.delayed,
             ];
             commands
@@ -124,7 +132,7 @@ impl Queues {
         })
     }
 
-    /// Takes a tag and its commands out of every queue.
+    /// Takes a tag and its commands out of every queue but `failing`.
     pub(super) fn forget(&mut self, tag: u16, tag_of: impl Fn(u16) -> u16) {
         self.fresh.plain.retain(|known| *known != tag);
         self.fresh.mutation.retain(|known| *known != tag);
@@ -133,6 +141,7 @@ impl Queues {
             &mut self.retry.plain,
             &mut self.retry.mutation,
             &mut self.ghosts,
+            &mut self.parked,
             &mut self.delayed,
         ] {
             queue.retain(|command| tag_of(*command) != tag);

@@ -1,6 +1,6 @@
 //! The promises.
 
-use umpath_core::{BlockError, Data, Op, Tag};
+use umpath_core::{AssociationId, BlockError, BlockRequest, Data, Ghost, Op, Tag};
 
 use crate::world::{Copy, LANES, World};
 
@@ -9,28 +9,36 @@ fn overlap(a: &Copy, b: &Copy) -> bool {
 }
 
 impl World {
-    /// Mutations that were in flight when their lane heard of the conviction, and are not settled:
-    /// not answered, not sent again and answered, not fenced after their request failed.
-    fn is_ghost(&self, copy: &Copy) -> bool {
-        let association = self.association_of(copy);
-        let request = &self.requests[copy.request];
-        if !request.body.op.is_mutation() || copy.answered || !association.heard[copy.lane] {
-            return false;
+    /// A ghost of another request that a lane knows of, over some of these blocks. A scan, unlike
+    /// the lane's search.
+    fn ghost_over(&self, lane: usize, request: usize, lba: u64, blocks: u32) -> Option<&Ghost> {
+        self.tables[lane].ghosts().find(|ghost| {
+            let other = ghost
+                .owner
+                .is_none_or(|owner| self.owners.get(&owner) != Some(&request));
+            let end = ghost.lba.saturating_add(ghost.blocks);
+            other && ghost.lba < lba + u64::from(blocks) && lba < end
+        })
+    }
+
+    /// All lanes are said to keep off the ghosts of an association.
+    pub(crate) fn check_lock(&self, association: AssociationId) {
+        let ghosts = |copy: &&Copy| copy.send.association == association && copy.lost;
+        for ghost in self.copies.iter().filter(ghosts) {
+            let in_flight = |copy: &&Copy| {
+                copy.request != ghost.request
+                    && self.requests[copy.request].body.op.is_mutation()
+                    && !copy.answered
+                    && !copy.lost
+                    && overlap(copy, ghost)
+            };
+            let left = self.copies.iter().find(in_flight);
+            let mutation = self.requests[ghost.request].body.op.is_mutation();
+            assert!(
+                !mutation || left.is_none(),
+                "{left:?} is in flight over {ghost:?}"
+            );
         }
-        // A request that failed sends nothing again, so the fence alone settles its copies.
-        if request.completed.is_some() || request.may_fail {
-            return !association.fenced;
-        }
-        // Sent again and answered with success, block by block.
-        let settled = |block: u64| {
-            self.copies.iter().any(|other| {
-                other.request == copy.request
-                    && other.answered
-                    && other.executed
-                    && (other.lba..other.lba + u64::from(other.blocks)).contains(&block)
-            })
-        };
-        !(copy.lba..copy.lba + u64::from(copy.blocks)).all(settled)
     }
 
     pub(crate) fn check_send(&self, copy: &Copy) {
@@ -66,25 +74,17 @@ impl World {
             }
             return;
         }
-        let mut was_lost = false;
         for other in self.copies.iter().filter(earlier) {
             assert!(other.lost, "mutation sent twice before the buffer fence");
+            let of = self.association_of(other);
+            let locked = of.lock_known[copy.lane] && !self.sharing;
             assert!(
-                self.association_of(other).fenced,
-                "mutation sent again before the order fence"
+                of.fence_known[copy.lane] || locked,
+                "mutation sent again before every lane kept off it"
             );
-            was_lost = true;
         }
-        // The rest of a lost command that is split again is part of it.
-        was_lost |= self
-            .copies
-            .iter()
-            .any(|other| other.request == copy.request && other.lost);
-        if !was_lost {
-            let ghost = self.copies.iter().find(|other| self.is_ghost(other));
-            assert!(ghost.is_none(), "new mutation sent while {ghost:?} is held");
-            assert_eq!(self.shared.held(), 0);
-        }
+        let ghost = self.ghost_over(copy.lane, copy.request, copy.lba, copy.blocks);
+        assert!(ghost.is_none(), "{copy:?} sent over {ghost:?}");
     }
 
     fn check_data(&self, copy: &Copy) {
@@ -142,6 +142,15 @@ impl World {
             );
         }
         let request = &self.requests[at];
+        let mutation = request.body.op.is_mutation();
+        for copy in self.copies.iter().filter(|copy| copy.request == at) {
+            let of = self.association_of(copy);
+            let known = of.fence_known[lane] || of.lock_known[lane] && !self.sharing;
+            assert!(
+                !mutation || !copy.lost || known,
+                "over while some lane may not keep off {copy:?}"
+            );
+        }
         if let Err(error) = result {
             assert!(
                 request.may_fail || no_path_fails,
@@ -162,9 +171,11 @@ impl World {
             }
         }
         self.requests[at].completed = Some(self.step);
+        self.requests[at].failed = result.is_err();
     }
 
-    /// A mutation that is over must not be executed over a later one.
+    /// A mutation that is over must not be executed over a later one, nor change blocks that
+    /// nobody is changing.
     pub(crate) fn check_execution(&self, at: usize) {
         let copy = &self.copies[at];
         assert!(!self.association_of(copy).fenced);
@@ -173,32 +184,48 @@ impl World {
             return;
         };
         for block in copy.lba..copy.lba + u64::from(copy.blocks) {
-            if let Some(last) = self.medium.get(&block) {
-                let last = &self.requests[*last];
-                assert!(
-                    last.submitted <= completed,
-                    "{:?} was over, and its ghost overwrote {:?}",
-                    request.body,
-                    last.body
-                );
-            }
+            let covers = |body: &BlockRequest| {
+                body.op.is_mutation()
+                    && (body.lba..body.lba + u64::from(body.blocks)).contains(&block)
+            };
+            assert!(
+                self.youngest.get(&block).is_none_or(|at| *at <= completed),
+                "{:?} was over, and its ghost overwrote a younger one",
+                request.body
+            );
+            let settled = self
+                .requests
+                .iter()
+                .all(|other| other.completed.is_some() || !covers(&other.body));
+            let now = self.medium.get(&block).copied();
+            let same = now.is_none_or(|now| now == copy.request || self.requests[now].failed);
+            assert!(
+                !settled || request.failed || same,
+                "{:?} changed a block that had settled",
+                request.body
+            );
         }
     }
 
     /// What must hold between any two steps.
     pub(crate) fn check(&self) {
-        let ghost = self.copies.iter().find(|copy| self.is_ghost(copy));
-        let of = ghost.map(|ghost| &self.requests[ghost.request]);
-        assert!(
-            ghost.is_none() || self.shared.held() > 0,
-            "nobody holds for {ghost:?} of {of:?}"
-        );
         for lane in 0..LANES {
             self.check_nothing_waits_in_vain(lane);
         }
     }
 
-    /// With a path open, a read or a flush is on its way; so is a mutation unless one is held.
+    /// A mutation waits for ghosts: its own that may not be sent again yet, or another's.
+    fn is_held(&self, lane: usize, at: usize) -> bool {
+        let body = &self.requests[at].body;
+        let own = self.copies.iter().any(|copy| {
+            let of = self.association_of(copy);
+            let locked = of.lock_known[lane] && !self.sharing;
+            copy.request == at && copy.lost && !locked && !of.fence_known[lane]
+        });
+        own || self.ghost_over(lane, at, body.lba, body.blocks).is_some()
+    }
+
+    /// With a path open, a read or a flush is on its way; so is a mutation unless it is held.
     fn check_nothing_waits_in_vain(&self, lane: usize) {
         // A lane that waits for a time, or whose queues are full, is not idle in vain.
         let in_flight = |copy: &&Copy| copy.lane == lane && !copy.answered && !copy.lost;
@@ -211,7 +238,7 @@ impl World {
         }
         for at in self.tags[lane].values() {
             let request = &self.requests[*at];
-            if request.body.op.is_mutation() && self.shared.held() > 0 {
+            if request.body.op.is_mutation() && self.is_held(lane, *at) {
                 continue;
             }
             let moving = self

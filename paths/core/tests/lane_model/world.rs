@@ -1,17 +1,21 @@
 //! Host, control side and controllers of one volume with several lanes.
 
+mod control;
 mod host;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use umpath_core::association::Conviction;
 use umpath_core::policies::SelectorConfig;
 use umpath_core::{
-    AssociationId, BlockRequest, GroupEntry, Lane, LaneConfig, LaneId, Limits, OnNoPath, Op,
-    PathEntry, PathId, PathTable, Send, Tag, VolumeShared,
+    AssociationId, BlockRequest, Device, GhostTable, GroupEntry, Lane, LaneConfig, LaneId, Limits,
+    OnNoPath, Op, Owner, PathEntry, PathId, PathTable, Send, Tag, VolumeShared,
 };
 use umpath_nvme::{Cqe, Status};
+
+use control::Mail;
 
 pub(crate) const LANES: usize = 3;
 pub(crate) const PATHS: usize = 3;
@@ -48,6 +52,8 @@ pub(crate) struct Request {
     pub(crate) completed: Option<u64>,
     /// It was answered with an error that explains a failure.
     pub(crate) may_fail: bool,
+    /// It is over and failed.
+    pub(crate) failed: bool,
 }
 
 /// A command in the hands of the host, the fabric or a controller.
@@ -70,7 +76,12 @@ pub(crate) struct Association {
     pub(crate) convicted: bool,
     pub(crate) heard: [bool; LANES],
     pub(crate) drained: [bool; LANES],
+    /// Lanes that were told that all keep off its ghosts.
+    pub(crate) lock_known: [bool; LANES],
+    /// It executes nothing more.
     pub(crate) fenced: bool,
+    /// Lanes that were told so.
+    pub(crate) fence_known: [bool; LANES],
     /// Lanes that were told of an ANA status, until the state is read again.
     pub(crate) ana_refuses: [bool; LANES],
 }
@@ -85,6 +96,16 @@ struct Path {
 
 pub(crate) struct World {
     pub(crate) lanes: Vec<Lane>,
+    /// Only for its ghosts: which paths are usable is the model's own decision.
+    pub(crate) device: Device,
+    /// What the control side has told each lane and it has not read.
+    mail: Vec<VecDeque<Mail>>,
+    /// Others write to the namespace too.
+    pub(crate) sharing: bool,
+    /// The table each lane works by.
+    pub(crate) tables: Vec<Arc<GhostTable>>,
+    /// The request of each ghost's owner.
+    pub(crate) owners: BTreeMap<Owner, usize>,
     pub(crate) shared: Arc<VolumeShared>,
     pub(crate) requests: Vec<Request>,
     /// The request of a tag, by lane.
@@ -94,6 +115,8 @@ pub(crate) struct World {
     paths: Vec<Path>,
     /// Who wrote a block last, by block.
     pub(crate) medium: BTreeMap<u64, usize>,
+    /// When the youngest request that was ever executed on a block was submitted.
+    pub(crate) youngest: BTreeMap<u64, u64>,
     pub(crate) now: Duration,
     pub(crate) step: u64,
     generation: u64,
@@ -103,7 +126,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(sharing: bool, inherited: u8) -> Self {
         let shared = Arc::new(VolumeShared::new());
         let config = |lane: usize| LaneConfig {
             id: LaneId(lane as u16),
@@ -121,6 +144,11 @@ impl World {
         };
         let mut world = Self {
             lanes: (0..LANES).map(lane).collect(),
+            device: control::device(sharing),
+            mail: (0..LANES).map(|_| VecDeque::new()).collect(),
+            sharing,
+            tables: vec![Arc::default(); LANES],
+            owners: BTreeMap::new(),
             shared: Arc::clone(&shared),
             requests: Vec::new(),
             tags: vec![BTreeMap::new(); LANES],
@@ -128,6 +156,7 @@ impl World {
             associations: Vec::new(),
             paths: (0..PATHS).map(path).collect(),
             medium: BTreeMap::new(),
+            youngest: BTreeMap::new(),
             now: Duration::from_secs(1),
             step: 0,
             generation: 0,
@@ -135,6 +164,13 @@ impl World {
             past: Vec::new(),
             starving: [false; LANES],
         };
+        for _ in 0..inherited {
+            world.inherit();
+        }
+        // A volume's first table comes after what it inherits.
+        for lane in 0..LANES {
+            world.read_mail(lane);
+        }
         for path in 0..PATHS as u8 {
             world.reconnect(path);
         }
@@ -150,13 +186,7 @@ impl World {
     pub(crate) fn submit_and_hear(&mut self, lane: u8, kind: Kind, lba: u8, blocks: u8) {
         let lane = usize::from(lane) % LANES;
         self.hand_over(lane, kind, lba, blocks);
-        for at in 0..self.associations.len() {
-            let association = &mut self.associations[at];
-            if association.convicted && !association.heard[lane] {
-                association.heard[lane] = true;
-                self.lanes[lane].convict(association.id, self.now);
-            }
-        }
+        self.read_mail(lane);
         self.carry_out();
     }
 
@@ -190,6 +220,7 @@ impl World {
             submitted: self.step,
             completed: None,
             may_fail: false,
+            failed: false,
         };
         self.tags[lane].insert(tag, self.requests.len());
         self.requests.push(request);
@@ -207,7 +238,10 @@ impl World {
 
     pub(crate) fn answer(&mut self, pick: u16, answer: Answer) {
         let waiting = |world: &Self, copy: &Copy| {
-            !copy.answered && !world.association_of(copy).drained[copy.lane]
+            let association = world.association_of(copy);
+            !copy.answered
+                && !association.drained[copy.lane]
+                && (copy.executed || !association.fenced)
         };
         let Some(at) = self.pick_copy(pick, waiting) else {
             return;
@@ -275,56 +309,10 @@ impl World {
             return;
         };
         self.associations[at].convicted = true;
-        self.publish();
-    }
-
-    pub(crate) fn hear(&mut self, pick: u8) {
-        let deaf = |association: &Association, lane: usize| {
-            association.convicted && !association.heard[lane]
-        };
-        if let Some((at, lane)) = self.pick_lane(pick, deaf) {
-            self.tick();
-            self.associations[at].heard[lane] = true;
-            let id = self.associations[at].id;
-            self.lanes[lane].convict(id, self.now);
-            self.carry_out();
-        }
-    }
-
-    pub(crate) fn drain(&mut self, pick: u8) {
-        let draining = |association: &Association, lane: usize| {
-            association.heard[lane] && !association.drained[lane]
-        };
-        if let Some((at, lane)) = self.pick_lane(pick, draining) {
-            self.tick();
-            self.associations[at].drained[lane] = true;
-            let id = self.associations[at].id;
-            for copy in &mut self.copies {
-                copy.lost |= copy.lane == lane && copy.send.association == id && !copy.answered;
-            }
-            self.lanes[lane].drained(id, self.now);
-            self.carry_out();
-        }
-    }
-
-    pub(crate) fn fence(&mut self, pick: u8) {
-        let ready: Vec<usize> = (0..self.associations.len())
-            .filter(|at| {
-                let association = &self.associations[*at];
-                !association.fenced && association.drained == [true; LANES]
-            })
-            .collect();
-        if ready.is_empty() {
-            return;
-        }
-        let at = ready[usize::from(pick) % ready.len()];
-        self.tick();
-        self.associations[at].fenced = true;
         let id = self.associations[at].id;
-        for lane in 0..LANES {
-            self.lanes[lane].fenced(id, self.now);
-            self.carry_out();
-        }
+        self.device.convict(id, Conviction::QueueFailed, self.now);
+        self.collect();
+        self.publish();
     }
 
     pub(crate) fn reconnect(&mut self, path: u8) {
@@ -341,15 +329,8 @@ impl World {
         if undrained > 8 {
             return;
         }
-        let id = AssociationId(self.associations.len() as u64);
-        self.associations.push(Association {
-            id,
-            convicted: false,
-            heard: [false; LANES],
-            drained: [false; LANES],
-            fenced: false,
-            ana_refuses: [false; LANES],
-        });
+        let id = self.new_association();
+        self.ready(PathId(path as u8), id);
         self.paths[path].association = Some(self.associations.len() - 1);
         self.paths[path].suspect = false;
         self.paths[path].ana_epoch += 1;
@@ -412,12 +393,13 @@ impl World {
             self.suspect(path, false);
         }
         for _ in 0..self.associations.len() * LANES {
-            self.hear(0);
+            self.read_all_mail();
             self.drain(0);
             self.check();
         }
         for _ in 0..self.associations.len() {
             self.fence(0);
+            self.read_all_mail();
             self.check();
         }
         self.reconnect(0);
@@ -431,6 +413,7 @@ impl World {
                 self.answer_copy(at, Answer::Success);
                 self.check();
             }
+            self.read_all_mail();
             self.pass(1_999);
             if self.tags.iter().all(BTreeMap::is_empty) {
                 break;
@@ -446,7 +429,10 @@ impl World {
             left.is_empty(),
             "with every path healthy these never ended: {left:?}"
         );
-        assert_eq!(self.shared.held(), 0, "nothing is lost any more");
+        assert!(self.device.ghosts().is_empty(), "nothing is lost any more");
+        for lane in &self.lanes {
+            assert_eq!(lane.stats().held.now, 0);
+        }
         for path in 0..PATHS as u8 {
             assert_eq!(self.shared.in_flight(PathId(path)), 0);
         }
@@ -467,7 +453,7 @@ impl World {
             })
     }
 
-    fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         self.step += 1;
         self.now += Duration::from_micros(50);
     }
@@ -499,9 +485,17 @@ impl World {
         copy.executed = true;
         let (request, lba, blocks) = (copy.request, copy.lba, copy.blocks);
         if self.requests[request].body.op.is_mutation() {
-            for block in lba..lba + u64::from(blocks) {
-                self.medium.insert(block, request);
-            }
+            self.put(request, lba, blocks);
+        }
+    }
+
+    /// Blocks are on the medium as a request wants them.
+    pub(crate) fn put(&mut self, request: usize, lba: u64, blocks: u32) {
+        let submitted = self.requests[request].submitted;
+        for block in lba..lba + u64::from(blocks) {
+            self.medium.insert(block, request);
+            let youngest = self.youngest.entry(block).or_default();
+            *youngest = submitted.max(*youngest);
         }
     }
 

@@ -83,6 +83,8 @@ impl World {
             let order = match output {
                 Output::Publish(table) => LaneOrder::Table(table),
                 Output::Convict(association) => LaneOrder::Convict(association),
+                Output::Guard(ghosts) => LaneOrder::Guard(ghosts),
+                Output::Locked(association) => LaneOrder::Locked(association),
                 Output::Fenced(association) => LaneOrder::Fenced(association),
                 Output::FailQueued => LaneOrder::FailQueued,
                 Output::Event(event) => {
@@ -124,8 +126,11 @@ impl World {
             LaneReport::Drained {
                 association,
                 silent_at,
+                ghosts,
             } => {
-                self.host.device.lane_drained(association, number, now);
+                self.host
+                    .device
+                    .lane_drained(association, number, ghosts, now);
                 self.pump_device();
                 self.queue_silent(association, silent_at, Some(lane));
             }

@@ -65,6 +65,8 @@ impl World {
                     None => self.lane_drained(lane, association, self.now),
                 }
             }
+            LaneOrder::Guard(ghosts) => actor.core.guard(ghosts, now),
+            LaneOrder::Locked(association) => actor.core.locked(association, now),
             LaneOrder::Fenced(association) => actor.core.fenced(association, now),
             LaneOrder::FailQueued => actor.core.fail_queued(now),
         }
@@ -102,7 +104,7 @@ impl World {
 
     fn lane_drained(&mut self, lane: usize, association: AssociationId, silent_at: Nanos) {
         let now = duration(self.now);
-        self.host.lanes[lane].core.drained(association, now);
+        let ghosts = self.host.lanes[lane].core.drained(association, now);
         for copy in &mut self.copies {
             if copy.lane == lane && copy.association == association && !copy.answered {
                 copy.lost = true;
@@ -113,6 +115,7 @@ impl World {
             LaneReport::Drained {
                 association,
                 silent_at,
+                ghosts,
             },
         );
     }
@@ -355,6 +358,9 @@ impl World {
 fn brief(order: &LaneOrder) -> String {
     match order {
         LaneOrder::Table(table) => format!("table {}", table.generation),
+        LaneOrder::Guard(ghosts) => {
+            format!("{} ghosts, table {}", ghosts.len(), ghosts.generation())
+        }
         other => format!("{other:?}"),
     }
 }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use umpath_core::policies::{DampingConfig, Failback, Ranking};
 use umpath_core::{
-    AssociationId, Device, DeviceConfig, Lane, LaneConfig, LaneEvent, LaneId, NoPath, PathConfig,
-    PathId, PathTable, VolumeShared,
+    AssociationId, Device, DeviceConfig, Ghost, GhostTable, Lane, LaneConfig, LaneEvent, LaneId,
+    NoPath, PathConfig, PathId, PathTable, VolumeShared,
 };
 use umpath_session::SessionConfig;
 
@@ -37,16 +37,19 @@ pub(crate) enum LaneOrder {
     },
     Table(Arc<PathTable>),
     Convict(AssociationId),
+    Guard(Arc<GhostTable>),
+    Locked(AssociationId),
     Fenced(AssociationId),
     FailQueued,
 }
 
 /// What a lane tells the control side.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum LaneReport {
     Drained {
         association: AssociationId,
         silent_at: Nanos,
+        ghosts: Vec<Ghost>,
     },
     Broken(AssociationId),
     Event(LaneEvent),
@@ -83,6 +86,7 @@ impl Host {
             no_path: NoPath::Queue,
             damping: DampingConfig::default(),
             fast_io_fail: duration(0),
+            shared_with_other_hosts: false,
         };
         let mut device = Device::new(config, duration(now));
         for path in 0..plan.paths() {

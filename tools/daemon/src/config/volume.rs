@@ -57,6 +57,10 @@ pub(crate) struct VolumeEntry {
     /// As in `[defaults]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fast_io_fail_ms: Option<u64>,
+    /// Other hosts write to the namespace too. A write of unknown fate is then sent again only when
+    /// the old controller has certainly stopped: nobody keeps other hosts off its blocks.
+    #[serde(default)]
+    pub(crate) shared_with_other_hosts: bool,
 }
 
 /// The policies of one volume, defaults filled in.
@@ -74,6 +78,7 @@ pub(crate) struct VolumePolicy {
     pub(crate) flush_on_last_del: bool,
     pub(crate) fast_io_fail_ms: u64,
     pub(crate) damping: DampingConfig,
+    pub(crate) shared_with_other_hosts: bool,
 }
 
 impl VolumePolicy {
@@ -97,6 +102,7 @@ impl VolumePolicy {
             flush_on_last_del: own!(flush_on_last_del),
             fast_io_fail_ms: own!(fast_io_fail_ms),
             damping: defaults.damping(),
+            shared_with_other_hosts: entry.is_some_and(|e| e.shared_with_other_hosts),
         }
     }
 }
@@ -148,6 +154,7 @@ impl VolumePolicy {
             no_path: self.no_path(),
             damping: self.damping,
             fast_io_fail: Duration::from_millis(self.fast_io_fail_ms),
+            shared_with_other_hosts: self.shared_with_other_hosts,
         }
     }
 
@@ -244,6 +251,7 @@ pub(super) fn every_key() -> VolumeEntry {
         marginal_pathgroups: Some(false),
         flush_on_last_del: Some(false),
         fast_io_fail_ms: Some(0),
+        shared_with_other_hosts: false,
     }
 }
 
@@ -273,7 +281,8 @@ mod tests {
     fn every_policy_of_a_volume_can_be_set_by_its_key() {
         let mut policy = VolumePolicy::new(&Defaults::default(), None);
         let mut all = toml::Table::try_from(every_key()).unwrap();
-        for key in ["id", "alias", "preferred"] {
+        // What the volume is, not how it is used: no command changes it.
+        for key in ["id", "alias", "preferred", "shared_with_other_hosts"] {
             all.remove(key);
         }
         assert!(all.len() >= 11, "{all}");

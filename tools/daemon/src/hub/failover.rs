@@ -34,9 +34,11 @@ pub(super) struct Teardown {
     /// Where its marks go; an orderly end is no failover.
     failover: Option<FailoverId>,
     fence: OrderFence,
-    /// Queue threads that have not confirmed yet.
+    /// Queue threads that have not passed their buffer fence.
     lanes: BTreeSet<(StableId, u16)>,
-    /// Volumes that hold mutations for it.
+    /// Queue threads whose queue pair may still send.
+    talking: BTreeSet<(StableId, u16)>,
+    /// Volumes that had a path on it.
     volumes: BTreeSet<StableId>,
     /// The time was found and is being waited for.
     timed: bool,
@@ -72,6 +74,7 @@ impl Teardown {
             path,
             failover: None,
             fence,
+            talking: lanes.clone(),
             lanes,
             volumes,
             timed: false,
@@ -214,6 +217,7 @@ impl Hub {
             path,
             failover: Some(failover),
             fence,
+            talking: lanes.clone(),
             lanes,
             volumes,
             timed: false,
@@ -285,19 +289,27 @@ impl Hub {
                 silent_at,
                 transport,
                 quiet,
+                ..
+            } => {
+                if let Some(transport) = transport {
+                    if !quiet {
+                        let remains = Remains::Lane(id, queue);
+                        self.destroy(association, remains, move || drop(transport));
+                        return;
+                    }
+                    tokio::task::spawn_blocking(move || drop(transport));
+                }
+                self.lane_silent(id, queue, association, silent_at);
+            }
+            LaneReport::BufferFenced {
+                association,
+                ghosts,
                 at,
             } => {
-                let Some(transport) = transport else {
-                    self.lane_drained(id, queue, association, None, at);
-                    return;
-                };
-                if quiet {
-                    tokio::task::spawn_blocking(move || drop(transport));
-                    self.lane_drained(id, queue, association, Some(silent_at), at);
-                } else {
-                    let remains = Remains::Lane(id, queue);
-                    self.destroy(association, remains, move || drop(transport));
+                if let Some(volume) = self.volumes.get_mut(&id) {
+                    volume.lane_drained(association, queue, ghosts, at);
                 }
+                self.lane_drained(id, queue, association);
             }
             LaneReport::Broken {
                 association, why, ..
@@ -340,7 +352,7 @@ impl Hub {
         }
     }
 
-    /// A queue thread has ended: what it still had is destroyed, which ends what waits for it.
+    /// A queue thread has ended: what it still had is destroyed, and nothing waits for it.
     fn lane_ended(
         &mut self,
         id: StableId,
@@ -352,6 +364,10 @@ impl Hub {
             let name = self.volumes.get(&id).map_or("", Volume::name).to_owned();
             tracing::error!(volume = name, queue, "the queue thread failed: {error}");
         }
+        let now = clock::now();
+        if let Some(volume) = self.volumes.get_mut(&id) {
+            volume.lane_gone(queue, now);
+        }
         let had: BTreeSet<AssociationId> = transports.iter().map(|(known, _)| *known).collect();
         for (association, transport) in transports {
             self.destroy(association, Remains::Lane(id, queue), move || {
@@ -361,28 +377,30 @@ impl Hub {
         let waiting: Vec<AssociationId> = self
             .teardowns
             .iter()
-            .filter(|(known, teardown)| {
-                teardown.lanes.contains(&(id, queue)) && !had.contains(known)
-            })
+            .filter(|(_, teardown)| teardown.lanes.contains(&(id, queue)))
             .map(|(association, _)| *association)
             .collect();
         for association in waiting {
-            self.lane_drained(id, queue, association, None, clock::now());
+            if !had.contains(&association) {
+                self.lane_silent(id, queue, association, now);
+            }
+            self.lane_drained(id, queue, association);
+        }
+    }
+
+    /// A queue thread's queue pair has sent nothing since `at`, and never will.
+    fn lane_silent(&mut self, id: StableId, queue: u16, association: AssociationId, at: Duration) {
+        let Some(teardown) = self.teardowns.get_mut(&association) else {
+            return;
+        };
+        if teardown.talking.remove(&(id, queue)) && !teardown.orderly {
+            teardown.fence.queue_silent(at);
+            self.fence_if_known(association);
         }
     }
 
     /// A queue thread's memory is its own again.
-    fn lane_drained(
-        &mut self,
-        id: StableId,
-        queue: u16,
-        association: AssociationId,
-        silent_at: Option<Duration>,
-        at: Duration,
-    ) {
-        if let Some(volume) = self.volumes.get_mut(&id) {
-            volume.lane_drained(association, queue, at);
-        }
+    fn lane_drained(&mut self, id: StableId, queue: u16, association: AssociationId) {
         let Some(teardown) = self.teardowns.get_mut(&association) else {
             return;
         };
@@ -392,7 +410,6 @@ impl Hub {
         if teardown.orderly {
             self.retired_if_drained(association);
         } else {
-            teardown.fence.queue_silent(silent_at.unwrap_or(at));
             self.fence_if_known(association);
         }
     }
@@ -404,7 +421,7 @@ impl Hub {
                 if let Some(volume) = self.volumes.get_mut(&id) {
                     volume.queue_destroyed(association, queue);
                 }
-                self.lane_drained(id, queue, association, Some(at), at);
+                self.lane_silent(id, queue, association, at);
             }
         }
     }

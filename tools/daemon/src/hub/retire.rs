@@ -87,13 +87,12 @@ impl Hub {
             return;
         }
         let path = teardown.path();
-        // Every queue thread has counted what it holds before it reported, so a count of zero
-        // proves that nothing of unknown fate was left on this association.
-        let held = teardown
+        // Every queue thread has said what it lost.
+        let ghosts = teardown
             .volumes()
             .filter_map(|id| self.volumes.get(id))
-            .any(|volume| volume.shared().held() > 0);
-        if !held {
+            .any(|volume| volume.has_ghosts(association));
+        if !ghosts {
             self.nothing_lost(association);
         }
         self.end_path(path);

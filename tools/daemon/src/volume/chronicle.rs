@@ -103,6 +103,7 @@ impl Volume {
         };
         match kind {
             EventKind::BufferFenced
+            | EventKind::GhostsLocked
             | EventKind::OrderFenced
             | EventKind::FirstIo
             | EventKind::PathReady => own,
@@ -134,6 +135,9 @@ fn kind_of(event: &Event) -> Option<EventKind> {
         Core::PathUp => EventKind::PathReady,
         Core::PathDown => EventKind::PathRemoved,
         Core::BufferFenced => EventKind::BufferFenced,
+        Core::GhostsLocked { .. } => EventKind::GhostsLocked,
+        Core::GhostsOverflowed => EventKind::GhostsOverflowed,
+        Core::Inherited => EventKind::Inherited,
         Core::OrderFenced => EventKind::OrderFenced,
         Core::FirstIo { .. } => EventKind::FirstIo,
         Core::GroupSwitched => EventKind::GroupSwitched,

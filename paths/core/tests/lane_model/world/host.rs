@@ -1,6 +1,6 @@
 //! The queue thread's part: takes what the lanes say.
 
-use umpath_core::{Action, Data, LaneEvent, OnNoPath, Op, Send};
+use umpath_core::{Action, Data, LaneEvent, LaneId, OnNoPath, Op, Send};
 use umpath_nvme::FromBytes;
 use umpath_nvme::command::io::{DsmRange, ReadWrite};
 
@@ -17,7 +17,6 @@ impl World {
 
     /// Takes all actions and events of all lanes.
     pub(super) fn carry_out(&mut self) {
-        let mut hold_ended = false;
         for lane in 0..LANES {
             while let Some(action) = self.lanes[lane].poll_action() {
                 self.tick();
@@ -30,19 +29,18 @@ impl World {
                 }
             }
             while let Some(event) = self.lanes[lane].poll_event() {
+                self.device.lane_event(LaneId(lane as u16), event, self.now);
                 match event {
-                    LaneEvent::HoldEnded => hold_ended = true,
                     LaneEvent::QueueingStarted => self.starving[lane] = true,
                     LaneEvent::QueueingEnded => self.starving[lane] = false,
                     LaneEvent::AnaStatus { .. }
                     | LaneEvent::PathError { .. }
+                    | LaneEvent::Guarded { .. }
                     | LaneEvent::FirstIo { .. } => {}
                 }
             }
         }
-        if hold_ended {
-            self.publish();
-        }
+        self.collect();
     }
 
     fn take(&mut self, lane: usize, send: Send) {

@@ -1,0 +1,266 @@
+//! One lane in hand-made situations: what exactly goes out, and when.
+
+mod ghosts;
+mod rig;
+mod selection;
+
+use std::sync::Arc;
+
+use umpath_core::{
+    AssociationId, BlockError, BlockRequest, Data, LaneEvent, Limits, OnNoPath, Op, PathId,
+    PathTable, SubmitError, Tag, VolumeShared,
+};
+use umpath_nvme::command::io::{DsmRange, ReadWrite, WriteZeroes};
+use umpath_nvme::{FromBytes, Status};
+
+use rig::{
+    BLOCK, actions, answer, completions, events, lane, limits, ms, only_send, request, sends,
+    submit, table, two_paths,
+};
+
+#[test]
+fn a_large_request_is_split_and_completed_once() {
+    let mut lane = two_paths();
+    submit(&mut lane, request(3, Op::Write, 1_000, 38), ms(1));
+    let mut done = 0_u32;
+    let mut waiting = sends(&mut lane);
+    assert_eq!(waiting.len(), 8, "eight commands at a time");
+    while let Some(send) = waiting.pop() {
+        let fields = ReadWrite::parse(&send.sqe);
+        let offset_bytes = (fields.slba - 1_000) as u32 * BLOCK;
+        let len_bytes = fields.blocks.get() * BLOCK;
+        assert_eq!(
+            send.data,
+            Data::ToController {
+                offset_bytes,
+                len_bytes
+            }
+        );
+        assert_eq!((fields.nsid, send.tag), (7, Tag(3)));
+        done += fields.blocks.get();
+        answer(&mut lane, &send, Status::SUCCESS, ms(2));
+        let (more, completions) = actions(&mut lane);
+        waiting.extend(more);
+        assert_eq!(completions.len(), usize::from(waiting.is_empty()));
+    }
+    assert_eq!(done, 38);
+}
+
+#[test]
+fn commands_say_what_the_request_says() {
+    let mut lane = two_paths();
+    submit(&mut lane, request(0, Op::Discard, 50, 1_500), ms(1));
+    let discards = sends(&mut lane);
+    let ranges: Vec<(u64, u32)> = discards
+        .iter()
+        .map(|send| match &send.data {
+            Data::Parameters { bytes, .. } => {
+                let range = DsmRange::read_from_bytes(&bytes[..]).expect("16 bytes");
+                (range.slba.get(), range.blocks.get())
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ranges, [(50, 1_000), (1_050, 500)]);
+    assert_ne!(
+        discards[0].data, discards[1].data,
+        "each has a place of its own"
+    );
+
+    for (no_unmap, fua) in [(false, true), (true, false)] {
+        let zeroes = BlockRequest {
+            no_unmap,
+            fua,
+            ..request(1 + u16::from(fua), Op::WriteZeroes, 9, 3)
+        };
+        submit(&mut lane, zeroes, ms(1));
+        let fields = WriteZeroes::parse(&only_send(&mut lane).sqe);
+        assert_eq!((fields.deallocate, fields.fua), (!no_unmap, fua));
+        assert_eq!((fields.slba, fields.blocks.get()), (9, 3));
+    }
+    submit(
+        &mut lane,
+        BlockRequest {
+            fua: true,
+            ..request(3, Op::Write, 9, 1)
+        },
+        ms(1),
+    );
+    assert!(ReadWrite::parse(&only_send(&mut lane).sqe).fua);
+}
+
+#[test]
+fn what_the_controller_does_not_do_is_not_supported() {
+    let mut lane = lane(0, &Arc::new(VolumeShared::new()));
+    lane.set_table(table(&[0], Limits::default(), OnNoPath::Queue), ms(0));
+    for op in [Op::Discard, Op::WriteZeroes] {
+        submit(&mut lane, request(0, op, 0, 1), ms(1));
+        assert_eq!(completions(&mut lane), [(0, Err(BlockError::NotSupported))]);
+    }
+}
+
+#[test]
+fn nonsense_is_refused() {
+    let mut lane = two_paths();
+    let mut refused = |request| lane.submit(request, ms(1)).expect_err("nonsense");
+    assert_eq!(
+        refused(request(16, Op::Read, 0, 1)),
+        SubmitError::TagOutOfRange
+    );
+    assert_eq!(refused(request(0, Op::Read, 0, 0)), SubmitError::Invalid);
+    assert_eq!(refused(request(0, Op::Read, 0, 257)), SubmitError::Invalid);
+    assert_eq!(
+        refused(request(0, Op::Discard, u64::MAX, 2)),
+        SubmitError::Invalid
+    );
+    submit(&mut lane, request(0, Op::Read, 0, 1), ms(1));
+    assert_eq!(
+        lane.submit(request(0, Op::Read, 0, 1), ms(1)),
+        Err(SubmitError::TagBusy)
+    );
+}
+
+#[test]
+fn a_path_error_goes_to_the_standby_and_never_to_the_caller() {
+    let mut lane = two_paths();
+    submit(&mut lane, request(0, Op::Write, 0, 1), ms(1));
+    let mut send = only_send(&mut lane);
+    let mut paths = vec![send.path.0];
+    for round in 0..40 {
+        let now = ms(10 + round * 5_000);
+        answer(&mut lane, &send, Status::PATH_INTERNAL_ERROR, now);
+        if let Some(at) = lane.poll_timeout() {
+            assert_eq!(sends(&mut lane), []);
+            assert!(at <= now + ms(1_000));
+            lane.handle_timeout(at);
+        }
+        send = only_send(&mut lane);
+        paths.push(send.path.0);
+    }
+    assert!(
+        paths
+            .chunks(2)
+            .all(|pair| pair[0] != *pair.get(1).unwrap_or(&2)),
+        "{paths:?}"
+    );
+    answer(&mut lane, &send, Status::SUCCESS, ms(900_000));
+    assert_eq!(completions(&mut lane), [(0, Ok(()))]);
+}
+
+#[test]
+fn an_ana_status_closes_the_path_until_the_state_is_read_again() {
+    let mut lane = two_paths();
+    submit(&mut lane, request(0, Op::Read, 0, 1), ms(1));
+    let send = only_send(&mut lane);
+    answer(&mut lane, &send, Status::ANA_TRANSITION.with_dnr(), ms(2));
+    assert_eq!(only_send(&mut lane).path, PathId(1));
+    assert!(matches!(
+        events(&mut lane)[..],
+        [LaneEvent::AnaStatus {
+            path: PathId(0),
+            ..
+        }]
+    ));
+    let mut read_again = PathTable::clone(&table(&[0, 1], limits(), OnNoPath::Queue));
+    lane.set_table(Arc::new(read_again.clone()), ms(3));
+    submit(&mut lane, request(1, Op::Read, 0, 1), ms(3));
+    assert_eq!(only_send(&mut lane).path, PathId(1), "nothing new is known");
+    read_again.paths[0].ana_epoch += 1;
+    lane.set_table(Arc::new(read_again), ms(4));
+    submit(&mut lane, request(2, Op::Read, 0, 1), ms(4));
+    assert_eq!(only_send(&mut lane).path, PathId(0));
+}
+
+#[test]
+fn a_controller_that_names_a_delay_gets_it_and_patience_ends() {
+    let mut lane = lane(0, &Arc::new(VolumeShared::new()));
+    lane.set_table(table(&[0], limits(), OnNoPath::Queue), ms(0));
+    submit(&mut lane, request(0, Op::Read, 0, 1), ms(1));
+    let send = only_send(&mut lane);
+    answer(
+        &mut lane,
+        &send,
+        Status::COMMAND_INTERRUPTED.with_crd(1),
+        ms(2),
+    );
+    assert_eq!(lane.poll_timeout(), Some(ms(302)));
+    lane.handle_timeout(ms(301));
+    assert_eq!(sends(&mut lane), []);
+    lane.handle_timeout(ms(302));
+    let mut send = only_send(&mut lane);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        answer(&mut lane, &send, Status::INTERNAL_ERROR, ms(400));
+        let (again, over) = actions(&mut lane);
+        let Some(next) = again.first() else {
+            assert_eq!(over, [(0, Err(BlockError::Io))]);
+            break;
+        };
+        send = next.clone();
+    }
+    assert_eq!(tries, 5, "the first retry was spent on the delay");
+}
+
+#[test]
+fn without_a_path_requests_wait_and_go_the_moment_one_comes() {
+    let mut lane = lane(0, &Arc::new(VolumeShared::new()));
+    submit(&mut lane, request(0, Op::Read, 0, 1), ms(1));
+    submit(&mut lane, request(1, Op::Write, 0, 1), ms(1));
+    assert_eq!(sends(&mut lane), []);
+    assert_eq!(events(&mut lane), [LaneEvent::QueueingStarted]);
+    lane.set_table(table(&[1], limits(), OnNoPath::Queue), ms(2));
+    assert_eq!(sends(&mut lane).len(), 2);
+    assert_eq!(events(&mut lane), [LaneEvent::QueueingEnded]);
+}
+
+#[test]
+fn without_a_path_requests_fail_if_the_table_says_so() {
+    let mut lane = lane(0, &Arc::new(VolumeShared::new()));
+    submit(&mut lane, request(0, Op::Read, 0, 1), ms(1));
+    lane.set_table(table(&[], limits(), OnNoPath::Fail), ms(2));
+    assert_eq!(completions(&mut lane), [(0, Err(BlockError::Io))]);
+    submit(&mut lane, request(1, Op::Write, 0, 1), ms(3));
+    assert_eq!(completions(&mut lane), [(1, Err(BlockError::Io))]);
+    lane.set_table(table(&[0], limits(), OnNoPath::Fail), ms(4));
+    submit(&mut lane, request(2, Op::Write, 0, 1), ms(5));
+    assert_eq!(sends(&mut lane).len(), 1, "with a path nothing fails");
+}
+
+#[test]
+fn a_queue_pair_that_takes_nothing_is_left_alone_for_a_moment() {
+    let mut lane = two_paths();
+    submit(&mut lane, request(0, Op::Write, 0, 1), ms(1));
+    let send = only_send(&mut lane);
+    lane.send_failed(&send, ms(2));
+    assert_eq!(
+        sends(&mut lane),
+        [],
+        "not to a worse group while the active one is only busy"
+    );
+    assert_eq!(lane.poll_timeout(), Some(ms(12)));
+    lane.handle_timeout(ms(12));
+    assert_eq!(only_send(&mut lane).path, PathId(0));
+}
+
+#[test]
+fn what_the_host_has_not_taken_was_never_sent() {
+    let shared = Arc::new(VolumeShared::new());
+    let mut lane = lane(0, &shared);
+    lane.set_table(table(&[0, 1], limits(), OnNoPath::Queue), ms(0));
+    submit(&mut lane, request(0, Op::Write, 0, 1), ms(1));
+    submit(&mut lane, request(1, Op::Read, 1, 1), ms(1));
+    lane.convict(AssociationId(0), ms(2));
+    let mut went: Vec<(u16, PathId)> = sends(&mut lane)
+        .iter()
+        .map(|send| (send.tag.0, send.path))
+        .collect();
+    went.sort_unstable();
+    assert_eq!(
+        went,
+        [(0, PathId(1)), (1, PathId(1))],
+        "nothing to fence, nothing to wait for"
+    );
+    assert_eq!(shared.in_flight(PathId(0)), 0);
+    assert_eq!(lane.drained(AssociationId(0), ms(3)), []);
+}

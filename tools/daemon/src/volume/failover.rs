@@ -1,0 +1,78 @@
+//! A volume's part in a failover: what the hub has learnt of an association goes to the core, and
+//! the core's orders to the queue threads.
+
+use std::time::Duration;
+
+use umpath_core::association::{Conviction, Suspicion};
+use umpath_core::{AssociationId, Ghost, LaneId};
+use umpath_ublk::LaneCommand;
+
+use super::Volume;
+
+impl Volume {
+    pub(crate) fn suspect(&mut self, association: AssociationId, why: Suspicion, at: Duration) {
+        self.core.suspect(association, why, at);
+        self.pump();
+    }
+
+    pub(crate) fn clear(&mut self, association: AssociationId, at: Duration) {
+        self.core.clear(association, at);
+        self.pump();
+    }
+
+    /// Gives an association up. Returns the queue threads that will confirm it: all, if the volume
+    /// has a path on it, else none.
+    pub(crate) fn convict(
+        &mut self,
+        association: AssociationId,
+        why: Conviction,
+        at: Duration,
+    ) -> Vec<u16> {
+        if self.load_of(association).is_none() {
+            return Vec::new();
+        }
+        self.path_faults += 1;
+        self.core.convict(association, why, at);
+        self.pump();
+        (0..self.handles.len() as u16).collect()
+    }
+
+    /// A queue thread has passed its buffer fence.
+    pub(crate) fn lane_drained(
+        &mut self,
+        association: AssociationId,
+        queue: u16,
+        ghosts: Vec<Ghost>,
+        at: Duration,
+    ) {
+        self.core
+            .lane_drained(association, LaneId(queue), ghosts, at);
+        self.pump();
+    }
+
+    /// A queue thread has ended: what it had in flight is unknown.
+    pub(crate) fn lane_gone(&mut self, queue: u16, at: Duration) {
+        self.core.lane_gone(LaneId(queue), at);
+        self.pump();
+    }
+
+    /// A queue pair that had not drained was destroyed: its memory is the thread's again.
+    pub(crate) fn queue_destroyed(&mut self, association: AssociationId, queue: u16) {
+        if let Some(handle) = self.handles.get(usize::from(queue)) {
+            // A thread that has ended says so itself.
+            let _ = handle.send(LaneCommand::Destroyed(association));
+        }
+    }
+
+    /// Writes of unknown fate are left of an association, as far as queue threads have drained.
+    pub(crate) fn has_ghosts(&self, association: AssociationId) -> bool {
+        self.core.has_ghosts(association)
+    }
+
+    /// `surety`: what proves it, for the record.
+    pub(crate) fn order_fenced(&mut self, association: AssociationId, surety: &str, at: Duration) {
+        surety.clone_into(&mut self.surety);
+        self.core.order_fenced(association, at);
+        self.pump();
+    }
+}
