@@ -8,21 +8,26 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::kernel::{self, Kernel};
+use super::priority::First;
 use super::run_dir::{Ending, RunDir};
-use super::stream::{Tee, pump};
-use super::{accel, guest, vng};
+use super::stream::{End, Tee, pump};
+use super::{STATUS_VM_FAILED, accel, guest, vng};
 use crate::host;
 
 /// How long QEMU may take to end after the command has.
 const POWER_OFF_TIME: Duration = Duration::from_secs(15);
 /// Emulation boots in 12 to 25 s on two idle cores; a busy machine needs more.
 const BOOT_TIME: Duration = Duration::from_secs(240);
+
+/// How often a guest is booted that dies before the command begins.
+const BOOTS_MAX: u32 = 5;
 
 /// Devices of QEMU's machine that udev would load modules for and nobody here uses: seconds of
 /// every emulated boot.
@@ -93,7 +98,27 @@ impl Machine {
     }
 
     /// Like [`Machine::run`]; `see` gets every line of the command's standard output as well.
+    ///
+    /// A guest that dies before the command begins is booted again: under emulation a kernel that
+    /// patches its own code while another CPU runs it panics now and then (`Oops: int3` in the first
+    /// seconds). What dies later is never repeated.
     pub(crate) fn run_observed(&self, words: &[OsString], mut see: impl FnMut(&str)) -> Result<u8> {
+        for boot in 1.. {
+            let (ending, run) = self.boot(words, &mut see)?;
+            let begun = run.file("started").exists();
+            if begun || boot >= BOOTS_MAX || !matches!(ending, Ending::Died) {
+                return Ok(run.report(ending, self.timeout));
+            }
+            eprintln!(
+                "xtask: the VM died while it booted; booting again. Console: {}",
+                run.file("console.log").display()
+            );
+        }
+        Ok(STATUS_VM_FAILED)
+    }
+
+    /// Boots once and runs the command.
+    fn boot(&self, words: &[OsString], see: &mut impl FnMut(&str)) -> Result<(Ending, RunDir)> {
         let run = RunDir::new(&self.cache)?;
         let cwd = std::env::current_dir().context("no current directory")?;
         fs::write(
@@ -108,15 +133,20 @@ impl Machine {
         )?;
         let (out, out_writer) = run.pipe("out")?;
         let (err, err_writer) = run.pipe("err")?;
+        let _first = First::take();
         let mut child = self.start(&run)?;
         let console = File::create(run.file("console.log"))?;
         let (sender, lines) = mpsc::channel();
-        let mut pumps = vec![pump(out, Tee::new(sender)), pump(err, std::io::stderr())];
+        let ends = Ends::of(&run);
+        let mut pumps = vec![
+            pump(out, Tee::new(sender), Some(ends.end())),
+            pump(err, std::io::stderr(), Some(ends.end())),
+        ];
         if let Some(own) = child.stdout.take() {
-            pumps.push(pump(own, console.try_clone()?));
+            pumps.push(pump(own, console.try_clone()?, None));
         }
         if let Some(own) = child.stderr.take() {
-            pumps.push(pump(own, console));
+            pumps.push(pump(own, console, None));
         }
         let ending = self.watch(&mut child, &run);
         run.end_qemu();
@@ -128,7 +158,10 @@ impl Machine {
         for line in lines {
             see(&line);
         }
-        Ok(run.report(ending, self.timeout))
+        if matches!(ending, Ending::Command(_)) && !ends.are_seen() {
+            eprintln!("xtask: the end of the command's output did not come out of the VM");
+        }
+        Ok((ending, run))
     }
 
     fn start(&self, run: &RunDir) -> Result<Child> {
@@ -204,6 +237,40 @@ impl Machine {
                 _ => std::thread::sleep(Duration::from_millis(30)),
             }
         }
+    }
+}
+
+/// The ends of the command's two streams. The guest waits with powering off until both have been
+/// seen: what is in a port's queue goes with the guest.
+struct Ends {
+    mark: Vec<u8>,
+    drained: PathBuf,
+    missing: Arc<AtomicUsize>,
+}
+
+impl Ends {
+    fn of(run: &RunDir) -> Self {
+        Self {
+            mark: guest::end_mark(run.path()).into_bytes(),
+            drained: run.file("drained"),
+            missing: Arc::new(AtomicUsize::new(2)),
+        }
+    }
+
+    fn end(&self) -> End {
+        let (missing, drained) = (Arc::clone(&self.missing), self.drained.clone());
+        End {
+            mark: self.mark.clone(),
+            seen: Box::new(move || {
+                if missing.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    drop(File::create(drained));
+                }
+            }),
+        }
+    }
+
+    fn are_seen(&self) -> bool {
+        self.missing.load(Ordering::Relaxed) == 0
     }
 }
 

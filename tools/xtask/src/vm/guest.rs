@@ -3,8 +3,9 @@
 //! Decided here: what the guest looks like to the command: root, no limit on locked memory,
 //! writable and private `/mnt`, `/run`, `/tmp`, `/etc`, `/var`, `/usr`, `/home`; the caller's
 //! `PATH` and the variables of [`PASSED_ON`]. Output travels through two serial ports of its own,
-//! so that neither kernel messages nor virtme-ng's words mix with it. The status goes to a file in
-//! the run's directory, written last: no file means the guest died.
+//! so that neither kernel messages nor virtme-ng's words mix with it, and ends with a mark, for which
+//! the guest waits before it powers off. The status goes to a file in the run's directory, written
+//! after the streams: no file means the guest died.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -30,6 +31,12 @@ fn quote(word: &OsStr) -> String {
     format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
 }
 
+/// What stands at the end of each of the command's two streams.
+pub(crate) fn end_mark(run: &Path) -> String {
+    let name = run.file_name().unwrap_or_default().to_string_lossy();
+    format!("\x04end of {name}\x04")
+}
+
 /// Builds the script.
 pub(crate) fn script(
     run: &Path,
@@ -52,6 +59,7 @@ pub(crate) fn script(
         .map(|word| quote(word))
         .collect::<Vec<_>>()
         .join(" ");
+    let mark = quote(OsStr::new(&end_mark(run)));
     let run = quote(run.as_os_str());
     let cwd = quote(cwd.as_os_str());
     let repository = quote(repository.as_os_str());
@@ -88,13 +96,22 @@ cd {cwd}
     {command}
 )
 status=$?
+# A busy machine copies slowly; a program that was left behind may hold on to the pipes for ever.
 i=0
-while [ $i -lt 20 ] && {{ kill -0 $out || kill -0 $err; }} 2>/dev/null; do
+while [ $i -lt 100 ] && {{ kill -0 $out || kill -0 $err; }} 2>/dev/null; do
     sleep 0.1
     i=$((i + 1))
 done
+kill $out $err 2>/dev/null
+wait $out $err 2>/dev/null
+for name in out err; do printf '%s' {mark} >"$(port umpath.$name)"; done
 echo $status >"$run/status.new"
 mv "$run/status.new" "$run/status"
+i=0
+while [ $i -lt 100 ] && [ ! -e "$run/drained" ]; do
+    sleep 0.1
+    i=$((i + 1))
+done
 off
 "#
     )

@@ -10,6 +10,7 @@ mod boot;
 mod guest;
 mod here;
 mod kernel;
+mod priority;
 mod run_dir;
 mod stream;
 mod vng;
