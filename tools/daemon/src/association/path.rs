@@ -88,7 +88,7 @@ pub(crate) async fn run(
     // The link of the device the last association was on: its return ends a pause.
     let mut link = None;
     loop {
-        let mut task = match Attempt::begin(&spec, &links, &reporter) {
+        let mut task = match Attempt::begin(&spec, &links, &reporter, link) {
             Ok(task) => task,
             Err(failure) => {
                 reporter.send(Report::Failed {
@@ -99,7 +99,7 @@ pub(crate) async fn run(
             }
         };
         let end = task.run(&mut orders, &mut reconnect).await;
-        link = task.link.take().or(link);
+        link = task.link.take();
         task.finish();
         let (refused, error) = match end {
             End::Shutdown => break,
@@ -188,6 +188,7 @@ impl<'a> Attempt<'a> {
         spec: &'a PathSpec,
         links: &'a Links,
         reporter: &'a Reporter,
+        link: Option<watch::Receiver<Link>>,
     ) -> Result<Self, Failure> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let failed = |why: String, fix: &str| {
@@ -205,7 +206,7 @@ impl<'a> Attempt<'a> {
             association: AssociationId(NEXT.fetch_add(1, Ordering::Relaxed)),
             driver,
             health: None,
-            link: None,
+            link,
             watcher: None,
             serves: Vec::new(),
             answered: Duration::ZERO,
@@ -235,7 +236,15 @@ impl<'a> Attempt<'a> {
             let health_due = self.health.as_ref().and_then(Health::poll_timeout);
             tokio::select! {
                 biased;
-                change = link_change(&mut self.link) => self.link_changed(change),
+                change = link_change(&mut self.link) => {
+                    if self.link_changed(change) {
+                        reconnect.encourage();
+                        return End::Lost {
+                            refused: false,
+                            error: None,
+                        };
+                    }
+                }
                 made = watcher_made(&mut self.watcher) => self.watch_link(made),
                 order = orders.recv() => match order {
                     None | Some(Order::Shutdown) => self.shut_down(),
@@ -421,17 +430,23 @@ impl<'a> Attempt<'a> {
         self.driver.session().shutdown(clock::now());
     }
 
-    fn link_changed(&mut self, change: Option<Link>) {
+    /// What has become of the link. True when a connection in the making should begin anew: what it
+    /// sent while the link was down is lost, and the connection manager repeats it after seconds.
+    fn link_changed(&mut self, change: Option<Link>) -> bool {
+        // The watcher of a broken device ends with it; keep-alives must tell from now on.
+        if matches!(change, None | Some(Link::Fatal)) {
+            self.link = None;
+        }
         let Some(health) = &mut self.health else {
-            return;
+            return change == Some(Link::Up);
         };
         match change {
             Some(Link::Up) => health.link_up(clock::now()),
             Some(Link::Down(at)) => health.link_down(at),
             Some(Link::Fatal) => health.device_fatal(clock::now()),
-            // The watcher is gone; keep-alives must tell from now on.
-            None => self.link = None,
+            None => {}
         }
+        false
     }
 
     /// Lets health look at what is known and reports its verdicts.
