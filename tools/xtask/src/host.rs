@@ -103,6 +103,11 @@ pub(crate) const GUEST_NEEDS: &[Need] = &[
 /// What building the workspace takes beside the Rust toolchain.
 pub(crate) const BUILD_NEEDS: &[Need] = &[
     program("cc", "gcc"),
+    // Only recommended by gcc, and nothing links without it.
+    Need {
+        probe: Probe::AnyFile(&["/usr/include/stdio.h"]),
+        package: "libc6-dev",
+    },
     program("make", "make"),
     program("cmake", "cmake"),
     program("pkg-config", "pkg-config"),
