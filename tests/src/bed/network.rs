@@ -1,7 +1,12 @@
 //! Two sides and the cables between them.
 //!
-//! Cable `n` (from 1) is a veth pair: `array<n>` with 10.9.n.1 on the array's side, `host<n>` with
-//! 10.9.n.2 on the host's, MTU 4,200, a soft-RoCE device `rxa<n>` and `rxh<n>` on each end.
+//! Cable `n` (from 1) has two ends: `array<n>` with 10.9.n.1 on the array's side, `host<n>` with
+//! 10.9.n.2 on the host's, MTU 4,200, a soft-RoCE device `rxa<n>` and `rxh<n>` on each. Between them
+//! is a switch `sw<n>` with the ports `pa<n>` and `ph<n>`, in a namespace `switch` of its own. An end loses its
+//! carrier when its port goes down, as when a plug is pulled: the interface stays up and keeps its
+//! routes. (Taking an interface itself down is another thing: soft-RoCE then fails a send at once,
+//! where hardware tries again, and on Linux 7 a goodbye sent over an array's interface that is down
+//! leaves the management queue pair of its device in error for good.)
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -31,7 +36,7 @@ pub enum Side {
 /// How a cable stops carrying.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pull {
-    /// This side sees its carrier go, as when a plug is pulled: the other end is taken down.
+    /// This side sees its carrier go, as when its plug is pulled; the other only hears nothing.
     CarrierOf(Side),
     /// Both ends keep their carrier and every packet is lost, as behind a broken switch.
     Silent,
@@ -44,6 +49,7 @@ pub struct Network {
     cables: Vec<Cable>,
     host: Place,
     array: Place,
+    switch: Place,
 }
 
 impl Network {
@@ -80,7 +86,7 @@ impl Network {
     }
 
     fn between(array: Place, host: Place, cables: u8) -> Result<Self> {
-        load(&["veth", "rdma_rxe", "ib_uverbs", "rdma_ucm"])?;
+        load(&["veth", "bridge", "rdma_rxe", "ib_uverbs", "rdma_ucm"])?;
         // As systemd sets a machine up. `ip netns exec` gives every process a mount namespace of its
         // own; without this a later umount would not reach it, and the device stayed in use there.
         run(Command::new("mount").args(["--make-rshared", "/"]))?;
@@ -89,11 +95,17 @@ impl Network {
             cables: Vec::new(),
             host,
             array,
+            switch: Place::make("switch")?,
         };
         for number in 1..=cables {
-            network
-                .cables
-                .push(Cable::make(number, &network.array, &network.host)?);
+            let Self {
+                host,
+                array,
+                switch,
+                ..
+            } = &network;
+            let cable = Cable::make(number, array, host, switch)?;
+            network.cables.push(cable);
         }
         for cable in &network.cables {
             cable.wait_active()?;
@@ -111,6 +123,11 @@ impl Network {
         &self.host
     }
 
+    /// Where the switches are, for a hand on their ports.
+    pub fn switch(&self) -> &Place {
+        &self.switch
+    }
+
     /// The cable with this number, counted from 1.
     pub fn cable(&self, number: u8) -> &Cable {
         let cable = self.cables.iter().find(|cable| cable.number == number);
@@ -118,34 +135,46 @@ impl Network {
     }
 }
 
-/// A veth pair with soft-RoCE on each end.
+/// Two ends with soft-RoCE, and the switch between them.
 #[derive(Debug)]
 pub struct Cable {
     number: u8,
     array: Option<&'static str>,
     host: Option<&'static str>,
+    switch: Option<&'static str>,
 }
 
 impl Cable {
-    fn make(number: u8, array: &Place, host: &Place) -> Result<Self> {
+    fn make(number: u8, array: &Place, host: &Place, switch: &Place) -> Result<Self> {
         let cable = Self {
             number,
             array: array.name(),
             host: host.name(),
+            switch: switch.name(),
         };
-        let (a, h) = (cable.netdev(Side::Array), cable.netdev(Side::Host));
-        let mut add = Command::new("ip");
-        add.args(["link", "add", &a]);
-        if let Some(name) = array.name() {
-            add.args(["netns", name]);
-        }
-        add.args(["type", "veth", "peer", "name", &h]);
-        if let Some(name) = host.name() {
-            add.args(["netns", name]);
-        }
-        run(&mut add)?;
+        let bridge = format!("sw{number}");
+        // No spanning tree, no listening: a port that is up forwards.
+        let words = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0";
+        let words = words.split(' ');
+        run(cable
+            .switch()
+            .args(["link", "add", &bridge, "mtu", MTU, "up"])
+            .args(words))?;
         for side in [Side::Array, Side::Host] {
-            let netdev = cable.netdev(side);
+            let (netdev, port) = (cable.netdev(side), cable.port(side));
+            let mut add = Command::new("ip");
+            add.args(["link", "add", &netdev]);
+            if let Some(name) = cable.place(side) {
+                add.args(["netns", name]);
+            }
+            add.args(["type", "veth", "peer", "name", &port]);
+            if let Some(name) = cable.switch {
+                add.args(["netns", name]);
+            }
+            run(&mut add)?;
+            run(cable
+                .switch()
+                .args(["link", "set", &port, "mtu", MTU, "master", &bridge, "up"]))?;
             let address = format!("{}/24", cable.address(side));
             run(cable
                 .at(side, "ip")
@@ -163,12 +192,15 @@ impl Cable {
         Ok(cable)
     }
 
-    fn at(&self, side: Side, program: &str) -> Command {
-        let name = match side {
+    fn place(&self, side: Side) -> Option<&'static str> {
+        match side {
             Side::Array => self.array,
             Side::Host => self.host,
-        };
-        match name {
+        }
+    }
+
+    fn at(&self, side: Side, program: &str) -> Command {
+        match self.place(side) {
             None => Command::new(program),
             Some(name) => {
                 let mut command = Command::new("ip");
@@ -184,6 +216,22 @@ impl Cable {
             Side::Array => format!("array{}", self.number),
             Side::Host => format!("host{}", self.number),
         }
+    }
+
+    /// The switch's port that an end is plugged into; see [`Network::switch`].
+    pub fn port(&self, side: Side) -> String {
+        match side {
+            Side::Array => format!("pa{}", self.number),
+            Side::Host => format!("ph{}", self.number),
+        }
+    }
+
+    fn switch(&self) -> Command {
+        let mut command = Command::new("ip");
+        if let Some(name) = self.switch {
+            command.args(["-n", name]);
+        }
+        command
     }
 
     /// The RDMA device of an end.
@@ -208,7 +256,7 @@ impl Cable {
     /// Stops the cable from carrying.
     pub fn pull(&self, how: Pull) -> Result<()> {
         match how {
-            Pull::CarrierOf(side) => self.set_link(opposite(side), "down"),
+            Pull::CarrierOf(side) => self.set_port(side, "down"),
             Pull::Silent => {
                 load(&["sch_netem"])?;
                 for side in [Side::Array, Side::Host] {
@@ -231,15 +279,13 @@ impl Cable {
                 self.at(side, "tc")
                     .args(["qdisc", "delete", "dev", &netdev, "root"]),
             )?;
-            self.set_link(side, "up")?;
+            self.set_port(side, "up")?;
         }
         Ok(())
     }
 
-    fn set_link(&self, side: Side, state: &str) -> Result<()> {
-        run(self
-            .at(side, "ip")
-            .args(["link", "set", &self.netdev(side), state]))
+    fn set_port(&self, side: Side, state: &str) -> Result<()> {
+        run(self.switch().args(["link", "set", &self.port(side), state]))
     }
 
     fn wait_active(&self) -> Result<()> {
@@ -264,16 +310,12 @@ impl Drop for Cable {
                 ));
             }
         }
-        let netdev = self.netdev(Side::Array);
-        drop(attempt(
-            self.at(Side::Array, "ip").args(["link", "delete", &netdev]),
-        ));
-    }
-}
-
-fn opposite(side: Side) -> Side {
-    match side {
-        Side::Array => Side::Host,
-        Side::Host => Side::Array,
+        // An end takes its port with it; the bridge goes with the namespace.
+        for side in [Side::Array, Side::Host] {
+            let netdev = self.netdev(side);
+            drop(attempt(
+                self.at(side, "ip").args(["link", "delete", &netdev]),
+            ));
+        }
     }
 }

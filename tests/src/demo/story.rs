@@ -34,7 +34,7 @@ pub(super) fn tell(options: &Options, work: &Path, report: &mut Report) -> Resul
         super::Target::Umpath => Network::separate(2)?,
         super::Target::Kernel => Network::kernel_array(2)?,
     };
-    report.say("two cables (veth, soft-RoCE) between host and array");
+    report.say("two cables (veth, a switch each, soft-RoCE) between host and array");
     let array = Array::start(options.target, &network, work)?;
     report.say(&array.describe());
     let daemon = Daemon::start(&network, work, &allowance)?;

@@ -12,7 +12,7 @@ use super::array::{Array, PRIMARY};
 /// A way to lose the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blow {
-    /// The host's link goes down: it sees its carrier go.
+    /// The host's end is unplugged: it sees its carrier go.
     LinkDown,
     /// Every packet is lost in both directions, links stay up.
     Blackhole,
@@ -76,7 +76,7 @@ impl Hands {
             Ok((Hand::on(place, "tc")?, network.cable(PRIMARY).netdev(side)))
         };
         Ok(Self {
-            link: Hand::on(network.host(), "ip")?,
+            link: Hand::on(network.switch(), "ip")?,
             loss: [
                 end(network.array(), Side::Array)?,
                 end(network.host(), Side::Host)?,
@@ -85,9 +85,6 @@ impl Hands {
     }
 
     /// Strikes.
-    ///
-    /// A link goes down at the host's end: on Linux 7.2 a target's goodbye over an interface that is
-    /// down leaves the management queue pair of its soft-RoCE device in error for good.
     pub(super) fn strike(
         &mut self,
         blow: Blow,
@@ -96,8 +93,8 @@ impl Hands {
     ) -> Result<()> {
         match blow {
             Blow::LinkDown => {
-                let netdev = network.cable(PRIMARY).netdev(Side::Host);
-                self.link.line(&format!("link set {netdev} down"))
+                let port = network.cable(PRIMARY).port(Side::Host);
+                self.link.line(&format!("link set {port} down"))
             }
             Blow::Blackhole => self.loss.iter_mut().try_for_each(|(hand, netdev)| {
                 hand.line(&format!("qdisc replace dev {netdev} root netem loss 100%"))
