@@ -78,6 +78,8 @@ fn after_kill(network: &Network) -> Result<()> {
             events(&daemon).is_ok_and(|kinds| kinds.iter().any(|kind| kind == "volume_recovered"))
         })
         .with_context(|| format!("round {round}: {:?}", daemon.ask(&["show", "events"])))?;
+        within(PATIENCE, "the fences of what was left", || fenced(&daemon))
+            .with_context(|| format!("round {round}: {:?}", daemon.ask(&["show", "events"])))?;
         done = progress(&device).context("the device is gone")?.0;
     }
     let status = fio.wait(Duration::from_secs(120))?;
@@ -102,7 +104,19 @@ fn after_kill(network: &Network) -> Result<()> {
     ensure!(ublk_nodes().is_empty(), "left: {:?}", ublk_nodes());
     let kept: Vec<_> = std::fs::read_dir(daemon.folder().join("state/volumes"))?.collect();
     ensure!(kept.is_empty(), "still remembered: {kept:?}");
-    Ok(())
+    let associations = daemon.folder().join("state/associations");
+    within(PATIENCE, "associations being forgotten", || {
+        std::fs::read_dir(&associations).is_ok_and(|mut left| left.next().is_none())
+    })
+}
+
+/// Both associations of the killed umpathd were inherited, and are fenced.
+fn fenced(daemon: &Daemon) -> bool {
+    events(daemon).is_ok_and(|kinds| {
+        let count = |wanted: &str| kinds.iter().filter(|kind| *kind == wanted).count();
+        // The hub says it once for each, the volume once more.
+        count("inherited") >= 2 && count("order_fenced") >= 2
+    })
 }
 
 fn events(daemon: &Daemon) -> Result<Vec<String>> {

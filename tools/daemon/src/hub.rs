@@ -12,6 +12,7 @@
 //! | `attach` | a new association meets its volumes |
 //! | `failover` | suspicion, conviction, the two fences |
 //! | `ladder` | how the order fence is reached |
+//! | `inherit` | associations that outlive what knew of them |
 //! | `disconnect` | removal that refuses rather than half-removes |
 //! | `recover` | taking over the volumes of an umpathd that died |
 //! | `retire` | taking a path from volumes that live on |
@@ -25,6 +26,7 @@ mod attach;
 mod connect_all;
 mod disconnect;
 mod failover;
+mod inherit;
 mod ladder;
 mod paths;
 mod recover;
@@ -32,6 +34,7 @@ mod retire;
 mod snapshot;
 mod steer;
 mod stop;
+mod teardown;
 mod verbs;
 
 use std::collections::BTreeMap;
@@ -53,12 +56,13 @@ use crate::host::Host;
 use crate::keeper::Keeper;
 use crate::links::Links;
 use crate::names::Names;
+use crate::records::Records;
 use crate::server::Call;
 use crate::volume::{BlockDevice, Built, Volume};
 
-use failover::Teardown;
 use paths::PathRecord;
 pub(crate) use recover::FIRST_PATH_PATIENCE;
+use teardown::Teardown;
 
 /// How often usage is looked at while the daemon waits to end.
 const USAGE_LOOK: Duration = Duration::from_secs(1);
@@ -71,6 +75,8 @@ pub(crate) enum Message {
     Lane(StableId, u16, Box<LaneReport<HostQueue>>),
     /// A path is wanted.
     Connect(Box<Wanted>),
+    /// A new association was put on disk, or could not be.
+    Recorded(u32, AssociationId, Result<(), Failure>),
     /// A volume's block device was made, or could not be.
     Built(StableId, Result<Box<Built>, Failure>),
     /// The memory of a volume is registered with an association, or could not be.
@@ -132,6 +138,8 @@ pub(crate) struct Context {
     pub(crate) events: EventLog,
     /// Volumes on disk.
     pub(crate) keeper: Keeper,
+    /// Files of associations.
+    pub(crate) records: Records,
     /// Order fences are not waited for: data are at risk. For drills only.
     pub(crate) unfenced: bool,
 }
@@ -185,6 +193,7 @@ impl Hub {
         self.context
             .events
             .record(EventKind::Started, Subject::default(), "");
+        self.inherit_associations();
         self.recover_volumes();
         self.start_standing();
         while !self.is_over() {
@@ -223,6 +232,9 @@ impl Hub {
             Message::Path(path, report) => self.path_report(path, report),
             Message::Lane(volume, queue, report) => self.lane_report(volume, queue, *report),
             Message::Connect(wanted) => self.connect(*wanted),
+            Message::Recorded(path, association, outcome) => {
+                self.recorded(path, association, outcome);
+            }
             Message::Built(volume, outcome) => self.built(volume, outcome),
             Message::Registered(volume, association, outcome) => {
                 self.registered(volume, association, outcome);

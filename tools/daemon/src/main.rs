@@ -24,6 +24,7 @@ mod names;
 mod netif;
 mod notify;
 mod readiness;
+mod records;
 mod runtime;
 mod server;
 mod shape;
@@ -54,6 +55,7 @@ use keeper::Keeper;
 use links::Links;
 use lock::Lock;
 use names::Names;
+use records::Records;
 
 /// Requests waiting for the hub.
 const CALLS_WAITING: usize = 64;
@@ -93,6 +95,9 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let host = Host::load(&args.nvme_dir, &args.state_dir)?;
     let names = Names::load(&args.state_dir)?;
     let keeper = Keeper::open(&args.state_dir)?;
+    let records = Records::open(&args.state_dir)?;
+    // Before anything could be written that a lost write might overwrite.
+    records.load()?;
     fit_process();
     let runtime = runtime::build().context("cannot start the control runtime")?;
     let socket = args.socket();
@@ -103,6 +108,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         links: Links::default(),
         events: EventLog::new(),
         keeper,
+        records,
         unfenced: args.unsafe_no_fence,
     });
     let outcome = runtime.block_on(serve(context, names, &socket));

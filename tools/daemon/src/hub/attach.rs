@@ -31,6 +31,8 @@ pub(super) struct Live {
     pub(super) domain: Arc<Domain>,
     /// Queue pairs no queue thread has.
     pub(super) spare: Vec<HostQueue>,
+    /// It is on disk, `Some(false)`: it could not be written there. No volume meets it before.
+    pub(super) recorded: Option<bool>,
     /// Volumes it is still to be attached to.
     pub(super) pending: BTreeSet<StableId>,
     /// Namespaces that could not be used, and why.
@@ -64,24 +66,22 @@ impl Hub {
         self.context
             .events
             .record(EventKind::PathReady, Subject::path(path), words);
-        let namespaces = up.ready.namespaces.clone();
         record.live = Some(Live {
             association: up.association,
             ready: up.ready,
             domain: up.domain,
             spare: up.queues,
+            recorded: None,
             pending: BTreeSet::new(),
             refusals: Vec::new(),
             suspect: None,
         });
-        for namespace in namespaces {
-            self.meet(path, &namespace);
-        }
+        self.put_on_record(path);
         self.survivor_up(path);
     }
 
     /// A namespace of a new association, or a new namespace of an old one.
-    fn meet(&mut self, path: u32, namespace: &Namespace) {
+    pub(super) fn meet(&mut self, path: u32, namespace: &Namespace) {
         let facts = match &namespace.facts {
             Ok(facts) => facts,
             Err(problem) => {
@@ -193,6 +193,10 @@ impl Hub {
                     return;
                 };
                 volume.built(*built);
+                self.bequeath(id);
+                let Some(volume) = self.volumes.get_mut(&id) else {
+                    return;
+                };
                 if volume.is_recovered() {
                     // Its requests have waited long enough in the kernel; here they can be seen.
                     volume.start(&self.outbox);
@@ -454,6 +458,9 @@ impl Hub {
             return;
         }
         let before = std::mem::replace(&mut live.ready.namespaces, namespaces.to_vec());
+        if live.recorded != Some(true) {
+            return;
+        }
         for namespace in namespaces {
             let old = before.iter().find(|old| old.nsid == namespace.nsid);
             if old == Some(namespace) {
@@ -497,7 +504,7 @@ impl Hub {
                     && record
                         .live
                         .as_ref()
-                        .is_some_and(|live| live.pending.is_empty())
+                        .is_some_and(|live| live.recorded.is_some() && live.pending.is_empty())
                     && self
                         .volumes
                         .values()

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use umpath_core::AssociationId;
 use umpath_core::association::{Conviction, FenceTerms, Ladder, OrderFence, Suspicion};
-use umpath_nvme::Nqn;
-use umpath_nvme::command::Instance;
 use umpath_protocol::EventKind;
 use umpath_rdma::HostQueue;
 use umpath_session::{ControllerFacts, StableId};
 use umpath_ublk::LaneReport;
 
+use super::inherit::forget_association;
 use super::ladder::instance_of;
+use super::teardown::Teardown;
 use super::{Hub, Message, Remains};
 use crate::association::Order;
 use crate::clock;
@@ -26,86 +26,6 @@ use crate::volume::Volume;
 
 /// How long after the order fence the longest stall is read: what was held has been answered then.
 const AFTERMATH: Duration = Duration::from_millis(500);
-
-/// An association that was given up, until its order fence stands.
-#[derive(Debug)]
-pub(super) struct Teardown {
-    path: u32,
-    /// Where its marks go; an orderly end is no failover.
-    failover: Option<FailoverId>,
-    fence: OrderFence,
-    /// Queue threads that have not passed their buffer fence.
-    lanes: BTreeSet<(StableId, u16)>,
-    /// Queue threads whose queue pair may still send.
-    talking: BTreeSet<(StableId, u16)>,
-    /// Volumes that had a path on it.
-    volumes: BTreeSet<StableId>,
-    /// The time was found and is being waited for.
-    timed: bool,
-    /// The path is taken away by request: its admin queue lives on, and with it the controller's
-    /// timer, until the path has ended.
-    orderly: bool,
-    /// Terms of the order fence; `None` where time is no fence.
-    terms: Option<FenceTerms>,
-    /// The subsystem it was with.
-    pub(super) nqn: Nqn,
-    /// The incarnation that was lost.
-    pub(super) instance: Instance,
-    /// The way to its fence; an orderly end has none but time.
-    pub(super) ladder: Option<Ladder>,
-    /// What proves that it executes nothing more, in words, once something does.
-    pub(super) surety: Option<String>,
-    /// The volumes were told.
-    stood: bool,
-}
-
-impl Teardown {
-    /// The end of a path taken away by request; its admin queue is alive still.
-    pub(super) fn orderly(
-        path: u32,
-        (nqn, instance): (Nqn, Instance),
-        terms: Option<FenceTerms>,
-        lanes: BTreeSet<(StableId, u16)>,
-        volumes: BTreeSet<StableId>,
-    ) -> Self {
-        // Not asked before the path has ended.
-        let fence = OrderFence::new(None, Duration::ZERO, 1);
-        Self {
-            path,
-            failover: None,
-            fence,
-            talking: lanes.clone(),
-            lanes,
-            volumes,
-            timed: false,
-            orderly: true,
-            terms,
-            nqn,
-            instance,
-            ladder: None,
-            surety: None,
-            stood: false,
-        }
-    }
-
-    pub(super) fn path(&self) -> u32 {
-        self.path
-    }
-
-    pub(super) fn volumes(&self) -> impl Iterator<Item = &StableId> {
-        self.volumes.iter()
-    }
-
-    pub(super) fn is_orderly_and_drained(&self) -> bool {
-        self.orderly && self.lanes.is_empty()
-    }
-
-    /// The path has ended at `now`: whatever is held waits for the time that counts from here.
-    pub(super) fn path_ended(&mut self, now: Duration) {
-        self.orderly = false;
-        self.fence = OrderFence::new(self.terms, now, 1);
-    }
-}
 
 impl Hub {
     pub(super) fn suspect(
@@ -228,6 +148,7 @@ impl Hub {
             ladder: Some(ladder),
             surety: None,
             stood: false,
+            inherited: None,
         };
         self.teardowns.insert(association, teardown);
         // It may have been asked to help another.
@@ -434,7 +355,7 @@ impl Hub {
     }
 
     /// Sets the timer once every queue pair is silent.
-    fn fence_if_known(&mut self, association: AssociationId) {
+    pub(super) fn fence_if_known(&mut self, association: AssociationId) {
         self.stand_if_proven(association);
         let Some(teardown) = self.teardowns.get_mut(&association) else {
             return;
@@ -500,6 +421,8 @@ impl Hub {
                 volume.order_fenced(association, &surety, now);
             }
         }
+        let file = teardown.inherited.clone();
+        forget_association(file.unwrap_or_else(|| self.context.records.file(association)));
         let outbox = self.outbox.clone();
         tokio::spawn(async move {
             tokio::time::sleep(AFTERMATH).await;
@@ -537,6 +460,9 @@ impl Hub {
 
     /// Makes volumes forget a path that has ended in good order.
     pub(super) fn leave_volumes(&mut self, path: u32) {
+        let association = self.live_mut(path).map(|live| live.association);
+        let in_use = |volume: &Volume| association.is_some_and(|a| volume.load_of(a).is_some());
+        let unused = !self.volumes.values().any(in_use);
         for volume in self.volumes.values_mut() {
             volume.path_removed(path);
         }
@@ -546,6 +472,9 @@ impl Hub {
             .and_then(|record| record.live.take())
         {
             self.survivor_gone(live.association);
+            if unused {
+                forget_association(self.context.records.file(live.association));
+            }
             tokio::task::spawn_blocking(move || drop((live.spare, live.domain)));
         }
     }

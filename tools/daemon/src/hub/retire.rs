@@ -11,8 +11,9 @@ use std::time::Duration;
 use umpath_core::association::Conviction;
 use umpath_core::{AssociationId, PathId, VolumeShared};
 
-use super::failover::{Teardown, fence_terms};
+use super::failover::fence_terms;
 use super::ladder::instance_of;
+use super::teardown::Teardown;
 use super::{Hub, Message};
 use crate::clock;
 

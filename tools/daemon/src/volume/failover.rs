@@ -37,6 +37,13 @@ impl Volume {
         (0..self.handles.len() as u16).collect()
     }
 
+    /// An association that is not fenced may have carried writes for the namespace before this
+    /// volume was there. Call before it has a path.
+    pub(crate) fn inherit(&mut self, association: AssociationId, at: Duration) {
+        self.core.inherit(association, at);
+        self.pump();
+    }
+
     /// A queue thread has passed its buffer fence.
     pub(crate) fn lane_drained(
         &mut self,
