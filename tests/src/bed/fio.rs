@@ -1,7 +1,13 @@
 //! fio: the load and the judge of data.
+//!
+//! Decided here: how blocks are told apart. A checksum in a block holds for every older state of that
+//! block too (fio 3.33 accepts one), and by default fio writes the same data in every run. So each
+//! job compares with a pattern that no other job has, and with each block's own offset: a block that
+//! went back to an earlier round, arrived elsewhere or never arrived is found.
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -35,16 +41,19 @@ impl Fio {
         self
     }
 
-    /// Writes everything in random order, reads it back and compares: one pass over `size`.
+    /// Writes everything in random order, reads it back and compares: one pass over `size`. What is
+    /// written is this job's own; see the head of this module.
     #[must_use]
     pub fn write_and_verify(self, block: &str, size: &str, depth: u32) -> Self {
         self.with([
             "--rw=randwrite",
-            "--verify=crc32c",
+            "--verify=pattern",
             "--verify_fatal=1",
             "--do_verify=1",
         ])
         .with([
+            format!("--verify_pattern={:#018x}%o", stamp()),
+            format!("--randseed={}", stamp()),
             format!("--bs={block}"),
             format!("--size={size}"),
             format!("--iodepth={depth}"),
@@ -76,6 +85,14 @@ impl Fio {
         }
         FioResult::parse(&text)
     }
+}
+
+/// A number no other call gets on this machine. Its highest byte is not zero, so that all eight of
+/// them are in the pattern.
+fn stamp() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_nanos() as u64);
+    now | 1 << 60
 }
 
 /// What fio measured, all jobs together.

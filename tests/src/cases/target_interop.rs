@@ -13,8 +13,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::bed::{
-    ConnectOptions, Fio, KernelHost, Network, Place, Process, Pull, Side, attempt, binary, output,
-    run, within,
+    ConnectOptions, Fio, KernelHost, Load, Network, Place, Process, Pull, Side, attempt, binary,
+    output, run, within,
 };
 use crate::suite::{Case, Topology};
 
@@ -320,25 +320,19 @@ fn two_processes(network: &Network) -> Result<()> {
         })
     };
     states(["optimized", "non-optimized"])?;
-    let load = std::thread::spawn(move || {
-        let timed = ["--time_based", "--runtime=15"];
-        Fio::on(&device)
-            .write_and_verify("4k", "16m", 8)
-            .with(timed)
-            .run()
-    });
-    std::thread::sleep(Duration::from_secs(3));
+    let load = Load::start(&device);
+    load.more(1, PATIENCE)?;
     first.set_ana("inaccessible")?;
     states(["inaccessible", "non-optimized"])?;
+    load.more(1, PATIENCE)?;
     second.set_ana("optimized")?;
     states(["inaccessible", "optimized"])?;
+    load.more(1, PATIENCE)?;
     first.set_ana("optimized")?;
     second.set_ana("non-optimized")?;
     states(["optimized", "non-optimized"])?;
-    let result = load
-        .join()
-        .map_err(|_| anyhow::anyhow!("fio's thread died"))?;
-    result?;
+    load.more(2, PATIENCE)?;
+    load.finish()?;
     // The host logs each command it had to send again by another path as an error; nothing else.
     let complaints = log.complaints()?;
     let others: Vec<_> = complaints
@@ -361,14 +355,8 @@ fn killed_and_back(network: &Network) -> Result<()> {
         host.connect(portal(network, cable), SERVICE, &quick)?;
     }
     let device = host.device()?;
-    let load = std::thread::spawn(move || {
-        let timed = ["--time_based", "--runtime=20"];
-        Fio::on(&device)
-            .write_and_verify("4k", "16m", 8)
-            .with(timed)
-            .run()
-    });
-    std::thread::sleep(Duration::from_secs(3));
+    let load = Load::start(&device);
+    load.more(1, PATIENCE)?;
     first.process.kill()?;
     std::thread::sleep(Duration::from_secs(1));
     first.restart(network)?;
@@ -378,10 +366,8 @@ fn killed_and_back(network: &Network) -> Result<()> {
         };
         host.controllers().iter().filter(|dir| live(dir)).count() == 2
     })?;
-    let result = load
-        .join()
-        .map_err(|_| anyhow::anyhow!("fio's thread died"))?;
-    result.map(drop)
+    load.more(2, PATIENCE)?;
+    load.finish().map(drop)
 }
 
 /// A silent host is dropped when its keep-alive timer runs out, and may come back.
@@ -444,21 +430,13 @@ fn stopped_executes_no_ghosts(network: &Network) -> Result<()> {
         host.connect(portal(network, cable), SERVICE, &options)?;
     }
     let device = host.device()?;
-    let load = std::thread::spawn(move || {
-        let timed = ["--time_based", "--runtime=20"];
-        Fio::on(&device)
-            .write_and_verify("4k", "16m", 8)
-            .with(timed)
-            .run()
-    });
-    std::thread::sleep(Duration::from_secs(4));
+    let load = Load::start(&device);
+    load.more(1, PATIENCE)?;
     first.process.signal(Signal::STOP)?;
     std::thread::sleep(Duration::from_secs(5));
     first.process.signal(Signal::CONT)?;
-    let result = load
-        .join()
-        .map_err(|_| anyhow::anyhow!("fio's thread died"))?;
-    result?;
+    load.more(2, PATIENCE)?;
+    load.finish()?;
     // A Keep Alive has lain in the admin queue since before the timeout; it must not count.
     within(PATIENCE, "the target giving the controller up", || {
         let printed = first.process.printed();

@@ -1,6 +1,9 @@
 //! The test bed itself: what every other case relies on.
 
+use std::fs::File;
 use std::net::IpAddr;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -30,6 +33,12 @@ pub(super) const CASES: &[Case] = &[
         topology: Topology::Separate(2),
         limit_seconds: 90,
         run: pulled_cables,
+    },
+    Case {
+        name: "bed-fio-finds-stale-blocks",
+        topology: Topology::Loopback(0),
+        limit_seconds: 90,
+        run: fio_finds_stale_blocks,
     },
 ];
 
@@ -130,4 +139,43 @@ fn pulled_cables(network: &Network) -> Result<()> {
     );
     second.restore()?;
     within(short, "the second cable carrying again", || reaches(2))
+}
+
+/// The verification everything here relies on finds a block that went back to an earlier round, and
+/// one that arrived at another block's place.
+fn fio_finds_stale_blocks(_: &Network) -> Result<()> {
+    let disk = NullDisk::make("umpath0", 16)?;
+    let job = || Fio::on(disk.device()).write_and_verify("4k", "2m", 8);
+    let earlier = job();
+    earlier.run()?;
+    let old = block(disk.device(), 7)?;
+    let later = job();
+    later.run()?;
+    let (new, neighbour) = (block(disk.device(), 7)?, block(disk.device(), 8)?);
+    let compare = || later.clone().with(["--verify_only=1"]).run();
+    compare()?;
+    for (what, bytes) in [
+        ("a block that went back", &old),
+        ("a block that arrived elsewhere", &neighbour),
+        ("a block that never arrived", &vec![0; BLOCK]),
+    ] {
+        put_block(disk.device(), 7, bytes)?;
+        ensure!(compare().is_err(), "fio accepts {what}");
+    }
+    put_block(disk.device(), 7, &new)?;
+    compare().map(drop)
+}
+
+const BLOCK: usize = 4096;
+
+fn block(disk: &Path, number: u64) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; BLOCK];
+    File::open(disk)?.read_exact_at(&mut bytes, number * BLOCK as u64)?;
+    Ok(bytes)
+}
+
+fn put_block(disk: &Path, number: u64, bytes: &[u8]) -> Result<()> {
+    let file = File::options().write(true).open(disk)?;
+    file.write_all_at(bytes, number * BLOCK as u64)?;
+    Ok(file.sync_all()?)
 }
