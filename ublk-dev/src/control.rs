@@ -30,6 +30,9 @@ const CONTROL_PATH: &str = "/dev/ublk-control";
 const ENOTSUPP: i32 = 524;
 /// How long a deletion is retried while someone (udev, as a rule) still has a node open.
 const DELETE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a stop of an unused device waits for a visitor (udev again) to close it. A user proper
+/// keeps it open for longer.
+const VISIT_PATIENCE: Duration = Duration::from_secs(2);
 const DELETE_RETRY: Duration = Duration::from_millis(20);
 
 /// A command of the control device.
@@ -47,6 +50,7 @@ pub enum Command {
     StopDev,
     TryStopDev,
     DelDev,
+    DelDevAsync,
     GetDevInfo,
     GetQueueAffinity,
     StartUserRecovery,
@@ -64,6 +68,7 @@ impl Command {
             Self::StopDev => sys::UBLK_U_CMD_STOP_DEV,
             Self::TryStopDev => sys::UBLK_U_CMD_TRY_STOP_DEV,
             Self::DelDev => sys::UBLK_U_CMD_DEL_DEV,
+            Self::DelDevAsync => sys::UBLK_U_CMD_DEL_DEV_ASYNC,
             Self::GetDevInfo => sys::UBLK_U_CMD_GET_DEV_INFO,
             Self::GetQueueAffinity => sys::UBLK_U_CMD_GET_QUEUE_AFFINITY,
             Self::StartUserRecovery => sys::UBLK_U_CMD_START_USER_RECOVERY,
@@ -83,6 +88,7 @@ impl fmt::Display for Command {
             Self::StopDev => "STOP_DEV",
             Self::TryStopDev => "TRY_STOP_DEV",
             Self::DelDev => "DEL_DEV",
+            Self::DelDevAsync => "DEL_DEV_ASYNC",
             Self::GetDevInfo => "GET_DEV_INFO",
             Self::GetQueueAffinity => "GET_QUEUE_AFFINITY",
             Self::StartUserRecovery => "START_USER_RECOVERY",
@@ -288,14 +294,20 @@ impl Control {
     /// before, and someone may open the device in between.
     pub fn stop_if_unused(&mut self, id: u32) -> Result<(), Error> {
         if self.features.contains(Features::SAFE_STOP) {
-            return match self.simple(Command::TryStopDev, id, 0) {
-                Err(Error::Command { source, .. })
-                    if source.raw_os_error() == Some(libc::EBUSY) =>
-                {
-                    Err(Error::InUse { device: id })
+            let deadline = Instant::now() + VISIT_PATIENCE;
+            loop {
+                match self.simple(Command::TryStopDev, id, 0) {
+                    Err(Error::Command { source, .. })
+                        if source.raw_os_error() == Some(libc::EBUSY) =>
+                    {
+                        if Instant::now() >= deadline {
+                            return Err(Error::InUse { device: id });
+                        }
+                        std::thread::sleep(DELETE_RETRY);
+                    }
+                    other => return other,
                 }
-                other => other,
-            };
+            }
         }
         let flags = rustix::fs::OFlags::EXCL | rustix::fs::OFlags::CLOEXEC;
         let probe = rustix::fs::open(block_path(id), flags, rustix::fs::Mode::empty());
@@ -321,6 +333,19 @@ impl Control {
                     _ => return Err(failed(Command::DelDev, id, e)),
                 },
             }
+        }
+    }
+
+    /// [`Self::delete`] without waiting for those who still have the device open or mounted: the number
+    /// is free when the last of them has gone. Linux before 6.9 can only wait.
+    pub fn delete_in_use(&mut self, id: u32) -> Result<(), Error> {
+        match self.transfer(Command::DelDevAsync, id, u16::MAX, ()) {
+            Ok(_) => Ok(()),
+            Err(e) => match e.raw_os_error() {
+                Some(libc::ENODEV) => Ok(()),
+                Some(ENOTSUPP | libc::EOPNOTSUPP | libc::EINVAL) => self.delete(id),
+                _ => Err(failed(Command::DelDevAsync, id, e)),
+            },
         }
     }
 

@@ -284,7 +284,8 @@ impl<T: Transport> Device<T> {
     }
 
     /// Removes the device for good: what waits fails, what is in flight ends first. With
-    /// `only_unused` it is left alone, and [`Error::InUse`] returned, while somebody has it open.
+    /// `only_unused` it is left alone, and [`Error::InUse`] returned, while somebody has it open;
+    /// otherwise nobody's open file or mount is waited for.
     ///
     /// Each thread hands back its queue pairs in its last report.
     pub fn remove(&mut self, only_unused: bool) -> Result<(), Error> {
@@ -301,7 +302,7 @@ impl<T: Transport> Device<T> {
         self.join();
         // Not where the device lives on: there it may wait for a server to answer it.
         drop(self.starter.take().map(JoinHandle::join));
-        self.delete()
+        self.delete(only_unused)
     }
 
     /// Stops serving and leaves the device to the next server, which finds it waiting.
@@ -309,10 +310,14 @@ impl<T: Transport> Device<T> {
         self.end_threads();
     }
 
-    fn delete(&mut self) -> Result<(), Error> {
+    fn delete(&mut self, unused: bool) -> Result<(), Error> {
         // The driver waits for this very reference.
         self.node = None;
-        self.control.delete(self.info.id)?;
+        if unused {
+            self.control.delete(self.info.id)?;
+        } else {
+            self.control.delete_in_use(self.info.id)?;
+        }
         self.deleted = true;
         Ok(())
     }

@@ -2,14 +2,38 @@
 //!
 //! A device that is in use is not removed unless the user insists. What counts: a holder in sysfs, a
 //! mount in the first process's mount namespace, swap, an exclusive claim of any other kind, and
-//! any process with the device or one of its partitions open.
+//! any process that has the device or one of its partitions open and keeps it open. Who only looks,
+//! as udev does after every write to a device, is not a user.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Longest time somebody who only looks has a device open.
+const VISIT: Duration = Duration::from_secs(2);
+/// How often is looked whether they have left.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Everything that uses `device` (without `/dev/`), in words; empty when nothing does. Blocks for as
-/// long as the kernel takes to answer; call it where that is allowed.
+/// long as the kernel takes to answer and visitors take to leave; call it where that is allowed.
 pub(crate) fn users_of(device: &str) -> Vec<String> {
+    let until = Instant::now() + VISIT;
+    loop {
+        let users = lasting_users(device);
+        if !users.is_empty() {
+            return users;
+        }
+        let mut visitors = Vec::new();
+        openers(&nodes_of(device), &mut visitors);
+        if visitors.is_empty() || Instant::now() >= until {
+            return visitors;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Users that do not leave by themselves.
+fn lasting_users(device: &str) -> Vec<String> {
     let mut users = Vec::new();
     let nodes = nodes_of(device);
     for (node, number) in &nodes {
@@ -19,10 +43,12 @@ pub(crate) fn users_of(device: &str) -> Vec<String> {
         }
         swaps(node, &mut users);
     }
-    openers(&nodes, &mut users);
     if users.is_empty() && claimed(device) {
         foreign_mounts(&nodes, &mut users);
-        if users.is_empty() {
+        // A process that has it open is named as such.
+        let mut open = Vec::new();
+        openers(&nodes, &mut open);
+        if users.is_empty() && open.is_empty() {
             users.push(format!("/dev/{device} is claimed exclusively"));
         }
     }
