@@ -85,7 +85,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let config = config::load(&args.config).map_err(anyhow::Error::msg)?;
     make_dir(&args.state_dir, 0o700)?;
     make_dir(&args.run_dir, 0o755)?;
-    let _lock = Lock::take(&args.run_dir)?;
+    let _locks = Lock::take_both(&args.run_dir, &args.state_dir)?;
     if args.unsafe_no_fence {
         tracing::error!(
             "--unsafe-no-fence: writes are sent again without proof that the lost controller has \
