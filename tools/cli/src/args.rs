@@ -38,8 +38,7 @@ pub(crate) struct Cli {
     /// Remove a volume and its paths, as `multipath -f` does.
     #[arg(short = 'f', value_name = "VOLUME", conflicts_with = "list")]
     flush: Option<String>,
-    /// Only this volume, by name, identity or device.
-    #[arg(requires = "list")]
+    /// Only this volume, by name, identity or device (with -l).
     volume: Option<String>,
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -296,6 +295,17 @@ impl Cli {
                     force: false,
                 },
                 View::Outcome,
+            ));
+        }
+        if self.list == 0
+            && self.verb.is_none()
+            && let Some(word) = &self.volume
+        {
+            // The first word that is no verb; of a request with -l it names a volume.
+            return Err(Failure::new(
+                format!("{word} is not a verb"),
+                "umpath knows discover, connect, connect-all, disconnect, list and more",
+                format!("umpath --help; for the volume of that name: umpath -l {word}"),
             ));
         }
         let Some(verb) = self.verb else {
@@ -562,7 +572,14 @@ mod tests {
     #[test]
     fn a_transport_without_an_address_is_refused() {
         assert!(refused("discover -t rdma"));
-        assert!(refused("vol1"));
+    }
+
+    #[test]
+    fn a_mistyped_verb_is_named() {
+        let cli = Cli::try_parse_from(["umpath", "conect"]).unwrap();
+        let failure = cli.into_request().unwrap_err();
+        assert!(failure.what.contains("conect"), "{failure}");
+        assert!(refused("conect -t rdma"));
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub(crate) fn path_spec(
     })?;
     let host = presented_host(options, host)
         .map_err(|why| refused(why, "leave --hostnqn and --hostid away to use /etc/nvme"))?;
+    if let Some(alias) = &options.alias {
+        crate::names::check(alias)
+            .map_err(|why| refused(format!("--alias: {why}"), "choose another name"))?;
+    }
     let session = session_config(options, &config.defaults, &host, subsystem.clone())
         .map_err(|why| refused(why, "umpathd --print-defaults explains each setting"))?;
     let connect = connect_params(&config.defaults, traddr, host_traddr);
