@@ -21,6 +21,12 @@ pub struct NullDisk {
 impl NullDisk {
     /// Makes `/dev/<name>` with this size and 4 KiB blocks.
     pub fn make(name: &str, size_mib: u32) -> Result<Self> {
+        Self::make_with(name, size_mib, &[])
+    }
+
+    /// The same with settings of null_blk's that replace the usual ones, such as
+    /// `("blocksize", "512")`.
+    pub fn make_with(name: &str, size_mib: u32, settings: &[(&str, &str)]) -> Result<Self> {
         mount_configfs()?;
         load(&["null_blk nr_devices=0"])?;
         let config = Path::new(NULLB).join(name);
@@ -29,14 +35,16 @@ impl NullDisk {
             config,
             device: Path::new("/dev").join(name),
         };
-        for (key, value) in [
-            ("memory_backed", "1".to_owned()),
-            ("size", size_mib.to_string()),
-            ("blocksize", "4096".to_owned()),
-            ("irqmode", "0".to_owned()),
-            ("discard", "1".to_owned()),
-            ("power", "1".to_owned()),
-        ] {
+        let size = size_mib.to_string();
+        let usual = [
+            ("memory_backed", "1"),
+            ("size", &size),
+            ("blocksize", "4096"),
+            ("irqmode", "0"),
+            ("discard", "1"),
+        ];
+        let all = usual.iter().chain(settings).chain(&[("power", "1")]);
+        for (key, value) in all {
             fs::write(disk.config.join(key), value)
                 .with_context(|| format!("null_blk disk {name} refuses {key}"))?;
         }

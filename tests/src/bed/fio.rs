@@ -31,6 +31,10 @@ impl Fio {
         ];
         let mut arguments: Vec<_> = arguments.map(str::to_owned).into();
         arguments.push(format!("--filename={}", file.display()));
+        if file.starts_with("/dev") {
+            // Otherwise a device that has gone comes back as a file of that name.
+            arguments.push("--allow_file_create=0".to_owned());
+        }
         Self { arguments }
     }
 

@@ -31,7 +31,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts both lanes on a device of 24 MiB or more.
+    /// Starts both lanes on a device or file system with room for 24 MiB.
     pub fn start(device: &Path) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let rounds = Arc::new(AtomicU32::new(0));

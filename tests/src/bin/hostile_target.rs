@@ -23,6 +23,12 @@ use umpath_rdma::{
     TargetParams, TargetQueue,
 };
 
+/// The number it gives its controllers.
+const CONTROLLER: u16 = 1;
+/// Where that stands in Identify Controller (CNS 01h).
+const CNTLID: std::ops::Range<usize> = 78..80;
+const CNS_CONTROLLER: u32 = 1;
+
 /// Where it begins to lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Fault {
@@ -44,11 +50,11 @@ enum Fault {
     CompletionTwice,
     /// Answers with random bytes.
     CompletionRandom,
-    /// Connects and enables properly, then every Identify page is 0xff.
+    /// Connects and enables properly, then every Identify page is 0xff but for the controller's number.
     IdentifyOnes,
-    /// The same with random pages.
+    /// The same with random bytes.
     IdentifyRandom,
-    /// The same with pages of zeroes.
+    /// The same with zeroes, the number included.
     IdentifyZero,
     /// Claims success of Identify without sending a page.
     IdentifyNothing,
@@ -228,8 +234,8 @@ impl Liar {
                     self.cc = Cc(sqe.cdw12.get());
                     self.answer(cid, Status::SUCCESS, 0)
                 }
-                // Connect: controller 1.
-                _ => self.answer(cid, Status::SUCCESS, 1),
+                // Connect.
+                _ => self.answer(cid, Status::SUCCESS, CONTROLLER.into()),
             },
             admin::IDENTIFY => self.identify(sqe),
             // An event that never comes.
@@ -256,6 +262,11 @@ impl Liar {
             Fault::IdentifyRandom => self.random.fill(&mut page),
             Fault::IdentifyNothing => return self.answer(cid, Status::SUCCESS, 0),
             _ => {}
+        }
+        // A wrong controller number would be all a host reads of garbage.
+        let numbered = matches!(self.fault, Fault::IdentifyOnes | Fault::IdentifyRandom);
+        if numbered && sqe.cdw10.get() & 0xff == CNS_CONTROLLER {
+            page[CNTLID].copy_from_slice(&CONTROLLER.to_le_bytes());
         }
         if let Some(SglKind::Keyed {
             address,

@@ -35,10 +35,11 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-const NQN: &str = "nqn.2026-11.io.umpath:mistake";
+/// The subsystem these cases serve.
+pub(super) const NQN: &str = "nqn.2026-11.io.umpath:mistake";
 
 /// Short timeouts and small queues: much is tried, little is moved.
-const CONFIG: &str = "[defaults]\nconnect_timeout_ms = 2000\ncommand_timeout_ms = 2000\n\
+pub(super) const CONFIG: &str = "[defaults]\nconnect_timeout_ms = 2000\ncommand_timeout_ms = 2000\n\
                       io_queues = 1\nqueue_depth = 32\n";
 
 fn subsystem(access: &str, namespace: &str) -> String {
@@ -48,17 +49,19 @@ fn subsystem(access: &str, namespace: &str) -> String {
     )
 }
 
-fn memory(size: &str) -> String {
+/// A namespace of this size in memory.
+pub(super) fn memory(size: &str) -> String {
     format!("backend = {{ type = \"memory\", size = \"{size}\" }}")
 }
 
-fn serve(network: &Network, cable: u8, access: &str, namespace: &str) -> Result<Target> {
+/// An array behind `cable` that serves [`NQN`].
+pub(super) fn serve(network: &Network, cable: u8, access: &str, namespace: &str) -> Result<Target> {
     let text = subsystem(access, namespace).replace("[1, 2]", &format!("[{cable}]"));
     Target::start(network, cable, &text)
 }
 
 /// An error a person can act on: `says` all stand on standard error, and a remedy.
-fn explained(what: &str, said: &Said, says: &[&str]) -> Result<()> {
+pub(super) fn explained(what: &str, said: &Said, says: &[&str]) -> Result<()> {
     eprintln!("--- {what}\n{}", said.error.trim_end());
     ensure!(!said.success, "{what}: succeeded: {}", said.out);
     for part in says.iter().chain(&["fix:"]) {
@@ -73,14 +76,15 @@ fn explained(what: &str, said: &Said, says: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn connect_words<'a>(address: &'a str, service: &'a str, nqn: &'a str) -> [&'a str; 9] {
+/// `umpath connect` there.
+pub(super) fn connect_words<'a>(address: &'a str, service: &'a str, nqn: &'a str) -> [&'a str; 9] {
     [
         "connect", "-t", "rdma", "-a", address, "-s", service, "-n", nqn,
     ]
 }
 
 /// The daemon still makes a volume, moves data and takes the volume away.
-fn expect_health(network: &Network, daemon: &mut Daemon, nqn: &str) -> Result<()> {
+pub(super) fn expect_health(network: &Network, daemon: &mut Daemon, nqn: &str) -> Result<()> {
     daemon.connect(network, 1, nqn, &[])?;
     let device = daemon.device()?;
     Fio::on(&device).write_and_verify("4k", "1m", 4).run()?;
@@ -180,12 +184,15 @@ fn addresses_and_names(network: &Network) -> Result<()> {
     daemon.expect_nothing("a host that is not allowed")?;
     target.verb(&["nvmf", "host", "add", "--nqn", NQN, "--any"])?;
 
-    let second = daemon.second(network)?;
-    eprintln!("--- a second daemon\n{}", second.error.trim_end());
-    ensure!(
-        !second.success && second.error.contains("another umpathd runs"),
-        "a second daemon: {second:?}"
-    );
+    // With the same run directory, and with one of its own on the same state.
+    for run_dir in ["run", "run-of-its-own"] {
+        let second = daemon.second(network, &daemon.folder().join(run_dir))?;
+        eprintln!("--- a second daemon\n{}", second.error.trim_end());
+        ensure!(
+            !second.success && second.error.contains("another umpathd runs"),
+            "a second daemon: {second:?}"
+        );
+    }
     fs::write(
         daemon.folder().join("wrong.toml"),
         "[defaults]\nno_path_rety = \"queue\"\n",

@@ -2,11 +2,17 @@
 
 mod bad_input;
 mod ccr;
+mod hostile;
+mod in_use;
+mod limits;
+mod nvmet_ana;
 mod restart;
 pub(crate) mod rig;
 mod target_interop;
 mod testbed;
+mod unfit;
 mod volume;
+mod wrong_words;
 
 use crate::suite::Case;
 
@@ -17,8 +23,14 @@ pub fn all() -> Vec<Case> {
         target_interop::CASES,
         volume::CASES,
         ccr::CASES,
+        limits::CASES,
+        nvmet_ana::CASES,
+        in_use::CASES,
         bad_input::CASES,
         restart::CASES,
+        hostile::CASES,
+        unfit::CASES,
+        wrong_words::CASES,
     ]
     .concat()
 }

@@ -79,7 +79,7 @@ impl Target {
         self.process.signal(signal)
     }
 
-    /// Kills it (SIGKILL).
+    /// Kills it at once (SIGKILL).
     pub(super) fn kill(&mut self) -> Result<()> {
         self.process.kill()
     }
@@ -119,7 +119,8 @@ impl Daemon {
     pub(crate) fn start_within(network: &Network, wrapper: &[&str], config: &str) -> Result<Self> {
         let folder = Folder::make("host")?;
         fs::write(folder.0.join("umpath.toml"), config)?;
-        let mut process = Process::spawn("umpathd", Self::command(network, wrapper, &folder.0)?)?;
+        let command = Self::command(network, wrapper, &folder.0, &folder.0.join("run"))?;
+        let mut process = Process::spawn("umpathd", command)?;
         let socket = folder.0.join("run/umpathd.sock");
         within(PATIENCE, "umpathd listening", || {
             !process.running() || socket.exists()
@@ -128,7 +129,12 @@ impl Daemon {
         Ok(Self { process, folder })
     }
 
-    fn command(network: &Network, wrapper: &[&str], folder: &Path) -> Result<Command> {
+    fn command(
+        network: &Network,
+        wrapper: &[&str],
+        folder: &Path,
+        run_dir: &Path,
+    ) -> Result<Command> {
         let daemon = binary("umpathd")?;
         let mut command = match wrapper.split_first() {
             None => network.host().command(daemon),
@@ -141,11 +147,11 @@ impl Daemon {
         for (flag, name) in [
             ("--config", "umpath.toml"),
             ("--state-dir", "state"),
-            ("--run-dir", "run"),
             ("--nvme-dir", "nvme"),
         ] {
             command.arg(flag).arg(folder.join(name));
         }
+        command.arg("--run-dir").arg(run_dir);
         Ok(command)
     }
 
@@ -154,7 +160,8 @@ impl Daemon {
         self.process.kill()?;
         let socket = self.folder.0.join("run/umpathd.sock");
         drop(fs::remove_file(&socket));
-        let command = Self::command(network, &[], &self.folder.0)?;
+        let run_dir = self.folder.0.join("run");
+        let command = Self::command(network, &[], &self.folder.0, &run_dir)?;
         self.process = Process::spawn("umpathd", command)?;
         within(PATIENCE, "the next umpathd listening", || {
             !self.process.running() || socket.exists()
@@ -163,9 +170,9 @@ impl Daemon {
         Ok(())
     }
 
-    /// A second daemon on the same directories: runs to its end.
-    pub(super) fn second(&self, network: &Network) -> Result<Said> {
-        say(&mut Self::command(network, &[], &self.folder.0)?)
+    /// A second daemon on the same state, with this run directory: runs to its end.
+    pub(super) fn second(&self, network: &Network, run_dir: &Path) -> Result<Said> {
+        say(&mut Self::command(network, &[], &self.folder.0, run_dir)?)
     }
 
     /// Where its `umpath.toml` is.

@@ -201,6 +201,10 @@ fn nvme(words: &[&str]) -> Result<Value> {
     serde_json::from_str(&text).with_context(|| format!("nvme {}: {text}", words.join(" ")))
 }
 
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
 fn number(value: &Value, key: &str) -> Result<u64> {
     let number = value.get(key).and_then(Value::as_u64);
     number.with_context(|| format!("no {key} in {value}"))
@@ -219,8 +223,22 @@ fn nvme_cli(network: &Network) -> Result<()> {
         .and_then(Value::as_array)
         .context("no records")?;
     ensure!(records.len() == 1, "{found}");
-    ensure!(found.to_string().contains(NQN), "{found}");
+    for (key, value) in [
+        ("subnqn", NQN),
+        ("traddr", &address),
+        ("trsvcid", "4420"),
+        ("trtype", "rdma"),
+    ] {
+        let is = records
+            .iter()
+            .all(|record| text(record, key).trim() == value);
+        ensure!(is, "{key} is not {value}: {found}");
+    }
 
+    // One way in and out, then the other.
+    run(Command::new("nvme").args(["connect", "-n", NQN]).args(at))?;
+    host.device()?;
+    disconnect(&target, &host)?;
     run(Command::new("nvme").arg("connect-all").args(at))?;
     let device = host.device()?;
     let path = device.to_string_lossy().into_owned();
@@ -246,9 +264,13 @@ fn nvme_cli(network: &Network) -> Result<()> {
     );
     ensure!(number(&namespace, "nmic")? == 1, "{namespace}");
     let ana = nvme(&["ana-log", &controller])?;
-    ensure!(ana.to_string().contains("optimized"), "{ana}");
+    // nvme-cli's key for the groups differs from version to version.
+    ensure!(ana.to_string().contains("\"optimized\""), "{ana}");
     number(&nvme(&["smart-log", &controller])?, "avail_spare")?;
-    ensure!(nvme(&["list"])?.to_string().contains(&path), "nvme list");
+    let list = nvme(&["list"])?.to_string();
+    for part in [&path, text(&id, "mn").trim(), text(&id, "sn").trim()] {
+        ensure!(!part.is_empty() && list.contains(part), "nvme list: {list}");
+    }
     ensure!(
         nvme(&["list-subsys"])?.to_string().contains(NQN),
         "nvme list-subsys"
@@ -287,13 +309,20 @@ fn nvme_cli(network: &Network) -> Result<()> {
         !PathBuf::from(path.replace("n1", "n2")).exists()
     })?;
 
-    run(Command::new("nvme").args(["disconnect", "-n", NQN]))?;
-    within(PATIENCE, "the target forgetting the host", || {
-        target
-            .verb(&["show", "-o", "json"])
-            .is_ok_and(|text| text.contains("\"controllers\": []"))
-    })?;
+    disconnect(&target, &host)?;
+    ensure!(!PathBuf::from(path).exists(), "the device is still there");
     log.expect_silence()
+}
+
+/// Disconnects the kernel's host; both sides have nothing left.
+fn disconnect(target: &Target, host: &KernelHost) -> Result<()> {
+    run(Command::new("nvme").args(["disconnect", "-n", NQN]))?;
+    within(PATIENCE, "both sides forgetting each other", || {
+        host.controllers().is_empty()
+            && target
+                .verb(&["show", "-o", "json"])
+                .is_ok_and(|text| text.contains("\"controllers\": []"))
+    })
 }
 
 /// Two processes, one file: one multipath device, and ANA states that move under load.

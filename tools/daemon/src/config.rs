@@ -14,7 +14,7 @@ pub(crate) use connect::{ConnectEntry, parse_portal};
 pub(crate) use discovery_conf::{DiscoveryLine, read_discovery_conf};
 pub(crate) use load::load;
 pub(crate) use policy::{Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector};
-pub(crate) use volume::{VolumeEntry, VolumePolicy};
+pub(crate) use volume::{VolumeEntry, VolumePolicy, is_name};
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use umpath_rdma::ConnectParams;
 use umpath_session::{BackoffPolicy, IO_QUEUES_MAX, ReconnectPolicy, SessionConfig};
 
 use crate::association::PathSpec;
-use crate::config::{Config, Defaults, parse_portal};
+use crate::config::{Config, Defaults, is_name, parse_portal};
 use crate::detection::ack_timeout_exponent;
 use crate::host::{Host, parse_id};
 
@@ -42,9 +42,11 @@ pub(crate) fn path_spec(
     })?;
     let host = presented_host(options, host)
         .map_err(|why| refused(why, "leave --hostnqn and --hostid away to use /etc/nvme"))?;
-    if let Some(alias) = &options.alias {
-        crate::names::check(alias)
-            .map_err(|why| refused(format!("--alias: {why}"), "choose another name"))?;
+    if let Some(alias) = options.alias.as_ref().filter(|alias| !is_name(alias)) {
+        return Err(refused(
+            format!("--alias {alias:?} may hold letters, digits, `.`, `_` and `-` only"),
+            "choose another name",
+        ));
     }
     let session = session_config(options, &config.defaults, &host, subsystem.clone())
         .map_err(|why| refused(why, "umpathd --print-defaults explains each setting"))?;

@@ -170,9 +170,6 @@ impl VolumePolicy {
 
 impl VolumeEntry {
     pub(super) fn check(&self) -> Result<(), String> {
-        if let Some(alias) = &self.alias {
-            crate::names::check(alias).map_err(|why| format!("[[volume]] alias: {why}"))?;
-        }
         if self.rr_min_io == Some(0) {
             return Err(format!(
                 "[[volume]] {}: rr_min_io = 0; a turn has at least one request",

@@ -1,0 +1,116 @@
+//! Our volume on the kernel's target, whose ANA states change under load: I/O follows them, comes
+//! back, waits while no path may carry it, and nothing is lost.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::rig::{Daemon, PATIENCE};
+use crate::bed::{AnaState, Load, Network, NullDisk, Nvmet, NvmetConfig, NvmetTrace, Side, within};
+use crate::suite::{Case, Topology};
+
+/// The cases of this module.
+pub(super) const CASES: &[Case] = &[Case {
+    name: "volume-nvmet-ana",
+    topology: Topology::KernelArray(2),
+    limit_seconds: 240,
+    run: ana,
+}];
+
+const NQN: &str = "nqn.2026-11.io.umpath:ana";
+
+/// Longest time without commands: fio starts a process for each round.
+const ROUND: Duration = Duration::from_secs(40);
+/// So many commands in a row at one controller mean that it carries the I/O.
+const SAMPLE: usize = 300;
+
+fn ana(network: &Network) -> Result<()> {
+    use AnaState::{Change, Inaccessible, NonOptimized, Optimized};
+    let disk = NullDisk::make("umpath0", 64)?;
+    let address = |cable| IpAddr::V4(network.cable(cable).address(Side::Array));
+    let target = Nvmet::start(&NvmetConfig {
+        nqn: NQN,
+        device: disk.device(),
+        transport: "rdma",
+        ports: &[
+            (address(1), 4420, Optimized),
+            (address(2), 4420, NonOptimized),
+        ],
+    })?;
+    let mut daemon = Daemon::start(network, "")?;
+    daemon.connect(network, 1, NQN, &["-k", "2"])?;
+    daemon.connect(network, 2, NQN, &["-k", "2"])?;
+    let load = Load::start(&daemon.device()?);
+    let trace = NvmetTrace::start()?;
+    carried_by(&daemon, &trace, 1)?;
+    for (first, second, carrier) in [
+        // Preferences change, and change back: failback.
+        (NonOptimized, Optimized, 2),
+        (Optimized, NonOptimized, 1),
+        // The path in use is forbidden, in the two ways there are.
+        (Inaccessible, NonOptimized, 2),
+        (Optimized, NonOptimized, 1),
+        (Change, NonOptimized, 2),
+        (Optimized, Inaccessible, 1),
+    ] {
+        eprintln!("--- {first}, {second}");
+        target.set_ana(1, first)?;
+        target.set_ana(2, second)?;
+        carried_by(&daemon, &trace, carrier).with_context(|| format!("{first}, {second}"))?;
+    }
+    eprintln!("--- no path at all, then one");
+    target.set_ana(1, Inaccessible)?;
+    ensure!(
+        load.more(3, Duration::from_secs(4)).is_err(),
+        "I/O ended without a path that may carry it"
+    );
+    target.set_ana(2, Optimized)?;
+    carried_by(&daemon, &trace, 2)?;
+    load.more(1, ROUND)?;
+    let rounds = load.finish()?;
+    eprintln!("{rounds} rounds, all compared");
+    drop(trace);
+    daemon.ask(&["disconnect", "-n", NQN])?;
+    daemon.expect_nothing("disconnect")
+}
+
+/// Waits until I/O goes through this cable and no other: what the volume says of itself, and then where
+/// commands arrive.
+fn carried_by(daemon: &Daemon, trace: &NvmetTrace, cable: u8) -> Result<()> {
+    let active = within(PATIENCE, &format!("cable {cable} carrying"), || {
+        path(daemon, cable).is_some_and(|path| {
+            path.pointer("/members/0/group_st").and_then(Value::as_str) == Some("active")
+        })
+    });
+    active.with_context(|| daemon.ask(&["-ll"]).unwrap_or_default())?;
+    let cntlid = path(daemon, cable).and_then(|path| path.get("cntlid")?.as_u64());
+    trace.take()?;
+    let (mut here, mut elsewhere) = (0, 0);
+    let arrive = within(ROUND, "commands at that controller alone", || {
+        let seen = trace.take().unwrap_or_default();
+        let all = seen.iter().filter(|command| command.qid > 0);
+        let (ours, others): (Vec<_>, Vec<_>) =
+            all.partition(|command| Some(command.cntlid) == cntlid);
+        here += ours.len();
+        elsewhere += others.len();
+        let only = here >= SAMPLE && elsewhere == 0;
+        if !others.is_empty() {
+            // Sent before the state changed: begin again.
+            (here, elsewhere) = (0, 0);
+        }
+        only
+    });
+    arrive.with_context(|| format!("controller {cntlid:?}: {here} commands, others {elsewhere}"))
+}
+
+/// What `umpath show paths` says of the path through this cable.
+fn path(daemon: &Daemon, cable: u8) -> Option<Value> {
+    let address = format!("10.9.{cable}.1:");
+    let found = |path: &Value| {
+        let text = path.get("address").and_then(Value::as_str);
+        text.is_some_and(|text| text.starts_with(&address))
+    };
+    daemon.paths().ok()?.into_iter().find(found)
+}
