@@ -66,14 +66,25 @@ impl AnaTable {
         })
     }
 
+    /// Some group is between two states.
+    pub fn is_changing(&self) -> bool {
+        let changing = |group: &AnaGroup| group.state == AnaState::Change;
+        self.groups.iter().any(changing)
+    }
+
+    /// Group of a namespace: by the log's own list where it has one, else the one that Identify
+    /// Namespace gave.
+    pub fn group_of(&self, nsid: u32, ana_group: u32) -> u32 {
+        let listed = |group: &&AnaGroup| group.nsids.binary_search(&nsid).is_ok();
+        let group = self.groups.iter().find(listed);
+        group.map_or(ana_group, |group| group.id)
+    }
+
     /// State of a namespace: by the log's own list where it has one, else by the group Identify
     /// Namespace gave. `None` if neither is known to the log.
     pub fn state(&self, nsid: u32, ana_group: u32) -> Option<AnaState> {
-        let listed = self
-            .groups
-            .iter()
-            .find(|group| group.nsids.binary_search(&nsid).is_ok());
-        let group = listed.or_else(|| self.groups.iter().find(|group| group.id == ana_group));
+        let id = self.group_of(nsid, ana_group);
+        let group = self.groups.iter().find(|group| group.id == id);
         group.map(|group| group.state)
     }
 }

@@ -69,6 +69,9 @@ struct Pending {
     resets: bool,
     lost_hosts: bool,
     not_before: Duration,
+    /// A group is in transition, which is over by then: the log is read again whether or not an
+    /// event says so.
+    settled_at: Option<Duration>,
 }
 
 /// Drives one association; see the crate's head for the host's contract.
@@ -131,6 +134,7 @@ impl Controller {
             Phase::Connecting(queues) => queues.poll_timeout(),
             Phase::Stopping(stop) => Some(stop.deadline()),
             Phase::Ready(Work::Idle) if self.pending.any() => Some(self.pending.not_before),
+            Phase::Ready(Work::Idle) => self.pending.settled_at,
             _ => None,
         };
         [phase, self.link.poll_timeout()]
@@ -315,6 +319,7 @@ impl Controller {
             Phase::ReadingAna(read) => {
                 let next = read.answer(&answer)?;
                 if let Some(table) = self.link.proceed(next, now) {
+                    self.note_transition(&table, now);
                     self.ana = Some(table);
                     self.open_io_queues(now);
                 }
@@ -436,6 +441,10 @@ impl Controller {
         let (Phase::Ready(work @ Work::Idle), Some(facts)) = (&mut self.phase, &self.facts) else {
             return;
         };
+        if self.pending.settled_at.is_some_and(|at| at <= now) {
+            self.pending.settled_at = None;
+            self.pending.ana = true;
+        }
         let paused = now < self.pending.not_before && !self.pending.resets;
         if !self.pending.any() || paused {
             return;
@@ -487,6 +496,7 @@ impl Controller {
                 Ok(next) => match self.link.proceed(next, now) {
                     None => (Work::Ana(read), None),
                     Some(table) => {
+                        self.note_transition(&table, now);
                         self.ana_read(table);
                         (Work::Idle, None)
                     }
@@ -525,6 +535,15 @@ impl Controller {
             self.namespaces.clone_from(&namespaces);
             self.link.event(Event::NamespacesChanged(namespaces));
         }
+    }
+
+    /// No transition lasts longer than ANATT, in whole seconds.
+    fn note_transition(&mut self, table: &AnaTable, now: Duration) {
+        let longest = self.facts.as_ref().and_then(|facts| facts.ana);
+        let longest = longest.map_or(Duration::ZERO, |ana| ana.transition);
+        self.pending.settled_at = table
+            .is_changing()
+            .then(|| now.saturating_add(longest.max(REREAD_PAUSE)));
     }
 
     fn ana_read(&mut self, table: AnaTable) {

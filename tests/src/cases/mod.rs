@@ -6,6 +6,7 @@ mod hostile;
 mod in_use;
 mod limits;
 mod nvmet_ana;
+mod policies;
 mod restart;
 pub(crate) mod rig;
 mod target_interop;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Case> {
         hostile::CASES,
         unfit::CASES,
         wrong_words::CASES,
+        policies::CASES,
     ]
     .concat()
 }

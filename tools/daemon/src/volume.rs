@@ -407,6 +407,22 @@ impl Volume {
         }
     }
 
+    /// In which ANA group its namespace is, and how long a transition may take.
+    pub(crate) fn ana_terms(
+        &mut self,
+        association: AssociationId,
+        group: u32,
+        transition: Duration,
+    ) {
+        let mut members = self.members.iter_mut();
+        if let Some(member) = members.find(|member| member.association == association) {
+            member.ana_group = group;
+            let number = member.number;
+            self.core.ana_terms(number, group, transition, clock::now());
+            self.pump();
+        }
+    }
+
     /// The controller reports an ANA state; `None`: its log does not know the namespace.
     pub(crate) fn ana(&mut self, association: AssociationId, state: Option<AnaState>) {
         let state = ana_state(state);

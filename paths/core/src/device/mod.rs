@@ -260,6 +260,17 @@ impl Device {
         self.settle(now);
     }
 
+    /// The namespace belongs to this ANA group, and no transition lasts longer than `transition`.
+    pub fn ana_terms(&mut self, path: PathId, group: u32, transition: Duration, now: Duration) {
+        let live = self.path_mut(path).and_then(|known| known.live.as_mut());
+        if let Some(live) = live {
+            live.ana_group = group;
+            live.ana_transition = Some(transition);
+            live.note_transition(now);
+            self.settle(now);
+        }
+    }
+
     /// The controller reports this ANA state for the namespace; the same state as before counts as
     /// news too, for lanes that were refused.
     pub fn ana(&mut self, path: PathId, state: AnaState, now: Duration) {
@@ -272,6 +283,10 @@ impl Device {
         let changed = live.ana != Some(state);
         let refused = live.ana_refused_at.take().is_some();
         live.ana = Some(state);
+        if changed {
+            live.changing_until = None;
+        }
+        live.note_transition(now);
         let association = live.association;
         if changed || refused {
             known.ana_epoch += 1;
@@ -436,10 +451,15 @@ impl Device {
             .paths
             .iter()
             .filter_map(|path| path.damping.poll_timeout());
+        let transitions = self
+            .paths
+            .iter()
+            .filter_map(|path| path.live.as_ref()?.changing_until);
         let hopes = self
             .paths
             .iter()
             .filter_map(|path| path.hoped_until(self.config.fast_io_fail))
+            .chain(transitions)
             .filter(|_| self.hopeless_since.is_none() && self.table.active.is_none());
         [self.active.poll_timeout(), self.expires_at()]
             .into_iter()

@@ -18,6 +18,10 @@ pub(super) struct Live {
     pub(super) limits: Limits,
     pub(super) ana: Option<AnaState>,
     pub(super) ana_group: u32,
+    /// Longest transition between ANA states, if the controller says.
+    pub(super) ana_transition: Option<Duration>,
+    /// When the transition under way must be over.
+    pub(super) changing_until: Option<Duration>,
     pub(super) controller: Option<ControllerKey>,
     /// NUMA node of its device.
     pub(super) node: Option<u16>,
@@ -36,11 +40,23 @@ impl Live {
             limits: ready.limits,
             ana: ready.ana,
             ana_group: ready.ana_group,
+            ana_transition: None,
+            changing_until: None,
             controller: ready.controller,
             node: ready.node,
             suspect: false,
             retired: false,
             ana_refused_at: None,
+        }
+    }
+
+    /// A transition begins to count when it is first heard of.
+    pub(super) fn note_transition(&mut self, now: Duration) {
+        if self.ana != Some(AnaState::Change) {
+            self.changing_until = None;
+        } else if let Some(transition) = self.ana_transition {
+            self.changing_until
+                .get_or_insert(now.saturating_add(transition));
         }
     }
 
@@ -117,10 +133,11 @@ impl Path {
     }
 
     /// Not usable, but may be again without a new association, and soon.
-    pub(super) fn is_hoped_for(&self) -> bool {
+    pub(super) fn is_hoped_for(&self, now: Duration) -> bool {
         self.live.as_ref().is_some_and(|live| {
             let passing = live.suspect || live.ana_refused_at.is_some();
-            let changing = live.ana == Some(AnaState::Change);
+            let changing = live.ana == Some(AnaState::Change)
+                && live.changing_until.is_none_or(|until| now < until);
             !live.retired && !self.failed && (changing || (passing && live.is_accessible()))
         })
     }

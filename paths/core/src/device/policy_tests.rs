@@ -304,3 +304,37 @@ fn ana_change_storms_end_in_the_last_state() {
     device.ana(PathId(0), AnaState::Optimized, ms(2_000));
     assert_eq!(device.table().generation, before, "no news, no table");
 }
+
+#[test]
+fn a_transition_is_waited_for_until_anatt_is_over() {
+    let mut device = two_paths(DeviceConfig {
+        no_path: NoPath::Fail,
+        ..config()
+    });
+    device.convict(AssociationId(1), Conviction::QueueFailed, ms(5));
+    device.ana_terms(PathId(0), 1, ms(10_000), ms(10));
+    device.ana(PathId(0), AnaState::Change, ms(1_000));
+    assert_eq!(device.table().on_no_path, OnNoPath::Queue);
+    device.ana(PathId(0), AnaState::Change, ms(5_000));
+    assert_eq!(
+        device.poll_timeout(),
+        Some(ms(11_000)),
+        "counted from the first"
+    );
+    device.handle_timeout(ms(11_000));
+    assert_eq!(device.table().on_no_path, OnNoPath::Fail);
+    device.ana(PathId(0), AnaState::Optimized, ms(12_000));
+    assert_eq!(active_paths(&device), [PathId(0)]);
+}
+
+#[test]
+fn a_namespace_in_another_ana_group_stands_in_another_path_group() {
+    let mut device = equal_paths(DeviceConfig {
+        grouping: Grouping::ByAnaGroup,
+        ..config()
+    });
+    assert_eq!(device.table().groups.len(), 1);
+    device.ana_terms(PathId(1), 7, ms(10_000), ms(10));
+    assert_eq!(device.table().groups.len(), 2);
+    assert_eq!(active_paths(&device), [PathId(0)]);
+}

@@ -115,7 +115,7 @@ impl Device {
     fn on_no_path(&mut self, usable: bool, now: Duration) -> OnNoPath {
         let patience = self.config.fast_io_fail;
         let hoped_for = |path: &Path| {
-            path.is_hoped_for() || path.hoped_until(patience).is_some_and(|until| now < until)
+            path.is_hoped_for(now) || path.hoped_until(patience).is_some_and(|until| now < until)
         };
         if usable || self.paths.iter().any(hoped_for) {
             self.hopeless_since = None;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use umpath_nvme::log::AnaState;
 use umpath_nvme::opcode::admin;
 use umpath_nvme::{AsyncEvent, Sqe, Status, U16};
-use umpath_session::{Event, NamespaceProblem};
+use umpath_session::{Controller, Event, NamespaceProblem};
 
 use crate::bring_up::words;
 use crate::model::{Model, ModelNamespace};
-use crate::rig::{Fault, MS, controller};
+use crate::rig::{Fault, MS, Rig, controller};
 
 #[test]
 fn keep_alives_are_sent_and_their_answers_reported() {
@@ -126,6 +126,83 @@ fn an_ana_change_is_read_and_reported_once() {
         matches!(rig.event(), Some(Event::AnaChanged(_))),
         "the host asked, and waits for an answer"
     );
+}
+
+#[test]
+fn a_storm_of_ana_events_costs_one_read_at_a_time_and_ends_in_the_last_state() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    let reads = |rig: &Rig<Controller>| words(rig).matches("logc").count();
+    let before = reads(&rig);
+    // The first read is under way while all the others are announced.
+    rig.faults.insert(rig.exchanges, Fault::Silence);
+    rig.raise(AsyncEvent::ANA_CHANGE);
+    for round in 0..100 {
+        rig.model.ana[0].1 = match round % 3 {
+            0 => AnaState::Inaccessible,
+            1 => AnaState::NonOptimized,
+            _ => AnaState::Change,
+        };
+        rig.model.ana_count += 1;
+        rig.raise(AsyncEvent::ANA_CHANGE);
+    }
+    rig.model.ana[0].1 = AnaState::NonOptimized;
+    rig.model.ana_count += 1;
+    rig.raise(AsyncEvent::ANA_CHANGE);
+    assert_eq!(reads(&rig), before + 1);
+    rig.release();
+    assert_eq!(reads(&rig), before + 2, "one more read, not a hundred");
+    let mut last = None;
+    while let Some(Event::AnaChanged(table)) = rig.event() {
+        last = table.state(1, 1);
+    }
+    assert_eq!(last, Some(AnaState::NonOptimized));
+}
+
+#[test]
+fn a_transition_is_looked_at_again_after_anatt_although_no_event_came() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.model.ana[0].1 = AnaState::Change;
+    rig.model.ana_count += 1;
+    rig.raise(AsyncEvent::ANA_CHANGE);
+    let Some(Event::AnaChanged(table)) = rig.event() else {
+        panic!()
+    };
+    assert!(table.is_changing());
+    // It ends, and the event is lost.
+    rig.model.ana[0].1 = AnaState::Optimized;
+    rig.model.ana_count += 1;
+    rig.run_for(Duration::from_millis(9_900));
+    assert!(rig.event().is_none());
+    rig.run_for(Duration::from_millis(200));
+    match rig.event() {
+        Some(Event::AnaChanged(table)) => {
+            assert_eq!(table.state(1, 1), Some(AnaState::Optimized));
+        }
+        other => panic!("{other:?}"),
+    }
+    let reads = words(&rig).matches("logc").count();
+    rig.run_for(Duration::from_secs(60));
+    assert_eq!(words(&rig).matches("logc").count(), reads, "settled");
+}
+
+#[test]
+fn a_namespace_that_moves_to_another_group_is_found_there() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.model.ana = vec![
+        (1, AnaState::Optimized, Vec::new()),
+        (2, AnaState::NonOptimized, vec![1, 5]),
+    ];
+    rig.model.ana_count += 1;
+    rig.raise(AsyncEvent::ANA_CHANGE);
+    let Some(Event::AnaChanged(table)) = rig.event() else {
+        panic!()
+    };
+    assert_eq!(table.group_of(1, 1), 2, "the log knows better");
+    assert_eq!(table.state(1, 1), Some(AnaState::NonOptimized));
+    assert_eq!(table.group_of(9, 3), 3, "not listed: as Identify said");
 }
 
 #[test]

@@ -333,6 +333,10 @@ impl Hub {
                 .config
                 .volume(&id.to_string())
                 .is_some_and(|entry| entry.prefers(record.spec.traddr.ip()));
+        let ana = live.ready.ana.as_ref();
+        let ana_group = ana.map_or(facts.ana_group, |table| {
+            table.group_of(nsid, facts.ana_group)
+        });
         let attachment = Attachment {
             path,
             association: live.association,
@@ -342,8 +346,8 @@ impl Hub {
                 .ready
                 .ana
                 .as_ref()
-                .map(|table| ana_state(table.state(nsid, facts.ana_group))),
-            ana_group: facts.ana_group,
+                .map(|table| ana_state(table.state(nsid, ana_group))),
+            ana_group,
             serial: live.ready.facts.serial.clone(),
             cntlid: live.ready.facts.cntlid,
             address,
@@ -358,6 +362,9 @@ impl Hub {
         let association = live.association;
         let suspect = live.suspect;
         let number = volume.attach(attachment)?;
+        if let Some(terms) = live.ready.facts.ana {
+            volume.ana_terms(association, ana_group, terms.transition);
+        }
         if let Some(why) = suspect {
             volume.suspect(association, why, crate::clock::now());
         }
@@ -430,17 +437,30 @@ impl Hub {
         if live.association != association {
             return;
         }
-        let states: Vec<_> = live
-            .ready
-            .namespaces
-            .iter()
-            .filter_map(|namespace| namespace.facts.as_ref().ok().map(|f| (namespace.nsid, f)))
-            .map(|(nsid, facts)| (facts.id, table.state(nsid, facts.ana_group)))
-            .collect();
         live.ready.ana = Some(table);
-        for (id, state) in states {
-            if let Some(volume) = self.volumes.get_mut(&id) {
-                volume.ana(association, state);
+        self.pass_ana_on(path);
+    }
+
+    /// Tells every volume in which ANA group its namespace is and in which state.
+    fn pass_ana_on(&mut self, path: u32) {
+        let Some(live) = self
+            .paths
+            .get(&path)
+            .and_then(|record| record.live.as_ref())
+        else {
+            return;
+        };
+        let (Some(table), Some(terms)) = (&live.ready.ana, live.ready.facts.ana) else {
+            return;
+        };
+        for namespace in &live.ready.namespaces {
+            let Ok(facts) = &namespace.facts else {
+                continue;
+            };
+            if let Some(volume) = self.volumes.get_mut(&facts.id) {
+                let group = table.group_of(namespace.nsid, facts.ana_group);
+                volume.ana_terms(live.association, group, terms.transition);
+                volume.ana(live.association, table.state(namespace.nsid, group));
             }
         }
     }
@@ -461,6 +481,8 @@ impl Hub {
         if live.recorded != Some(true) {
             return;
         }
+        // A namespace may have moved to another ANA group.
+        self.pass_ana_on(path);
         for namespace in namespaces {
             let old = before.iter().find(|old| old.nsid == namespace.nsid);
             if old == Some(namespace) {

@@ -1,0 +1,300 @@
+//! Path policies on a running volume: groups are left and returned to, by ANA and by hand, while fio
+//! writes and compares; and what selectors make of a delayed cable.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use super::rig::{Daemon, PATIENCE, Target};
+use crate::bed::{
+    AnaState, Fio, FioResult, Network, NullDisk, Nvmet, NvmetConfig, Process, Side, attempt, load,
+    pause, run, within,
+};
+use crate::suite::{Case, Topology};
+
+/// The cases of this module.
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "policy-groups",
+        topology: Topology::Separate(2),
+        limit_seconds: 240,
+        run: groups_with_ours,
+    },
+    Case {
+        name: "policy-groups-nvmet",
+        topology: Topology::KernelArray(2),
+        limit_seconds: 240,
+        run: groups_with_nvmet,
+    },
+    Case {
+        name: "policy-delay",
+        topology: Topology::Separate(2),
+        limit_seconds: 300,
+        run: delayed_cable,
+    },
+];
+
+const NQN: &str = "nqn.2026-11.io.umpath:policies";
+const DISK: &str = "/tmp/umpath-policies.disk";
+
+/// The file both targets serve as one namespace; gone with the guard.
+struct Disk;
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(fs::remove_file(DISK));
+    }
+}
+
+fn serve(network: &Network, port: u8, state: &str) -> Result<Target> {
+    let subsystem = format!(
+        "[[subsystem]]\nnqn = \"{NQN}\"\nallow_any_host = true\nports = [{port}]\n\
+         [[subsystem.namespace]]\nnsid = 1\n\
+         backend = {{ type = \"file\", path = \"{DISK}\", size = \"64MiB\" }}\n\
+         [[subsystem.ana]]\nport = {port}\nstate = \"{state}\"\n"
+    );
+    Target::start(network, port, &subsystem)
+}
+
+/// Sets the ANA state of a cable's port.
+type SetAna<'a> = &'a dyn Fn(u8, AnaState) -> Result<()>;
+
+fn groups_with_ours(network: &Network) -> Result<()> {
+    let _disk = Disk;
+    let targets = [
+        serve(network, 1, "optimized")?,
+        serve(network, 2, "non-optimized")?,
+    ];
+    let set = |cable: u8, state: AnaState| {
+        let (port, state) = (cable.to_string(), state.to_string());
+        let words = [
+            "nvmf", "ana", "set", "--nqn", NQN, "--port", &port, "--state", &state,
+        ];
+        let target = targets.get(usize::from(cable) - 1);
+        target.context("no such target")?.verb(&words).map(drop)
+    };
+    groups(network, &set)
+}
+
+fn groups_with_nvmet(network: &Network) -> Result<()> {
+    let disk = NullDisk::make("umpath0", 64)?;
+    let port = |cable, state| {
+        let address = network.cable(cable).address(Side::Array);
+        (IpAddr::V4(address), 4420, state)
+    };
+    let target = Nvmet::start(&NvmetConfig {
+        nqn: NQN,
+        device: disk.device(),
+        transport: "rdma",
+        ports: &[
+            port(1, AnaState::Optimized),
+            port(2, AnaState::NonOptimized),
+        ],
+    })?;
+    groups(network, &|cable, state| {
+        target.set_ana(usize::from(cable), state)
+    })
+}
+
+/// The address of the active group's only path, and how many groups there are.
+fn active(daemon: &Daemon) -> Result<(String, usize)> {
+    let maps = daemon.json(&["-ll"])?;
+    let groups = maps["maps"][0]["path_groups"].as_array();
+    let groups = groups.context("no groups in umpath -ll")?;
+    let active = groups.iter().find(|group| group["dm_st"] == "active");
+    let paths = active.map_or(&Value::Null, |group| &group["paths"]);
+    let address = paths[0]["dev"].as_str().unwrap_or("none");
+    Ok((address.to_owned(), groups.len()))
+}
+
+/// Waits until the I/O goes through this cable.
+fn expect_active(network: &Network, daemon: &Daemon, cable: u8, why: &str) -> Result<()> {
+    let address = network.cable(cable).address(Side::Array).to_string();
+    let there = || active(daemon).is_ok_and(|(path, _)| path.contains(&address));
+    within(PATIENCE, why, there).with_context(|| daemon.ask(&["-ll"]).unwrap_or_default())?;
+    eprintln!("{why}: cable {cable}");
+    Ok(())
+}
+
+/// Groups switched by hand, by ANA and by policy under verified writes.
+fn groups(network: &Network, set_ana: SetAna<'_>) -> Result<()> {
+    let daemon = Daemon::start(network, "")?;
+    daemon.connect(network, 1, NQN, &[])?;
+    daemon.connect(network, 2, NQN, &[])?;
+    let device = daemon.device()?;
+    let fio = Fio::on(&device).write_and_verify("4k", "32m", 16).with([
+        "--time_based",
+        "--runtime=600",
+        "--verify_backlog=512",
+    ]);
+    let mut load = Process::spawn("fio", fio.command())?;
+    let outcome = steer(network, &daemon, set_ana);
+    ensure!(load.running(), "fio ended early: {}", load.tail());
+    // It ends by itself on SIGINT, after what it has begun.
+    load.signal(rustix::process::Signal::INT)?;
+    load.wait(PATIENCE)?;
+    outcome?;
+    let said = load.printed();
+    ensure!(
+        !said.contains("verify: bad") && !said.contains("error="),
+        "{said}"
+    );
+    // A pass over everything, without anything happening beside.
+    Fio::on(&device).write_and_verify("4k", "8m", 16).run()?;
+    let events = daemon.json(&["show", "events"])?.to_string();
+    for kind in [
+        "group_chosen",
+        "path_failed",
+        "path_reinstated",
+        "policy_changed",
+    ] {
+        ensure!(events.contains(kind), "no event {kind}: {events}");
+    }
+    daemon.ask(&["disconnect", "-n", NQN])?;
+    Ok(())
+}
+
+fn steer(network: &Network, daemon: &Daemon, set_ana: SetAna<'_>) -> Result<()> {
+    let expect = |cable, why: &str| expect_active(network, daemon, cable, why);
+    let ask = |words: &[&str]| daemon.ask(words).map(|said| eprint!("{said}"));
+    let volume = daemon.volumes()?;
+    let device = volume.first().and_then(|v| v["DevicePath"].as_str());
+    let device = device.context("no volume")?.to_owned();
+    expect(1, "at first")?;
+    ask(&["switch-group", &device, "2"])?;
+    expect(2, "group 2 chosen by hand")?;
+    ask(&["switch-group", &device, "1"])?;
+    expect(1, "group 1 chosen by hand")?;
+    set_ana(1, AnaState::Inaccessible)?;
+    expect(2, "the first path inaccessible")?;
+    set_ana(1, AnaState::Optimized)?;
+    expect(1, "failback immediate")?;
+    ask(&["set", "failback=manual"])?;
+    set_ana(1, AnaState::Inaccessible)?;
+    expect(2, "inaccessible again")?;
+    set_ana(1, AnaState::Optimized)?;
+    pause(Duration::from_secs(1));
+    expect(2, "failback manual")?;
+    ask(&["set", "failback=immediate"])?;
+    expect(1, "failback immediate again")?;
+    let paths = daemon.paths()?;
+    let first = paths.iter().find(|path| {
+        let address = network.cable(1).address(Side::Array).to_string();
+        path.to_string().contains(&address)
+    });
+    let first = first.and_then(|path| path["path"].as_u64());
+    let first = first.context("no number of the first path")?.to_string();
+    ask(&["fail-path", &first])?;
+    expect(2, "the first path failed by hand")?;
+    ask(&["reinstate-path", &first])?;
+    expect(1, "and reinstated")?;
+    ask(&["set", "path_grouping_policy=multibus"])?;
+    ensure!(active(daemon)?.1 == 1, "multibus has one group");
+    for selector in [
+        "queue-length",
+        "round-robin",
+        "service-time",
+        "historical-service-time",
+        "io-affinity",
+        "latency",
+    ] {
+        ask(&["set", &format!("path_selector={selector}")])?;
+        pause(Duration::from_millis(300));
+    }
+    ask(&["set", "path_grouping_policy=group_by_prio"])?;
+    expect(1, "by priority again")
+}
+
+/// Delay on the first cable, removed with the guard.
+struct Delay<'a> {
+    network: &'a Network,
+}
+
+impl<'a> Delay<'a> {
+    fn on(network: &'a Network, words: &[&str]) -> Result<Self> {
+        load(&["sch_netem"])?;
+        let netdev = network.cable(1).netdev(Side::Array);
+        let mut command = network.array().command("tc");
+        command.args([
+            "qdisc", "add", "dev", &netdev, "root", "netem", "limit", "100000",
+        ]);
+        run(command.args(words))?;
+        Ok(Self { network })
+    }
+}
+
+impl Drop for Delay<'_> {
+    fn drop(&mut self) {
+        let netdev = self.network.cable(1).netdev(Side::Array);
+        let mut command = self.network.array().command("tc");
+        drop(attempt(
+            command.args(["qdisc", "del", "dev", &netdev, "root"]),
+        ));
+    }
+}
+
+/// Reads by every selector over two paths, the first delayed in three ways.
+fn delayed_cable(network: &Network) -> Result<()> {
+    let _disk = Disk;
+    let _first = serve(network, 1, "optimized")?;
+    let _second = serve(network, 2, "optimized")?;
+    // Nothing is to be ejected: the selectors are to cope.
+    let daemon = Daemon::start(network, "[defaults]\noutlier_factor = 0\n")?;
+    daemon.connect(network, 1, NQN, &[])?;
+    daemon.connect(network, 2, NQN, &[])?;
+    let device = daemon.device()?;
+    let rows: [(&str, &[&str]); 4] = [
+        ("equal", &[]),
+        ("+5 ms", &["delay", "5ms"]),
+        ("+30 ms", &["delay", "30ms"]),
+        (
+            "5 ms +- 5 ms for a tenth",
+            &["delay", "1ms", "4ms", "distribution", "pareto"],
+        ),
+    ];
+    let mut behind = Vec::new();
+    for (name, words) in rows {
+        let _delay = match words {
+            [] => None,
+            words => Some(Delay::on(network, words)?),
+        };
+        let mut iops = Vec::new();
+        for selector in [
+            "queue-length",
+            "round-robin",
+            "historical-service-time",
+            "latency",
+        ] {
+            daemon.ask(&["set", &format!("path_selector={selector}")])?;
+            let result = reads(&device)?.read;
+            eprintln!(
+                "{name}: {selector}: {:.0} IOPS, mean {:.0} us, longest {:.0} us",
+                result.iops,
+                result.clat_ns.mean / 1e3,
+                result.clat_ns.max / 1e3
+            );
+            iops.push(result.iops);
+        }
+        let best = iops.iter().copied().fold(0.0, f64::max);
+        let latency = iops.last().copied().unwrap_or(0.0);
+        // An emulated machine that others use measures no finer than this.
+        if latency < best * 0.8 {
+            behind.push(format!("{name}: {latency:.0} of {best:.0}"));
+        }
+    }
+    if !behind.is_empty() {
+        bail!("latency is behind: {behind:?}");
+    }
+    daemon.ask(&["disconnect", "-n", NQN])?;
+    Ok(())
+}
+
+fn reads(device: &Path) -> Result<FioResult> {
+    let job = ["--rw=randread", "--bs=4k", "--iodepth=16", "--size=32m"];
+    let timed = ["--time_based", "--runtime=3", "--ramp_time=1"];
+    Fio::on(device).with(job).with(timed).run()
+}
