@@ -126,8 +126,6 @@ pub(crate) struct Volume {
     /// What is kept of it for the next umpathd, once its block device is made.
     record: Option<VolumeRecord>,
     recovered: bool,
-    /// The last path was removed, and what waited was failed for it.
-    flushed: bool,
 }
 
 impl Volume {
@@ -157,7 +155,6 @@ impl Volume {
             pathless: false,
             record: None,
             recovered: false,
-            flushed: false,
         }
     }
 
@@ -267,10 +264,6 @@ impl Volume {
     /// the path.
     pub(crate) fn attach(&mut self, new: Attachment) -> Result<PathId, Failure> {
         let number = self.member_for(&new)?;
-        if std::mem::take(&mut self.flushed) {
-            self.core
-                .set_no_path(self.spec.policy.no_path(), clock::now());
-        }
         let Attachment {
             association,
             nsid,
@@ -470,10 +463,6 @@ impl Volume {
         };
         let member = self.members.swap_remove(at);
         self.core.remove_path(member.number, clock::now());
-        if self.members.is_empty() && self.spec.policy.flush_on_last_del {
-            self.core.set_no_path(NoPath::Fail, clock::now());
-            self.flushed = true;
-        }
         self.pump();
     }
 

@@ -73,6 +73,8 @@ pub struct DeviceConfig {
     /// Other hosts write to the namespace, and nothing here keeps them off a ghost's blocks: ghosts
     /// wait for their order fence.
     pub shared_with_other_hosts: bool,
+    /// Removing the last path fails what waits, whatever [`no_path`](Self::no_path) says.
+    pub flush_on_last_del: bool,
 }
 
 /// What is configured for a path.
@@ -164,6 +166,8 @@ pub struct Device {
     /// Since when no path is usable and none can be hoped for.
     hopeless_since: Option<Duration>,
     expired: bool,
+    /// There has been a path.
+    had_path: bool,
     had_usable: bool,
     /// Lanes with requests that wait for a path.
     starving: Vec<LaneId>,
@@ -189,6 +193,7 @@ impl Device {
             windows: outliers::Windows::default(),
             hopeless_since: None,
             expired: false,
+            had_path: false,
             had_usable: false,
             starving: Vec::new(),
             outputs: VecDeque::new(),
@@ -211,6 +216,7 @@ impl Device {
             Ok(_) => return Err(DeviceError::Exists(path)),
             Err(at) => self.paths.insert(at, Path::new(path, config)),
         }
+        self.had_path = true;
         self.event(now, Some(path), None, EventKind::PathAdded);
         self.settle(now);
         Ok(())

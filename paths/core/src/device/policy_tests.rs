@@ -338,3 +338,75 @@ fn a_namespace_in_another_ana_group_stands_in_another_path_group() {
     assert_eq!(device.table().groups.len(), 2);
     assert_eq!(active_paths(&device), [PathId(0)]);
 }
+
+#[test]
+fn flush_on_last_del_fails_what_waits_when_the_last_path_is_removed() {
+    let lose_both = |flush_on_last_del| {
+        let mut device = two_paths(DeviceConfig {
+            flush_on_last_del,
+            ..config()
+        });
+        device.convict(AssociationId(0), Conviction::QueueFailed, ms(1));
+        device.convict(AssociationId(1), Conviction::QueueFailed, ms(1));
+        device.remove_path(PathId(0), ms(2));
+        assert_eq!(device.table().on_no_path, OnNoPath::Queue, "one is left");
+        device.remove_path(PathId(1), ms(3));
+        device
+    };
+    assert_eq!(lose_both(false).table().on_no_path, OnNoPath::Queue);
+    let mut device = lose_both(true);
+    assert_eq!(device.table().on_no_path, OnNoPath::Fail);
+    device
+        .add_path(PathId(0), PathConfig::default(), ms(4))
+        .unwrap();
+    assert_eq!(device.table().on_no_path, OnNoPath::Queue, "as before");
+    let new = Device::new(
+        DeviceConfig {
+            flush_on_last_del: true,
+            ..config()
+        },
+        ms(0),
+    );
+    let waits = new.table().on_no_path;
+    assert_eq!(waits, OnNoPath::Queue, "a volume waits for its first path");
+}
+
+#[test]
+fn usable_is_live_accessible_not_suspect_not_failed_by_hand() {
+    let usable = |change: fn(&mut Device)| {
+        let mut device = two_paths(config());
+        change(&mut device);
+        let view = device.paths().find(|path| path.path == PathId(0));
+        view.is_some_and(|path| path.usable)
+    };
+    assert!(usable(|_| {}));
+    assert!(usable(|d| d.ana(PathId(0), AnaState::NonOptimized, ms(9))));
+    assert!(!usable(|d| d.ana(PathId(0), AnaState::Inaccessible, ms(9))));
+    assert!(!usable(|d| d.ana(
+        PathId(0),
+        AnaState::PersistentLoss,
+        ms(9)
+    )));
+    assert!(!usable(|d| d.ana(PathId(0), AnaState::Change, ms(9))));
+    assert!(!usable(|d| d.suspect(
+        AssociationId(0),
+        Suspicion::LinkDown,
+        ms(9)
+    )));
+    assert!(!usable(|d| d.convict(
+        AssociationId(0),
+        Conviction::LinkDown,
+        ms(9)
+    )));
+    assert!(!usable(|d| d.retire_path(PathId(0), ms(9))));
+    assert!(!usable(|d| d.fail_path(PathId(0), ms(9)).unwrap()));
+}
+
+#[test]
+fn the_defaults_are_immediate_failback_by_priority_and_latency() {
+    assert_eq!(Failback::default(), Failback::Immediate);
+    assert_eq!(Grouping::default(), Grouping::ByPriority);
+    assert_eq!(SelectorConfig::default().kind, SelectorKind::Latency);
+    assert_eq!(SelectorConfig::default().rr_min_io, 1);
+    assert_eq!(NoPath::default(), NoPath::Queue);
+}

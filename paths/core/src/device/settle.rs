@@ -123,6 +123,9 @@ impl Device {
         } else {
             self.hopeless_since.get_or_insert(now);
         }
+        if self.config.flush_on_last_del && self.had_path && self.paths.is_empty() {
+            return OnNoPath::Fail;
+        }
         match self.config.no_path {
             NoPath::Fail if self.hopeless_since.is_some() => OnNoPath::Fail,
             NoPath::QueueFor(_) => self.on_expiry(now),

@@ -22,6 +22,7 @@ pub(super) fn config() -> DeviceConfig {
         damping: DampingConfig::default(),
         fast_io_fail: Duration::ZERO,
         shared_with_other_hosts: false,
+        flush_on_last_del: false,
     }
 }
 

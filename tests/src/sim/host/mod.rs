@@ -87,6 +87,7 @@ impl Host {
             damping: DampingConfig::default(),
             fast_io_fail: duration(0),
             shared_with_other_hosts: false,
+            flush_on_last_del: false,
         };
         let mut device = Device::new(config, duration(now));
         for path in 0..plan.paths() {

@@ -153,6 +153,7 @@ impl VolumePolicy {
             failback: self.failback.0,
             no_path: self.no_path(),
             damping: self.damping,
+            flush_on_last_del: self.flush_on_last_del,
             fast_io_fail: Duration::from_millis(self.fast_io_fail_ms),
             shared_with_other_hosts: self.shared_with_other_hosts,
         }
