@@ -1,6 +1,8 @@
 //! Policies of a volume: damping, outliers, timers, and what an operator asks by hand.
 
-use umpath_policies::{Prioritizer, SelectorKind, Standing};
+use umpath_policies::{
+    Failback, Grouping, Prioritizer, Ranking, SelectorConfig, SelectorKind, Standing,
+};
 
 use super::tests::{active_paths, config, kinds, ms, outputs, ready, two_paths};
 use super::*;

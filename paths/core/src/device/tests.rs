@@ -1,5 +1,7 @@
 //! The control side against hand-made situations.
 
+use umpath_policies::{DampingConfig, Failback, Grouping, Ranking, SelectorConfig};
+
 use super::*;
 use crate::ghost::{GHOSTS_MAX, Ghost, Owner, Resend};
 use crate::table::{Limits, OnNoPath};

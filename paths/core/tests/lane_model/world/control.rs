@@ -33,6 +33,7 @@ pub(super) fn device(sharing: bool) -> Device {
         damping: DampingConfig::default(),
         fast_io_fail: core::time::Duration::ZERO,
         shared_with_other_hosts: sharing,
+        flush_on_last_del: false,
     };
     let now = core::time::Duration::ZERO;
     let mut device = Device::new(config, now);
