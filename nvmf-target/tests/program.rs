@@ -257,7 +257,7 @@ fn faults_are_taken_shown_and_cleared() {
     target.done(&[
         "fault",
         "error",
-        "0x371",
+        "0x300",
         "--queue",
         "2",
         "--probability",
@@ -265,7 +265,7 @@ fn faults_are_taken_shown_and_cleared() {
     ]);
     let shown = "1: writes of I/O queues, blocks 8: execute after 3000 ms, 0 of 1 hits\n\
                  2: keep-alives of admin queues: never execute, never answer, 0 hits\n\
-                 3: commands of queue 2: answer with status 0x371, probability 0.5 (seed 1), 0 hits\n";
+                 3: commands of queue 2: answer with status 0x300, probability 0.5 (seed 1), 0 hits\n";
     assert_eq!(target.done(&["fault", "list"]), shown);
     assert_eq!(target.done(&["fault", "clear", "2"]), "1 faults cleared\n");
     assert!(

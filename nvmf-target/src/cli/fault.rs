@@ -37,7 +37,7 @@ pub(super) enum FaultVerb {
     },
     /// Answer commands with an error instead of executing them
     Error {
-        /// Status as Linux prints it, for example 0x371 (path error) or 0x4281 (read error, do not
+        /// Status as Linux prints it, for example 0x300 (path error) or 0x4281 (read error, do not
         /// retry)
         #[arg(value_parser = status)]
         status: u16,
@@ -134,5 +134,5 @@ fn status(text: &str) -> Result<u16, String> {
     number
         .ok()
         .filter(|status| *status < 0x8000)
-        .ok_or_else(|| format!("{text:?} is no status of 15 bits such as 0x371"))
+        .ok_or_else(|| format!("{text:?} is no status of 15 bits such as 0x300"))
 }

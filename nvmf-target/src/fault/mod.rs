@@ -101,7 +101,7 @@ pub enum FaultError {
         last: u64,
     },
     /// Nothing would tell the host that its command failed.
-    #[error("status 0 is success; give a status such as 0x371 (path error)")]
+    #[error("status 0 is success; give a status such as 0x300 (path error)")]
     Success,
     /// Too many rules.
     #[error("the target holds {RULES_MAX} rules already; clear some")]

@@ -124,14 +124,12 @@ impl SlowDisk {
         Path::new("/dev/mapper").join(self.name)
     }
 
-    /// Writes that are on their way.
+    /// Writes that are on their way; the block layer counts them only once they have arrived.
     pub fn writes_in_flight(&self) -> Option<u64> {
-        let node = fs::canonicalize(self.device()).ok()?;
-        let inflight = Path::new("/sys/block")
-            .join(node.file_name()?)
-            .join("inflight");
-        let text = fs::read_to_string(inflight).ok()?;
-        text.split_whitespace().nth(1)?.parse().ok()
+        let status = output(Command::new("dmsetup").args(["status", self.name])).ok()?;
+        // "0 524288 delay <reads> <writes> <flushes>"
+        let counts = status.split_once(" delay ")?.1;
+        counts.split_whitespace().nth(1)?.parse().ok()
     }
 }
 

@@ -7,6 +7,7 @@ mod in_use;
 mod limits;
 mod nvmet_ana;
 mod policies;
+mod faults;
 mod restart;
 pub(crate) mod rig;
 mod target_interop;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Case> {
         limits::CASES,
         nvmet_ana::CASES,
         in_use::CASES,
+        faults::CASES,
         bad_input::CASES,
         restart::CASES,
         hostile::CASES,

@@ -42,7 +42,7 @@ pub fn serve(device: &Path, block: u64) -> Result<()> {
 
 /// A running verifier.
 #[derive(Debug)]
-pub(super) struct Verifier {
+pub(crate) struct Verifier {
     child: Child,
     input: ChildStdin,
     answers: Receiver<String>,
@@ -50,7 +50,7 @@ pub(super) struct Verifier {
 
 impl Verifier {
     /// Starts it on one block of a device.
-    pub(super) fn start(device: &Path, block: u64) -> Result<Self> {
+    pub(crate) fn start(device: &Path, block: u64) -> Result<Self> {
         let mut child = Command::new(binary("block-verifier")?)
             .arg(device)
             .arg(block.to_string())
@@ -80,12 +80,12 @@ impl Verifier {
     }
 
     /// Begins a write and does not wait for it.
-    pub(super) fn begin_write(&mut self, value: u64) -> Result<()> {
+    pub(crate) fn begin_write(&mut self, value: u64) -> Result<()> {
         writeln!(self.input, "write {value}").context("block-verifier ended")
     }
 
     /// Waits for the end of the write begun; how long it took.
-    pub(super) fn wrote(&self, value: u64, limit: Duration) -> Result<u64> {
+    pub(crate) fn wrote(&self, value: u64, limit: Duration) -> Result<u64> {
         let answer = self.answer(limit)?;
         let ms = answer
             .strip_prefix(&format!("wrote {value} in "))
@@ -95,13 +95,13 @@ impl Verifier {
     }
 
     /// Writes and waits; how long it took.
-    pub(super) fn write(&mut self, value: u64, limit: Duration) -> Result<u64> {
+    pub(crate) fn write(&mut self, value: u64, limit: Duration) -> Result<u64> {
         self.begin_write(value)?;
         self.wrote(value, limit)
     }
 
     /// Reads.
-    pub(super) fn read(&mut self, limit: Duration) -> Result<u64> {
+    pub(crate) fn read(&mut self, limit: Duration) -> Result<u64> {
         writeln!(self.input, "read").context("block-verifier ended")?;
         let answer = self.answer(limit)?;
         let value = answer

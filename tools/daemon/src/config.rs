@@ -120,7 +120,7 @@ impl Default for Defaults {
             outlier_factor: 3,
             outlier_window_ms: 1000,
             outlier_windows: 3,
-            heartbeat_ms: 80,
+            heartbeat_ms: 60,
             heartbeats_missed: 3,
             kato_ms: 1000,
             link_down_grace_ms: 50,

@@ -1,0 +1,125 @@
+//! The target's faults on the real stack: each does what it says, and no volume minds.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::rig::{Daemon, PATIENCE, Target};
+use crate::bed::{Network, within};
+use crate::drill::verifier::Verifier;
+use crate::suite::{Case, Topology};
+
+/// The cases of this module.
+pub(super) const CASES: &[Case] = &[Case {
+    name: "faults-of-a-target",
+    topology: Topology::Separate(2),
+    limit_seconds: 180,
+    run: faults,
+}];
+
+const NQN: &str = "nqn.2026-11.io.umpath:faults";
+const DISK: &str = "/tmp/umpath-faults.disk";
+/// The block that is written and read.
+const BLOCK: u64 = 77;
+
+struct Disk;
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(fs::remove_file(DISK));
+    }
+}
+
+fn subsystem(port: u8, state: &str) -> String {
+    format!(
+        "[[subsystem]]\nnqn = \"{NQN}\"\nallow_any_host = true\nports = [{port}]\n\
+         [[subsystem.namespace]]\nnsid = 1\n\
+         backend = {{ type = \"file\", path = \"{DISK}\", size = \"64MiB\" }}\n\
+         [[subsystem.ana]]\nport = {port}\nstate = \"{state}\"\n"
+    )
+}
+
+fn faults(network: &Network) -> Result<()> {
+    let _disk = Disk;
+    let primary = Target::start(network, 1, &subsystem(1, "optimized"))?;
+    let _standby = Target::start(network, 2, &subsystem(2, "non-optimized"))?;
+    let daemon = Daemon::start(network, "")?;
+    daemon.connect(network, 1, NQN, &[])?;
+    daemon.connect(network, 2, NQN, &[])?;
+    let mut verifier = Verifier::start(&daemon.device()?, BLOCK)?;
+    late(&primary, &mut verifier)?;
+    refused(&primary, &mut verifier)?;
+    deaf(&primary, &daemon, &mut verifier)
+}
+
+/// A fault on the next command of a kind that touches the block.
+fn once(target: &Target, words: &[&str], kind: &str) -> Result<()> {
+    let lba = BLOCK.to_string();
+    let which = ["--kind", kind, "--lba", &lba, "--count", "1"];
+    target.verb(&[&["fault"], words, &which].concat())?;
+    Ok(())
+}
+
+fn spent(target: &Target) -> Result<()> {
+    let list = target.verb(&["fault", "list"])?;
+    ensure!(
+        list.contains("1 of 1 hits"),
+        "the fault hit nothing: {list}"
+    );
+    target.verb(&["fault", "clear"]).map(drop)
+}
+
+/// A delayed and a parked write take as long as was asked for, and are done.
+fn late(primary: &Target, verifier: &mut Verifier) -> Result<()> {
+    for (value, fault) in [(1, ["delay", "400"]), (2, ["park", "400"])] {
+        once(primary, &fault, "write")?;
+        let took = verifier.write(value, PATIENCE)?;
+        ensure!(took >= 400, "{fault:?}: written after {took} ms");
+        spent(primary)?;
+        let read = verifier.read(PATIENCE)?;
+        ensure!(read == value, "{fault:?}: {read} read, {value} written");
+    }
+    Ok(())
+}
+
+/// A path error makes the host try elsewhere: nobody sees it.
+fn refused(primary: &Target, verifier: &mut Verifier) -> Result<()> {
+    once(primary, &["error", "0x300"], "write")?;
+    verifier.write(3, PATIENCE)?;
+    spent(primary)?;
+    once(primary, &["error", "0x300"], "read")?;
+    let read = verifier.read(PATIENCE)?;
+    ensure!(read == 3, "{read} read, 3 written");
+    spent(primary)
+}
+
+/// A controller that no longer answers keep-alives is suspected, lost, and found again.
+fn deaf(primary: &Target, daemon: &Daemon, verifier: &mut Verifier) -> Result<()> {
+    primary.verb(&["fault", "hang", "--kind", "keep-alive"])?;
+    within(PATIENCE, "the conviction", || seen(daemon, "convicted"))?;
+    ensure!(seen(daemon, "suspected"), "convicted without a suspicion");
+    verifier.write(4, PATIENCE).context("through the standby")?;
+    primary.verb(&["fault", "clear"])?;
+    within(Duration::from_secs(60), "I/O back on the primary", || {
+        daemon.paths().is_ok_and(|paths| {
+            paths
+                .iter()
+                .all(|path| path.get("state").is_some_and(|state| state == "live"))
+        })
+    })?;
+    let read = verifier.read(PATIENCE)?;
+    ensure!(read == 4, "{read} read, 4 written");
+    Ok(())
+}
+
+fn seen(daemon: &Daemon, kind: &str) -> bool {
+    let events = daemon.json(&["show", "events"]).ok();
+    let events = events.as_ref().and_then(|all| all.get("events"));
+    events.and_then(Value::as_array).is_some_and(|events| {
+        events
+            .iter()
+            .any(|event| event.get("kind").is_some_and(|known| known == kind))
+    })
+}
