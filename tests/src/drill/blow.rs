@@ -64,7 +64,8 @@ impl Blow {
 #[derive(Debug)]
 pub(super) struct Hands {
     link: Hand,
-    /// One at each end.
+    /// One at each end. The host's first: what the target hears last it can still answer, so that it
+    /// does not find out by an answer that nobody takes.
     loss: [(Hand, String); 2],
 }
 
@@ -78,8 +79,8 @@ impl Hands {
         Ok(Self {
             link: Hand::on(network.switch(), "ip")?,
             loss: [
-                end(network.array(), Side::Array)?,
                 end(network.host(), Side::Host)?,
+                end(network.array(), Side::Array)?,
             ],
         })
     }

@@ -22,7 +22,7 @@ use super::scene::Scene;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The part of the volume that fio has; the stopwatch has the upper half.
-const FIO_MIB: u64 = 24;
+const FIO_MIB: u64 = 16;
 /// Requests of the stopwatch between two blows, and as many before the first.
 const FLOWING: u64 = 100;
 

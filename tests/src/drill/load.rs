@@ -22,7 +22,7 @@ use super::clock;
 /// Longest time a round may take, emulation and failovers included.
 const ROUND_TIME: Duration = Duration::from_secs(240);
 /// Requests a second.
-const RATE: u32 = 400;
+const RATE: u32 = 250;
 
 /// What fio did so far.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -19,7 +19,7 @@ use super::block::Device;
 use super::clock;
 
 /// Between two requests: the stopwatch must not be the load.
-const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE: Duration = Duration::from_millis(2);
 /// Requests that take longer are remembered.
 const WORTH_NOTING: Duration = Duration::from_millis(5);
 
