@@ -25,6 +25,7 @@ const RDMA: &str = "umpath-rdma";
 const TCP: &str = "umpath-tcp";
 const UBLK: &str = "umpath-ublk";
 const TARGET: &str = "umpath-target";
+const IMPORT: &str = "umpath-import";
 const PROTOCOL: &str = "umpath-protocol";
 const TESTS: &str = "umpath-tests";
 
@@ -45,12 +46,13 @@ const TABLE: &[Row] = &[
         &[POLICIES, CORE, NVME, SESSION, RDMA, TCP, UBLK, PROTOCOL],
         Any,
     ),
-    ("umpath", &[PROTOCOL], Any),
+    (IMPORT, &[], Only(&["regex", "serde"])),
+    ("umpath", &[IMPORT, PROTOCOL], Any),
     ("xtask", &[], Any),
     (
         TESTS,
         &[
-            POLICIES, CORE, NVME, SESSION, RDMA, TCP, UBLK, TARGET, PROTOCOL,
+            POLICIES, CORE, NVME, SESSION, RDMA, TCP, UBLK, TARGET, PROTOCOL, IMPORT,
         ],
         Any,
     ),
