@@ -10,6 +10,7 @@ use umpath_protocol::{
     ConnectOptions, DEFAULT_SOCKET, DisconnectTarget, Failure, Portal, Request, Steer,
 };
 
+use crate::import::ImportArgs;
 use crate::text::duration_ms;
 use crate::view::View;
 
@@ -77,6 +78,8 @@ enum Verb {
         /// A volume, by name, identity or device; absent: all.
         volume: Option<String>,
     },
+    /// Make umpath.toml of a multipath.conf; needs no daemon.
+    Import(ImportArgs),
     /// Send nothing new on a path until it is reinstated.
     FailPath(PathArgs),
     /// Use a path again that was failed by hand or is held for its faults.
@@ -278,6 +281,14 @@ struct DisconnectArgs {
 }
 
 impl Cli {
+    /// What to import, if that is asked for: it needs no daemon.
+    pub(crate) fn import(&self) -> Option<&ImportArgs> {
+        match &self.verb {
+            Some(Verb::Import(args)) => Some(args),
+            _ => None,
+        }
+    }
+
     /// What to ask and how to draw the answer.
     pub(crate) fn into_request(self) -> Result<(Request, View), Failure> {
         if self.verb.is_some() && (self.list > 0 || self.flush.is_some()) {
@@ -403,6 +414,13 @@ impl Cli {
                 volume: volume.map(|v| device_name(&v)),
                 policies: policies.into_iter().collect(),
             }),
+            Verb::Import(_) => {
+                return Err(Failure::new(
+                    "import asks no daemon",
+                    "it was mixed with another request",
+                    "umpath import --help",
+                ));
+            }
             Verb::Queueing { state, volume } => {
                 let volume = volume.map(|v| device_name(&v));
                 (

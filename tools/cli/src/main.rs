@@ -6,6 +6,7 @@
 
 mod args;
 mod client;
+mod import;
 mod text;
 mod view;
 
@@ -19,7 +20,14 @@ use umpath_protocol::{Failure, Reply};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let format = cli.output_format;
-    match run(cli) {
+    let outcome = match cli.import() {
+        Some(args) => import::run(args, format).map(|outcome| {
+            eprint!("{}", outcome.err);
+            (outcome.out, outcome.complete)
+        }),
+        None => run(cli),
+    };
+    match outcome {
         Ok((text, complete)) => {
             print(&text);
             if complete {

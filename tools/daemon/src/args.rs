@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Print the configuration file with every key, its default and its meaning, and exit.
     #[arg(long)]
     pub(crate) print_defaults: bool,
+    /// Read the configuration, say what is wrong with it, and exit.
+    #[arg(long, conflicts_with = "print_defaults")]
+    pub(crate) check: bool,
 }
 
 impl Args {

@@ -5,12 +5,14 @@
 //! tested against this type. Not decided here: what the values do, which is core's and policies'.
 
 mod connect;
+mod device;
 mod discovery_conf;
 mod load;
 mod policy;
 mod volume;
 
 pub(crate) use connect::{ConnectEntry, parse_portal};
+pub(crate) use device::DeviceEntry;
 pub(crate) use discovery_conf::{DiscoveryLine, read_discovery_conf};
 pub(crate) use load::load;
 pub(crate) use policy::{Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector};
@@ -34,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) defaults: Defaults,
     /// Paths to make at start and to keep.
     pub(crate) connect: Vec<ConnectEntry>,
+    /// What holds for the volumes of one kind of array.
+    pub(crate) device: Vec<DeviceEntry>,
     /// What holds for single volumes.
     pub(crate) volume: Vec<VolumeEntry>,
 }
@@ -151,6 +155,9 @@ impl Config {
         for entry in &self.connect {
             entry.check()?;
         }
+        for device in &self.device {
+            device.check()?;
+        }
         for (index, volume) in self.volume.iter().enumerate() {
             volume.check()?;
             let twin = |other: &&VolumeEntry| {
@@ -169,6 +176,19 @@ impl Config {
     /// The whole configuration with defaults filled in, as TOML.
     pub(crate) fn to_toml(&self) -> String {
         toml::to_string_pretty(self).unwrap_or_else(|error| format!("# {error}\n"))
+    }
+
+    /// What holds for the volume of this identity behind controllers of this model.
+    pub(crate) fn policy(&self, id: &str, model: &str) -> VolumePolicy {
+        let mut policy = VolumePolicy::new(&self.defaults);
+        for device in self.device.iter().filter(|device| device.holds_for(model)) {
+            // Checked when the file was read.
+            let _ = device.set(&mut policy);
+        }
+        if let Some(entry) = self.volume(id) {
+            policy.override_with(entry);
+        }
+        policy
     }
 
     /// The configured entry of a volume, by identity.
@@ -292,6 +312,7 @@ mod tests {
         let examples: Config = toml::from_str(&with_examples).unwrap();
         examples.check().unwrap();
         assert_eq!(examples.connect.len(), 2);
+        assert_eq!(examples.device.len(), 1);
         assert_eq!(examples.volume.len(), 1);
         let mut full = examples.clone();
         full.control.group = Some("x".into());

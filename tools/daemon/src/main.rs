@@ -66,13 +66,24 @@ fn main() -> ExitCode {
         print!("{}", config::DOCUMENTED);
         return ExitCode::SUCCESS;
     }
-    match run(&args) {
+    let outcome = if args.check { check(&args) } else { run(&args) };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("umpathd: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Reads the configuration as the daemon would.
+fn check(args: &Args) -> anyhow::Result<()> {
+    config::load(&args.config).map_err(anyhow::Error::msg)?;
+    println!(
+        "{} and conf.d beside it are in order",
+        args.config.display()
+    );
+    Ok(())
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {

@@ -160,22 +160,25 @@ mod tests {
         (said, rules)
     }
 
-    fn pair(keyword: &str, value: &str) -> Option<Statement> {
-        Some(Statement::Pair(keyword.into(), Some(value.into())))
+    fn pair(keyword: &str, value: &str) -> Statement {
+        Statement::Pair(keyword.into(), Some(value.into()))
     }
 
     #[test]
     fn the_first_word_and_the_first_value_count() {
-        assert_eq!(said("a b"), (pair("a", "b"), vec![]));
-        assert_eq!(said("a b c"), (pair("a", "b"), vec!["extra-words"]));
-        assert_eq!(said("a \"b c\""), (pair("a", "b c"), vec![]));
-        assert_eq!(said("a \"b c\" d"), (pair("a", "b c"), vec!["extra-words"]));
-        assert_eq!(said("a \"\""), (pair("a", ""), vec![]));
-        assert_eq!(said("a \"b"), (pair("a", "b"), vec!["missing-quote"]));
-        assert_eq!(said("a \""), (pair("a", ""), vec!["missing-quote"]));
+        assert_eq!(said("a b"), (Some(pair("a", "b")), vec![]));
+        assert_eq!(said("a b c"), (Some(pair("a", "b")), vec!["extra-words"]));
+        assert_eq!(said("a \"b c\""), (Some(pair("a", "b c")), vec![]));
+        assert_eq!(
+            said("a \"b c\" d"),
+            (Some(pair("a", "b c")), vec!["extra-words"])
+        );
+        assert_eq!(said("a \"\""), (Some(pair("a", "")), vec![]));
+        assert_eq!(said("a \"b"), (Some(pair("a", "b")), vec!["missing-quote"]));
+        assert_eq!(said("a \""), (Some(pair("a", "")), vec!["missing-quote"]));
         assert_eq!(said("a"), (None, vec!["missing-value"]));
         assert_eq!(said("devnode !^sd"), (None, vec!["missing-value"]));
-        assert_eq!(said("alias {"), (pair("alias", "{"), vec![]));
+        assert_eq!(said("alias {"), (Some(pair("alias", "{")), vec![]));
     }
 
     #[test]

@@ -276,7 +276,7 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-fn as_root<I, S>(name: &str, args: I) -> Result<()>
+pub(crate) fn as_root<I, S>(name: &str, args: I) -> Result<()>
 where
     I: IntoIterator<Item = S>,
     S: AsRef<OsStr>,

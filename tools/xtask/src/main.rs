@@ -9,6 +9,7 @@ mod binaries;
 mod demo;
 mod drill;
 mod host;
+mod multipath_tools;
 mod sim;
 mod suite;
 mod test;

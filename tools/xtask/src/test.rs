@@ -13,6 +13,7 @@ use clap::Args;
 
 use crate::binaries::cargo;
 use crate::host;
+use crate::multipath_tools;
 use crate::{suite, tidy};
 
 /// The arguments of `cargo xtask test`.
@@ -91,7 +92,11 @@ pub(crate) fn run(args: &TestArgs) -> Result<u8> {
         "warnings",
     ];
     step("lints", check(cargo(&repository).args(lints)));
-    step("tests", tests(&repository));
+    // Fetched, not installed: the importer is compared with it.
+    let fetched = host::cache(&repository).and_then(|cache| multipath_tools::fetch(&cache));
+    let multipath_tools = fetched.as_ref().ok().cloned();
+    step("multipath-tools", fetched.map(|_| Count::PASS));
+    step("tests", tests(&repository, multipath_tools.as_deref()));
     if !args.fast {
         step("VM suite", vm_suite());
     }
@@ -128,8 +133,11 @@ fn check(command: &mut Command) -> Result<Count> {
 }
 
 /// `cargo test` over the workspace. It is asked to go on after a failure, so that all is counted.
-fn tests(repository: &Path) -> Result<Count> {
+fn tests(repository: &Path, multipath_tools: Option<&Path>) -> Result<Count> {
     let mut command = cargo(repository);
+    if let Some(folder) = multipath_tools {
+        command.env("UMPATH_MULTIPATH_TOOLS", folder);
+    }
     command.args([
         "test",
         "--locked",

@@ -82,28 +82,45 @@ pub(crate) struct VolumePolicy {
 }
 
 impl VolumePolicy {
-    /// What holds for the volume with this entry, if it has one.
-    pub(crate) fn new(defaults: &Defaults, entry: Option<&VolumeEntry>) -> Self {
-        macro_rules! own {
-            ($key:ident) => {
-                entry.and_then(|e| e.$key).unwrap_or(defaults.$key)
-            };
-        }
+    /// What holds for volumes of which nothing is said.
+    pub(crate) fn new(defaults: &Defaults) -> Self {
         Self {
-            no_path_retry: own!(no_path_retry),
-            failback: own!(failback),
-            grouping: own!(path_grouping_policy),
-            selector: own!(path_selector),
-            prio: own!(prio),
-            rr_min_io: own!(rr_min_io),
-            rr_weight: own!(rr_weight),
-            exclusive_pref_bit: own!(exclusive_pref_bit),
-            marginal_pathgroups: own!(marginal_pathgroups),
-            flush_on_last_del: own!(flush_on_last_del),
-            fast_io_fail_ms: own!(fast_io_fail_ms),
+            no_path_retry: defaults.no_path_retry,
+            failback: defaults.failback,
+            grouping: defaults.path_grouping_policy,
+            selector: defaults.path_selector,
+            prio: defaults.prio,
+            rr_min_io: defaults.rr_min_io,
+            rr_weight: defaults.rr_weight,
+            exclusive_pref_bit: defaults.exclusive_pref_bit,
+            marginal_pathgroups: defaults.marginal_pathgroups,
+            flush_on_last_del: defaults.flush_on_last_del,
+            fast_io_fail_ms: defaults.fast_io_fail_ms,
             damping: defaults.damping(),
             shared_with_other_hosts: entry.is_some_and(|e| e.shared_with_other_hosts),
         }
+    }
+
+    /// What a volume's own entry says instead.
+    pub(crate) fn override_with(&mut self, entry: &VolumeEntry) {
+        macro_rules! own {
+            ($($to:ident = $key:ident),+ $(,)?) => {
+                $(if let Some(value) = entry.$key { self.$to = value; })+
+            };
+        }
+        own!(
+            no_path_retry = no_path_retry,
+            failback = failback,
+            grouping = path_grouping_policy,
+            selector = path_selector,
+            prio = prio,
+            rr_min_io = rr_min_io,
+            rr_weight = rr_weight,
+            exclusive_pref_bit = exclusive_pref_bit,
+            marginal_pathgroups = marginal_pathgroups,
+            flush_on_last_del = flush_on_last_del,
+            fast_io_fail_ms = fast_io_fail_ms,
+        );
     }
 }
 
@@ -280,7 +297,7 @@ mod tests {
 
     #[test]
     fn every_policy_of_a_volume_can_be_set_by_its_key() {
-        let mut policy = VolumePolicy::new(&Defaults::default(), None);
+        let mut policy = VolumePolicy::new(&Defaults::default());
         let mut all = toml::Table::try_from(every_key()).unwrap();
         // What the volume is, not how it is used: no command changes it.
         for key in ["id", "alias", "preferred", "shared_with_other_hosts"] {

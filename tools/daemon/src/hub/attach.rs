@@ -18,7 +18,6 @@ use umpath_session::{AnaTable, Namespace, NamespaceFacts, Ready, StableId};
 use super::paths::Known;
 use super::{Hub, Message};
 use crate::association::{Order, Up};
-use crate::config::VolumePolicy;
 use crate::events::Subject;
 use crate::shape;
 use crate::volume::{Attachment, Built, Volume, VolumeSpec, ana_state, build};
@@ -150,7 +149,7 @@ impl Hub {
         };
         let id = facts.id.to_string();
         let entry = self.context.config.volume(&id);
-        let policy = VolumePolicy::new(&self.context.config.defaults, entry);
+        let policy = self.context.config.policy(&id, &live.ready.facts.model);
         let alias = entry
             .and_then(|entry| entry.alias.clone())
             .or_else(|| record.alias.clone());

@@ -11,7 +11,6 @@ use umpath_protocol::EventKind;
 use umpath_ublk::{Control, State};
 
 use super::{Hub, Message, Wanted};
-use crate::config::VolumePolicy;
 use crate::events::Subject;
 use crate::keeper::{Asked, VolumeRecord};
 use crate::volume::{Volume, VolumeSpec, recover};
@@ -66,7 +65,6 @@ impl Hub {
     fn take_over(&mut self, record: VolumeRecord) {
         let config = &self.context.config;
         let id = record.id.to_string();
-        let entry = config.volume(&id);
         let spec = VolumeSpec {
             id: record.id,
             name: record.name.clone(),
@@ -81,7 +79,7 @@ impl Hub {
             queues: 0,
             depth: 0,
             polling: Duration::from_micros(config.defaults.poll_us.into()),
-            policy: VolumePolicy::new(&config.defaults, entry),
+            policy: config.policy(&id, &record.model),
         };
         let words = format!("/dev/ublkb{} {id}", record.device);
         let subject = Subject::volume(&record.name);
