@@ -2,12 +2,12 @@
 
 mod bad_input;
 mod ccr;
+mod faults;
 mod hostile;
 mod in_use;
 mod limits;
 mod nvmet_ana;
 mod policies;
-mod faults;
 mod restart;
 pub(crate) mod rig;
 mod target_interop;

@@ -7,9 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use umpath_nvme::command::fabrics::ConnectResponse;
 use umpath_nvme::command::io::DsmRange;
+use umpath_nvme::opcode::admin;
 use umpath_nvme::{Cqe, Sqe, Status};
 use umpath_target::array::{Array, Limits, Namespace, Output, QueueId, Subsystem};
 use umpath_target::config::CntlidRange;
@@ -39,6 +41,8 @@ pub(crate) struct Process {
     pub(crate) life: u32,
     pub(crate) stopped_until: Nanos,
     pub(crate) array: Array<()>,
+    /// Controllers whose keep-alive timer any command restarts.
+    traffic: Vec<Traffic>,
     /// Thousandths its clock is fast.
     skew: i64,
     timer_at: Option<Nanos>,
@@ -54,6 +58,14 @@ impl Process {
     fn when(&self, at: Nanos) -> Nanos {
         (u128::from(at) * 1000 / (1000 + self.skew) as u128) as u64 + MICRO
     }
+}
+
+/// A traffic-based keep-alive timer. When it runs out and there was any command since it was
+/// started, it is started once more.
+#[derive(Debug)]
+struct Traffic {
+    shared: Arc<Shared<()>>,
+    any: bool,
 }
 
 /// A command in a target process.
@@ -103,6 +115,34 @@ pub(crate) fn subsystem() -> Subsystem<()> {
     subsystem
 }
 
+impl Process {
+    /// Starts timers once more that ran out although there was traffic. To be asked before anybody
+    /// looks at a deadline.
+    fn restart_timers(&mut self, now: Duration, kato: Duration) {
+        self.traffic
+            .retain(|known| Arc::strong_count(&known.shared) > 1);
+        for known in &mut self.traffic {
+            let gate = &known.shared.gate;
+            if let Some(deadline) = gate.deadline().filter(|deadline| *deadline <= now)
+                && std::mem::take(&mut known.any)
+            {
+                gate.set_deadline(Some(deadline + kato));
+            }
+        }
+    }
+
+    /// A command came.
+    fn note_traffic(&mut self, shared: &Arc<Shared<()>>) {
+        let known = self
+            .traffic
+            .iter_mut()
+            .find(|known| Arc::ptr_eq(&known.shared, shared));
+        if let Some(known) = known {
+            known.any = true;
+        }
+    }
+}
+
 impl World {
     pub(crate) fn process_of(&self, path: usize) -> usize {
         path % self.plan.processes
@@ -142,6 +182,7 @@ impl World {
             life,
             stopped_until: 0,
             array,
+            traffic: Vec::new(),
             skew: self.plan.skew[process],
             timer_at: None,
         }
@@ -197,6 +238,7 @@ impl World {
         let now = duration(self.processes[process].clock(self.now));
         let cid = sqe.cid.get();
         let port = PortId(self.qps[qp].path as u16 + 1);
+        self.processes[process].restart_timers(now, duration(self.plan.kato));
         let array = &mut self.processes[process].array;
         let (status, result) = match self.qps[qp].target {
             TargetEnd::Fresh => match array.connect(port, sqe, &data, QueueId(qp as u64), now) {
@@ -204,7 +246,15 @@ impl World {
                     let cntlid = connected.cntlid;
                     self.qps[qp].target = match connected.io {
                         None => TargetEnd::Admin { cntlid },
-                        Some(access) => TargetEnd::Io { cntlid, access },
+                        Some(access) => {
+                            if self.plan.traffic_based {
+                                let shared = Arc::clone(access.shared());
+                                self.processes[process]
+                                    .traffic
+                                    .push(Traffic { shared, any: true });
+                            }
+                            TargetEnd::Io { cntlid, access }
+                        }
                     };
                     data.clear();
                     ConnectResponse::Accepted { cntlid, authreq: 0 }.to_result()
@@ -219,7 +269,16 @@ impl World {
                     data = vec![0; bytes as usize];
                 }
                 match array.admin(cntlid, sqe, &mut data, now) {
-                    Answer::Done { status, result } => (status, result),
+                    Answer::Done { status, result } => {
+                        if sqe.opcode == admin::IDENTIFY
+                            && sqe.cdw10.get() & 0xff == 1
+                            && self.plan.traffic_based
+                        {
+                            // CTRATT bit 6, TBKAS.
+                            data[96] |= 1 << 6;
+                        }
+                        (status, result)
+                    }
                     Answer::Parked => return,
                 }
             }
@@ -236,6 +295,7 @@ impl World {
             return;
         };
         let (shared, epoch) = (Arc::clone(access.shared()), access.epoch());
+        self.processes[process].note_traffic(&shared);
         let operation = match plan(access.view(), sqe) {
             Ok(plan) => plan.operation,
             Err(status) => return self.respond(qp, cid, status, copy, None),
@@ -300,15 +360,20 @@ impl World {
         let Some(known) = self.commands.get(command) else {
             return;
         };
-        let process = &self.processes[known.process];
+        let process = &mut self.processes[known.process];
         if !process.alive || process.life != known.life {
             self.commands.remove(command);
             return;
         }
         let now = duration(process.clock(self.now));
-        if let Err(fenced) = known.shared.gate.enter(known.epoch, now)
-            && !self.mutant(Mutant::GateIgnored)
-        {
+        process.restart_timers(now, duration(self.plan.kato));
+        let passed = match (known.shared.gate.enter(known.epoch, now), self.mutant) {
+            (_, Some(Mutant::GateIgnored)) => Ok(()),
+            (Err(Fenced::KeepAliveExpired), Some(Mutant::GateByTimer)) => Ok(()),
+            (Err(Fenced::Closed), Some(Mutant::GateStaysOpen)) => Ok(()),
+            (other, _) => other,
+        };
+        if let Err(fenced) = passed {
             let status = match fenced {
                 Fenced::Closed => Status::ABORTED_SQ_DELETION,
                 Fenced::KeepAliveExpired => Status::KEEP_ALIVE_EXPIRED,
@@ -382,7 +447,9 @@ impl World {
     /// The process hears that a command is off the medium.
     pub(crate) fn executed(&mut self, command: usize, values: Option<Box<Values>>) {
         let known = self.commands.remove(command);
-        known.shared.gate.leave();
+        if known.shared.gate.in_flight() > 0 {
+            known.shared.gate.leave();
+        }
         let process = &self.processes[known.process];
         if process.alive && process.life == known.life {
             let values = values.map(|values| *values);
@@ -445,6 +512,7 @@ impl World {
         }
         known.timer_at = None;
         let now = duration(known.clock(self.now));
+        known.restart_timers(now, duration(self.plan.kato));
         known.array.handle_timeout(now);
         self.array_outputs(process);
     }

@@ -86,6 +86,8 @@ pub(crate) struct Checker {
     blocks: Vec<Block>,
     /// By read: the states of its blocks when it was called.
     seen: Vec<(OpId, Vec<Seen>)>,
+    /// Requests that have not returned.
+    open: Vec<OpId>,
     clock: u64,
 }
 
@@ -104,6 +106,7 @@ impl Checker {
             ops: vec![origin],
             blocks: vec![Block::default(); blocks as usize],
             seen: Vec::new(),
+            open: Vec::new(),
             clock: 0,
         }
     }
@@ -126,6 +129,7 @@ impl Checker {
             end: u64::MAX,
             failed: false,
         });
+        self.open.push(id);
         let range = lba as usize..(lba + blocks) as usize;
         match kind {
             OpKind::Read => {
@@ -156,6 +160,7 @@ impl Checker {
             return Err(Violation(format!("(7) op {id} returned twice")));
         }
         op.end = end;
+        self.open.retain(|open| *open != id);
         op.failed = !ok;
         let op = *op;
         match op.kind {
@@ -227,9 +232,7 @@ impl Checker {
 
     /// Requests that have not returned.
     pub(crate) fn outstanding(&self) -> impl Iterator<Item = (OpId, &Op)> {
-        let all = self.ops.iter().enumerate();
-        all.filter(|(_, op)| op.end == u64::MAX)
-            .map(|(id, op)| (id as OpId, op))
+        self.open.iter().map(|id| (*id, &self.ops[*id as usize]))
     }
 }
 

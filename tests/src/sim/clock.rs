@@ -48,8 +48,15 @@ impl<T> Agenda<T> {
         self.due.push(Reverse((at, self.scheduled, key)));
     }
 
-    pub(crate) fn pop(&mut self) -> Option<(Nanos, T)> {
-        let Reverse((at, _, key)) = self.due.pop()?;
-        Some((at, self.items.remove(key as usize)))
+    /// What is next: when, in which order it was scheduled, and what.
+    pub(crate) fn pop(&mut self) -> Option<(Nanos, u32, T)> {
+        let Reverse((at, order, key)) = self.due.pop()?;
+        Some((at, order, self.items.remove(key as usize)))
+    }
+
+    /// Puts something off. Among what is put off to the same moment it keeps its place.
+    pub(crate) fn put_off(&mut self, at: Nanos, order: u32, item: T) {
+        let key = self.items.insert(item) as u32;
+        self.due.push(Reverse((at, order, key)));
     }
 }

@@ -72,6 +72,10 @@ pub(crate) struct Qp {
     pub(crate) target: TargetEnd,
     /// When the last packet arrives, by way.
     last: [Nanos; 2],
+    /// Its marker will not come in time.
+    pub(crate) marker_lost: bool,
+    /// Its lane took it for drained, rightly or not.
+    pub(crate) told: bool,
     /// Packets that are being repeated, by way.
     waiting: [VecDeque<Packet>; 2],
     /// Since when a sender has had no acknowledgement, by way.
@@ -145,6 +149,8 @@ impl World {
             life: self.processes[process].life,
             host: HostEnd::Open,
             silent_at: 0,
+            marker_lost: false,
+            told: false,
             target: TargetEnd::Fresh,
             last: [0; 2],
             waiting: [VecDeque::new(), VecDeque::new()],
@@ -209,7 +215,7 @@ impl World {
         let waiting = &mut self.qps[qp].unacknowledged[way as usize];
         if waiting.is_none() {
             *waiting = Some(self.now);
-            let at = self.now + self.plan.patience;
+            let at = self.now + self.plan.patience[way as usize];
             let since = self.now;
             self.agenda
                 .push(at, Happening::PatienceEnds { qp, way, since });

@@ -60,6 +60,13 @@ impl World {
                 let until = &mut self.processes[process].stopped_until;
                 *until = ends.max(*until);
             }
+            FaultKind::Kill => {
+                if begins {
+                    self.kill_host();
+                } else {
+                    self.revive_host();
+                }
+            }
             FaultKind::AdminDead { path } => change(&mut self.routes[path].admin_dead),
             FaultKind::ControlStall => {
                 let until = &mut self.host.control_stalled_until;

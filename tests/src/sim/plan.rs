@@ -35,8 +35,10 @@ pub(crate) struct Plan {
     pub(crate) cqt: Nanos,
     /// How much faster each process's clock runs, in thousandths.
     pub(crate) skew: Vec<i64>,
-    /// How long a queue pair repeats a packet before it fails.
-    pub(crate) patience: Nanos,
+    /// Any command restarts the keep-alive timer, as it does in Linux nvmet.
+    pub(crate) traffic_based: bool,
+    /// How long a queue pair repeats a packet before it fails: the host's, the target's.
+    pub(crate) patience: [Nanos; 2],
     /// Longest usual way of a packet.
     pub(crate) delay: Nanos,
     /// Longest usual way of a message between a lane and the control side.
@@ -50,6 +52,8 @@ pub(crate) struct Plan {
     /// Requests may overlap others in flight.
     pub(crate) overlaps: bool,
     pub(crate) think: Nanos,
+    /// The volume is configured as shared: ghosts wait for their order fence.
+    pub(crate) shared: bool,
     pub(crate) grouping: Grouping,
     pub(crate) selector: SelectorConfig,
     /// When faults stop and requests are no longer made.
@@ -86,6 +90,8 @@ pub(crate) enum FaultKind {
     Stop { process: usize },
     /// Admin commands of a path vanish in the controller.
     AdminDead { path: usize },
+    /// The host's process is killed; another takes its place.
+    Kill,
     /// The control side of the host stands still.
     ControlStall,
     /// A lane stands still.
@@ -122,6 +128,7 @@ impl Plan {
             rr_weight_priorities: false,
         };
         let lanes = chance.within(1, 3) as usize;
+        let beats = chance.pick(&[2, 3, 4, 5, 8]);
         let mut plan = Self {
             seed,
             lanes,
@@ -132,10 +139,14 @@ impl Plan {
             transfer_blocks: (0..paths).map(|_| chance.pick(&[8, 8, 3, 1])).collect(),
             processes,
             kato,
-            heartbeat: kato / chance.within(4, 8),
+            heartbeat: kato / beats,
             cqt,
             skew,
-            patience: chance.pick(&[20, 100, 400, 2_000]) * MILLI,
+            traffic_based: chance.percent(40),
+            patience: [
+                chance.pick(&[20, 100, 400, 2_000]) * MILLI,
+                chance.pick(&[20, 400, 2_000, 60_000]) * MILLI,
+            ],
             delay: chance.pick(&[20, 200, 1_000]) * MICRO,
             message_delay: chance.pick(&[10, 500, 5_000]) * MICRO,
             drain_deadline: chance.pick(&[10, 100]) * MILLI,
@@ -143,6 +154,7 @@ impl Plan {
             inline: chance.percent(50),
             overlaps: chance.percent(60),
             think: chance.pick(&[3, 10, 30]) * MILLI,
+            shared: chance.percent(10),
             grouping: chance.pick(&[Grouping::Multibus, Grouping::Failover, Grouping::ByPriority]),
             selector,
             active,
@@ -209,7 +221,7 @@ fn one(chance: &mut Chance, plan: &Plan, paths: usize) -> FaultKind {
     let path = chance.below(paths as u64) as usize;
     let process = chance.below(plan.processes as u64) as usize;
     let lane = chance.below(plan.lanes as u64) as usize;
-    match chance.below(15) {
+    match chance.below(16) {
         0 => FaultKind::Partition {
             path,
             to_target: true,
@@ -240,6 +252,7 @@ fn one(chance: &mut Chance, plan: &Plan, paths: usize) -> FaultKind {
         11 => chance.pick(&[FaultKind::ControlStall, FaultKind::HostStall]),
         12 => FaultKind::LaneStall { lane },
         13 => FaultKind::QueueFails { path, lane },
+        14 => FaultKind::Kill,
         _ => FaultKind::Ana {
             path,
             inaccessible: chance.percent(60),

@@ -81,6 +81,10 @@ impl World {
         if self.clients[lane][usize::from(tag)].op.is_some() {
             return;
         }
+        if !self.host.alive {
+            // The block layer keeps it until there is somebody to take it.
+            return self.think(lane, tag);
+        }
         match self.phase {
             Phase::Active => {
                 if let Some((kind, lba, blocks)) = self.choose() {
@@ -145,11 +149,32 @@ impl World {
         client.first_copy = first_copy;
         self.fill(lane, tag, id, lba, kind == OpKind::Write);
         self.note(|| format!("lane {lane}: op {id} is {kind:?} of {lba}+{blocks}"));
+        self.submit(lane, body, id);
+    }
+
+    /// Hands a request to its lane.
+    fn submit(&mut self, lane: usize, body: BlockRequest, id: OpId) {
         let taken = self.host.lanes[lane].core.submit(body, duration(self.now));
         if let Err(error) = taken {
             return self.fail(Violation(format!("(7) op {id} was not taken: {error}")));
         }
         self.pump_lane(lane);
+    }
+
+    /// What was in flight when the host died comes back to its successor.
+    pub(crate) fn reissue(&mut self) {
+        for lane in 0..self.clients.len() {
+            for tag in 0..self.clients[lane].len() {
+                let first_copy = self.copies.len();
+                let client = &mut self.clients[lane][tag];
+                let Some(id) = client.op else { continue };
+                let body = client.body;
+                client.first_copy = first_copy;
+                self.fill(lane, body.tag, id, body.lba, body.op == Op::Write);
+                self.note(|| format!("lane {lane}: op {id} comes back"));
+                self.submit(lane, body, id);
+            }
+        }
     }
 
     /// A request is over.
@@ -200,27 +225,20 @@ impl World {
         let scanned = idle && self.scan_at >= self.plan.blocks;
         match self.phase {
             Phase::Active => {
-                self.phase = Phase::Settling;
-                let budget = self.plan.longest_hold() + SLACK;
-                self.agenda.push(self.now + budget, Happening::Phase);
+                self.enter_phase(Phase::Settling);
                 self.next_phase();
             }
-            Phase::Settling if idle => {
-                self.phase = Phase::FirstScan;
-                self.scan_at = 0;
-                self.agenda
-                    .push(self.now, Happening::Client { lane: 0, tag: 0 });
-            }
+            Phase::Settling if idle => self.enter_phase(Phase::FirstScan),
             Phase::FirstScan if scanned => {
                 self.phase = Phase::Waiting;
-                self.agenda
-                    .push(self.now + self.plan.longest_hold(), Happening::Phase);
+                self.budget_ends = self.now + self.plan.longest_hold();
+                self.agenda.push(self.budget_ends, Happening::Phase);
             }
-            Phase::Waiting if self.now >= self.waited() => {
-                self.phase = Phase::LastScan;
-                self.scan_at = 0;
-                self.agenda
-                    .push(self.now, Happening::Client { lane: 0, tag: 0 });
+            Phase::Waiting if self.now >= self.budget_ends => {
+                if self.commands_pending() {
+                    self.fail(Violation("a command stays in a target for ever".to_owned()));
+                }
+                self.enter_phase(Phase::LastScan);
             }
             Phase::LastScan if scanned => self.phase = Phase::Over,
             Phase::Settling | Phase::FirstScan | Phase::LastScan => self.check_budget(),
@@ -228,24 +246,23 @@ impl World {
         }
     }
 
-    fn waited(&self) -> Nanos {
-        if self.commands_pending() {
-            Nanos::MAX
-        } else {
-            self.now
+    fn enter_phase(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.scan_at = 0;
+        self.budget_ends = self.now + self.plan.longest_hold() + SLACK;
+        self.agenda.push(self.budget_ends, Happening::Phase);
+        if phase != Phase::Settling {
+            self.agenda
+                .push(self.now, Happening::Client { lane: 0, tag: 0 });
         }
     }
 
     fn check_budget(&mut self) {
-        let budget = self.plan.longest_hold() + SLACK;
-        if self.now < self.plan.active + budget {
+        if self.now < self.budget_ends {
             return;
         }
-        let late = self
-            .checker
-            .outstanding()
-            .find(|(_, op)| self.now - op.called_at >= budget);
-        if let Some((id, op)) = late {
+        let late = self.checker.outstanding().next();
+        if let Some((id, op)) = late.map(|(id, op)| (id, *op)) {
             let what = format!(
                 "(13) op {id}, called at {} ms, has not returned",
                 op.called_at / MILLI

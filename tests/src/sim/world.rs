@@ -16,7 +16,7 @@ use super::chance::Chance;
 use super::checker::{Checker, OpId, Violation};
 use super::clock::{Agenda, MILLI, Nanos, duration};
 use super::fabric::{Packet, Qp, QpId, Route, TargetEnd, Values, Way};
-use super::host::{Host, LaneOrder, LaneReport};
+use super::host::{Host, LaneOrder, LaneReport, Record};
 use super::mutant::Mutant;
 use super::plan::Plan;
 use super::workload::{Client, Phase};
@@ -32,6 +32,7 @@ pub(crate) struct Copy {
     pub(crate) blocks: u64,
     /// First block within the request.
     pub(crate) offset: usize,
+    pub(crate) mutation: bool,
     /// Its response was reaped.
     pub(crate) answered: bool,
     /// Its queue pair was drained first.
@@ -92,6 +93,12 @@ pub(crate) enum Happening {
         life: u32,
         path: usize,
     },
+    /// A mutant unlocks what is locked.
+    Unlock {
+        life: u32,
+        lane: usize,
+        generation: u64,
+    },
     FenceDue {
         life: u32,
         association: AssociationId,
@@ -125,6 +132,7 @@ pub(crate) enum Happening {
         tries: u32,
     },
     Drained {
+        life: u32,
         qp: QpId,
         lane: Option<usize>,
     },
@@ -144,6 +152,9 @@ pub(crate) enum Happening {
         at: Nanos,
     },
 }
+
+/// A run with more events than this goes round in circles.
+const EVENTS_MAX: u32 = 1_000_000;
 
 /// Who has to be awake for something to happen.
 enum Actor {
@@ -181,12 +192,20 @@ pub(crate) struct World {
     pub(crate) array_chance: Chance,
     pub(crate) client_chance: Chance,
     pub(crate) host: Host,
+    /// What the host keeps on disk: associations that may have been used and are not fenced.
+    pub(crate) records: Vec<Record>,
+    /// Associations of earlier lives of the host that may have been used.
+    pub(crate) inherited: Vec<AssociationId>,
     pub(crate) clients: Vec<Vec<Client>>,
     pub(crate) phase: Phase,
     pub(crate) scan_at: u64,
+    /// When everything begun must have returned.
+    pub(crate) budget_ends: Nanos,
     pub(crate) routes: Vec<Route>,
     pub(crate) qps: Vec<Qp>,
     pub(crate) copies: Vec<Copy>,
+    /// Copies of mutations that are neither answered nor fenced.
+    pub(crate) at_large: Vec<u32>,
     pub(crate) processes: Vec<Process>,
     pub(crate) subsystem: Subsystem<()>,
     pub(crate) commands: Slab<Command>,
@@ -220,13 +239,17 @@ impl World {
             fabric_chance: Chance::new(seed, 2),
             array_chance: Chance::new(seed, 3),
             client_chance: Chance::new(seed, 4),
-            host: Host::new(&plan, session, 0),
+            host: Host::new(&plan, mutant, session, 0),
+            records: Vec::new(),
+            inherited: Vec::new(),
             clients: vec![vec![client; usize::from(plan.tags)]; plan.lanes],
             phase: Phase::Active,
             scan_at: 0,
+            budget_ends: 0,
             routes: vec![Route::default(); plan.paths()],
             qps: Vec::new(),
             copies: Vec::with_capacity(512),
+            at_large: Vec::new(),
             processes: Vec::new(),
             subsystem: templates.subsystem.clone(),
             commands: Slab::new(),
@@ -255,19 +278,24 @@ impl World {
             self.connect(path);
         }
         self.begin_workload();
+        let mut events = 0_u32;
         while self.violation.is_none() && self.phase != Phase::Over {
-            let Some((at, happening)) = self.agenda.pop() else {
+            let Some((at, order, happening)) = self.agenda.pop() else {
                 break;
             };
             self.now = at;
-            self.happen(happening);
+            events += 1;
+            if events > EVENTS_MAX {
+                self.fail(Violation("(13) the run does not end".to_owned()));
+            }
+            self.happen(order, happening);
         }
         if let Some(Violation(what)) = &self.violation {
             self.note(|| format!("VIOLATION {what}"));
         }
     }
 
-    fn happen(&mut self, happening: Happening) {
+    fn happen(&mut self, order: u32, happening: Happening) {
         if self.is_void(&happening) {
             return;
         }
@@ -278,7 +306,10 @@ impl World {
             Actor::Process(process) => self.processes[process].stopped_until,
         };
         if until > self.now {
-            return self.agenda.push(until, happening);
+            // Whoever goes on may look at its timers last.
+            let late = matches!(happening, Happening::ProcessTimer { .. });
+            let until = if late { until + MILLI } else { until };
+            return self.agenda.put_off(until, order, happening);
         }
         match happening {
             Happening::Client { lane, tag } => self.client(lane, tag),
@@ -314,6 +345,9 @@ impl World {
             }
             Happening::DeviceTimer { at, .. } => self.device_timer(at),
             Happening::Reconnect { path, .. } => self.connect(path),
+            Happening::Unlock {
+                lane, generation, ..
+            } => self.unlock(lane, generation),
             Happening::FenceDue { association, .. } => self.fence_due(association),
             Happening::OpenArrives {
                 path,
@@ -344,7 +378,7 @@ impl World {
             } => self.host_receives(qp, packet),
             Happening::PatienceEnds { qp, way, since } => self.patience_ends(qp, way, since),
             Happening::Farewell { qp, way, tries } => self.farewell(qp, way, tries),
-            Happening::Drained { qp, lane } => self.qp_drained(qp, lane),
+            Happening::Drained { qp, lane, .. } => self.qp_drained(qp, lane),
             Happening::Enter { command } => self.enter(command),
             Happening::Medium { command } => self.medium(command),
             Happening::Executed { command, values } => self.executed(command, values),
@@ -365,12 +399,14 @@ impl World {
             | Happening::Reconnect { life, .. }
             | Happening::FenceDue { life, .. }
             | Happening::OpenArrives { life, .. }
+            | Happening::Drained { life, .. }
+            | Happening::Unlock { life, .. }
             | Happening::Opened { life, .. } => *life != self.host.life,
             _ => false,
         }
     }
 
-    pub(crate) fn mutant(&self, mutant: Mutant) -> bool {
+    pub(crate) fn is(&self, mutant: Mutant) -> bool {
         self.mutant == Some(mutant)
     }
 
@@ -393,10 +429,8 @@ impl World {
                 "(7) a command is sent for a request that is over".to_owned(),
             ));
         }
-        let ends = copy.lba + copy.blocks;
         for other in &self.copies[client.first_copy..] {
-            let same = other.op == copy.op && !other.answered && !other.lost;
-            if same && other.lba < ends && copy.lba < other.lba + other.blocks {
+            if other.op == copy.op && !other.answered && !other.lost && overlap(other, copy) {
                 let what = format!(
                     "(11) op {} is sent again while a copy of it is in flight",
                     copy.op
@@ -404,14 +438,63 @@ impl World {
                 return Err(Violation(what));
             }
         }
+        if copy.mutation {
+            self.check_mutation(copy)?;
+        }
         Ok(())
     }
+
+    /// What the ghost-range lock promises, judged by the copies themselves.
+    fn check_mutation(&self, copy: &Copy) -> Result<(), Violation> {
+        let op = copy.op;
+        if let Some(old) = self
+            .inherited
+            .iter()
+            .find(|old| !self.host.fenced.contains(old))
+        {
+            let what =
+                format!("(12) op {op} is sent before the earlier association {old} is fenced");
+            return Err(Violation(what));
+        }
+        let at_large = || self.at_large.iter().map(|at| &self.copies[*at as usize]);
+        let locked = |other: &Copy| self.host.locked.contains(&other.association);
+        for ghost in at_large().filter(|ghost| ghost.lost && overlap(ghost, copy)) {
+            let association = ghost.association;
+            if ghost.op != op {
+                if locked(ghost) {
+                    let ghost = ghost.op;
+                    let what = format!(
+                        "(5) op {op} is sent over the ghost of op {ghost} on {association}"
+                    );
+                    return Err(Violation(what));
+                }
+                continue;
+            }
+            if !locked(ghost) || self.plan.shared {
+                let what = format!(
+                    "(5) op {op} is sent again before its ghost on {association} is locked"
+                );
+                return Err(Violation(what));
+            }
+            if let Some(other) = at_large().find(|other| other.op != op && overlap(ghost, other)) {
+                let other = other.op;
+                let what = format!("(5) op {op} is sent again while op {other} is at large");
+                return Err(Violation(what));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn overlap(a: &Copy, b: &Copy) -> bool {
+    a.lba < b.lba + b.blocks && b.lba < a.lba + a.blocks
 }
 
 fn actor(happening: &Happening, world: &World) -> Actor {
     match happening {
         Happening::ToLane { lane, .. }
         | Happening::LaneTimer { lane, .. }
+        | Happening::Unlock { lane, .. }
         | Happening::Completion { lane, .. }
         | Happening::Client { lane, .. }
         | Happening::Drained {

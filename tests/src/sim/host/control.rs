@@ -4,9 +4,10 @@ use umpath_core::policies::AnaState;
 use umpath_core::{LaneEvent, LaneId, Limits, Output, PathId};
 use umpath_session::Ready;
 
-use super::{LaneOrder, LaneReport};
+use super::{LaneOrder, LaneReport, Record, terms_of};
 use crate::sim::array::LBA_SHIFT;
 use crate::sim::clock::{MICRO, Nanos, duration, nanos};
+use crate::sim::mutant::Mutant;
 use crate::sim::world::{Happening, World};
 
 impl World {
@@ -23,6 +24,12 @@ impl World {
             .copied()
             .filter(|(qid, _)| *qid != 0)
             .collect();
+        // Written down before the first I/O can be.
+        self.host.used.push(association);
+        self.records.push(Record {
+            association,
+            terms: terms_of(&ready.facts, self.mutant),
+        });
         let ana = ready.ana.as_ref().and_then(|table| table.state(1, 1));
         attempt.ready = Some(ready);
         self.start_health(path);
@@ -83,8 +90,11 @@ impl World {
             let order = match output {
                 Output::Publish(table) => LaneOrder::Table(table),
                 Output::Convict(association) => LaneOrder::Convict(association),
-                Output::Guard(ghosts) => LaneOrder::Guard(ghosts),
-                Output::Locked(association) => LaneOrder::Locked(association),
+                Output::Guard(table) => LaneOrder::Guard(table),
+                Output::Locked(association) => {
+                    self.host.locked.push(association);
+                    LaneOrder::Locked(association)
+                }
                 Output::Fenced(association) => LaneOrder::Fenced(association),
                 Output::FailQueued => LaneOrder::FailQueued,
                 Output::Event(event) => {
@@ -128,9 +138,16 @@ impl World {
                 silent_at,
                 ghosts,
             } => {
+                self.note(|| format!("lane {lane} left {} ghosts on {association}", ghosts.len()));
                 self.host
                     .device
                     .lane_drained(association, number, ghosts, now);
+                if self.is(Mutant::OneDrainsForAll) {
+                    for other in 0..self.host.lanes.len() as u16 {
+                        let (none, other) = (Vec::new(), LaneId(other));
+                        self.host.device.lane_drained(association, other, none, now);
+                    }
+                }
                 self.pump_device();
                 self.queue_silent(association, silent_at, Some(lane));
             }
@@ -144,7 +161,12 @@ impl World {
                     }
                 }
             }
-            LaneReport::Event(event) => {
+            LaneReport::Event(mut event) => {
+                if let (LaneEvent::Guarded { generation }, Some(mutant)) = (&mut event, self.mutant)
+                    && mutant.unlocks()
+                {
+                    *generation /= 2;
+                }
                 self.host.device.lane_event(number, event, now);
                 self.pump_device();
                 if let LaneEvent::AnaStatus { path, .. } = event {

@@ -1,16 +1,24 @@
 //! What a queue thread does around its lane.
 
-use umpath_core::{Action, AssociationId, Data, Lane, Op, PathId, Send, Tag};
+use std::sync::Arc;
+
+use umpath_core::{
+    Action, AssociationId, Data, Ghost, GhostTable, Lane, LaneEvent, Op, PathId, Resend, Send, Tag,
+};
 use umpath_nvme::Cqe;
 use umpath_nvme::command::io::ReadWrite;
 
 use super::{LaneOrder, LaneReport};
 use crate::sim::array::range_of;
-use crate::sim::checker::{OpId, Violation, stamp};
-use crate::sim::clock::{MICRO, Nanos, duration, nanos};
+use crate::sim::checker::{OpId, OpKind, Violation, stamp};
+use crate::sim::clock::{MICRO, MILLI, Nanos, duration, nanos};
 use crate::sim::fabric::{HostEnd, Packet, QpId, TargetEnd, Values, Way};
+use crate::sim::mutant::{Mutant, UNLOCK_AFTER};
 use crate::sim::plan::REQUEST_BLOCKS;
 use crate::sim::world::{Copy, Happening, World};
+
+/// How long after its deadline a queue pair that is not destroyed drains at last.
+const LATE_DRAIN: Nanos = 100 * MILLI;
 
 /// A lane with its queue pairs.
 #[derive(Debug)]
@@ -58,6 +66,7 @@ impl World {
                 actor.core.attach(path, association, self.plan.depth, now);
             }
             LaneOrder::Table(table) => actor.core.set_table(table, now),
+            LaneOrder::Convict(_) if self.mutant == Some(Mutant::ConvictionUnheard) => {}
             LaneOrder::Convict(association) => {
                 actor.core.convict(association, now);
                 match actor.qp_of(association) {
@@ -65,7 +74,7 @@ impl World {
                     None => self.lane_drained(lane, association, self.now),
                 }
             }
-            LaneOrder::Guard(ghosts) => actor.core.guard(ghosts, now),
+            LaneOrder::Guard(table) => self.lane_guards(lane, &table),
             LaneOrder::Locked(association) => actor.core.locked(association, now),
             LaneOrder::Fenced(association) => actor.core.fenced(association, now),
             LaneOrder::FailQueued => actor.core.fail_queued(now),
@@ -79,21 +88,83 @@ impl World {
         let deadline = self.plan.drain_deadline;
         let marker = self.fabric_chance.tail(10 * MICRO, deadline / 2);
         let lost = self.fabric_chance.percent(self.plan.lost_markers);
+        self.qps[qp].marker_lost = lost;
         let wait = if lost { deadline } else { marker };
-        self.agenda.push(
-            self.now + wait,
-            Happening::Drained {
-                qp,
-                lane: Some(lane),
-            },
-        );
+        let life = self.host.life;
+        let lane = Some(lane);
+        self.agenda
+            .push(self.now + wait, Happening::Drained { life, qp, lane });
+        if self.is(Mutant::BufferAtError) {
+            self.thought_drained(qp);
+        }
+    }
+
+    /// A mutant's lane takes a queue pair for drained that may touch memory for some time yet.
+    fn thought_drained(&mut self, qp: QpId) {
+        self.qps[qp].told = true;
+        let (association, silent_at) = (self.qps[qp].association, self.qps[qp].silent_at);
+        let known = |actor: &LaneActor| actor.qps.iter().any(|(_, own)| *own == qp);
+        if let Some(lane) = self.host.lanes.iter().position(known) {
+            self.lane_drained(lane, association, silent_at);
+        }
+    }
+
+    /// A lane gets a table of ghosts.
+    fn lane_guards(&mut self, lane: usize, table: &Arc<GhostTable>) {
+        let now = duration(self.now);
+        let generation = table.generation();
+        if self.is(Mutant::GuardUnheard) && lane == 0 || self.is(Mutant::RetryAtOnce) {
+            let event = LaneEvent::Guarded { generation };
+            return self.report(lane, LaneReport::Event(event));
+        }
+        let table = match self.mutant {
+            Some(mutant) => mutant.table(lane, table),
+            None => Arc::clone(table),
+        };
+        let core = &mut self.host.lanes[lane].core;
+        core.guard(Arc::clone(&table), now);
+        if self.mutant == Some(Mutant::LockedAlone) {
+            let mut associations: Vec<_> = table.ghosts().map(|ghost| ghost.association).collect();
+            associations.dedup();
+            for association in associations {
+                self.host.lanes[lane].core.locked(association, now);
+            }
+        }
+        if self.is(Mutant::GuardedAtOnce) {
+            self.report(lane, LaneReport::Event(LaneEvent::Guarded { generation }));
+        }
+        if self.is(Mutant::UnlockOnTimeout) && !table.is_empty() {
+            let (life, at) = (self.host.life, self.now + UNLOCK_AFTER);
+            let generation = table.generation() + 1;
+            self.agenda.push(
+                at,
+                Happening::Unlock {
+                    life,
+                    lane,
+                    generation,
+                },
+            );
+        }
+    }
+
+    /// A mutant's lane forgets what is locked.
+    pub(crate) fn unlock(&mut self, lane: usize, generation: u64) {
+        let none = Arc::new(GhostTable::new(generation, Resend::OnceGuarded, []));
+        self.host.lanes[lane].core.guard(none, duration(self.now));
+        self.pump_lane(lane);
     }
 
     /// The marker of a queue pair came, or the queue pair was destroyed.
     pub(crate) fn qp_drained(&mut self, qp: QpId, lane: Option<usize>) {
+        if self.is(Mutant::DeadlineTrusted) && self.qps[qp].marker_lost && !self.qps[qp].told {
+            self.thought_drained(qp);
+            let (life, at) = (self.host.life, self.now + LATE_DRAIN);
+            return self.agenda.push(at, Happening::Drained { life, qp, lane });
+        }
         self.qps[qp].host = HostEnd::Drained;
         let (association, silent_at) = (self.qps[qp].association, self.qps[qp].silent_at);
         match lane {
+            Some(_) if self.qps[qp].told => {}
             Some(lane) => {
                 self.lane_drained(lane, association, silent_at);
                 self.pump_lane(lane);
@@ -104,11 +175,31 @@ impl World {
 
     fn lane_drained(&mut self, lane: usize, association: AssociationId, silent_at: Nanos) {
         let now = duration(self.now);
-        let ghosts = self.host.lanes[lane].core.drained(association, now);
+        let mut ghosts = self.host.lanes[lane].core.drained(association, now);
         for copy in &mut self.copies {
             if copy.lane == lane && copy.association == association && !copy.answered {
                 copy.lost = true;
             }
+        }
+        match self.mutant {
+            Some(Mutant::GhostsForgotten) => ghosts.clear(),
+            Some(Mutant::OnlyWritesHaunt) => {
+                let writes = |ghost: &Ghost| {
+                    let lost = self.copies.iter().rev();
+                    let mut lost =
+                        lost.filter(|copy| copy.lane == lane && copy.association == association);
+                    lost.find(|copy| copy.lba == ghost.lba && copy.lost)
+                        .is_some_and(|copy| {
+                            self.checker.ops[copy.op as usize].kind == OpKind::Write
+                        })
+                };
+                ghosts.retain(writes);
+            }
+            Some(Mutant::RetryAtOnce) => {
+                ghosts.clear();
+                self.host.lanes[lane].core.fenced(association, now);
+            }
+            _ => {}
         }
         self.report(
             lane,
@@ -153,7 +244,18 @@ impl World {
         while let Some(action) = self.host.lanes[lane].core.poll_action() {
             match action {
                 Action::Send(send) => self.lane_sends(lane, &send),
-                Action::Complete { tag, result } => self.request_over(lane, tag, result),
+                Action::Complete { tag, result } => {
+                    if self.is(Mutant::CompletionDropped) && self.array_chance.percent(1) {
+                        continue;
+                    }
+                    self.request_over(lane, tag, result);
+                    if self.is(Mutant::CompletionTwice) && self.array_chance.percent(1) {
+                        self.request_over(lane, tag, result);
+                    }
+                    if self.is(Mutant::UnlockOnAnswer) {
+                        self.unlock_answered(lane);
+                    }
+                }
             }
             if self.violation.is_some() {
                 return;
@@ -210,6 +312,12 @@ impl World {
             format!("lane {lane}: sends copy {index} of op {op} ({lba}+{blocks}) on {association}")
         });
         self.copies.push(copy);
+        if copy.mutation {
+            self.at_large.push(index);
+        }
+        if self.is(Mutant::HedgedWrite) && copy.mutation && self.array_chance.percent(5) {
+            self.hedge(lane, qp, copy, send);
+        }
         let values = (matches!(send.data, Data::ToController { .. }) && self.plan.inline)
             .then(|| self.values_of(&copy));
         let packet = Packet::Capsule {
@@ -218,6 +326,28 @@ impl World {
             values,
         };
         self.transmit(qp, Way::ToTarget, packet);
+    }
+
+    /// A mutant forgets the ghosts of requests that are over.
+    fn unlock_answered(&mut self, lane: usize) {
+        let table = Arc::clone(self.host.device.ghosts());
+        let over = |ghost: &Ghost| {
+            let mut copies = self.copies.iter().rev();
+            let copy = copies.find(|copy| {
+                copy.lba == ghost.lba && copy.association == ghost.association && copy.lost
+            });
+            copy.is_some_and(|copy| self.checker.ops[copy.op as usize].end != u64::MAX)
+        };
+        if table.ghosts().any(over) {
+            let left: Vec<Ghost> = table
+                .ghosts()
+                .filter(|ghost| !over(ghost))
+                .copied()
+                .collect();
+            let generation = 2 * table.generation() + 1;
+            let table = Arc::new(GhostTable::new(generation, table.resend(), left));
+            self.host.lanes[lane].core.guard(table, duration(self.now));
+        }
     }
 
     fn new_copy(&self, lane: usize, send: &Send) -> Copy {
@@ -238,10 +368,37 @@ impl World {
             association: send.association,
             lba,
             blocks,
+            mutation: client.body.op.is_mutation(),
             offset: lba.saturating_sub(client.body.lba) as usize,
             answered: false,
             lost: false,
         }
+    }
+
+    /// A mutant sends a write on another path as well.
+    fn hedge(&mut self, lane: usize, first: QpId, copy: Copy, send: &Send) {
+        let mut qps = self.host.lanes[lane].qps.iter().rev().map(|(_, qp)| *qp);
+        let open = |qp: &QpId| self.qps[*qp].host == HostEnd::Open && *qp != first;
+        let Some(qp) = qps.find(open) else { return };
+        let index = self.copies.len() as u32;
+        let association = self.qps[qp].association;
+        // Nobody asks about this copy but the checker of what is read.
+        self.copies.push(Copy {
+            association,
+            answered: true,
+            ..copy
+        });
+        let values = Some(self.values_of(&copy));
+        let sqe = send.sqe.with_cid(0xfff0);
+        self.transmit(
+            qp,
+            Way::ToTarget,
+            Packet::Capsule {
+                sqe,
+                copy: index,
+                values,
+            },
+        );
     }
 
     /// What the host's memory holds for a copy's blocks at this moment.
@@ -250,6 +407,15 @@ impl World {
         let mut values = [0; REQUEST_BLOCKS];
         let part = &client.buffer[copy.offset..copy.offset + copy.blocks as usize];
         values[..part.len()].copy_from_slice(part);
+        let again = || {
+            let earlier = &self.copies[client.first_copy..];
+            earlier
+                .iter()
+                .any(|other| other.op == copy.op && other.lost)
+        };
+        if self.is(Mutant::ResendShifted) && again() {
+            values.rotate_left(1);
+        }
         values
     }
 
@@ -276,10 +442,12 @@ impl World {
                 }
             }
             Packet::Response { cqe, copy, values } => {
-                if self.qps[qp].host == HostEnd::Drained {
+                if self.qps[qp].host == HostEnd::Drained && !self.is(Mutant::StaleAnswer) {
                     return;
                 }
-                if let Some(values) = values {
+                if let Some(values) = values
+                    && self.qps[qp].host != HostEnd::Drained
+                {
                     self.land(copy, &values);
                 }
                 let Some(lane) = self.lane_of(qp) else { return };
@@ -330,11 +498,18 @@ impl World {
 
     /// A lane reaps a response.
     pub(crate) fn completion(&mut self, qp: QpId, lane: usize, cqe: &Cqe, copy: u32) {
-        if self.qps[qp].host == HostEnd::Drained || self.violation.is_some() {
+        let drained = self.qps[qp].host == HostEnd::Drained && !self.is(Mutant::StaleAnswer);
+        if drained || self.violation.is_some() {
             return;
         }
-        let (path, association) = (self.qps[qp].path, self.qps[qp].association);
+        let (path, mut association) = (self.qps[qp].path, self.qps[qp].association);
+        if self.is(Mutant::StaleAnswer) {
+            let newest = self.host.lanes[lane].qps.iter().rev();
+            let mut same_path = newest.filter(|(_, known)| self.qps[*known].path == path);
+            association = same_path.next().map_or(association, |(newest, _)| *newest);
+        }
         self.copies[copy as usize].answered = true;
+        self.at_large.retain(|known| *known != copy);
         let path = PathId(path as u8);
         self.host.lanes[lane]
             .core
@@ -358,8 +533,10 @@ impl World {
 fn brief(order: &LaneOrder) -> String {
     match order {
         LaneOrder::Table(table) => format!("table {}", table.generation),
-        LaneOrder::Guard(ghosts) => {
-            format!("{} ghosts, table {}", ghosts.len(), ghosts.generation())
+        LaneOrder::Guard(table) => {
+            let ghosts = table.ghosts().map(|g| format!("{}+{}", g.lba, g.blocks));
+            let ghosts: Vec<String> = ghosts.collect();
+            format!("guard {} [{}]", table.generation(), ghosts.join(" "))
         }
         other => format!("{other:?}"),
     }

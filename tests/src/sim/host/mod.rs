@@ -21,9 +21,10 @@ use umpath_session::SessionConfig;
 use super::array::LBA_SHIFT;
 use super::clock::{Nanos, duration};
 use super::fabric::QpId;
+use super::mutant::Mutant;
 use super::plan::{Plan, REQUEST_BLOCKS};
 
-pub(crate) use failover::Teardown;
+pub(crate) use failover::{Record, Teardown, terms_of};
 pub(crate) use lane::LaneActor;
 pub(crate) use path::PathActor;
 
@@ -58,13 +59,18 @@ pub(crate) enum LaneReport {
 /// The host's process.
 #[derive(Debug)]
 pub(crate) struct Host {
+    pub(crate) alive: bool,
     /// Counts its lives.
     pub(crate) life: u32,
+    /// Associations this process had queue pairs of.
+    pub(crate) used: Vec<AssociationId>,
     pub(crate) shared: Arc<VolumeShared>,
     pub(crate) device: Device,
     pub(crate) lanes: Vec<LaneActor>,
     pub(crate) paths: Vec<PathActor>,
     pub(crate) teardowns: Vec<Teardown>,
+    /// Associations whose ghosts every lane keeps off, by the device's word.
+    pub(crate) locked: Vec<AssociationId>,
     /// Associations that execute nothing more, as the host was entitled to conclude.
     pub(crate) fenced: Vec<AssociationId>,
     pub(crate) next_association: u64,
@@ -74,7 +80,12 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(plan: &Plan, session_config: SessionConfig, now: Nanos) -> Self {
+    pub(crate) fn new(
+        plan: &Plan,
+        mutant: Option<Mutant>,
+        session_config: SessionConfig,
+        now: Nanos,
+    ) -> Self {
         let shared = Arc::new(VolumeShared::new());
         let config = DeviceConfig {
             lba_shift: LBA_SHIFT,
@@ -83,7 +94,12 @@ impl Host {
             grouping: plan.grouping,
             ranking: Ranking::default(),
             failback: Failback::Immediate,
-            no_path: NoPath::Queue,
+            no_path: if mutant == Some(Mutant::FailsWithoutPath) {
+                NoPath::Fail
+            } else {
+                NoPath::Queue
+            },
+            shared_with_other_hosts: plan.shared && mutant != Some(Mutant::SharingIgnored),
             damping: DampingConfig::default(),
             fast_io_fail: duration(0),
             shared_with_other_hosts: false,
@@ -107,12 +123,15 @@ impl Host {
             })
             .collect();
         Self {
+            alive: true,
             life: 1,
+            used: Vec::new(),
             shared,
             device,
             lanes,
             paths: (0..plan.paths()).map(|_| PathActor::new(plan)).collect(),
             teardowns: Vec::new(),
+            locked: Vec::new(),
             fenced: Vec::new(),
             next_association: 1,
             control_stalled_until: 0,

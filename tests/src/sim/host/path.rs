@@ -365,6 +365,9 @@ impl World {
 
     /// The host's port lost its carrier, or has it again.
     pub(crate) fn carrier(&mut self, path: usize, up: bool) {
+        if !self.host.alive {
+            return;
+        }
         let now = duration(self.now);
         let health = self.host.paths[path]
             .attempt
