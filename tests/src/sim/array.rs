@@ -368,9 +368,9 @@ impl World {
         let now = duration(process.clock(self.now));
         process.restart_timers(now, duration(self.plan.kato));
         let passed = match (known.shared.gate.enter(known.epoch, now), self.mutant) {
-            (_, Some(Mutant::GateIgnored)) => Ok(()),
-            (Err(Fenced::KeepAliveExpired), Some(Mutant::GateByTimer)) => Ok(()),
-            (Err(Fenced::Closed), Some(Mutant::GateStaysOpen)) => Ok(()),
+            (_, Some(Mutant::GateIgnored))
+            | (Err(Fenced::KeepAliveExpired), Some(Mutant::GateByTimer))
+            | (Err(Fenced::Closed), Some(Mutant::GateStaysOpen)) => Ok(()),
             (other, _) => other,
         };
         if let Err(fenced) = passed {

@@ -102,7 +102,6 @@ impl Host {
             shared_with_other_hosts: plan.shared && mutant != Some(Mutant::SharingIgnored),
             damping: DampingConfig::default(),
             fast_io_fail: duration(0),
-            shared_with_other_hosts: false,
             flush_on_last_del: false,
         };
         let mut device = Device::new(config, duration(now));

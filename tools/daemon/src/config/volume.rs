@@ -97,7 +97,7 @@ impl VolumePolicy {
             flush_on_last_del: defaults.flush_on_last_del,
             fast_io_fail_ms: defaults.fast_io_fail_ms,
             damping: defaults.damping(),
-            shared_with_other_hosts: entry.is_some_and(|e| e.shared_with_other_hosts),
+            shared_with_other_hosts: false,
         }
     }
 
@@ -121,6 +121,8 @@ impl VolumePolicy {
             flush_on_last_del = flush_on_last_del,
             fast_io_fail_ms = fast_io_fail_ms,
         );
+        // Whoever says so knows more than who says nothing.
+        self.shared_with_other_hosts |= entry.shared_with_other_hosts;
     }
 }
 
