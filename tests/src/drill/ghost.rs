@@ -26,6 +26,8 @@ use crate::bed::{pause, within};
 
 use super::array::{Arrays, PRIMARY};
 use super::blow::{Blow, Hands};
+use super::chronicle::Steps;
+use super::clock;
 use super::report::{Outcome, Report};
 use super::scene::{Plan, Scene};
 use super::verifier::Verifier;
@@ -42,6 +44,10 @@ const SETTLE: Duration = Duration::from_secs(2);
 struct Variant {
     name: &'static str,
     arrays: Arrays,
+    /// Further lines for the `[[subsystem]]` of our targets.
+    subsystem: &'static str,
+    /// What must have proved that the lost primary had stopped.
+    fenced_by: &'static str,
     /// Keep-alive timeout. The ghost must come within it, or the target's gate stops it without the
     /// host's doing.
     kato_ms: u64,
@@ -49,16 +55,28 @@ struct Variant {
     late: Duration,
 }
 
-const VARIANTS: [Variant; 2] = [
+const VARIANTS: [Variant; 3] = [
     Variant {
-        name: "umpath-target, time fence",
+        name: "umpath-target with CCR",
         arrays: Arrays::Umpath,
+        subsystem: "",
+        fenced_by: "by ccr",
         kato_ms: 4000,
         late: Duration::from_millis(2500),
     },
     Variant {
-        name: "nvmet over dm-delay, time fence",
+        name: "umpath-target without CCR",
+        arrays: Arrays::Umpath,
+        subsystem: "ccr = false",
+        fenced_by: "by time",
+        kato_ms: 4000,
+        late: Duration::from_millis(2500),
+    },
+    Variant {
+        name: "nvmet over dm-delay",
         arrays: Arrays::KernelPrimary { late_ms: 4000 },
+        subsystem: "",
+        fenced_by: "by time",
         kato_ms: 2000,
         late: Duration::from_secs(4),
     },
@@ -69,6 +87,8 @@ const VARIANTS: [Variant; 2] = [
 pub(super) struct GhostRun {
     title: String,
     fencing: bool,
+    #[serde(skip)]
+    fence_expected: &'static str,
     /// Runs it took to see a ghost without fences.
     attempts: u32,
     /// How long the primary sat on the write.
@@ -79,7 +99,7 @@ pub(super) struct GhostRun {
 }
 
 /// What the verifier saw.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Seen {
     /// How long value 2 took to be acknowledged.
     resent_ms: u64,
@@ -89,6 +109,8 @@ struct Seen {
     read_at_once: u64,
     /// What it held when the ghost's time was over.
     read_late: u64,
+    /// What proved that the primary had stopped, in umpathd's words.
+    fenced_by: String,
 }
 
 impl Seen {
@@ -104,18 +126,20 @@ impl GhostRun {
 
     /// Whether it came out as it must.
     pub(super) fn verdict(&self) -> (bool, String) {
-        let Some(seen) = self.seen else {
+        let Some(seen) = &self.seen else {
             return (false, self.error.clone());
         };
         let words = format!(
-            "value 2 acknowledged after {} ms, value 3 after {} ms; the block held {} then and {} \
-             after the ghost's time",
-            seen.resent_ms, seen.overwrite_ms, seen.read_at_once, seen.read_late
+            "fenced {}; value 2 acknowledged after {} ms, value 3 after {} ms; the block held {} \
+             then and {} after the ghost's time",
+            seen.fenced_by, seen.resent_ms, seen.overwrite_ms, seen.read_at_once, seen.read_late
         );
         let expected = if self.fencing { 3 } else { 2 };
-        let right = seen.read_at_once == 3 && seen.read_late == expected;
+        let fence = !self.fencing || seen.fenced_by.contains(self.fence_expected);
+        let right = fence && seen.read_at_once == 3 && seen.read_late == expected;
         let meaning = match (self.fencing, seen.read_late) {
-            (_, 3) if self.fencing => "no ghost",
+            (true, 3) if fence => "no ghost",
+            (true, 3) => "no ghost, but not the fence that was to be tried",
             (true, _) => "CORRUPTED",
             (false, 2) => "corrupted, as it must be without fences: the drill sees the bug",
             (false, _) => "not corrupted although nothing was fenced: the drill is blind",
@@ -143,6 +167,7 @@ pub(super) fn drill(seed: u64, work: &Path, report: &mut Report) {
             let run = GhostRun {
                 title,
                 fencing,
+                fence_expected: variant.fenced_by,
                 attempts,
                 late_ms: variant.late.as_millis() as u64,
                 error: error.map_or_else(String::new, |error| format!("{error:#}")),
@@ -163,7 +188,7 @@ fn run(variant: Variant, fencing: bool, seed: u64, work: &Path) -> Result<Seen> 
     );
     let plan = Plan {
         arrays: variant.arrays,
-        subsystem: "",
+        subsystem: variant.subsystem,
         daemon: &config,
         unfenced: !fencing,
     };
@@ -182,7 +207,7 @@ fn run(variant: Variant, fencing: bool, seed: u64, work: &Path) -> Result<Seen> 
             .primary_verb(&[&words[..], &["--count", "1"]].concat())?;
         umpath_fault = Some("1 of 1 hits");
     }
-    let begun = Instant::now();
+    let (begun, begun_unix_ms) = (Instant::now(), clock::unix_ms());
     verifier.begin_write(2)?;
     match umpath_fault {
         Some(hit) => within(PATIENCE, "the write reaching the primary", || {
@@ -206,6 +231,7 @@ fn run(variant: Variant, fencing: bool, seed: u64, work: &Path) -> Result<Seen> 
     let read_at_once = verifier.read(PATIENCE)?;
     pause((variant.late + SETTLE).saturating_sub(begun.elapsed()));
     let read_late = verifier.read(PATIENCE)?;
+    let steps = Steps::read(&scene.events()?, scene.primary, begun_unix_ms);
     drop(verifier);
     scene.network.cable(PRIMARY).restore()?;
     scene.all_alive()?;
@@ -214,5 +240,6 @@ fn run(variant: Variant, fencing: bool, seed: u64, work: &Path) -> Result<Seen> 
         overwrite_ms,
         read_at_once,
         read_late,
+        fenced_by: steps.fenced_by,
     })
 }

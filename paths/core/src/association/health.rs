@@ -85,8 +85,6 @@ pub enum Conviction {
     QueueFailed,
     /// The RDMA device reported a fatal error or was removed.
     DeviceFatal,
-    /// A single command was not answered for so long, whatever else was.
-    Overdue(Duration),
     /// Somebody took the path out of the configuration.
     Operator,
 }
@@ -104,11 +102,6 @@ impl fmt::Display for Conviction {
             Self::SessionFailed => f.write_str("the session with the controller ended"),
             Self::QueueFailed => f.write_str("an I/O queue pair failed"),
             Self::DeviceFatal => f.write_str("the RDMA device failed"),
-            Self::Overdue(waited) => write!(
-                f,
-                "a command has had no answer for {} ms",
-                waited.as_millis()
-            ),
             Self::Operator => f.write_str("it was taken out of the configuration"),
         }
     }
@@ -240,12 +233,6 @@ impl Health {
     /// The RDMA device is of no use any more.
     pub fn device_fatal(&mut self, _now: Duration) {
         self.hard.get_or_insert(Conviction::DeviceFatal);
-    }
-
-    /// A command has had no answer for `waited`: the answer is lost, and with it the queue pair's
-    /// order. Only the end of the association sets its memory free.
-    pub fn command_overdue(&mut self, waited: Duration, _now: Duration) {
-        self.hard.get_or_insert(Conviction::Overdue(waited));
     }
 
     /// How one volume's I/O on this association is doing; before each [verdict](Self::verdict),

@@ -35,6 +35,9 @@ impl Hub {
     /// The way to the fence of an association that is being given up; it is asked for at once.
     pub(super) fn ladder_for(&self, path: u32, facts: &ControllerFacts, now: Duration) -> Ladder {
         let mut ladder = Ladder::new(instance_of(facts));
+        if self.context.unfenced {
+            return ladder;
+        }
         let Some(lost) = self.paths.get(&path) else {
             return ladder;
         };
@@ -62,7 +65,7 @@ impl Hub {
         let Some(live) = record.live.as_ref() else {
             return;
         };
-        if !offers_reset(&live.ready.facts) {
+        if !offers_reset(&live.ready.facts) || self.context.unfenced {
             return;
         }
         let (nqn, association) = (record.spec.nqn.clone(), live.association);
