@@ -139,10 +139,9 @@ fn groups(network: &Network, set_ana: SetAna<'_>) -> Result<()> {
     load.wait(PATIENCE)?;
     outcome?;
     let said = load.printed();
-    ensure!(
-        !said.contains("verify: bad") && !said.contains("error="),
-        "{said}"
-    );
+    ensure!(!said.contains("verify: bad"), "{said}");
+    let wrote = FioResult::parse(&said)?.write.total_ios;
+    ensure!(wrote > 0, "fio wrote nothing: {said}");
     // A pass over everything, without anything happening beside.
     Fio::on(&device).write_and_verify("4k", "8m", 16).run()?;
     let events = daemon.json(&["show", "events"])?.to_string();
@@ -237,7 +236,7 @@ impl Drop for Delay<'_> {
     }
 }
 
-/// Reads by every selector over two paths, the first delayed in three ways.
+/// Reads by every selector over two paths, the first delayed by more and more.
 fn delayed_cable(network: &Network) -> Result<()> {
     let _disk = Disk;
     let _first = serve(network, 1, "optimized")?;
@@ -249,12 +248,9 @@ fn delayed_cable(network: &Network) -> Result<()> {
     let device = daemon.device()?;
     let rows: [(&str, &[&str]); 4] = [
         ("equal", &[]),
+        ("+1 ms", &["delay", "1ms"]),
         ("+5 ms", &["delay", "5ms"]),
         ("+30 ms", &["delay", "30ms"]),
-        (
-            "5 ms +- 5 ms for a tenth",
-            &["delay", "1ms", "4ms", "distribution", "pareto"],
-        ),
     ];
     let mut behind = Vec::new();
     for (name, words) in rows {
