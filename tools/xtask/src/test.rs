@@ -14,7 +14,7 @@ use clap::Args;
 use crate::binaries::cargo;
 use crate::host;
 use crate::multipath_tools;
-use crate::{suite, tidy};
+use crate::{sim, suite, tidy};
 
 /// The arguments of `cargo xtask test`.
 #[derive(Args)]
@@ -98,6 +98,8 @@ pub(crate) fn run(args: &TestArgs) -> Result<u8> {
     step("multipath-tools", fetched.map(|_| Count::PASS));
     step("tests", tests(&repository, multipath_tools.as_deref()));
     if !args.fast {
+        step("simulation", simulation(&["--seeds", "10000"]));
+        step("planted mistakes", simulation(&["--mutant", "all"]));
         step("VM suite", vm_suite());
     }
     if !failed_steps.is_empty() {
@@ -124,7 +126,7 @@ fn ensure_components(repository: &Path) {
 
 fn check(command: &mut Command) -> Result<Count> {
     command.stdin(Stdio::null());
-    let status = command.status().context("cannot start cargo")?;
+    let status = command.status().context("cannot start it")?;
     Ok(if status.success() {
         Count::PASS
     } else {
@@ -147,6 +149,11 @@ fn tests(repository: &Path, multipath_tools: Option<&Path>) -> Result<Count> {
     ]);
     let (count, success) = counted(&mut command, cargo_test_line)?;
     Ok(or_one_failure(count, success))
+}
+
+/// The simulator counts as one test, however many seeds or mistakes.
+fn simulation(arguments: &[&str]) -> Result<Count> {
+    check(sim::prepare()?.args(arguments))
 }
 
 fn vm_suite() -> Result<Count> {

@@ -34,7 +34,8 @@ pub(super) fn lint(device: &Section, findings: &mut Findings) {
             },
         );
     }
-    if let Some(revision) = device.settings.get("revision") {
+    let ours = vendor.is_some_and(|vendor| is_nvme(&vendor.value.text));
+    if let Some(revision) = device.settings.get("revision").filter(|_| ours) {
         let cause = "multipathd compares no revision of NVMe devices: the section holds for all";
         findings.add(
             Rule::RevisionNeverMatches,
