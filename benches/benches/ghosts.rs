@@ -37,6 +37,7 @@ impl Volume {
             no_path: NoPath::Queue,
             damping: DampingConfig::default(),
             fast_io_fail: Duration::ZERO,
+            flush_on_last_del: false,
             shared_with_other_hosts: false,
         };
         let lane = LaneConfig {
