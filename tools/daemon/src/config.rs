@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn bounds_name_the_key() {
         let refused = |text: &str| toml::from_str::<Config>(text).unwrap().check().unwrap_err();
-        assert!(refused("[defaults]\nkato_ms = 150\n").contains("two heartbeats"));
+        assert!(refused("[defaults]\nkato_ms = 110\n").contains("two heartbeats"));
         assert!(refused("[defaults]\nretry_count = 7\n").contains("retry_count"));
         assert!(
             refused("[[volume]]\nid = \"uuid.1\"\n[[volume]]\nid = \"uuid.1\"\n").contains("share")
