@@ -6,7 +6,6 @@
 //! itself: the driver keeps a random cookie with each device, and only a device with the file's
 //! cookie is the file's.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use umpath_protocol::{ConnectOptions, Portal};
 use umpath_session::{NamespaceFacts, StableId};
 
+use crate::durable;
 use crate::volume::VolumeSpec;
 
 /// Raised when a field changes its meaning. A file of another version is left alone.
@@ -166,18 +166,8 @@ fn read(path: &Path) -> anyhow::Result<VolumeRecord> {
     Ok(record)
 }
 
-/// A new file takes the old one's place, so that a crash leaves one of the two.
 fn write(dir: &Path, record: &VolumeRecord) -> anyhow::Result<()> {
-    let path = file(dir, &record.id);
-    let put = || -> std::io::Result<()> {
-        let new = path.with_extension("new");
-        let mut file = std::fs::File::create(&new)?;
-        file.write_all(serde_json::to_string_pretty(record)?.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        std::fs::File::open(dir)?.sync_all()
-    };
-    put().with_context(|| format!("cannot write {}", path.display()))
+    durable::write_json(&file(dir, &record.id), record)
 }
 
 #[cfg(test)]

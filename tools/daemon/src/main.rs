@@ -14,6 +14,7 @@ mod clock;
 mod config;
 mod detection;
 mod discovery;
+mod durable;
 mod events;
 mod host;
 mod hub;

@@ -6,7 +6,6 @@
 //! request goes out on it, removed when it is fenced or has ended with nothing in flight. A file too
 //! many costs a pause at the next start; one too few could cost data.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use umpath_core::association::FenceTerms;
 use umpath_nvme::command::Instance;
 use umpath_session::ControllerFacts;
 
-use crate::clock;
+use crate::{clock, durable};
 
 /// Raised when a field changes its meaning.
 const VERSION: u32 = 1;
@@ -108,16 +107,7 @@ impl Records {
         association: AssociationId,
         record: &AssociationRecord,
     ) -> anyhow::Result<()> {
-        let path = self.file(association);
-        let put = || -> std::io::Result<()> {
-            let new = path.with_extension("new");
-            let mut file = std::fs::File::create(&new)?;
-            file.write_all(serde_json::to_string_pretty(record)?.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&new, &path)?;
-            std::fs::File::open(&self.dir)?.sync_all()
-        };
-        put().with_context(|| format!("cannot write {}", path.display()))
+        durable::write_json(&self.file(association), record)
     }
 
     /// Every association an earlier run has left. A file that cannot be understood is an error: it

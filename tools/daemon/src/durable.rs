@@ -1,0 +1,22 @@
+//! Files that a crash leaves either as they were or as they are to be.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+/// Writes `value` as JSON: a new file takes the old one's place, and both file and folder are on
+/// disk when this returns.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    let put = || -> std::io::Result<()> {
+        let new = path.with_extension("new");
+        let mut file = std::fs::File::create(&new)?;
+        file.write_all(serde_json::to_string_pretty(value)?.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        std::fs::File::open(folder)?.sync_all()
+    };
+    put().with_context(|| format!("cannot write {}", path.display()))
+}
