@@ -5,189 +5,49 @@
 //! the medium. The gate is asked exactly where the real engine asks it: when a command is about to
 //! be submitted, by the process's clock at that moment.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use umpath_nvme::command::fabrics::ConnectResponse;
 use umpath_nvme::command::io::DsmRange;
 use umpath_nvme::opcode::admin;
 use umpath_nvme::{Cqe, Sqe, Status};
-use umpath_target::array::{Array, Limits, Namespace, Output, QueueId, Subsystem};
-use umpath_target::config::CntlidRange;
-use umpath_target::controller::board::Board;
+use umpath_target::array::{Output, QueueId};
 use umpath_target::controller::gate::{Epoch, Fenced};
 use umpath_target::controller::io::{Operation, plan};
 use umpath_target::controller::sgl::Transfer;
 use umpath_target::controller::view::Shared;
 use umpath_target::controller::{Answer, admin_transfer};
-use umpath_target::model::{AnaState, Geometry, Nguid, PortId};
+use umpath_target::model::PortId;
 
-use super::checker::{Violation, stamp};
-use super::clock::{MICRO, Nanos, duration, nanos};
+use super::clock::{MICRO, duration, nanos};
 use super::fabric::{Packet, QpId, TargetEnd, Values, Way};
 use super::mutant::Mutant;
 use super::plan::{FaultKind, REQUEST_BLOCKS};
+use super::process::Traffic;
 use super::world::{Happening, World};
 
 pub(crate) const NQN: &str = "nqn.2026-11.test:simulated";
 pub(crate) const LBA_SHIFT: u8 = 12;
 
-/// A target process.
-#[derive(Debug)]
-pub(crate) struct Process {
-    pub(crate) alive: bool,
-    /// Counts its lives.
-    pub(crate) life: u32,
-    pub(crate) stopped_until: Nanos,
-    pub(crate) array: Array<()>,
-    /// Controllers whose keep-alive timer any command restarts.
-    traffic: Vec<Traffic>,
-    /// Thousandths its clock is fast.
-    skew: i64,
-    timer_at: Option<Nanos>,
-}
-
-impl Process {
-    /// The process's own time.
-    pub(crate) fn clock(&self, now: Nanos) -> Nanos {
-        now + (now as i64 / 1000 * self.skew) as u64
-    }
-
-    /// When, in the world's time, its clock shows `at`.
-    fn when(&self, at: Nanos) -> Nanos {
-        (u128::from(at) * 1000 / (1000 + self.skew) as u128) as u64 + MICRO
-    }
-}
-
-/// A traffic-based keep-alive timer. When it runs out and there was any command since it was
-/// started, it is started once more.
-#[derive(Debug)]
-struct Traffic {
-    shared: Arc<Shared<()>>,
-    any: bool,
-}
-
 /// A command in a target process.
 #[derive(Debug)]
 pub(crate) struct Command {
-    qp: QpId,
-    process: usize,
-    life: u32,
-    cid: u16,
-    copy: u32,
-    lba: u64,
-    blocks: u64,
-    operation: Operation,
-    values: Values,
-    epoch: Epoch,
-    shared: Arc<Shared<()>>,
+    pub(crate) qp: QpId,
+    pub(crate) process: usize,
+    pub(crate) life: u32,
+    pub(crate) cid: u16,
+    pub(crate) copy: u32,
+    pub(crate) lba: u64,
+    pub(crate) blocks: u64,
+    pub(crate) operation: Operation,
+    pub(crate) values: Values,
+    pub(crate) epoch: Epoch,
+    pub(crate) shared: Arc<Shared<()>>,
     /// Its data is not there yet.
-    fetching: bool,
-}
-
-impl Command {
-    pub(crate) fn process(&self) -> usize {
-        self.process
-    }
-}
-
-/// What a process serves, made once and copied for each life.
-pub(crate) fn subsystem() -> Subsystem<()> {
-    let geometry = Geometry {
-        block_bytes: 1 << LBA_SHIFT,
-        blocks: 0,
-        volatile_cache: true,
-    };
-    let namespace = Namespace {
-        nsid: 1,
-        ana_group: 1,
-        uuid: umpath_target::model::derive_uuid(NQN, 1),
-        nguid: Nguid([7; 16]),
-        eui64: None,
-        geometry,
-        media: (),
-        description: String::new(),
-    };
-    let mut subsystem = Subsystem::new(NQN.to_owned(), "SIM".to_owned(), "umpath".to_owned(), 0);
-    subsystem.allow_any_host = true;
-    subsystem.namespaces = BTreeMap::from([(1, namespace)]);
-    subsystem
-}
-
-impl Process {
-    /// Starts timers once more that ran out although there was traffic. To be asked before anybody
-    /// looks at a deadline.
-    fn restart_timers(&mut self, now: Duration, kato: Duration) {
-        self.traffic
-            .retain(|known| Arc::strong_count(&known.shared) > 1);
-        for known in &mut self.traffic {
-            let gate = &known.shared.gate;
-            if let Some(deadline) = gate.deadline().filter(|deadline| *deadline <= now)
-                && std::mem::take(&mut known.any)
-            {
-                gate.set_deadline(Some(deadline + kato));
-            }
-        }
-    }
-
-    /// A command came.
-    fn note_traffic(&mut self, shared: &Arc<Shared<()>>) {
-        let known = self
-            .traffic
-            .iter_mut()
-            .find(|known| Arc::ptr_eq(&known.shared, shared));
-        if let Some(known) = known {
-            known.any = true;
-        }
-    }
+    pub(crate) fetching: bool,
 }
 
 impl World {
-    pub(crate) fn process_of(&self, path: usize) -> usize {
-        path % self.plan.processes
-    }
-
-    pub(crate) fn new_process(&self, process: usize, life: u32) -> Process {
-        let first = 1 + 16 * process as u16;
-        let limits = Limits {
-            cntlid: CntlidRange {
-                first,
-                last: first + 15,
-            },
-            depth_max: 128,
-            io_queues_max: 8,
-            in_capsule_bytes: 4096,
-        };
-        let mut array = Array::new(limits, u64::from(life) << 16 | process as u64);
-        let mut subsystem = self.subsystem.clone();
-        subsystem.board = Board::private();
-        subsystem.cqt_ms = (self.plan.cqt / super::clock::MILLI) as u16;
-        for namespace in subsystem.namespaces.values_mut() {
-            namespace.geometry.blocks = self.plan.blocks;
-        }
-        for path in 0..self.plan.paths() {
-            if self.process_of(path) == process {
-                let port = PortId(path as u16 + 1);
-                let address = ([10, 0, path as u8, 1], 4420).into();
-                let added = array.add_port(port, address);
-                debug_assert!(added.is_ok());
-                subsystem.ports.insert(port);
-            }
-        }
-        let added = array.add_subsystem(subsystem);
-        debug_assert!(added.is_ok());
-        Process {
-            alive: true,
-            life,
-            stopped_until: 0,
-            array,
-            traffic: Vec::new(),
-            skew: self.plan.skew[process],
-            timer_at: None,
-        }
-    }
-
     /// A packet for the target's end of a queue pair.
     pub(crate) fn target_receives(&mut self, qp: QpId, packet: Packet) {
         let process = self.qps[qp].process;
@@ -397,67 +257,7 @@ impl World {
             .push(self.now + wait.min(longest), Happening::Medium { command });
     }
 
-    /// The medium does what a command says, and the process hears of it.
-    pub(crate) fn medium(&mut self, command: usize) {
-        let known = &self.commands[command];
-        let copy = self.copies[known.copy as usize];
-        let association = copy.association;
-        if self.host.fenced.contains(&association) {
-            let what = format!(
-                "(4) copy {} of {association} on the medium after its order fence",
-                known.copy
-            );
-            return self.fail(Violation(what));
-        }
-        let range = known.lba as usize..(known.lba + known.blocks) as usize;
-        let mut values = None;
-        match known.operation {
-            Operation::Read { .. } => {
-                let mut read = [0; REQUEST_BLOCKS];
-                read[..range.len()].copy_from_slice(&self.medium[range.clone()]);
-                values = Some(read);
-            }
-            Operation::Write { .. } => {
-                let count = range.len();
-                self.medium[range.clone()].copy_from_slice(&known.values[..count]);
-            }
-            Operation::Zero { .. } | Operation::Deallocate { .. } => {
-                for lba in range.clone() {
-                    self.medium[lba] = stamp(copy.op, lba as u64);
-                }
-            }
-            Operation::Flush | Operation::Nothing => {}
-        }
-        let (index, process) = (known.copy, known.process);
-        self.note(|| {
-            format!(
-                "process {process}: copy {index} executed: {} {range:?}",
-                copy.op
-            )
-        });
-        self.agenda.push(
-            self.now,
-            Happening::Executed {
-                command,
-                values: values.map(Box::new),
-            },
-        );
-    }
-
-    /// The process hears that a command is off the medium.
-    pub(crate) fn executed(&mut self, command: usize, values: Option<Box<Values>>) {
-        let known = self.commands.remove(command);
-        if known.shared.gate.in_flight() > 0 {
-            known.shared.gate.leave();
-        }
-        let process = &self.processes[known.process];
-        if process.alive && process.life == known.life {
-            let values = values.map(|values| *values);
-            self.respond(known.qp, known.cid, Status::SUCCESS, known.copy, values);
-        }
-    }
-
-    fn respond(&mut self, qp: QpId, cid: u16, status: Status, copy: u32, values: Option<Values>) {
+    pub(crate) fn respond(&mut self, qp: QpId, cid: u16, status: Status, copy: u32, values: Option<Values>) {
         if matches!(self.qps[qp].target, TargetEnd::Closed) {
             return;
         }
@@ -466,7 +266,7 @@ impl World {
     }
 
     /// Carries out what an array wants done, and sets its timer.
-    fn array_outputs(&mut self, process: usize) {
+    pub(crate) fn array_outputs(&mut self, process: usize) {
         while let Some(output) = self.processes[process].array.poll_output() {
             match output {
                 Output::Respond { queue, cid, dword } => {
@@ -503,44 +303,6 @@ impl World {
             self.agenda
                 .push(at, Happening::ProcessTimer { process, life, at });
         }
-    }
-
-    pub(crate) fn process_timer(&mut self, process: usize, life: u32, at: Nanos) {
-        let known = &mut self.processes[process];
-        if !known.alive || known.life != life || known.timer_at != Some(at) {
-            return;
-        }
-        known.timer_at = None;
-        let now = duration(known.clock(self.now));
-        known.restart_timers(now, duration(self.plan.kato));
-        known.array.handle_timeout(now);
-        self.array_outputs(process);
-    }
-
-    pub(crate) fn crash(&mut self, process: usize) {
-        self.processes[process].alive = false;
-        let life = self.processes[process].life;
-        for qp in 0..self.qps.len() {
-            if self.qps[qp].process == process && self.qps[qp].life == life {
-                self.close_target_end(qp);
-            }
-        }
-    }
-
-    pub(crate) fn restart(&mut self, process: usize) {
-        if self.processes[process].alive {
-            return;
-        }
-        let life = self.processes[process].life + 1;
-        self.processes[process] = self.new_process(process, life);
-    }
-
-    pub(crate) fn set_ana(&mut self, path: usize, state: AnaState) {
-        let process = self.process_of(path);
-        let port = PortId(path as u16 + 1);
-        let done = self.processes[process].array.set_ana(NQN, port, 1, state);
-        debug_assert!(done.is_ok());
-        self.array_outputs(process);
     }
 
     /// Something of a dead or living process may still reach the medium.

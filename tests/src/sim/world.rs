@@ -11,7 +11,7 @@ use umpath_nvme::{Cqe, Nqn};
 use umpath_session::SessionConfig;
 use umpath_target::array::Subsystem;
 
-use super::array::{Command, NQN, Process, subsystem};
+use super::array::{Command, NQN};
 use super::chance::Chance;
 use super::checker::{Checker, OpId, Violation};
 use super::clock::{Agenda, MILLI, Nanos, duration};
@@ -19,6 +19,7 @@ use super::fabric::{Packet, Qp, QpId, Route, TargetEnd, Values, Way};
 use super::host::{Host, LaneOrder, LaneReport, Record};
 use super::mutant::Mutant;
 use super::plan::Plan;
+use super::process::{Process, subsystem};
 use super::workload::{Client, Phase};
 
 /// One copy of a part of a request on its way to a controller.
@@ -420,74 +421,6 @@ impl World {
             println!("{:12.6} {}", self.now as f64 / MILLI as f64, line());
         }
     }
-
-    /// What may be sent.
-    pub(crate) fn check_send(&self, copy: &Copy) -> Result<(), Violation> {
-        let client = &self.clients[copy.lane][usize::from(copy.tag.0)];
-        if client.op != Some(copy.op) || copy.op == 0 {
-            return Err(Violation(
-                "(7) a command is sent for a request that is over".to_owned(),
-            ));
-        }
-        for other in &self.copies[client.first_copy..] {
-            if other.op == copy.op && !other.answered && !other.lost && overlap(other, copy) {
-                let what = format!(
-                    "(11) op {} is sent again while a copy of it is in flight",
-                    copy.op
-                );
-                return Err(Violation(what));
-            }
-        }
-        if copy.mutation {
-            self.check_mutation(copy)?;
-        }
-        Ok(())
-    }
-
-    /// What the ghost-range lock promises, judged by the copies themselves.
-    fn check_mutation(&self, copy: &Copy) -> Result<(), Violation> {
-        let op = copy.op;
-        if let Some(old) = self
-            .inherited
-            .iter()
-            .find(|old| !self.host.fenced.contains(old))
-        {
-            let what =
-                format!("(12) op {op} is sent before the earlier association {old} is fenced");
-            return Err(Violation(what));
-        }
-        let at_large = || self.at_large.iter().map(|at| &self.copies[*at as usize]);
-        let locked = |other: &Copy| self.host.locked.contains(&other.association);
-        for ghost in at_large().filter(|ghost| ghost.lost && overlap(ghost, copy)) {
-            let association = ghost.association;
-            if ghost.op != op {
-                if locked(ghost) {
-                    let ghost = ghost.op;
-                    let what = format!(
-                        "(5) op {op} is sent over the ghost of op {ghost} on {association}"
-                    );
-                    return Err(Violation(what));
-                }
-                continue;
-            }
-            if !locked(ghost) || self.plan.shared {
-                let what = format!(
-                    "(5) op {op} is sent again before its ghost on {association} is locked"
-                );
-                return Err(Violation(what));
-            }
-            if let Some(other) = at_large().find(|other| other.op != op && overlap(ghost, other)) {
-                let other = other.op;
-                let what = format!("(5) op {op} is sent again while op {other} is at large");
-                return Err(Violation(what));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn overlap(a: &Copy, b: &Copy) -> bool {
-    a.lba < b.lba + b.blocks && b.lba < a.lba + a.blocks
 }
 
 fn actor(happening: &Happening, world: &World) -> Actor {
@@ -525,7 +458,7 @@ fn actor(happening: &Happening, world: &World) -> Actor {
         Happening::Enter { command } | Happening::Executed { command, .. } => world
             .commands
             .get(*command)
-            .map_or(Actor::Nobody, |known| Actor::Process(known.process())),
+            .map_or(Actor::Nobody, |known| Actor::Process(known.process)),
         Happening::ProcessTimer { process, .. } => Actor::Process(*process),
         Happening::Fault { .. }
         | Happening::Phase

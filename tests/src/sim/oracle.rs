@@ -1,0 +1,77 @@
+//! What may be sent: the oracles that see every command before it leaves.
+//!
+//! They judge by the copies themselves, which no real system can see at once: what was sent for a
+//! request before, what became of it, and which association it may still be executed by.
+
+use super::checker::Violation;
+use super::world::{Copy, World};
+
+impl World {
+    /// What may be sent.
+    pub(crate) fn check_send(&self, copy: &Copy) -> Result<(), Violation> {
+        let client = &self.clients[copy.lane][usize::from(copy.tag.0)];
+        if client.op != Some(copy.op) || copy.op == 0 {
+            return Err(Violation(
+                "(7) a command is sent for a request that is over".to_owned(),
+            ));
+        }
+        for other in &self.copies[client.first_copy..] {
+            if other.op == copy.op && !other.answered && !other.lost && overlap(other, copy) {
+                let what = format!(
+                    "(11) op {} is sent again while a copy of it is in flight",
+                    copy.op
+                );
+                return Err(Violation(what));
+            }
+        }
+        if copy.mutation {
+            self.check_mutation(copy)?;
+        }
+        Ok(())
+    }
+
+    /// What the ghost-range lock promises, judged by the copies themselves.
+    fn check_mutation(&self, copy: &Copy) -> Result<(), Violation> {
+        let op = copy.op;
+        if let Some(old) = self
+            .inherited
+            .iter()
+            .find(|old| !self.host.fenced.contains(old))
+        {
+            let what =
+                format!("(12) op {op} is sent before the earlier association {old} is fenced");
+            return Err(Violation(what));
+        }
+        let at_large = || self.at_large.iter().map(|at| &self.copies[*at as usize]);
+        let locked = |other: &Copy| self.host.locked.contains(&other.association);
+        for ghost in at_large().filter(|ghost| ghost.lost && overlap(ghost, copy)) {
+            let association = ghost.association;
+            if ghost.op != op {
+                if locked(ghost) {
+                    let ghost = ghost.op;
+                    let what = format!(
+                        "(5) op {op} is sent over the ghost of op {ghost} on {association}"
+                    );
+                    return Err(Violation(what));
+                }
+                continue;
+            }
+            if !locked(ghost) || self.plan.shared {
+                let what = format!(
+                    "(5) op {op} is sent again before its ghost on {association} is locked"
+                );
+                return Err(Violation(what));
+            }
+            if let Some(other) = at_large().find(|other| other.op != op && overlap(ghost, other)) {
+                let other = other.op;
+                let what = format!("(5) op {op} is sent again while op {other} is at large");
+                return Err(Violation(what));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn overlap(a: &Copy, b: &Copy) -> bool {
+    a.lba < b.lba + b.blocks && b.lba < a.lba + a.blocks
+}

@@ -1,0 +1,185 @@
+//! Target processes: their clocks, their lives, and what they serve.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use umpath_target::array::{Array, Limits, Namespace, Subsystem};
+use umpath_target::config::CntlidRange;
+use umpath_target::controller::board::Board;
+use umpath_target::controller::view::Shared;
+use umpath_target::model::{AnaState, Geometry, Nguid, PortId};
+
+use super::array::{LBA_SHIFT, NQN};
+use super::clock::{MICRO, Nanos, duration};
+use super::world::World;
+
+/// A target process.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) alive: bool,
+    /// Counts its lives.
+    pub(crate) life: u32,
+    pub(crate) stopped_until: Nanos,
+    pub(crate) array: Array<()>,
+    /// Controllers whose keep-alive timer any command restarts.
+    pub(crate) traffic: Vec<Traffic>,
+    /// Thousandths its clock is fast.
+    skew: i64,
+    pub(crate) timer_at: Option<Nanos>,
+}
+
+impl Process {
+    /// The process's own time.
+    pub(crate) fn clock(&self, now: Nanos) -> Nanos {
+        now + (now as i64 / 1000 * self.skew) as u64
+    }
+
+    /// When, in the world's time, its clock shows `at`.
+    pub(crate) fn when(&self, at: Nanos) -> Nanos {
+        (u128::from(at) * 1000 / (1000 + self.skew) as u128) as u64 + MICRO
+    }
+}
+
+/// A traffic-based keep-alive timer. When it runs out and there was any command since it was
+/// started, it is started once more.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    pub(crate) shared: Arc<Shared<()>>,
+    pub(crate) any: bool,
+}
+
+/// What a process serves, made once and copied for each life.
+pub(crate) fn subsystem() -> Subsystem<()> {
+    let geometry = Geometry {
+        block_bytes: 1 << LBA_SHIFT,
+        blocks: 0,
+        volatile_cache: true,
+    };
+    let namespace = Namespace {
+        nsid: 1,
+        ana_group: 1,
+        uuid: umpath_target::model::derive_uuid(NQN, 1),
+        nguid: Nguid([7; 16]),
+        eui64: None,
+        geometry,
+        media: (),
+        description: String::new(),
+    };
+    let mut subsystem = Subsystem::new(NQN.to_owned(), "SIM".to_owned(), "umpath".to_owned(), 0);
+    subsystem.allow_any_host = true;
+    subsystem.namespaces = BTreeMap::from([(1, namespace)]);
+    subsystem
+}
+
+impl Process {
+    /// Starts timers once more that ran out although there was traffic. To be asked before anybody
+    /// looks at a deadline.
+    pub(crate) fn restart_timers(&mut self, now: Duration, kato: Duration) {
+        self.traffic
+            .retain(|known| Arc::strong_count(&known.shared) > 1);
+        for known in &mut self.traffic {
+            let gate = &known.shared.gate;
+            if let Some(deadline) = gate.deadline().filter(|deadline| *deadline <= now)
+                && std::mem::take(&mut known.any)
+            {
+                gate.set_deadline(Some(deadline + kato));
+            }
+        }
+    }
+
+    /// A command came.
+    pub(crate) fn note_traffic(&mut self, shared: &Arc<Shared<()>>) {
+        let known = self
+            .traffic
+            .iter_mut()
+            .find(|known| Arc::ptr_eq(&known.shared, shared));
+        if let Some(known) = known {
+            known.any = true;
+        }
+    }
+}
+
+impl World {
+    pub(crate) fn process_of(&self, path: usize) -> usize {
+        path % self.plan.processes
+    }
+
+    pub(crate) fn new_process(&self, process: usize, life: u32) -> Process {
+        let first = 1 + 16 * process as u16;
+        let limits = Limits {
+            cntlid: CntlidRange {
+                first,
+                last: first + 15,
+            },
+            depth_max: 128,
+            io_queues_max: 8,
+            in_capsule_bytes: 4096,
+        };
+        let mut array = Array::new(limits, u64::from(life) << 16 | process as u64);
+        let mut subsystem = self.subsystem.clone();
+        subsystem.board = Board::private();
+        subsystem.cqt_ms = (self.plan.cqt / super::clock::MILLI) as u16;
+        for namespace in subsystem.namespaces.values_mut() {
+            namespace.geometry.blocks = self.plan.blocks;
+        }
+        for path in 0..self.plan.paths() {
+            if self.process_of(path) == process {
+                let port = PortId(path as u16 + 1);
+                let address = ([10, 0, path as u8, 1], 4420).into();
+                let added = array.add_port(port, address);
+                debug_assert!(added.is_ok());
+                subsystem.ports.insert(port);
+            }
+        }
+        let added = array.add_subsystem(subsystem);
+        debug_assert!(added.is_ok());
+        Process {
+            alive: true,
+            life,
+            stopped_until: 0,
+            array,
+            traffic: Vec::new(),
+            skew: self.plan.skew[process],
+            timer_at: None,
+        }
+    }
+
+    pub(crate) fn process_timer(&mut self, process: usize, life: u32, at: Nanos) {
+        let known = &mut self.processes[process];
+        if !known.alive || known.life != life || known.timer_at != Some(at) {
+            return;
+        }
+        known.timer_at = None;
+        let now = duration(known.clock(self.now));
+        known.restart_timers(now, duration(self.plan.kato));
+        known.array.handle_timeout(now);
+        self.array_outputs(process);
+    }
+
+    pub(crate) fn crash(&mut self, process: usize) {
+        self.processes[process].alive = false;
+        let life = self.processes[process].life;
+        for qp in 0..self.qps.len() {
+            if self.qps[qp].process == process && self.qps[qp].life == life {
+                self.close_target_end(qp);
+            }
+        }
+    }
+
+    pub(crate) fn restart(&mut self, process: usize) {
+        if self.processes[process].alive {
+            return;
+        }
+        let life = self.processes[process].life + 1;
+        self.processes[process] = self.new_process(process, life);
+    }
+
+    pub(crate) fn set_ana(&mut self, path: usize, state: AnaState) {
+        let process = self.process_of(path);
+        let port = PortId(path as u16 + 1);
+        let done = self.processes[process].array.set_ana(NQN, port, 1, state);
+        debug_assert!(done.is_ok());
+        self.array_outputs(process);
+    }
+}
