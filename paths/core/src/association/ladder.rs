@@ -16,7 +16,9 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use umpath_nvme::Status;
 use umpath_nvme::command::Instance;
+use umpath_nvme::log::reset::ResetOutcome;
 
 use crate::table::AssociationId;
 
@@ -55,6 +57,22 @@ pub enum ResetReply {
     Unanswered,
 }
 
+impl ResetReply {
+    /// What a refusal with this status means.
+    pub fn refused(status: Status) -> Self {
+        let busy = [
+            Status::CCR_IN_PROGRESS,
+            Status::CCR_LIMIT_EXCEEDED,
+            Status::CCR_LOG_FULL,
+        ];
+        if busy.iter().any(|known| status.is(*known)) || !status.dnr() {
+            Self::Busy
+        } else {
+            Self::Refused
+        }
+    }
+}
+
 /// What a survivor's log of resets says about the lost incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResetNews {
@@ -66,6 +84,25 @@ pub enum ResetNews {
     Failed,
     /// No entry, or the log could not be read.
     Nothing,
+}
+
+impl ResetNews {
+    /// What a log says about `lost`: its entries name an identifier, a uniquifier and an outcome.
+    /// Where entries disagree, the least hopeful counts.
+    pub fn of(lost: Instance, entries: impl Iterator<Item = (u16, u8, ResetOutcome)>) -> Self {
+        let mut news = Self::Nothing;
+        for (cntlid, ciu, outcome) in entries {
+            if (cntlid, ciu) != (lost.cntlid, lost.ciu) {
+                continue;
+            }
+            news = match (news, outcome) {
+                (Self::InProgress, _) | (_, ResetOutcome::InProgress) => Self::InProgress,
+                (Self::Failed, _) | (_, ResetOutcome::Failed) => Self::Failed,
+                _ => Self::Success,
+            };
+        }
+        news
+    }
 }
 
 /// Something to do.
@@ -321,6 +358,36 @@ mod tests {
 
     fn by_reset(via: AssociationId) -> LadderOutput {
         LadderOutput::Fenced(FencedBy::Reset { via })
+    }
+
+    #[test]
+    fn a_log_is_read_without_hope() {
+        let news = |entries: &[_]| ResetNews::of(LOST, entries.iter().copied());
+        let done = (7, 3, ResetOutcome::Success);
+        assert_eq!(news(&[]), ResetNews::Nothing);
+        let others = [(7, 4, ResetOutcome::Success), (8, 3, ResetOutcome::Success)];
+        assert_eq!(news(&others), ResetNews::Nothing);
+        assert_eq!(news(&[done]), ResetNews::Success);
+        let failed = (7, 3, ResetOutcome::Failed);
+        assert_eq!(news(&[done, failed]), ResetNews::Failed);
+        assert_eq!(news(&[failed, done]), ResetNews::Failed);
+        let busy = (7, 3, ResetOutcome::InProgress);
+        assert_eq!(news(&[done, failed, busy]), ResetNews::InProgress);
+        assert_eq!(news(&[busy, done]), ResetNews::InProgress);
+    }
+
+    #[test]
+    fn a_refusal_for_good_is_told_from_one_for_now() {
+        for status in [
+            Status::CCR_IN_PROGRESS,
+            Status::CCR_LIMIT_EXCEEDED,
+            Status::CCR_LOG_FULL,
+            Status::INTERNAL_ERROR,
+        ] {
+            assert_eq!(ResetReply::refused(status), ResetReply::Busy);
+        }
+        let unknown = Status::INVALID_FIELD.with_dnr();
+        assert_eq!(ResetReply::refused(unknown), ResetReply::Refused);
     }
 
     #[test]

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use umpath_core::AssociationId;
 use umpath_core::association::{FencedBy, Ladder, LadderOutput, ResetNews, ResetReply};
-use umpath_nvme::Status;
 use umpath_nvme::command::Instance;
-use umpath_nvme::log::reset::ResetOutcome;
 use umpath_session::{ControllerFacts, LostHost, ResetAnswer, ResetRecord};
 
 use super::Hub;
@@ -96,16 +94,7 @@ impl Hub {
             ResetAnswer::Unanswered => ResetReply::Unanswered,
             ResetAnswer::Refused(status) => {
                 tracing::info!(%via, "resetting controller {} refused: {status}", impacted.cntlid);
-                let busy = [
-                    Status::CCR_IN_PROGRESS,
-                    Status::CCR_LIMIT_EXCEEDED,
-                    Status::CCR_LOG_FULL,
-                ];
-                if busy.iter().any(|known| status.is(*known)) || !status.dnr() {
-                    ResetReply::Busy
-                } else {
-                    ResetReply::Refused
-                }
+                ResetReply::refused(status)
             }
         };
         let now = clock::now();
@@ -120,7 +109,13 @@ impl Hub {
     pub(super) fn reset_log(&mut self, via: AssociationId, records: Option<&[ResetRecord]>) {
         let now = clock::now();
         for (association, lost) in self.lost_instances() {
-            let news = records.map_or(ResetNews::Nothing, |records| news_of(lost, records));
+            let news = records.map_or(ResetNews::Nothing, |records| {
+                let entries = records.iter();
+                ResetNews::of(
+                    lost,
+                    entries.map(|entry| (entry.cntlid, entry.ciu, entry.outcome)),
+                )
+            });
             self.on_ladder(association, |ladder| ladder.news(via, news, now));
         }
     }
@@ -229,53 +224,5 @@ impl Hub {
                 )
             }
         }
-    }
-}
-
-/// What a log says about one incarnation. Where entries disagree, the least hopeful counts.
-fn news_of(lost: Instance, records: &[ResetRecord]) -> ResetNews {
-    let of_lost = records
-        .iter()
-        .filter(|record| (record.cntlid, record.ciu) == (lost.cntlid, lost.ciu));
-    let outcomes: Vec<ResetOutcome> = of_lost.map(|record| record.outcome).collect();
-    if outcomes.is_empty() {
-        ResetNews::Nothing
-    } else if outcomes.contains(&ResetOutcome::InProgress) {
-        ResetNews::InProgress
-    } else if outcomes.contains(&ResetOutcome::Failed) {
-        ResetNews::Failed
-    } else {
-        ResetNews::Success
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_is_read_without_hope() {
-        let lost = Instance {
-            cntlid: 7,
-            ciu: 3,
-            cirn: 1,
-        };
-        let record = |cntlid, ciu, outcome| ResetRecord {
-            cntlid,
-            ciu,
-            outcome,
-        };
-        let done = record(7, 3, ResetOutcome::Success);
-        assert_eq!(news_of(lost, &[]), ResetNews::Nothing);
-        let others = [
-            record(7, 4, ResetOutcome::Success),
-            record(8, 3, ResetOutcome::Success),
-        ];
-        assert_eq!(news_of(lost, &others), ResetNews::Nothing);
-        assert_eq!(news_of(lost, &[done]), ResetNews::Success);
-        let failed = record(7, 3, ResetOutcome::Failed);
-        assert_eq!(news_of(lost, &[done, failed]), ResetNews::Failed);
-        let busy = record(7, 3, ResetOutcome::InProgress);
-        assert_eq!(news_of(lost, &[done, failed, busy]), ResetNews::InProgress);
     }
 }
