@@ -180,8 +180,17 @@ impl Board {
     /// A board in shared memory. The caller owns `row` for as long as this process lives, and
     /// nothing of the row's former owner is on the media any more.
     pub fn shared(memory: &'static Memory, row: usize, witness: Arc<dyn Witness>) -> Self {
+        Self::joined(Place::Shared(memory), row, witness)
+    }
+
+    /// The same in memory of this process, for several arrays in one process.
+    pub fn common(memory: Arc<Memory>, row: usize, witness: Arc<dyn Witness>) -> Self {
+        Self::joined(Place::Own(memory), row, witness)
+    }
+
+    fn joined(place: Place, row: usize, witness: Arc<dyn Witness>) -> Self {
         let board = Self {
-            place: Place::Shared(memory),
+            place,
             row: row.min(PROCESSES_MAX - 1),
             witness: Some(witness),
             order: Arc::default(),

@@ -257,7 +257,14 @@ impl World {
             .push(self.now + wait.min(longest), Happening::Medium { command });
     }
 
-    pub(crate) fn respond(&mut self, qp: QpId, cid: u16, status: Status, copy: u32, values: Option<Values>) {
+    pub(crate) fn respond(
+        &mut self,
+        qp: QpId,
+        cid: u16,
+        status: Status,
+        copy: u32,
+        values: Option<Values>,
+    ) {
         if matches!(self.qps[qp].target, TargetEnd::Closed) {
             return;
         }
