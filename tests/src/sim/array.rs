@@ -6,6 +6,7 @@
 //! be submitted, by the process's clock at that moment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use umpath_nvme::command::fabrics::ConnectResponse;
 use umpath_nvme::command::io::DsmRange;
@@ -24,6 +25,7 @@ use super::fabric::{Packet, QpId, TargetEnd, Values, Way};
 use super::mutant::Mutant;
 use super::plan::{FaultKind, REQUEST_BLOCKS};
 use super::process::Traffic;
+use super::resets::{Intercepted, Sent};
 use super::world::{Happening, World};
 
 pub(crate) const NQN: &str = "nqn.2026-11.test:simulated";
@@ -43,6 +45,8 @@ pub(crate) struct Command {
     pub(crate) values: Values,
     pub(crate) epoch: Epoch,
     pub(crate) shared: Arc<Shared<()>>,
+    /// Of the board.
+    pub(crate) row: usize,
     /// Its data is not there yet.
     pub(crate) fetching: bool,
 }
@@ -99,9 +103,14 @@ impl World {
         let cid = sqe.cid.get();
         let port = PortId(self.qps[qp].path as u16 + 1);
         self.processes[process].restart_timers(now, duration(self.plan.kato));
-        let array = &mut self.processes[process].array;
         let (status, result) = match self.qps[qp].target {
-            TargetEnd::Fresh => match array.connect(port, sqe, &data, QueueId(qp as u64), now) {
+            TargetEnd::Fresh => match self.processes[process].array.connect(
+                port,
+                sqe,
+                &data,
+                QueueId(qp as u64),
+                now,
+            ) {
                 Ok(connected) => {
                     let cntlid = connected.cntlid;
                     self.qps[qp].target = match connected.io {
@@ -121,31 +130,51 @@ impl World {
                 }
                 Err(refusal) => (refusal.status, refusal.result),
             },
-            TargetEnd::Admin { cntlid } => {
-                if self.routes[self.qps[qp].path].admin_dead > 0 {
-                    return;
-                }
-                if let Ok(Transfer::ToHost(bytes)) = admin_transfer(sqe) {
-                    data = vec![0; bytes as usize];
-                }
-                match array.admin(cntlid, sqe, &mut data, now) {
-                    Answer::Done { status, result } => {
-                        if sqe.opcode == admin::IDENTIFY
-                            && sqe.cdw10.get() & 0xff == 1
-                            && self.plan.traffic_based
-                        {
-                            // CTRATT bit 6, TBKAS.
-                            data[96] |= 1 << 6;
-                        }
-                        (status, result)
-                    }
-                    Answer::Parked => return,
-                }
-            }
+            TargetEnd::Admin { cntlid } => match self.ask_array(qp, cntlid, sqe, &mut data, now) {
+                Some(Answer::Done { status, result }) => (status, result),
+                Some(Answer::Parked) | None => return,
+            },
             TargetEnd::Closed | TargetEnd::Io { .. } => return,
         };
         let cqe = Cqe::new(cid, 0, status, result);
-        self.transmit(qp, Way::ToHost, Packet::AdminAnswer { cqe, data });
+        let packet = Packet::AdminAnswer { cqe, data };
+        match self.reset_leaves(process, sqe) {
+            Sent::Now => self.transmit(qp, Way::ToHost, packet),
+            Sent::At(at) => self.agenda.push(at, Happening::LateAnswer { qp, packet }),
+            Sent::Never => {}
+        }
+    }
+
+    /// An admin command after Connect; `None`: it vanishes.
+    fn ask_array(
+        &mut self,
+        qp: QpId,
+        cntlid: u16,
+        sqe: &Sqe,
+        data: &mut Vec<u8>,
+        now: Duration,
+    ) -> Option<Answer> {
+        let (process, path) = (self.qps[qp].process, self.qps[qp].path);
+        if self.routes[path].admin_dead > 0 {
+            return None;
+        }
+        let sqe = match self.intercept_reset(process, sqe) {
+            Intercepted::Passed(sqe) => sqe,
+            Intercepted::Answered(answer) => return Some(answer),
+            Intercepted::Vanished => return None,
+        };
+        if let Ok(Transfer::ToHost(bytes)) = admin_transfer(&sqe) {
+            *data = vec![0; bytes as usize];
+        }
+        let answer = self.processes[process].array.admin(cntlid, &sqe, data, now);
+        if sqe.opcode == admin::IDENTIFY && sqe.cdw10.get() & 0xff == 1 {
+            self.identified(qp, cntlid, data);
+            if self.plan.traffic_based {
+                // CTRATT bit 6, TBKAS.
+                data[96] |= 1 << 6;
+            }
+        }
+        Some(self.retell_reset(process, &sqe, answer, data))
     }
 
     fn io_command(&mut self, qp: QpId, sqe: &Sqe, copy: u32, values: Option<Values>) {
@@ -185,6 +214,7 @@ impl World {
             values: values.unwrap_or([0; REQUEST_BLOCKS]),
             epoch,
             shared,
+            row: self.processes[process].row,
             fetching: fetches,
         });
         if fetches {
@@ -226,6 +256,7 @@ impl World {
             return;
         }
         let now = duration(process.clock(self.now));
+        let row = process.row;
         process.restart_timers(now, duration(self.plan.kato));
         let passed = match (known.shared.gate.enter(known.epoch, now), self.mutant) {
             (_, Some(Mutant::GateIgnored))
@@ -247,6 +278,7 @@ impl World {
             });
             return self.respond(known.qp, known.cid, status, known.copy, None);
         }
+        self.graves.enters(row);
         let longest = self.plan.media_max();
         let wait = if self.array_chance.percent(90) {
             self.array_chance.tail(10 * MICRO, 500 * MICRO)
@@ -295,7 +327,7 @@ impl World {
                     );
                 }
                 Output::Close { queue } => self.target_qp_failed(queue.0 as usize),
-                Output::Event(event) => self.note(|| format!("process {process}: {event:?}")),
+                Output::Event(event) => self.array_event(process, &event),
             }
         }
         let known = &self.processes[process];

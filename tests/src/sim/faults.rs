@@ -49,6 +49,11 @@ impl World {
                 self.routes[path].extra = extra;
             }
             FaultKind::Park { .. } => {}
+            FaultKind::Resets { process, .. } => {
+                if !begins {
+                    self.processes[process].failing.clear();
+                }
+            }
             FaultKind::Crash { process } => {
                 if begins {
                     self.crash(process);

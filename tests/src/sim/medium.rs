@@ -12,9 +12,10 @@ impl World {
     /// The medium does what a command says, and the process hears of it.
     pub(crate) fn medium(&mut self, command: usize) {
         let known = &self.commands[command];
+        self.graves.leaves(known.row);
         let copy = self.copies[known.copy as usize];
         let association = copy.association;
-        if self.host.fenced.contains(&association) {
+        if self.host.proven.contains(&association) {
             let what = format!(
                 "(4) copy {} of {association} on the medium after its order fence",
                 known.copy
@@ -59,11 +60,12 @@ impl World {
     /// The process hears that a command is off the medium.
     pub(crate) fn executed(&mut self, command: usize, values: Option<Box<Values>>) {
         let known = self.commands.remove(command);
-        if known.shared.gate.in_flight() > 0 {
-            known.shared.gate.leave();
-        }
         let process = &self.processes[known.process];
+        // A process that died counts nothing down.
         if process.alive && process.life == known.life {
+            if known.shared.gate.in_flight() > 0 {
+                known.shared.gate.leave();
+            }
             let values = values.map(|values| *values);
             self.respond(known.qp, known.cid, Status::SUCCESS, known.copy, values);
         }

@@ -25,5 +25,6 @@ pub mod mutant;
 mod oracle;
 mod plan;
 mod process;
+mod resets;
 mod workload;
 mod world;

@@ -64,6 +64,20 @@ mutants! {
     OnlyWritesHaunt = "only-writes-haunt",
     /// A lane's ghosts are lost on the way.
     GhostsForgotten = "ghosts-forgotten",
+    /// A reset that the log calls failed is taken for one that succeeded.
+    CcrFailedIsSuccess = "ccr-failed-is-success",
+    /// A reset under way is taken for one that is complete.
+    CcrProgressIsSuccess = "ccr-progress-is-success",
+    /// A refused reset is taken for one that is not needed any more.
+    CcrRefusalIsSuccess = "ccr-refusal-is-success",
+    /// A request to reset that is not answered is taken for granted.
+    CcrSilenceIsSuccess = "ccr-silence-is-success",
+    /// The target resets the controller that has the identifier now, whichever was named.
+    CcrIgnoresIncarnation = "ccr-ignores-incarnation",
+    /// The target calls a reset complete while commands are on the medium.
+    CcrCountIgnored = "ccr-count-ignored",
+    /// The target calls a controller reset that it knows nothing of.
+    CcrUnknownIsSuccess = "ccr-unknown-is-success",
     /// Blocks are unlocked after a while.
     UnlockOnTimeout = "unlock-on-timeout",
     /// Blocks are unlocked when their ghost was sent again and answered.

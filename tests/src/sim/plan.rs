@@ -12,6 +12,7 @@ use umpath_core::policies::{Grouping, SelectorConfig, SelectorKind};
 
 use super::chance::Chance;
 use super::clock::{MICRO, MILLI, Nanos};
+use super::resets::OddReset;
 
 /// Most blocks of a request.
 pub(crate) const REQUEST_BLOCKS: usize = 8;
@@ -32,9 +33,17 @@ pub(crate) struct Plan {
     pub(crate) processes: usize,
     pub(crate) kato: Nanos,
     pub(crate) heartbeat: Nanos,
+    /// How long a session waits for the answer to an admin command.
+    pub(crate) command_timeout: Nanos,
     pub(crate) cqt: Nanos,
     /// How much faster each process's clock runs, in thousandths.
     pub(crate) skew: Vec<i64>,
+    /// Controllers offer cross-controller reset.
+    pub(crate) ccr: bool,
+    /// Processes see each other's gates, as those of one machine do that serve one store.
+    pub(crate) common_board: bool,
+    /// Controller identifiers of a process: few, and a successor soon has its predecessor's.
+    pub(crate) cntlids: u16,
     /// Any command restarts the keep-alive timer, as it does in Linux nvmet.
     pub(crate) traffic_based: bool,
     /// How long a queue pair repeats a packet before it fails: the host's, the target's.
@@ -102,6 +111,8 @@ pub(crate) enum FaultKind {
     QueueFails { path: usize, lane: usize },
     /// A path's ANA state changes, and changes back.
     Ana { path: usize, inaccessible: bool },
+    /// A process answers requests to reset oddly.
+    Resets { process: usize, odd: OddReset },
 }
 
 impl Plan {
@@ -140,8 +151,12 @@ impl Plan {
             processes,
             kato,
             heartbeat: kato / beats,
+            command_timeout: chance.pick(&[100, 500]) * MILLI,
             cqt,
             skew,
+            ccr: chance.percent(60),
+            common_board: processes > 1 && chance.percent(70),
+            cntlids: chance.pick(&[4, 16]),
             traffic_based: chance.percent(40),
             patience: [
                 chance.pick(&[20, 100, 400, 2_000]) * MILLI,
@@ -203,6 +218,17 @@ fn faults(chance: &mut Chance, plan: &Plan, paths: usize) -> Vec<Fault> {
             lasts,
             kind: FaultKind::Park { process, longest },
         });
+        if plan.ccr && chance.percent(40) {
+            // And what makes their reset a long story.
+            let odd = chance.pick(&OddReset::ALL);
+            for process in 0..plan.processes {
+                faults.push(Fault {
+                    at,
+                    lasts: 4 * plan.kato,
+                    kind: FaultKind::Resets { process, odd },
+                });
+            }
+        }
         let both = chance.percent(70);
         faults.push(Fault {
             at: at + chance.below(lasts),
@@ -221,7 +247,7 @@ fn one(chance: &mut Chance, plan: &Plan, paths: usize) -> FaultKind {
     let path = chance.below(paths as u64) as usize;
     let process = chance.below(plan.processes as u64) as usize;
     let lane = chance.below(plan.lanes as u64) as usize;
-    match chance.below(16) {
+    match chance.below(18) {
         0 => FaultKind::Partition {
             path,
             to_target: true,
@@ -253,6 +279,10 @@ fn one(chance: &mut Chance, plan: &Plan, paths: usize) -> FaultKind {
         12 => FaultKind::LaneStall { lane },
         13 => FaultKind::QueueFails { path, lane },
         14 => FaultKind::Kill,
+        15 | 16 => FaultKind::Resets {
+            process,
+            odd: chance.pick(&OddReset::ALL),
+        },
         _ => FaultKind::Ana {
             path,
             inaccessible: chance.percent(60),

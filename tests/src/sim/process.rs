@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use umpath_nvme::command::Instance;
 use umpath_target::array::{Array, Limits, Namespace, Subsystem};
 use umpath_target::config::CntlidRange;
-use umpath_target::controller::board::Board;
+use umpath_target::controller::board::{Board, PROCESSES_MAX, Witness};
 use umpath_target::controller::view::Shared;
 use umpath_target::model::{AnaState, Geometry, Nguid, PortId};
 
 use super::array::{LBA_SHIFT, NQN};
-use super::clock::{MICRO, Nanos, duration};
-use super::world::World;
+use super::clock::{MICRO, MILLI, Nanos, duration};
+use super::world::{Happening, World};
 
 /// A target process.
 #[derive(Debug)]
@@ -27,6 +30,46 @@ pub(crate) struct Process {
     /// Thousandths its clock is fast.
     skew: i64,
     pub(crate) timer_at: Option<Nanos>,
+    /// Its row of the board it shares with the others.
+    pub(crate) row: usize,
+    /// Controllers whose reset its log calls failed, by a fault.
+    pub(crate) failing: Vec<Instance>,
+}
+
+/// What the kernel knows of the processes of a board: the locks of the real fence.
+#[derive(Debug, Default)]
+pub(crate) struct Graves {
+    /// By row: 1 for a living owner, and 2 for every command on the medium.
+    rows: [AtomicU32; PROCESSES_MAX],
+}
+
+impl Graves {
+    pub(crate) fn enters(&self, row: usize) {
+        self.rows[row].fetch_add(2, SeqCst);
+    }
+
+    pub(crate) fn leaves(&self, row: usize) {
+        self.rows[row].fetch_sub(2, SeqCst);
+    }
+
+    fn set_alive(&self, row: usize, alive: bool) {
+        if alive {
+            self.rows[row].fetch_or(1, SeqCst);
+        } else {
+            self.rows[row].fetch_and(!1, SeqCst);
+        }
+    }
+
+    /// A row nobody owns and nothing is under way for.
+    pub(crate) fn free_row(&self) -> Option<usize> {
+        self.rows.iter().position(|row| row.load(SeqCst) == 0)
+    }
+}
+
+impl Witness for Graves {
+    fn is_over(&self, row: usize, _: usize) -> bool {
+        self.rows[row].load(SeqCst) == 0
+    }
 }
 
 impl Process {
@@ -105,12 +148,13 @@ impl World {
         path % self.plan.processes
     }
 
-    pub(crate) fn new_process(&self, process: usize, life: u32) -> Process {
+    /// `row`: of the board.
+    pub(crate) fn new_process(&self, process: usize, life: u32, row: usize) -> Process {
         let first = 1 + 16 * process as u16;
         let limits = Limits {
             cntlid: CntlidRange {
                 first,
-                last: first + 15,
+                last: first + self.plan.cntlids - 1,
             },
             depth_max: 128,
             io_queues_max: 8,
@@ -118,8 +162,17 @@ impl World {
         };
         let mut array = Array::new(limits, u64::from(life) << 16 | process as u64);
         let mut subsystem = self.subsystem.clone();
-        subsystem.board = Board::private();
-        subsystem.cqt_ms = (self.plan.cqt / super::clock::MILLI) as u16;
+        subsystem.ccr = self.plan.ccr;
+        self.graves.set_alive(row, true);
+        subsystem.board = if self.plan.common_board {
+            let witness = Arc::clone(&self.graves) as Arc<dyn Witness>;
+            let board = Board::common(Arc::clone(&self.board), row, witness);
+            board.set_stores(1);
+            board
+        } else {
+            Board::private()
+        };
+        subsystem.cqt_ms = (self.plan.cqt / MILLI) as u16;
         for namespace in subsystem.namespaces.values_mut() {
             namespace.geometry.blocks = self.plan.blocks;
         }
@@ -142,6 +195,8 @@ impl World {
             traffic: Vec::new(),
             skew: self.plan.skew[process],
             timer_at: None,
+            row,
+            failing: Vec::new(),
         }
     }
 
@@ -159,6 +214,7 @@ impl World {
 
     pub(crate) fn crash(&mut self, process: usize) {
         self.processes[process].alive = false;
+        self.graves.set_alive(self.processes[process].row, false);
         let life = self.processes[process].life;
         for qp in 0..self.qps.len() {
             if self.qps[qp].process == process && self.qps[qp].life == life {
@@ -172,7 +228,12 @@ impl World {
             return;
         }
         let life = self.processes[process].life + 1;
-        self.processes[process] = self.new_process(process, life);
+        let Some(row) = self.graves.free_row() else {
+            // As the real one: it waits for what its predecessors left.
+            let at = self.now + MILLI;
+            return self.agenda.push(at, Happening::Restart { process });
+        };
+        self.processes[process] = self.new_process(process, life, row);
     }
 
     pub(crate) fn set_ana(&mut self, path: usize, state: AnaState) {

@@ -3,13 +3,16 @@
 //! One thread, one agenda. Whoever stands still (a lane, the control side, a target process) finds
 //! what was due for it when it goes on, in order; its NIC and the medium never wait for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use slab::Slab;
+use umpath_core::association::LadderOutput;
 use umpath_core::{AssociationId, Tag};
 use umpath_nvme::{Cqe, Nqn};
 use umpath_session::SessionConfig;
 use umpath_target::array::Subsystem;
+use umpath_target::controller::board::Memory;
 
 use super::array::{Command, NQN};
 use super::chance::Chance;
@@ -19,7 +22,8 @@ use super::fabric::{Packet, Qp, QpId, Route, TargetEnd, Values, Way};
 use super::host::{Host, LaneOrder, LaneReport, Record};
 use super::mutant::Mutant;
 use super::plan::Plan;
-use super::process::{Process, subsystem};
+use super::process::{Graves, Process, subsystem};
+use super::resets::Made;
 use super::workload::{Client, Phase};
 
 /// One copy of a part of a request on its way to a controller.
@@ -152,6 +156,24 @@ pub(crate) enum Happening {
         life: u32,
         at: Nanos,
     },
+    /// A process that died takes its place again.
+    Restart {
+        process: usize,
+    },
+    /// An answer that a target kept back.
+    LateAnswer {
+        qp: QpId,
+        packet: Packet,
+    },
+    /// A path's task gets an order of a ladder.
+    AskSurvivor {
+        life: u32,
+        order: LadderOutput,
+    },
+    LadderTimer {
+        life: u32,
+        at: Nanos,
+    },
 }
 
 /// A run with more events than this goes round in circles.
@@ -170,6 +192,8 @@ enum Actor {
 pub(crate) struct Templates {
     subsystem: Subsystem<()>,
     session: SessionConfig,
+    /// For worlds that need none of their own.
+    board: Arc<Memory>,
 }
 
 impl Templates {
@@ -179,6 +203,7 @@ impl Templates {
         Ok(Self {
             subsystem: subsystem(),
             session,
+            board: Arc::default(),
         })
     }
 }
@@ -208,6 +233,11 @@ pub(crate) struct World {
     /// Copies of mutations that are neither answered nor fenced.
     pub(crate) at_large: Vec<u32>,
     pub(crate) processes: Vec<Process>,
+    /// Controllers that were made, oldest first.
+    pub(crate) made: Vec<Made>,
+    /// What processes that share a board know of each other.
+    pub(crate) graves: Arc<Graves>,
+    pub(crate) board: Arc<Memory>,
     pub(crate) subsystem: Subsystem<()>,
     pub(crate) commands: Slab<Command>,
     pub(crate) medium: Vec<u64>,
@@ -232,7 +262,7 @@ impl World {
         session.io_queues = plan.lanes as u16;
         session.io_depth = plan.depth;
         session.open_timeout = Duration::from_millis(300);
-        session.command_timeout = Duration::from_millis(500);
+        session.command_timeout = duration(plan.command_timeout);
         let client = Client::new();
         let mut world = Self {
             now: 0,
@@ -252,6 +282,13 @@ impl World {
             copies: Vec::with_capacity(512),
             at_large: Vec::new(),
             processes: Vec::new(),
+            made: Vec::new(),
+            graves: Arc::default(),
+            board: if plan.common_board {
+                Arc::default()
+            } else {
+                Arc::clone(&templates.board)
+            },
             subsystem: templates.subsystem.clone(),
             commands: Slab::new(),
             medium: (0..plan.blocks)
@@ -265,7 +302,7 @@ impl World {
             plan,
         };
         for process in 0..world.plan.processes {
-            let new = world.new_process(process, 1);
+            let new = world.new_process(process, 1, process);
             world.processes.push(new);
         }
         world
@@ -384,6 +421,10 @@ impl World {
             Happening::Medium { command } => self.medium(command),
             Happening::Executed { command, values } => self.executed(command, values),
             Happening::ProcessTimer { process, life, at } => self.process_timer(process, life, at),
+            Happening::Restart { process } => self.restart(process),
+            Happening::LateAnswer { qp, packet } => self.late_answer(qp, packet),
+            Happening::AskSurvivor { order, .. } => self.ask_survivor(order),
+            Happening::LadderTimer { at, .. } => self.ladder_timer(at),
         }
     }
 
@@ -402,6 +443,8 @@ impl World {
             | Happening::OpenArrives { life, .. }
             | Happening::Drained { life, .. }
             | Happening::Unlock { life, .. }
+            | Happening::AskSurvivor { life, .. }
+            | Happening::LadderTimer { life, .. }
             | Happening::Opened { life, .. } => *life != self.host.life,
             _ => false,
         }
@@ -437,6 +480,8 @@ fn actor(happening: &Happening, world: &World) -> Actor {
         | Happening::SessionTimer { .. }
         | Happening::HealthTimer { .. }
         | Happening::DeviceTimer { .. }
+        | Happening::AskSurvivor { .. }
+        | Happening::LadderTimer { .. }
         | Happening::Reconnect { .. }
         | Happening::FenceDue { .. }
         | Happening::Opened { .. }
@@ -462,6 +507,8 @@ fn actor(happening: &Happening, world: &World) -> Actor {
         Happening::ProcessTimer { process, .. } => Actor::Process(*process),
         Happening::Fault { .. }
         | Happening::Phase
+        | Happening::Restart { .. }
+        | Happening::LateAnswer { .. }
         | Happening::Arrives { .. }
         | Happening::PatienceEnds { .. }
         | Happening::Farewell { .. }

@@ -4,7 +4,7 @@ use umpath_core::policies::AnaState;
 use umpath_core::{LaneEvent, LaneId, Limits, Output, PathId};
 use umpath_session::Ready;
 
-use super::{LaneOrder, LaneReport, Record, terms_of};
+use super::{LaneOrder, LaneReport, Record, instance_of, terms_of};
 use crate::sim::array::LBA_SHIFT;
 use crate::sim::clock::{MICRO, Nanos, duration, nanos};
 use crate::sim::mutant::Mutant;
@@ -29,6 +29,7 @@ impl World {
         self.records.push(Record {
             association,
             terms: terms_of(&ready.facts, self.mutant),
+            instance: instance_of(&ready.facts),
         });
         let ana = ready.ana.as_ref().and_then(|table| table.state(1, 1));
         attempt.ready = Some(ready);
@@ -62,6 +63,7 @@ impl World {
         };
         self.host.device.path_ready(number, ready, now);
         self.pump_device();
+        self.survivor_up(path);
     }
 
     pub(crate) fn ana_read(&mut self, path: usize, state: Option<umpath_session::AnaState>) {

@@ -1,32 +1,47 @@
 //! Giving an association up: conviction, the silence of its queue pairs, its order fence.
 
 use umpath_core::AssociationId;
-use umpath_core::association::{Conviction, FenceTerms, OrderFence};
+use umpath_core::association::{Conviction, FenceTerms, FencedBy, Ladder, OrderFence};
+use umpath_nvme::command::Instance;
 use umpath_session::ControllerFacts;
 
 use crate::sim::clock::{MICRO, Nanos, duration, nanos};
 use crate::sim::fabric::HostEnd;
-use crate::sim::host::Host;
+use crate::sim::host::{Host, instance_of};
 use crate::sim::mutant::Mutant;
 use crate::sim::world::{Happening, World};
+
+/// Before a controller said who it is.
+const NOBODY: Instance = Instance {
+    cntlid: 0,
+    ciu: 0,
+    cirn: 0,
+};
 
 /// What is written down of an association before its first I/O.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Record {
     pub(crate) association: AssociationId,
     pub(crate) terms: Option<FenceTerms>,
+    pub(crate) instance: Instance,
 }
 
 /// An association that was given up, until its order fence stands.
 #[derive(Debug)]
 pub(crate) struct Teardown {
-    association: AssociationId,
+    pub(crate) association: AssociationId,
+    /// The incarnation that was lost.
+    pub(crate) instance: Instance,
     fence: OrderFence,
     terms: Option<FenceTerms>,
     answered: Nanos,
     /// Lanes that have not drained.
     lanes: usize,
     timed: bool,
+    /// The way to its fence.
+    pub(crate) ladder: Ladder,
+    /// What proves that it executes nothing more, once something does.
+    pub(crate) surety: Option<FencedBy>,
 }
 
 impl World {
@@ -40,8 +55,13 @@ impl World {
         let facts = attempt.ready.as_ref().map(|ready| &ready.facts);
         let terms = facts.and_then(|facts| terms_of(facts, self.mutant));
         let lanes = self.host.lanes.len();
+        let instance = facts.map_or(NOBODY, instance_of);
+        let ladder = self.ladder_for(path, instance);
         self.host.teardowns.push(Teardown {
             association,
+            instance,
+            ladder,
+            surety: None,
             fence: OrderFence::new(terms, duration(attempt.answered), 1 + lanes as u32),
             terms,
             answered: attempt.answered,
@@ -50,6 +70,8 @@ impl World {
         });
         self.host.device.convict(association, why, now);
         self.pump_device();
+        self.survivor_gone(association);
+        self.climb(association);
         for (qid, qp) in attempt.qps {
             if qid == 0 {
                 self.silence(qp);
@@ -96,6 +118,10 @@ impl World {
         if lane.is_some() {
             teardown.lanes -= 1;
         }
+        self.stand_if_proven(association);
+        let Some(teardown) = self.host.teardowns.iter_mut().find(known) else {
+            return;
+        };
         if teardown.lanes > 0 || teardown.timed {
             return;
         }
@@ -114,8 +140,19 @@ impl World {
             .push(at, Happening::FenceDue { life, association });
     }
 
-    /// The order fence of an association stands.
-    pub(crate) fn fence_due(&mut self, mut association: AssociationId) {
+    /// The fence by time of an association stands.
+    pub(crate) fn fence_due(&mut self, association: AssociationId) {
+        self.on_ladder(association, Ladder::time_reached);
+    }
+
+    /// Tells the device that an order fence stands, once something proves it and every lane has
+    /// drained.
+    pub(crate) fn stand_if_proven(&mut self, mut association: AssociationId) {
+        let known = |teardown: &&Teardown| teardown.association == association;
+        let teardown = self.host.teardowns.iter().find(known);
+        if teardown.is_none_or(|teardown| teardown.surety.is_none() || teardown.lanes > 0) {
+            return;
+        }
         if self.is(Mutant::FenceOfAnother)
             && let Some(other) = self
                 .host
@@ -131,6 +168,7 @@ impl World {
             .teardowns
             .retain(|teardown| teardown.association != association);
         self.host.fenced.push(association);
+        self.host.proven.push(association);
         let copies = &self.copies;
         self.at_large
             .retain(|at| copies[*at as usize].association != association);
@@ -172,16 +210,32 @@ impl World {
         host.next_association = self.host.next_association;
         host.locked = std::mem::take(&mut self.host.locked);
         host.fenced = std::mem::take(&mut self.host.fenced);
+        host.proven = std::mem::take(&mut self.host.proven);
         self.host = host;
         if self.is(Mutant::InheritNothing) {
             self.records.clear();
         }
         let now = duration(self.now);
-        for Record { association, terms } in self.records.clone() {
+        for record in self.records.clone() {
+            let Record {
+                association,
+                terms,
+                instance,
+            } = record;
             self.host.device.inherit(association, now);
             // Nothing is known of the last answer; it came before now.
-            let mut fence = OrderFence::new(terms, now, 1);
-            fence.queue_silent(now);
+            let fence = OrderFence::new(terms, now, 0);
+            self.host.teardowns.push(Teardown {
+                association,
+                instance,
+                fence: fence.clone(),
+                terms,
+                answered: self.now,
+                lanes: 0,
+                timed: true,
+                ladder: Ladder::new(instance),
+                surety: None,
+            });
             let due = fence.at().map(nanos);
             if let Some(due) = due {
                 let at = if self.is(Mutant::DeathIsFence) {

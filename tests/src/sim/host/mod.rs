@@ -6,6 +6,7 @@
 
 mod control;
 mod failover;
+mod ladder;
 mod lane;
 mod path;
 
@@ -25,6 +26,7 @@ use super::mutant::Mutant;
 use super::plan::{Plan, REQUEST_BLOCKS};
 
 pub(crate) use failover::{Record, Teardown, terms_of};
+pub(crate) use ladder::instance_of;
 pub(crate) use lane::LaneActor;
 pub(crate) use path::PathActor;
 
@@ -73,9 +75,12 @@ pub(crate) struct Host {
     pub(crate) locked: Vec<AssociationId>,
     /// Associations that execute nothing more, as the host was entitled to conclude.
     pub(crate) fenced: Vec<AssociationId>,
+    /// The same, from the moment of the proof: the lanes may have to drain yet.
+    pub(crate) proven: Vec<AssociationId>,
     pub(crate) next_association: u64,
     pub(crate) control_stalled_until: Nanos,
     pub(crate) device_timer: Option<Nanos>,
+    pub(crate) ladder_timer: Option<Nanos>,
     pub(crate) session_config: SessionConfig,
 }
 
@@ -132,9 +137,11 @@ impl Host {
             teardowns: Vec::new(),
             locked: Vec::new(),
             fenced: Vec::new(),
+            proven: Vec::new(),
             next_association: 1,
             control_stalled_until: 0,
             device_timer: None,
+            ladder_timer: None,
             session_config,
         }
     }

@@ -39,6 +39,14 @@ pub(crate) struct PathActor {
     health_config: HealthConfig,
 }
 
+impl Attempt {
+    /// It is up, and its controller can be asked to reset others.
+    pub(crate) fn offers_reset(&self) -> bool {
+        let ready = self.ready.as_ref();
+        ready.is_some_and(|ready| ready.facts.ccr_limit > 0)
+    }
+}
+
 impl PathActor {
     pub(crate) fn new(plan: &Plan) -> Self {
         let policy = ReconnectPolicy {
@@ -322,6 +330,19 @@ impl World {
                     self.attempt_failed(path, refused);
                 }
             }
+            Event::Reset { impacted, answer } => {
+                let via = attempt.association;
+                self.reset_answered(via, impacted, answer);
+            }
+            Event::Resets(records) => {
+                let via = attempt.association;
+                self.reset_log(via, Some(&records));
+            }
+            Event::ResetsUnknown(_) => {
+                let via = attempt.association;
+                self.reset_log(via, None);
+            }
+            Event::LostHosts(lost) => self.lost_hosts(&lost),
             _ => {}
         }
     }
