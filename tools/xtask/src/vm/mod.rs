@@ -6,6 +6,7 @@
 //! booted and how output and status come back: `boot`. Whether KVM can be trusted: `accel`.
 
 mod accel;
+mod apt;
 mod boot;
 mod guest;
 mod here;
