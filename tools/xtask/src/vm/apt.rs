@@ -38,7 +38,8 @@ impl PrivateApt {
         let options = [
             ("Dir::Etc::SourceList", "/dev/null".to_owned()),
             ("Dir::Etc::SourceParts", show("parts")),
-            // What this machine's own apt prefers is no business of this one.
+            // What this machine has installed, and prefers, is no business of this apt.
+            ("Dir::State::status", "/dev/null".to_owned()),
             ("Dir::Etc::Preferences", "/dev/null".to_owned()),
             ("Dir::Etc::PreferencesParts", "/dev/null".to_owned()),
             ("Dir::State::Lists", show("lists")),

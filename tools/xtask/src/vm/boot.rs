@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::emulator::{self, Emulator};
 use super::kernel::{self, Kernel};
 use super::priority::First;
 use super::run_dir::{Ending, RunDir};
@@ -39,6 +40,7 @@ pub(crate) struct Machine {
     kernel: Kernel,
     vng: PathBuf,
     kvm: bool,
+    emulator: Emulator,
     virtiofs: bool,
     cache: PathBuf,
     repository: PathBuf,
@@ -71,6 +73,7 @@ impl Machine {
             kernel,
             vng,
             kvm,
+            emulator: emulator::ensure(&cache, kvm)?,
             virtiofs: has_virtiofsd(),
             writable: vec![repository.to_path_buf()],
             cache,
@@ -99,9 +102,8 @@ impl Machine {
 
     /// Like [`Machine::run`]; `see` gets every line of the command's standard output as well.
     ///
-    /// A guest that dies before the command begins is booted again: under emulation a kernel that
-    /// patches its own code while another CPU runs it panics now and then (`Oops: int3` in the first
-    /// seconds). What dies later is never repeated.
+    /// A guest that dies before the command begins is booted again. What dies later is never
+    /// repeated.
     pub(crate) fn run_observed(&self, words: &[OsString], mut see: impl FnMut(&str)) -> Result<u8> {
         for boot in 1.. {
             let (ending, run) = self.boot(words, &mut see)?;
@@ -177,6 +179,7 @@ impl Machine {
         if !self.virtiofs {
             command.arg("--force-9p");
         }
+        command.arg("--qemu").arg(&self.emulator.program);
         command.args(["--disable-microvm", "--overlay-rwdir", "/root"]);
         command.args(["--append", "mitigations=off", "--append", SKIPPED_MODULES]);
         for words in &self.append {
@@ -187,10 +190,9 @@ impl Machine {
         for dir in outermost(writable) {
             command.arg("--rwdir").arg(dir);
         }
-        let mut qemu = vec![
-            format!("-pidfile {}", run.file("qemu.pid").display()),
-            "-device virtio-serial-pci,id=umpath".to_owned(),
-        ];
+        let mut qemu = self.emulator.arguments.clone();
+        qemu.push(format!("-pidfile {}", run.file("qemu.pid").display()));
+        qemu.push("-device virtio-serial-pci,id=umpath".to_owned());
         for name in ["out", "err"] {
             let path = run.file(name);
             qemu.push(format!("-chardev file,id=um{name},path={}", path.display()));

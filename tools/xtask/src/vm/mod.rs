@@ -3,11 +3,13 @@
 //! Decided here: where a command runs (VM, or this kernel with `--here`) and what its status means.
 //! The command's own exit status is passed through; 124 says it ran out of time, 125 that the VM
 //! itself failed (no boot, kernel panic, no answer). Which kernel that is: `kernel`. How it is
-//! booted and how output and status come back: `boot`. Whether KVM can be trusted: `accel`.
+//! booted and how output and status come back: `boot`. Whether KVM can be trusted: `accel`;
+//! which QEMU: `emulator`.
 
 mod accel;
 mod apt;
 mod boot;
+mod emulator;
 mod guest;
 mod here;
 mod kernel;
