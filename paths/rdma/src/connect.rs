@@ -6,6 +6,9 @@
 //! Every connection has an event channel of its own. The caller waits for [`Connecting::fd`] or
 //! [`Connecting::deadline`], whichever is first, and calls [`Connecting::handle_readable`] or
 //! [`Connecting::time_out`]. Dropping it gives up.
+//!
+//! A lost connection request is repeated here and not left to the kernel, which does so after 4.3 s
+//! (CMA_CM_RESPONSE_TIMEOUT in drivers/infiniband/core/cma.c): longer than most callers wait at all.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -124,9 +127,13 @@ pub struct Connecting {
     id: Arc<CmId>,
     channel: Arc<EventChannel>,
     domain: Option<Arc<Domain>>,
+    /// The domain it began with, to begin again.
+    first_domain: Option<Arc<Domain>>,
     params: ConnectParams,
     phase: Phase,
     deadline: Instant,
+    /// When a request without an answer counts as lost; once.
+    repeat_at: Option<Instant>,
     /// How long the next address resolution may take.
     patience: Duration,
 }
@@ -136,17 +143,29 @@ impl Connecting {
     /// (see [`HostQueue::domain`]); I/O queues pass their admin queue's.
     pub fn start(params: ConnectParams, domain: Option<Arc<Domain>>) -> Result<Self, ConnectError> {
         params.check()?;
-        let deadline = Instant::now() + params.timeout;
+        let now = Instant::now();
+        let (deadline, repeat_at) = (now + params.timeout, now + params.timeout / 2);
+        Self::begin(params, domain, deadline, Some(repeat_at))
+    }
+
+    fn begin(
+        params: ConnectParams,
+        domain: Option<Arc<Domain>>,
+        deadline: Instant,
+        repeat_at: Option<Instant>,
+    ) -> Result<Self, ConnectError> {
         let channel = EventChannel::new().map_err(Unavailable::explain)?;
         let id = Arc::new(CmId::new(&channel).map_err(Unavailable::explain)?);
         let mut connecting = Self {
             queue: None,
             id,
             channel,
+            first_domain: domain.clone(),
             domain,
             params,
             phase: Phase::Address,
             deadline,
+            repeat_at,
             patience: FIRST_PATIENCE,
         };
         connecting.resolve_address()?;
@@ -179,7 +198,10 @@ impl Connecting {
 
     /// When to call [`Connecting::time_out`].
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        match self.repeat_at {
+            Some(moment) if self.phase == Phase::Handshake => moment.min(self.deadline),
+            _ => self.deadline,
+        }
     }
 
     /// What is being waited for.
@@ -187,17 +209,24 @@ impl Connecting {
         self.phase
     }
 
-    /// Gives up because the deadline passed.
-    #[must_use]
-    pub fn time_out(self) -> ConnectError {
+    /// Begins again because the deadline passed and the request, or its answer, seems lost; or gives
+    /// up. Blocks for as long as the kernel takes to destroy a queue pair.
+    pub fn time_out(self) -> Result<Self, ConnectError> {
+        let now = Instant::now();
+        if self.phase == Phase::Handshake && self.repeat_at.is_some() && now < self.deadline {
+            let (params, domain) = (self.params.clone(), self.first_domain.clone());
+            let deadline = self.deadline;
+            drop(self);
+            return Self::begin(params, domain, deadline, None);
+        }
         let ConnectParams {
             traddr, timeout, ..
         } = self.params;
-        ConnectError::TimedOut {
+        Err(ConnectError::TimedOut {
             traddr,
             phase: self.phase,
             after: timeout,
-        }
+        })
     }
 
     /// Handles all waiting events. After an error or `Connected` the value is spent.

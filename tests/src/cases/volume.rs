@@ -4,19 +4,27 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
-use super::rig::{Daemon, Target, ublk_nodes};
-use crate::bed::{Fio, Network, attempt, load, output, run};
+use super::rig::{Daemon, PATIENCE, Target, ublk_nodes};
+use crate::bed::{Fio, Network, Side, attempt, load, output, run, within};
 use crate::suite::{Case, Topology};
 
 /// The cases of this module.
-pub(super) const CASES: &[Case] = &[Case {
-    name: "volume-file-systems",
-    topology: Topology::Separate(2),
-    limit_seconds: 240,
-    run: file_systems,
-}];
+pub(super) const CASES: &[Case] = &[
+    Case {
+        name: "volume-file-systems",
+        topology: Topology::Separate(2),
+        limit_seconds: 240,
+        run: file_systems,
+    },
+    Case {
+        name: "volume-lost-connection-request",
+        topology: Topology::Separate(1),
+        limit_seconds: 120,
+        run: lost_connection_request,
+    },
+];
 
 const NQN: &str = "nqn.2026-11.io.umpath:volume";
 const MOUNT: &str = "/mnt/umpath";
@@ -91,6 +99,45 @@ fn file_systems(network: &Network) -> Result<()> {
     );
     daemon.ask(&["disconnect", "-n", NQN])?;
     ensure!(ublk_nodes().is_empty(), "left: {:?}", ublk_nodes());
+    Ok(())
+}
+
+/// The kernel sends a lost connection request again after 4.3 s; we give up after 3 s.
+fn lost_connection_request(network: &Network) -> Result<()> {
+    load(&["sch_netem"])?;
+    let _disk = Disk;
+    let _target = Target::start(network, 1, &subsystem(1, "optimized", "64MiB"))?;
+    let daemon = Daemon::start(network, "")?;
+    let (host, cable) = (network.host(), network.cable(1));
+    // A neighbour that is known is not asked for: the first packet lost is the request.
+    let address = cable.address(Side::Array).to_string();
+    run(host.command("ping").args(["-q", "-c1", "-W5", &address]))?;
+    let device = cable.netdev(Side::Host);
+    let loss = ["root", "netem", "loss", "100%"];
+    run(host
+        .command("tc")
+        .args(["qdisc", "add", "dev", &device])
+        .args(loss))?;
+    let heal = || {
+        within(PATIENCE, "a packet lost", || {
+            let shown = output(
+                host.command("tc")
+                    .args(["-s", "qdisc", "show", "dev", &device]),
+            );
+            shown.is_ok_and(|text| text.contains("dropped ") && !text.contains("dropped 0,"))
+        })?;
+        run(host
+            .command("tc")
+            .args(["qdisc", "del", "dev", &device, "root"]))
+    };
+    std::thread::scope(|scope| {
+        let healed = scope.spawn(heal);
+        let connected = daemon.connect(network, 1, NQN, &[]);
+        let healed = healed.join();
+        connected?;
+        healed.unwrap_or_else(|_| bail!("the healer panicked"))
+    })?;
+    daemon.ask(&["disconnect", "-n", NQN])?;
     Ok(())
 }
 

@@ -28,7 +28,8 @@ pub(crate) fn connect(
             .deadline()
             .saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(connecting.time_out());
+            connecting = connecting.time_out()?;
+            continue;
         }
         wait(&[connecting.fd()], left);
         if let Progress::Connected(queue) = connecting.handle_readable()? {

@@ -432,8 +432,13 @@ impl<S: Session> Driver<S> {
         self.connecting = going;
         for (qid, connecting) in late {
             self.readiness.forget(Key::Connecting(qid));
-            let error = connecting.time_out();
-            self.session.handle_queue_failed(qid, Arc::new(error));
+            self.stepping.spawn_blocking(move || {
+                let again = connecting.time_out();
+                let outcome = again
+                    .map(|connecting| (connecting, Progress::Pending))
+                    .map_err(|error| Arc::new(error) as TransportSource);
+                Stepped { qid, outcome }
+            });
         }
         let now = clock::now();
         let Some(due) = self.session.poll_timeout().filter(|due| *due <= now) else {
