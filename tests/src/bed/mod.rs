@@ -21,6 +21,7 @@ mod place;
 mod process;
 mod remains;
 mod run;
+mod target;
 mod wait;
 
 pub use disk::{LoopDisk, NullDisk, SlowDisk};
@@ -36,4 +37,5 @@ pub use place::Place;
 pub use process::{Process, binary, log_dir};
 pub use remains::{remains, sweep};
 pub use run::{attempt, output, run};
+pub use target::TargetProcess;
 pub use wait::{pause, within, within_value};

@@ -10,7 +10,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::bed::{Network, Process, Side, attempt, binary, load, output, within, within_value};
+use crate::bed::{
+    Network, Process, Side, TargetProcess, attempt, binary, load, within, within_value,
+};
 
 /// How long anything that should be quick may take on a busy emulated machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,8 +43,8 @@ impl Drop for Folder {
 #[derive(Debug)]
 pub(super) struct Target {
     // Declared first, so ended before its directory goes.
-    process: Process,
-    folder: Folder,
+    process: TargetProcess,
+    _folder: Folder,
 }
 
 impl Target {
@@ -56,22 +58,12 @@ impl Target {
             last = u16::from(cable) * 1000 + 999,
             address = network.cable(cable).address(Side::Array),
         );
-        let file = folder.0.join("array.toml");
-        fs::write(&file, config)?;
-        let mut command = network.array().command(binary("umpath-target")?);
-        command.arg("--socket").arg(folder.0.join("sock"));
-        command.args(["serve", "--config"]).arg(file);
-        let mut process = Process::spawn(&format!("array-{cable}"), command)?;
-        let show = || {
-            let mut show = Command::new(binary("umpath-target").ok()?);
-            show.arg("--socket").arg(folder.0.join("sock")).arg("show");
-            attempt(&mut show).ok()?.status.success().then_some(())
-        };
-        within(PATIENCE, "the target being ready", || {
-            !process.running() || show().is_some()
-        })?;
-        ensure!(process.running(), "{}", process.tail());
-        Ok(Self { process, folder })
+        let name = format!("array-{cable}");
+        let process = TargetProcess::start(network.array(), &folder.0, &name, &config)?;
+        Ok(Self {
+            process,
+            _folder: folder,
+        })
     }
 
     /// Sends it a signal.
@@ -86,9 +78,7 @@ impl Target {
 
     /// Runs `umpath-target WORDS` against it.
     pub(super) fn verb(&self, words: &[&str]) -> Result<String> {
-        let mut command = Command::new(binary("umpath-target")?);
-        command.arg("--socket").arg(self.folder.0.join("sock"));
-        output(command.args(words))
+        self.process.verb(words)
     }
 }
 

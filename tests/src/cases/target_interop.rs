@@ -13,8 +13,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::bed::{
-    ConnectOptions, Fio, KernelHost, Load, Network, Place, Process, Pull, Side, attempt, binary,
-    output, run, within,
+    ConnectOptions, Fio, KernelHost, Load, Network, Pull, Side, TargetProcess, attempt, output,
+    run, within,
 };
 use crate::suite::{Case, Topology};
 
@@ -65,7 +65,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A running `umpath-target` with one port.
 #[derive(Debug)]
 struct Target {
-    process: Process,
+    process: TargetProcess,
     number: u8,
     directory: PathBuf,
 }
@@ -97,8 +97,8 @@ state = "{state}"
             address = network.cable(number).address(Side::Array),
             disk = directory.join("disk").display(),
         );
-        fs::write(directory.join(format!("{number}.toml")), config)?;
-        let process = Self::launch(network.array(), &directory, number)?;
+        let name = format!("target-{number}");
+        let process = TargetProcess::start(network.array(), &directory, &name, &config)?;
         Ok(Self {
             process,
             number,
@@ -106,40 +106,16 @@ state = "{state}"
         })
     }
 
-    fn launch(place: &Place, directory: &std::path::Path, number: u8) -> Result<Process> {
-        let path = |name: &str| directory.join(format!("{number}.{name}"));
-        let (socket, config) = (path("sock"), path("toml"));
-        let mut command = place.command(binary("umpath-target")?);
-        command.arg("--socket").arg(&socket);
-        command.args(["serve", "--config"]).arg(config);
-        let mut process = Process::spawn(&format!("target-{number}"), command)?;
-        // A dead target leaves its socket behind: only one that answers counts.
-        within(PATIENCE, "the target being ready", || {
-            !process.running()
-                || binary("umpath-target").is_ok_and(|program| {
-                    let mut show = Command::new(program);
-                    show.arg("--socket").arg(&socket).arg("show");
-                    attempt(&mut show).is_ok_and(|shown| shown.status.success())
-                })
-        })?;
-        ensure!(process.running(), "{}", process.tail());
-        Ok(process)
-    }
-
     fn restart(&mut self, network: &Network) -> Result<()> {
-        self.process = Self::launch(network.array(), &self.directory, self.number)?;
-        Ok(())
+        self.process.start_again(network.array())
     }
 
     fn command(&self, words: &[&str]) -> Result<Command> {
-        let mut command = Command::new(binary("umpath-target")?);
-        let socket = self.directory.join(format!("{}.sock", self.number));
-        command.arg("--socket").arg(socket).args(words);
-        Ok(command)
+        self.process.command(words)
     }
 
     fn verb(&self, words: &[&str]) -> Result<String> {
-        output(&mut self.command(words)?)
+        self.process.verb(words)
     }
 
     fn set_ana(&self, state: &str) -> Result<()> {
@@ -541,8 +517,7 @@ fn refuses_in_words(network: &Network) -> Result<()> {
         &["nvmf", "subsystem", "create", "--nqn", "disk"],
         "is not an NQN",
     )?;
-    let config = target.directory.join("1.toml");
-    let config = config.to_string_lossy();
+    let config = target.process.config().to_string_lossy();
     refused(&["serve", "--config", &config], "another umpath-target")?;
     Ok(())
 }

@@ -4,17 +4,12 @@
 //! nvmet in the initial namespace (it knows no other), with two ports on one null_blk disk. What
 //! follows from the difference is decided here as well: how long the time fence may take.
 
-use std::fs;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 
-use crate::bed::{
-    AnaState, Network, NullDisk, Nvmet, NvmetConfig, Process, Side, attempt, binary, within,
-};
+use crate::bed::{AnaState, Network, NullDisk, Nvmet, NvmetConfig, Side, TargetProcess};
 
 use super::{Target, clock};
 
@@ -26,7 +21,6 @@ pub(super) const PRIMARY: u8 = 1;
 pub(super) const STANDBY: u8 = 2;
 const SERVICE: u16 = 4420;
 const SIZE_MIB: u32 = 512;
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a failover may take, and why.
 #[derive(Clone, Debug)]
@@ -66,7 +60,7 @@ impl Allowance {
 #[derive(Debug)]
 pub(super) enum Array {
     /// Two processes on one file.
-    Umpath(Box<[Controller; 2]>),
+    Umpath(Box<[TargetProcess; 2]>),
     /// Two ports of the kernel's target. The export goes before its disk.
     Kernel(Nvmet, NullDisk),
 }
@@ -76,7 +70,10 @@ impl Array {
     pub(super) fn start(target: Target, network: &Network, work: &Path) -> Result<Self> {
         match target {
             Target::Umpath => {
-                let controller = |number, state| Controller::start(network, work, number, state);
+                let controller = |number, state| {
+                    let config = config(network, work, number, state);
+                    TargetProcess::start(network.array(), work, name(number), &config)
+                };
                 Ok(Self::Umpath(Box::new([
                     controller(PRIMARY, "optimized")?,
                     controller(STANDBY, "non-optimized")?,
@@ -104,8 +101,8 @@ impl Array {
         match self {
             Self::Umpath(controllers) => format!(
                 "two umpath-target processes ({}, {}) serve one file of {SIZE_MIB} MiB",
-                controllers[0].process.id(),
-                controllers[1].process.id()
+                controllers[0].id(),
+                controllers[1].id()
             ),
             Self::Kernel(_, disk) => format!(
                 "Linux nvmet serves {} ({SIZE_MIB} MiB, null_blk) through two ports",
@@ -135,7 +132,7 @@ impl Array {
     /// Starts the primary again.
     pub(super) fn revive_primary(&mut self, network: &Network) -> Result<()> {
         match self {
-            Self::Umpath(controllers) => controllers[0].launch_again(network),
+            Self::Umpath(controllers) => controllers[0].start_again(network.array()),
             Self::Kernel(nvmet, _) => nvmet.offer(PRIMARY.into()),
         }
     }
@@ -145,10 +142,7 @@ impl Array {
         let Self::Umpath(controllers) = self else {
             return None;
         };
-        controllers.iter_mut().find_map(|controller| {
-            let dead = !controller.killed && !controller.process.running();
-            dead.then(|| controller.process.tail())
-        })
+        controllers.iter_mut().find_map(TargetProcess::casualty)
     }
 }
 
@@ -157,50 +151,12 @@ pub(super) fn address(network: &Network, number: u8) -> IpAddr {
     IpAddr::V4(network.cable(number).address(Side::Array))
 }
 
-/// One `umpath-target` process with one port.
-#[derive(Debug)]
-pub(super) struct Controller {
-    process: Process,
-    /// By us: its absence is no accident.
-    killed: bool,
-    number: u8,
-    work: PathBuf,
-}
-
-impl Controller {
-    fn start(network: &Network, work: &Path, number: u8, state: &str) -> Result<Self> {
-        let config = config(network, work, number, state);
-        fs::write(path(work, number, "toml"), config)?;
-        Ok(Self {
-            process: launch(network, work, number)?,
-            killed: false,
-            number,
-            work: work.to_path_buf(),
-        })
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        self.killed = true;
-        self.process.kill()
-    }
-
-    fn launch_again(&mut self, network: &Network) -> Result<()> {
-        self.process = launch(network, &self.work, self.number)?;
-        self.killed = false;
-        Ok(())
-    }
-}
-
 fn name(number: u8) -> &'static str {
     if number == PRIMARY {
         "target-primary"
     } else {
         "target-standby"
     }
-}
-
-fn path(work: &Path, number: u8, extension: &str) -> PathBuf {
-    work.join(format!("{}.{extension}", name(number)))
 }
 
 fn config(network: &Network, work: &Path, number: u8, state: &str) -> String {
@@ -230,27 +186,4 @@ state = "{state}"
         address = address(network, number),
         disk = work.join("disk").display(),
     )
-}
-
-fn launch(network: &Network, work: &Path, number: u8) -> Result<Process> {
-    let program = binary("umpath-target")?;
-    let socket = path(work, number, "sock");
-    let mut command = network.array().command(&program);
-    command.arg("--socket").arg(&socket);
-    command
-        .args(["serve", "--config"])
-        .arg(path(work, number, "toml"));
-    let mut process = Process::spawn(name(number), command)?;
-    // A killed process leaves its socket behind: only one that answers counts.
-    let answers = || {
-        let mut show = Command::new(&program);
-        show.arg("--socket").arg(&socket).arg("show");
-        attempt(&mut show).is_ok_and(|shown| shown.status.success())
-    };
-    within(PATIENCE, "the target answering", || {
-        !process.running() || answers()
-    })
-    .with_context(|| process.tail())?;
-    ensure!(process.running(), "{}", process.tail());
-    Ok(process)
 }

@@ -6,17 +6,12 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 
-use crate::bed::{
-    AnaState, Network, NullDisk, Nvmet, NvmetConfig, Process, Side, SlowDisk, attempt, binary,
-    output, within,
-};
+use crate::bed::{AnaState, Network, NullDisk, Nvmet, NvmetConfig, Side, SlowDisk, TargetProcess};
 
 /// Name of the subsystem.
 pub(super) const NQN: &str = "nqn.2026-11.io.umpath:drill";
@@ -29,7 +24,6 @@ pub(super) const SIZE_MIB: u64 = 256;
 const SERIAL: &str = "UMPATHDRILL1";
 const UUID: &str = "6b0e7b6e-2f0c-4c55-9a3e-0d1f5c0a7e12";
 const NGUID: &str = "6b0e7b6e2f0c4c559a3e0d1f5c0a7e12";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whose controllers there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +41,14 @@ pub(super) enum Arrays {
 #[derive(Debug)]
 pub(super) struct Array {
     primary: Primary,
-    standby: Process,
+    standby: TargetProcess,
     /// Under the kernel's primary and the standby.
     _disk: Option<NullDisk>,
-    work: PathBuf,
 }
 
 #[derive(Debug)]
 enum Primary {
-    Umpath(Process),
+    Umpath(TargetProcess),
     /// The export goes before its disk.
     Kernel {
         _export: Nvmet,
@@ -72,11 +65,8 @@ impl Array {
         more: &str,
     ) -> Result<Self> {
         let launch = |number, store: &str| {
-            fs::write(
-                path(work, number, "toml"),
-                config(network, number, store, more),
-            )?;
-            launch(network, work, number)
+            let config = config(network, number, store, more);
+            TargetProcess::start(network.array(), work, name(number), &config)
         };
         match arrays {
             Arrays::Umpath => {
@@ -89,7 +79,6 @@ impl Array {
                     primary: Primary::Umpath(launch(PRIMARY, &store)?),
                     standby: launch(STANDBY, &store)?,
                     _disk: None,
-                    work: work.to_path_buf(),
                 })
             }
             Arrays::KernelPrimary { late_ms } => {
@@ -104,13 +93,12 @@ impl Array {
                     primary,
                     standby: launch(STANDBY, &store)?,
                     _disk: Some(disk),
-                    work: work.to_path_buf(),
                 })
             }
         }
     }
 
-    fn primary(&mut self) -> Result<&mut Process> {
+    fn primary(&mut self) -> Result<&mut TargetProcess> {
         match &mut self.primary {
             Primary::Umpath(process) => Ok(process),
             Primary::Kernel { .. } => bail!("the kernel's target is no process"),
@@ -129,9 +117,7 @@ impl Array {
 
     /// Starts a killed primary again.
     pub(super) fn revive_primary(&mut self, network: &Network) -> Result<()> {
-        let work = self.work.clone();
-        *self.primary()? = launch(network, &work, PRIMARY)?;
-        Ok(())
+        self.primary()?.start_again(network.array())
     }
 
     /// Whether every process still runs.
@@ -145,9 +131,10 @@ impl Array {
 
     /// Runs `umpath-target WORDS` against the primary.
     pub(super) fn primary_verb(&self, words: &[&str]) -> Result<String> {
-        let mut command = Command::new(binary("umpath-target")?);
-        let socket = path(&self.work, PRIMARY, "sock");
-        output(command.arg("--socket").arg(socket).args(words))
+        match &self.primary {
+            Primary::Umpath(process) => process.verb(words),
+            Primary::Kernel { .. } => bail!("the kernel's target has no verbs"),
+        }
     }
 
     /// Writes that the kernel's primary has sent and that have not arrived.
@@ -190,10 +177,6 @@ fn name(number: u8) -> &'static str {
     }
 }
 
-fn path(work: &Path, number: u8, extension: &str) -> PathBuf {
-    work.join(format!("{}.{extension}", name(number)))
-}
-
 fn config(network: &Network, number: u8, store: &str, more: &str) -> String {
     format!(
         r#"[process]
@@ -225,27 +208,4 @@ state = "{state}"
             "non-optimized"
         },
     )
-}
-
-fn launch(network: &Network, work: &Path, number: u8) -> Result<Process> {
-    let program = binary("umpath-target")?;
-    let socket = path(work, number, "sock");
-    let mut command = network.array().command(&program);
-    command.arg("--socket").arg(&socket);
-    command
-        .args(["serve", "--config"])
-        .arg(path(work, number, "toml"));
-    let mut process = Process::spawn(name(number), command)?;
-    // A killed process leaves its socket behind: only one that answers counts.
-    let answers = || {
-        let mut show = Command::new(&program);
-        show.arg("--socket").arg(&socket).arg("show");
-        attempt(&mut show).is_ok_and(|shown| shown.status.success())
-    };
-    within(PATIENCE, "the target answering", || {
-        !process.running() || answers()
-    })
-    .with_context(|| process.tail())?;
-    ensure!(process.running(), "{}", process.tail());
-    Ok(process)
 }
