@@ -11,6 +11,7 @@ mod drill;
 mod host;
 mod multipath_tools;
 mod sim;
+mod stage;
 mod suite;
 mod test;
 mod tidy;
