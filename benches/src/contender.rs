@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use umpath_tests::bed::{ConnectOptions, KernelHost, Network, Side};
+use umpath_tests::bed::{ConnectOptions, KernelHost, Network, Place, Side};
 
 use crate::kernel::{choose_queue_depth, path_devices};
 use crate::map::Map;
@@ -115,7 +115,9 @@ impl Lineup {
     }
 
     fn start_daemon(&mut self, network: &Network) -> Result<PathBuf> {
-        let daemon = self.daemon.insert(Daemon::start()?);
+        let daemon = self
+            .daemon
+            .insert(Daemon::start(&Place::INITIAL, "# Defaults only.\n")?);
         for number in 1..=PATHS {
             daemon.connect(&network.cable(number).address(Side::Array).to_string())?;
         }

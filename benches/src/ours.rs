@@ -47,16 +47,16 @@ struct PathView {
 }
 
 impl Daemon {
-    /// Starts one with the default configuration.
-    pub(crate) fn start() -> Result<Self> {
+    /// Starts one in `place` with the text of an `umpath.toml`.
+    pub(crate) fn start(place: &Place, config_text: &str) -> Result<Self> {
         load(&["ublk_drv"])?;
         let dir = Path::new(DIR);
         fs::create_dir_all(dir).with_context(|| format!("cannot make {DIR}"))?;
         let config = dir.join("umpath.toml");
-        fs::write(&config, "# Defaults only.\n")?;
+        fs::write(&config, config_text)?;
         let socket = dir.join("run/umpathd.sock");
         drop(fs::remove_file(&socket));
-        let mut command = Place::INITIAL.command(binary("umpathd")?);
+        let mut command = place.command(binary("umpathd")?);
         command.arg("--config").arg(config);
         for (flag, name) in [
             ("--state-dir", "state"),
@@ -100,6 +100,11 @@ impl Daemon {
             (ready == usize::from(PATHS) && device.exists()).then_some(device)
         })
         .with_context(|| self.process.tail())
+    }
+
+    /// Sets an option of the volume while it runs, such as `path_selector=latency`.
+    pub(crate) fn set(&self, option: &str) -> Result<()> {
+        run(&mut self.ask(&["set", option])).with_context(|| self.process.tail())
     }
 
     fn ask(&self, words: &[&str]) -> Command {

@@ -93,7 +93,7 @@ pub struct Runs {
 }
 
 impl Runs {
-    fn of(runs: Vec<f64>) -> Self {
+    pub(crate) fn of(runs: Vec<f64>) -> Self {
         let mut sorted = runs.clone();
         sorted.sort_by(f64::total_cmp);
         let at = |index: usize| sorted.get(index).copied().unwrap_or_default();

@@ -6,9 +6,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Parser;
 use umpath_benches::compare::{self, Plan};
+use umpath_benches::own_machine;
 
 #[derive(Parser)]
 #[command(
@@ -41,14 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<bool> {
-    if std::env::var_os("UMPATH_IN_VM").is_none()
-        && std::env::var_os("UMPATH_OWN_MACHINE").is_none()
-    {
-        bail!(
-            "this reloads NVMe modules and makes network devices: `cargo xtask bench compare` \
-             boots a VM for it; on a machine of its own set UMPATH_OWN_MACHINE=1"
-        );
-    }
+    own_machine("compare")?;
     let plan = Plan {
         rounds: arguments.rounds,
         seconds: arguments.seconds,

@@ -5,6 +5,7 @@
 //! job compares with a pattern that no other job has, and with each block's own offset: a block that
 //! went back to an earlier round, arrived elsewhere or never arrived is found.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -128,6 +129,16 @@ pub struct Latency {
     pub max: f64,
     /// Mean.
     pub mean: f64,
+    /// fio's own keys, such as `99.000000`.
+    #[serde(default)]
+    percentile: BTreeMap<String, f64>,
+}
+
+impl Latency {
+    /// What so many percent of the requests did not exceed; one of those fio reports (50, 99, 99.9).
+    pub fn percentile(&self, percent: f64) -> Option<f64> {
+        self.percentile.get(&format!("{percent:.6}")).copied()
+    }
 }
 
 #[derive(Deserialize)]
@@ -176,7 +187,7 @@ mod tests {
     use super::*;
 
     fn report(error: i32) -> String {
-        let direction = r#"{"iops":10.5,"bw":42,"total_ios":7,"clat_ns":{"max":9,"mean":4.5}}"#;
+        let direction = r#"{"iops":10.5,"bw":42,"total_ios":7,"clat_ns":{"max":9,"mean":4.5,"percentile":{"99.000000":8}}}"#;
         format!(
             "note: x\n{{\"jobs\":[{{\"error\":{error},\"read\":{direction},\"write\":{direction}}}]}}"
         )
@@ -186,6 +197,8 @@ mod tests {
     fn reports_are_read_behind_warnings() {
         let result = FioResult::parse(&report(0)).expect("a report");
         assert_eq!(result.read.total_ios, 7);
+        assert_eq!(result.read.clat_ns.percentile(99.0), Some(8.0));
+        assert_eq!(result.read.clat_ns.percentile(99.9), None);
         assert!(FioResult::parse(&report(5)).is_err());
         assert!(FioResult::parse("fio: no such device").is_err());
     }

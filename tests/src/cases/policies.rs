@@ -1,18 +1,16 @@
 //! Path policies on a running volume: groups are left and returned to, by ANA and by hand, while fio
-//! writes and compares; and what selectors make of a delayed cable.
+//! writes and compares. How fast selectors are on unequal paths: `cargo xtask bench selectors`.
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::rig::{Daemon, PATIENCE, Target};
 use crate::bed::{
-    AnaState, Fio, FioResult, Network, NullDisk, Nvmet, NvmetConfig, Process, Side, attempt, load,
-    pause, run, within,
+    AnaState, Fio, FioResult, Network, NullDisk, Nvmet, NvmetConfig, Process, Side, pause, within,
 };
 use crate::suite::{Case, Topology};
 
@@ -29,12 +27,6 @@ pub(super) const CASES: &[Case] = &[
         topology: Topology::KernelArray(2),
         limit_seconds: 240,
         run: groups_with_nvmet,
-    },
-    Case {
-        name: "policy-delay",
-        topology: Topology::Separate(2),
-        limit_seconds: 300,
-        run: delayed_cable,
     },
 ];
 
@@ -206,91 +198,4 @@ fn steer(network: &Network, daemon: &Daemon, set_ana: SetAna<'_>) -> Result<()> 
     }
     ask(&["set", "path_grouping_policy=group_by_prio"])?;
     expect(1, "by priority again")
-}
-
-/// Delay on the first cable, removed with the guard.
-struct Delay<'a> {
-    network: &'a Network,
-}
-
-impl<'a> Delay<'a> {
-    fn on(network: &'a Network, words: &[&str]) -> Result<Self> {
-        load(&["sch_netem"])?;
-        let netdev = network.cable(1).netdev(Side::Array);
-        let mut command = network.array().command("tc");
-        command.args([
-            "qdisc", "add", "dev", &netdev, "root", "netem", "limit", "100000",
-        ]);
-        run(command.args(words))?;
-        Ok(Self { network })
-    }
-}
-
-impl Drop for Delay<'_> {
-    fn drop(&mut self) {
-        let netdev = self.network.cable(1).netdev(Side::Array);
-        let mut command = self.network.array().command("tc");
-        drop(attempt(
-            command.args(["qdisc", "del", "dev", &netdev, "root"]),
-        ));
-    }
-}
-
-/// Reads by every selector over two paths, the first delayed by more and more.
-fn delayed_cable(network: &Network) -> Result<()> {
-    let _disk = Disk;
-    let _first = serve(network, 1, "optimized")?;
-    let _second = serve(network, 2, "optimized")?;
-    // Nothing is to be ejected: the selectors are to cope.
-    let daemon = Daemon::start(network, "[defaults]\noutlier_factor = 0\n")?;
-    daemon.connect(network, 1, NQN, &[])?;
-    daemon.connect(network, 2, NQN, &[])?;
-    let device = daemon.device()?;
-    let rows: [(&str, &[&str]); 4] = [
-        ("equal", &[]),
-        ("+1 ms", &["delay", "1ms"]),
-        ("+5 ms", &["delay", "5ms"]),
-        ("+30 ms", &["delay", "30ms"]),
-    ];
-    let mut behind = Vec::new();
-    for (name, words) in rows {
-        let _delay = match words {
-            [] => None,
-            words => Some(Delay::on(network, words)?),
-        };
-        let mut iops = Vec::new();
-        for selector in [
-            "queue-length",
-            "round-robin",
-            "historical-service-time",
-            "latency",
-        ] {
-            daemon.ask(&["set", &format!("path_selector={selector}")])?;
-            let result = reads(&device)?.read;
-            eprintln!(
-                "{name}: {selector}: {:.0} IOPS, mean {:.0} us, longest {:.0} us",
-                result.iops,
-                result.clat_ns.mean / 1e3,
-                result.clat_ns.max / 1e3
-            );
-            iops.push(result.iops);
-        }
-        let best = iops.iter().copied().fold(0.0, f64::max);
-        let latency = iops.last().copied().unwrap_or(0.0);
-        // An emulated machine that others use measures no finer than this.
-        if latency < best * 0.8 {
-            behind.push(format!("{name}: {latency:.0} of {best:.0}"));
-        }
-    }
-    if !behind.is_empty() {
-        bail!("latency is behind: {behind:?}");
-    }
-    daemon.ask(&["disconnect", "-n", NQN])?;
-    Ok(())
-}
-
-fn reads(device: &Path) -> Result<FioResult> {
-    let job = ["--rw=randread", "--bs=4k", "--iodepth=16", "--size=32m"];
-    let timed = ["--time_based", "--runtime=3", "--ramp_time=1"];
-    Fio::on(device).with(job).with(timed).run()
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: micro-benchmarks; `bench compare`: the fio matrix side by side, in one VM.
+//! `cargo xtask bench`: micro-benchmarks; `bench compare`: the fio matrix side by side, in one VM;
+//! `bench selectors`: path selectors on unequal paths.
 //!
 //! Decided here: what is built and where results go. What `compare` measures and in which order:
 //! package umpath-benches. One boot is enough: nvme_core is a module, so the comparison with
@@ -33,13 +34,21 @@ pub(crate) struct BenchArgs {
 #[derive(Subcommand)]
 enum What {
     /// The fio matrix on umpath, dm-multipath, native multipath and ublk null, with ratios
-    Compare(CompareArgs),
+    Compare {
+        /// Parts of the names of the jobs to run; all without any
+        jobs: Vec<String>,
+        #[command(flatten)]
+        vm: VmBenchArgs,
+    },
+    /// The path selectors on two paths of which one is delayed, jittery or lossy
+    Selectors {
+        #[command(flatten)]
+        vm: VmBenchArgs,
+    },
 }
 
 #[derive(Args)]
-struct CompareArgs {
-    /// Parts of the names of the jobs to run; all without any
-    jobs: Vec<String>,
+struct VmBenchArgs {
     /// How often every job runs on every device
     #[arg(long, default_value_t = 3)]
     rounds: u32,
@@ -61,12 +70,13 @@ struct CompareArgs {
 pub(crate) fn run(args: &BenchArgs) -> Result<u8> {
     let json = args.json.as_deref();
     match &args.what {
-        Some(What::Compare(compare)) => side_by_side(compare, json),
+        Some(What::Compare { jobs, vm }) => in_vm("bench-compare", vm, jobs, json),
+        Some(What::Selectors { vm }) => in_vm("bench-selectors", vm, &[], json),
         None => micro(json),
     }
 }
 
-fn side_by_side(args: &CompareArgs, json: Option<&Path>) -> Result<u8> {
+fn in_vm(program: &str, args: &VmBenchArgs, jobs: &[String], json: Option<&Path>) -> Result<u8> {
     let repository = host::repository()?;
     let extra = [
         "--package",
@@ -83,13 +93,13 @@ fn side_by_side(args: &CompareArgs, json: Option<&Path>) -> Result<u8> {
     // The VM writes to the repository only; its ignored directory is as good as any.
     let dir = repository.join(".vm");
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let result = dir.join(format!("bench-compare-{}.json", std::process::id()));
-    let mut command = vec![programs.join("bench-compare").into_os_string()];
+    let result = dir.join(format!("{program}-{}.json", std::process::id()));
+    let mut command = vec![programs.join(program).into_os_string()];
     for (flag, number) in [("--rounds", args.rounds), ("--seconds", args.seconds)] {
         command.extend([OsString::from(flag), number.to_string().into()]);
     }
     command.extend([OsString::from("--json"), result.clone().into()]);
-    command.extend(args.jobs.iter().map(OsString::from));
+    command.extend(jobs.iter().map(OsString::from));
     let status = machine.run(&command);
     let kept = match json {
         Some(file) if result.is_file() => fs::copy(&result, file)

@@ -32,24 +32,10 @@ pub(crate) fn run(args: &SuiteArgs) -> Result<u8> {
     machine.run(&command)
 }
 
-/// Cases that were seen to pass together in one boot. The rest is run by `cargo xtask vm-suite`.
-const SETTLED: [&str; 10] = [
-    "bed-",
-    "target-nvme-cli",
-    "target-two-processes",
-    "target-killed-and-back",
-    "target-keep-alive",
-    "target-stopped-executes",
-    "target-refuses",
-    "volume-file-systems",
-    "volume-limits-",
-    "ccr-",
-];
-
-/// What `cargo xtask test` runs: the settled cases on the newest kernel.
+/// What `cargo xtask test` runs: every case on the newest kernel.
 pub(crate) fn all() -> SuiteArgs {
     SuiteArgs {
-        filters: SETTLED.map(str::to_owned).to_vec(),
+        filters: Vec::new(),
         kernel: None,
         profile: "release".to_owned(),
         timeout: 1500,
