@@ -40,17 +40,17 @@ impl Allowance {
             Target::Umpath => Self {
                 kato_ms: 300,
                 stall_ms: 1000,
-                reason: "the promise for a target with a short keep-alive timeout: 2 x 300 ms \
-                         KATO + 100 ms CQT is the time fence, the rest is noticing and sending \
-                         again",
+                reason: "the promise for a target with a short keep-alive timeout. The standby \
+                         resets the lost controller (CCR), or time fences it: 2 x 300 ms KATO \
+                         + 100 ms CQT; the rest is noticing and sending again",
             },
             Target::Kernel => Self {
                 kato_ms: 1000,
                 stall_ms: 4000,
-                reason: "nvmet counts KATO in whole seconds and restarts its timer with any \
-                         traffic: only 3 x KATO = 3000 ms after the last answer can it be taken \
-                         for dead and a write be sent again; 1000 ms are for noticing and \
-                         sending",
+                reason: "nvmet knows no CCR, counts KATO in whole seconds and restarts its timer \
+                         with any traffic: it can be taken for dead 3 x KATO = 3000 ms after the \
+                         last answer. Until then a write over one that was lost on its way waits; \
+                         all else goes on at once, see fio's number",
             },
         }
     }
