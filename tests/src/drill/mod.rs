@@ -81,7 +81,8 @@ fn failovers(blows: &[Blow], options: &Options, work: &Path, report: &mut Report
     let plan = Plan {
         arrays: Arrays::Umpath,
         subsystem: "",
-        daemon: "",
+        // A path that is lost again and again is otherwise held down, longer each time.
+        daemon: "[defaults]\nflap_hold_max_ms = 0\n",
         unfenced: false,
     };
     let mut scene = match Scene::build(work, plan) {
