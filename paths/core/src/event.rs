@@ -46,6 +46,15 @@ pub enum LaneEvent {
         /// Longest time a request had been waiting by then.
         stall: Duration,
     },
+    /// A command has been in flight for long; told again and again while it is.
+    Overdue {
+        /// On which path.
+        path: PathId,
+        /// Through which association.
+        association: AssociationId,
+        /// When the oldest one was sent.
+        since: Duration,
+    },
     /// A request waits for want of a path.
     QueueingStarted,
     /// Requests that waited for a path are on their way, or failed.

@@ -48,7 +48,7 @@ impl World {
                 let extra = if begins { extra } else { 0 };
                 self.routes[path].extra = extra;
             }
-            FaultKind::Park { .. } => {}
+            FaultKind::Park { .. } | FaultKind::Forget { .. } => {}
             FaultKind::Resets { process, .. } => {
                 if !begins {
                     self.processes[process].failing.clear();

@@ -5,7 +5,7 @@ use umpath_target::controller::io::Operation;
 
 use super::checker::{Violation, stamp};
 use super::fabric::Values;
-use super::plan::REQUEST_BLOCKS;
+use super::plan::{FaultKind, REQUEST_BLOCKS};
 use super::world::{Happening, World};
 
 impl World {
@@ -67,7 +67,22 @@ impl World {
                 known.shared.gate.leave();
             }
             let values = values.map(|values| *values);
+            if self.forgets(known.process) {
+                let (process, copy) = (known.process, known.copy);
+                self.note(|| format!("process {process}: copy {copy} is never answered"));
+                return;
+            }
             self.respond(known.qp, known.cid, Status::SUCCESS, known.copy, values);
         }
+    }
+
+    /// A fault is in force in which a process forgets to answer, and this is such an answer.
+    fn forgets(&mut self, process: usize) -> bool {
+        let forgetful = FaultKind::Forget { process };
+        let mut kinds = self
+            .active_faults
+            .iter()
+            .map(|at| self.plan.faults[*at].kind);
+        kinds.any(|kind| kind == forgetful) && self.array_chance.percent(30)
     }
 }

@@ -108,6 +108,8 @@ mutants! {
     ResendShifted = "resend-shifted",
     /// A lane never hears of convictions.
     ConvictionUnheard = "conviction-unheard",
+    /// Nobody cares how old a command is.
+    AgeIgnored = "age-ignored",
     /// Requests fail when there is no path.
     FailsWithoutPath = "fails-without-path",
     /// A lost association is not connected again.

@@ -92,6 +92,8 @@ pub(crate) enum FaultKind {
     Slow { path: usize, extra: Nanos },
     /// I/O commands that arrive at a process wait before they ask the gate.
     Park { process: usize, longest: Nanos },
+    /// A process executes some commands and never answers them.
+    Forget { process: usize },
     /// A process dies, and its place is taken by a new one afterwards. Commands on the medium
     /// complete.
     Crash { process: usize },
@@ -188,10 +190,20 @@ impl Plan {
         self.cqt / 2
     }
 
+    /// A command without an answer for so long convicts, whatever becomes of others.
+    pub(crate) const IO_TIMEOUT: Nanos = 4_000 * MILLI;
+
     /// Longest time anything of an old association may take to become harmless: the longest park,
     /// the longest fence, and some slack.
     pub(crate) fn longest_hold(&self) -> Nanos {
-        11 * self.kato + self.cqt
+        let forgotten = |fault: &Fault| matches!(fault.kind, FaultKind::Forget { .. });
+        let unanswered = if self.faults.iter().any(forgotten) {
+            // A lane looks twice a second, and a command sent again may be forgotten again.
+            2 * (Self::IO_TIMEOUT + 500 * MILLI)
+        } else {
+            0
+        };
+        unanswered + 11 * self.kato + self.cqt
     }
 }
 
@@ -247,7 +259,7 @@ fn one(chance: &mut Chance, plan: &Plan, paths: usize) -> FaultKind {
     let path = chance.below(paths as u64) as usize;
     let process = chance.below(plan.processes as u64) as usize;
     let lane = chance.below(plan.lanes as u64) as usize;
-    match chance.below(18) {
+    match chance.below(19) {
         0 => FaultKind::Partition {
             path,
             to_target: true,
@@ -283,6 +295,7 @@ fn one(chance: &mut Chance, plan: &Plan, paths: usize) -> FaultKind {
             process,
             odd: chance.pick(&OddReset::ALL),
         },
+        17 => FaultKind::Forget { process },
         _ => FaultKind::Ana {
             path,
             inaccessible: chance.percent(60),

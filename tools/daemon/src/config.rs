@@ -84,6 +84,8 @@ pub(crate) struct Defaults {
     pub(crate) link_down_grace_ms: u64,
     pub(crate) io_silence_ms: u64,
     pub(crate) io_stuck_ms: u64,
+    pub(crate) io_slow_ms: u64,
+    pub(crate) io_timeout_ms: u64,
 
     pub(crate) io_queues: u16,
     pub(crate) queue_depth: u16,
@@ -130,6 +132,8 @@ impl Default for Defaults {
             link_down_grace_ms: 50,
             io_silence_ms: 200,
             io_stuck_ms: 1000,
+            io_slow_ms: 10_000,
+            io_timeout_ms: 30_000,
             io_queues: 0,
             queue_depth: 64,
             max_io_kib: 1024,
@@ -221,6 +225,9 @@ impl Defaults {
         between("link_down_grace_ms", self.link_down_grace_ms, 0, 60_000)?;
         between("io_silence_ms", self.io_silence_ms, 10, 60_000)?;
         between("io_stuck_ms", self.io_stuck_ms, 10, 600_000)?;
+        // Queue threads tell of commands from two seconds on.
+        between("io_slow_ms", self.io_slow_ms, 2000, 3_600_000)?;
+        between("io_timeout_ms", self.io_timeout_ms, 2000, 3_600_000)?;
         between("io_queues", self.io_queues.into(), 0, 64)?;
         between("queue_depth", self.queue_depth.into(), 2, 1024)?;
         between("max_io_kib", self.max_io_kib.into(), 4, 32 * 1024)?;

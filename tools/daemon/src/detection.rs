@@ -63,6 +63,11 @@ pub(crate) fn explain(defaults: &Defaults) -> Vec<String> {
             defaults.io_stuck_ms
         ),
         format!(
+            "one command without an answer while others are answered: no new I/O after {} ms, given \
+             up after {} ms",
+            defaults.io_slow_ms, defaults.io_timeout_ms
+        ),
+        format!(
             "no acknowledgement: ACK timeout {ack_ms} ms (4.096 us x 2^{exponent}, {}), {} retries: a \
              NIC gives up after {gives_up_ms} to {} ms",
             if defaults.ack_timeout_ms == 0 {

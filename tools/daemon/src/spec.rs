@@ -64,6 +64,8 @@ pub(crate) fn path_spec(
             missed_max: config.defaults.heartbeats_missed,
             io_silence: Duration::from_millis(config.defaults.io_silence_ms),
             io_stuck: Duration::from_millis(config.defaults.io_stuck_ms),
+            io_slow: Duration::from_millis(config.defaults.io_slow_ms),
+            io_timeout: Duration::from_millis(config.defaults.io_timeout_ms),
         },
         drain_deadline: Duration::from_millis(config.defaults.drain_deadline_ms),
         preferred: options.preferred,

@@ -385,19 +385,10 @@ impl Volume {
         self.device = Some(device);
     }
 
-    /// A queue thread noticed something. Returns the association whose ANA log should be read.
-    pub(crate) fn lane_event(
-        &mut self,
-        queue: u16,
-        event: LaneEvent,
-        at: Duration,
-    ) -> Option<AssociationId> {
+    /// A queue thread noticed something.
+    pub(crate) fn lane_event(&mut self, queue: u16, event: LaneEvent, at: Duration) {
         self.core.lane_event(LaneId(queue), event, at);
         self.pump();
-        match event {
-            LaneEvent::AnaStatus { association, .. } => Some(association),
-            _ => None,
-        }
     }
 
     /// In which ANA group its namespace is, and how long a transition may take.

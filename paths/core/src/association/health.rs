@@ -9,7 +9,9 @@
 //! An answer to any command speaks for the association: a slow medium behind a live controller is
 //! not silence. Silence is measured against what is usual: where keep-alives have lately taken long,
 //! because a machine is busy, more of it is needed for a conviction. I/O that is stuck while
-//! keep-alives are answered makes a suspicion only.
+//! keep-alives are answered makes a suspicion; a single command that is never answered, whatever
+//! becomes of the others, makes one as well and convicts in the end: nothing else would ever end
+//! it.
 
 use core::fmt;
 use core::time::Duration;
@@ -28,6 +30,10 @@ pub struct HealthConfig {
     pub io_silence: Duration,
     /// I/O unanswered for this long makes a suspicion although keep-alives are answered.
     pub io_stuck: Duration,
+    /// A single command unanswered for this long makes a suspicion although others are answered.
+    pub io_slow: Duration,
+    /// A single command unanswered for this long convicts.
+    pub io_timeout: Duration,
 }
 
 impl Default for HealthConfig {
@@ -37,6 +43,8 @@ impl Default for HealthConfig {
             missed_max: 3,
             io_silence: Duration::from_millis(200),
             io_stuck: Duration::from_secs(1),
+            io_slow: Duration::from_secs(10),
+            io_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -50,6 +58,8 @@ pub enum Suspicion {
     KeepAlivesMissed(u32),
     /// Keep-alives are answered and I/O is not.
     IoStuck,
+    /// A command has had no answer for this long; others may have.
+    IoSlow(Duration),
     /// Another controller of the subsystem says that this one has lost us.
     HostLost,
 }
@@ -60,6 +70,9 @@ impl fmt::Display for Suspicion {
             Self::LinkDown => f.write_str("the local link is down"),
             Self::KeepAlivesMissed(count) => write!(f, "{count} keep-alives without an answer"),
             Self::IoStuck => f.write_str("I/O without an answer, although the controller lives"),
+            Self::IoSlow(age) => {
+                write!(f, "a command has had no answer for {} ms", age.as_millis())
+            }
             Self::HostLost => f.write_str("another controller says that this one has lost us"),
         }
     }
@@ -77,6 +90,8 @@ pub enum Conviction {
         /// How long I/O has had no answer.
         io: Duration,
     },
+    /// A command had no answer for this long, whatever became of others.
+    IoTimeout(Duration),
     /// Another controller says that this one has lost us, and our own evidence agrees.
     HostLost,
     /// The session ended: disconnected by the peer, a refused keep-alive, a KATO of silence.
@@ -97,6 +112,11 @@ impl fmt::Display for Conviction {
                 f,
                 "{missed} keep-alives and all I/O since {} ms without an answer",
                 io.as_millis()
+            ),
+            Self::IoTimeout(age) => write!(
+                f,
+                "a command had no answer for {} ms (io_timeout_ms)",
+                age.as_millis()
             ),
             Self::HostLost => f.write_str("it has lost us, as another controller says and we see"),
             Self::SessionFailed => f.write_str("the session with the controller ended"),
@@ -149,6 +169,23 @@ impl Slowest {
     }
 }
 
+/// The oldest command without an answer, as a lane told it.
+#[derive(Debug, Clone, Copy)]
+struct Overdue {
+    since: Duration,
+    told_at: Duration,
+}
+
+impl Overdue {
+    /// Its age when it was told: what came since nobody knows.
+    fn age(self) -> Duration {
+        self.told_at.saturating_sub(self.since)
+    }
+}
+
+/// Lanes tell of an overdue command several times in this time. Not told again, it was answered.
+const OVERDUE_MEMORY: Duration = Duration::from_millis(1500);
+
 /// How often a suspect is looked at again: its I/O may have aged into the second signal.
 const RECHECK: Duration = Duration::from_millis(20);
 
@@ -163,6 +200,7 @@ pub struct Health {
     /// When any volume last had an answer.
     io_answered: Duration,
     admin_silent_since: Option<Duration>,
+    overdue: Option<Overdue>,
     slowest: Slowest,
     hard: Option<Conviction>,
     /// By the word of another controller; an answered keep-alive refutes it.
@@ -184,6 +222,7 @@ impl Health {
             io_silent_since: None,
             io_answered: Duration::ZERO,
             admin_silent_since: None,
+            overdue: None,
             slowest: Slowest::default(),
             hard: None,
             host_lost: false,
@@ -245,6 +284,15 @@ impl Health {
         };
     }
 
+    /// A lane has a command in flight that was sent at `since`; told again while that is so.
+    pub fn io_overdue(&mut self, since: Duration, now: Duration) {
+        let older = |known: &Overdue| known.since < since && now < known.told_at + OVERDUE_MEMORY;
+        if !self.overdue.as_ref().is_some_and(older) {
+            let told_at = now;
+            self.overdue = Some(Overdue { since, told_at });
+        }
+    }
+
     /// When the admin command that waits longest was sent; `None`: none waits. Keep-alives do not
     /// count, or one signal would be two.
     pub fn admin_waiting(&mut self, since: Option<Duration>) {
@@ -254,6 +302,9 @@ impl Health {
     /// What has changed since the last call.
     pub fn verdict(&mut self, now: Duration) -> Option<Verdict> {
         self.judged_at = now;
+        self.overdue = self
+            .overdue
+            .filter(|overdue| now < overdue.told_at + OVERDUE_MEMORY);
         let waiting = [self.io_silent_since.take(), self.admin_silent_since];
         let oldest = waiting.into_iter().flatten().min();
         let silent_since = oldest.map(|since| since.max(self.io_answered));
@@ -279,7 +330,8 @@ impl Health {
             .link_down_since
             .map(|at| at + self.config.link_down_grace);
         let recheck = (self.missed >= self.config.missed_max).then(|| self.judged_at + RECHECK);
-        grace.into_iter().chain(recheck).min()
+        let forgotten = self.overdue.map(|overdue| overdue.told_at + OVERDUE_MEMORY);
+        [grace, recheck, forgotten].into_iter().flatten().min()
     }
 
     fn suspicion(&self, silent_since: Option<Duration>, now: Duration) -> Option<Suspicion> {
@@ -294,7 +346,15 @@ impl Health {
         if stuck {
             return Some(Suspicion::IoStuck);
         }
+        if let Some(age) = self.oldest().filter(|age| *age >= self.config.io_slow) {
+            return Some(Suspicion::IoSlow(age));
+        }
         self.host_lost.then_some(Suspicion::HostLost)
+    }
+
+    /// Age of the oldest command that is overdue.
+    fn oldest(&self) -> Option<Duration> {
+        self.overdue.map(Overdue::age)
     }
 
     /// How much silence counts as a signal.
@@ -318,6 +378,9 @@ impl Health {
             && (self.link_down_since.is_some() || self.missed >= self.config.missed_max)
         {
             return Some(Conviction::HostLost);
+        }
+        if let Some(age) = self.oldest().filter(|age| *age >= self.config.io_timeout) {
+            return Some(Conviction::IoTimeout(age));
         }
         let io = now.saturating_sub(silent_since?);
         let quiet = self.missed >= self.config.missed_max && io >= self.silence_needed();
@@ -500,5 +563,61 @@ mod tests {
             tell(&mut health, ms(1));
             assert_eq!(health.verdict(ms(1)), Some(Verdict::Convict(why)));
         }
+    }
+
+    /// Tells of one command as a lane does, until `until`; the verdicts.
+    fn overdue(health: &mut Health, since: u64, until: u64) -> Vec<(u64, Verdict)> {
+        let mut verdicts = Vec::new();
+        for at in (since + 2000..=until).step_by(500) {
+            health.keep_alive_answered(ms(at - 1), ms(at));
+            health.pulse(
+                Pulse {
+                    in_flight: 9,
+                    unanswered_since: Some(ms(at)),
+                    answered: ms(at),
+                },
+                ms(at),
+            );
+            health.io_overdue(ms(since), ms(at));
+            verdicts.extend(health.verdict(ms(at)).map(|verdict| (at, verdict)));
+        }
+        verdicts
+    }
+
+    #[test]
+    fn a_command_never_answered_convicts_while_others_are_answered() {
+        let mut health = health();
+        assert_eq!(
+            overdue(&mut health, 1000, 40_000),
+            [
+                (11_000, Verdict::Suspect(Suspicion::IoSlow(ms(10_000)))),
+                (31_000, Verdict::Convict(Conviction::IoTimeout(ms(30_000)))),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_command_answered_late_convicts_nobody() {
+        let mut health = health();
+        let told = overdue(&mut health, 1000, 30_500);
+        assert_eq!(told.len(), 1, "{told:?}");
+        // Answered: no lane speaks of it any more, and it does not grow older meanwhile.
+        assert_eq!(health.poll_timeout(), Some(ms(32_000)));
+        assert_eq!(health.verdict(ms(31_500)), None);
+        assert_eq!(health.verdict(ms(32_000)), Some(Verdict::Clear));
+        assert_eq!(health.poll_timeout(), None);
+    }
+
+    #[test]
+    fn the_oldest_command_counts_and_is_forgotten_for_the_next() {
+        let mut health = health();
+        for at in [20_000, 20_500, 21_000] {
+            health.io_overdue(ms(5000), ms(at));
+            health.io_overdue(ms(9000), ms(at));
+        }
+        assert_eq!(health.oldest(), Some(ms(16_000)));
+        // The older one was answered; the younger takes its place.
+        health.io_overdue(ms(9000), ms(22_600));
+        assert_eq!(health.oldest(), Some(ms(13_600)));
     }
 }

@@ -342,6 +342,8 @@ impl Device {
                 }
             }
             LaneEvent::Guarded { generation } => self.lane_guarded(lane, generation, now),
+            // Evidence about the association, which several volumes may share: for its health.
+            LaneEvent::Overdue { .. } => {}
         }
     }
 

@@ -32,6 +32,7 @@
 //! Reads never wait for mutations: queues and commands are separate, and every tag owns its
 //! commands.
 
+mod age;
 mod answer;
 mod command;
 mod fences;
@@ -178,6 +179,8 @@ pub struct Lane {
     /// Which of plain and mutation goes first this time.
     mutations_first: bool,
     sequence: u64,
+    /// When the ages of commands in flight are looked at next.
+    look_due: Duration,
     stats: LaneStats,
 }
 
@@ -208,6 +211,7 @@ impl Lane {
             starving: false,
             mutations_first: false,
             sequence: 0,
+            look_due: Duration::ZERO,
             stats: LaneStats::default(),
             config,
         }
@@ -331,11 +335,15 @@ impl Lane {
             .filter(|link| link.state == LinkState::Open)
             .filter_map(|link| link.blocked_until)
             .min();
-        [delayed, blocked].into_iter().flatten().min()
+        [delayed, blocked, self.look_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The time asked for has come.
     pub fn handle_timeout(&mut self, now: Duration) {
+        self.look_at_ages(now);
         for link in self.links.iter_mut() {
             if link.blocked_until.is_some_and(|until| until <= now) {
                 link.blocked_until = None;

@@ -129,12 +129,15 @@ fn a_path_error_goes_to_the_standby_and_never_to_the_caller() {
     for round in 0..40 {
         let now = ms(10 + round * 5_000);
         answer(&mut lane, &send, Status::PATH_INTERNAL_ERROR, now);
-        if let Some(at) = lane.poll_timeout() {
-            assert_eq!(sends(&mut lane), []);
+        let mut again = sends(&mut lane);
+        if again.is_empty() {
+            let at = lane.poll_timeout().expect("a time to send it again");
             assert!(at <= now + ms(1_000));
             lane.handle_timeout(at);
+            again = sends(&mut lane);
         }
-        send = only_send(&mut lane);
+        assert_eq!(again.len(), 1, "{again:?}");
+        send = again.remove(0);
         paths.push(send.path.0);
     }
     assert!(
@@ -263,4 +266,43 @@ fn what_the_host_has_not_taken_was_never_sent() {
     );
     assert_eq!(shared.in_flight(PathId(0)), 0);
     assert_eq!(lane.drained(AssociationId(0), ms(3)), []);
+}
+
+#[test]
+fn a_command_never_answered_is_told_while_others_are_answered() {
+    let mut lane = two_paths();
+    assert_eq!(lane.poll_timeout(), None, "an idle lane sleeps");
+    submit(&mut lane, request(0, Op::Write, 0, 1), ms(100));
+    let stuck = only_send(&mut lane);
+    let mut told = Vec::new();
+    for at in (200..4000).step_by(100) {
+        submit(&mut lane, request(1, Op::Read, 8, 1), ms(at));
+        let send = only_send(&mut lane);
+        answer(&mut lane, &send, Status::SUCCESS, ms(at + 1));
+        assert_eq!(completions(&mut lane), [(1, Ok(()))]);
+        if lane.poll_timeout().is_some_and(|due| due <= ms(at + 1)) {
+            lane.handle_timeout(ms(at + 1));
+        }
+        told.extend(events(&mut lane).into_iter().map(|event| (at, event)));
+    }
+    let overdue = LaneEvent::Overdue {
+        path: PathId(0),
+        association: AssociationId(0),
+        since: ms(100),
+    };
+    assert_eq!(told.first(), Some(&(2200, overdue)));
+    assert_eq!(told.len(), 4, "twice a second: {told:?}");
+    answer(&mut lane, &stuck, Status::SUCCESS, ms(4000));
+    lane.handle_timeout(ms(5000));
+    assert_eq!(events(&mut lane), []);
+    assert_eq!(completions(&mut lane), [(0, Ok(()))]);
+    assert_eq!(lane.poll_timeout(), None);
+}
+
+#[test]
+fn looking_at_ages_is_not_asked_for_twice_in_a_moment() {
+    let mut lane = two_paths();
+    submit(&mut lane, request(0, Op::Write, 0, 1), ms(100_000));
+    lane.handle_timeout(ms(100_000));
+    assert_eq!(lane.poll_timeout(), Some(ms(100_500)));
 }

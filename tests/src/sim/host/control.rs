@@ -171,12 +171,28 @@ impl World {
                 }
                 self.host.device.lane_event(number, event, now);
                 self.pump_device();
-                if let LaneEvent::AnaStatus { path, .. } = event {
-                    let path = path.index();
-                    if let Some(attempt) = &mut self.host.paths[path].attempt {
-                        attempt.session.refresh_ana(now);
+                match event {
+                    LaneEvent::AnaStatus { path, .. } => {
+                        let path = path.index();
+                        if let Some(attempt) = &mut self.host.paths[path].attempt {
+                            attempt.session.refresh_ana(now);
+                        }
+                        self.pump_session(path);
                     }
-                    self.pump_session(path);
+                    LaneEvent::Overdue {
+                        path,
+                        association,
+                        since,
+                    } if !self.is(Mutant::AgeIgnored) => {
+                        let path = path.index();
+                        let attempt = self.host.paths[path].attempt.as_mut();
+                        let attempt = attempt.filter(|known| known.association == association);
+                        if let Some(health) = attempt.and_then(|known| known.health.as_mut()) {
+                            health.io_overdue(since, now);
+                            self.judge(path);
+                        }
+                    }
+                    _ => {}
                 }
             }
         }

@@ -62,6 +62,8 @@ impl PathActor {
         let health_config = HealthConfig {
             link_down_grace: Duration::from_millis(50),
             io_silence: duration(plan.heartbeat),
+            io_slow: duration(Plan::IO_TIMEOUT / 2),
+            io_timeout: duration(Plan::IO_TIMEOUT),
             ..HealthConfig::default()
         };
         Self {

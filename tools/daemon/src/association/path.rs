@@ -150,6 +150,7 @@ async fn pause(
                 Some(
                     Order::Serves(..)
                     | Order::Broken(..)
+                    | Order::Overdue(..)
                     | Order::RefreshAna(_)
                     | Order::ResetOther(..)
                     | Order::ReadResets(_)
@@ -387,6 +388,11 @@ impl<'a> Attempt<'a> {
                 tracing::warn!(path = self.spec.id, "an I/O queue broke: {why}");
                 if let Some(health) = &mut self.health {
                     health.queue_failed(now);
+                }
+            }
+            Order::Overdue(association, since) if association == self.association => {
+                if let Some(health) = &mut self.health {
+                    health.io_overdue(since, now);
                 }
             }
             Order::RefreshAna(association) if association == self.association => {

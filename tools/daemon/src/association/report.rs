@@ -22,6 +22,8 @@ pub(crate) enum Order {
     Serves(AssociationId, PathId, Arc<VolumeShared>),
     /// A queue thread lost its queue pair.
     Broken(AssociationId, String),
+    /// A queue thread has a command in flight that was sent at this time.
+    Overdue(AssociationId, Duration),
     /// A command came back with an ANA status.
     RefreshAna(AssociationId),
     /// Ask this association's controller to reset another one.

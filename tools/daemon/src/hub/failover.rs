@@ -8,8 +8,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use umpath_core::AssociationId;
 use umpath_core::association::{Conviction, FenceTerms, Ladder, OrderFence, Suspicion};
+use umpath_core::{AssociationId, LaneEvent};
 use umpath_protocol::EventKind;
 use umpath_rdma::HostQueue;
 use umpath_session::{ControllerFacts, StableId};
@@ -236,27 +236,21 @@ impl Hub {
                 association, why, ..
             } => {
                 let words = crate::volume::loss_in_words(&why);
-                for record in self.paths.values() {
-                    if record
-                        .live
-                        .as_ref()
-                        .is_some_and(|live| live.association == association)
-                    {
-                        let _ = record
-                            .orders
-                            .send(Order::Broken(association, words.clone()));
-                    }
-                }
+                self.tell(association, Order::Broken(association, words));
             }
             LaneReport::Event { event, at } => {
-                let Some(volume) = self.volumes.get_mut(&id) else {
-                    return;
-                };
-                if let Some(association) = volume.lane_event(queue, event, at) {
+                if let Some(volume) = self.volumes.get_mut(&id) {
+                    volume.lane_event(queue, event, at);
+                }
+                match event {
                     // The controller refused with an ANA status: its log says more.
-                    for record in self.paths.values() {
-                        let _ = record.orders.send(Order::RefreshAna(association));
+                    LaneEvent::AnaStatus { association, .. } => {
+                        self.tell(association, Order::RefreshAna(association));
                     }
+                    LaneEvent::Overdue {
+                        association, since, ..
+                    } => self.tell(association, Order::Overdue(association, since)),
+                    _ => {}
                 }
             }
             LaneReport::Stats(stats) => {
@@ -270,6 +264,18 @@ impl Hub {
             } => {
                 self.lane_ended(id, queue, transports, outcome);
             }
+        }
+    }
+
+    /// Tells the path whose association it is; nobody when it is gone.
+    fn tell(&self, association: AssociationId, order: Order) {
+        let mut live = self.paths.values().filter_map(|record| {
+            let live = record.live.as_ref()?;
+            (live.association == association).then_some(&record.orders)
+        });
+        if let Some(orders) = live.next() {
+            // A path that has ended hears nothing, and need not.
+            let _ = orders.send(order);
         }
     }
 

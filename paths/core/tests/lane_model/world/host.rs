@@ -36,6 +36,7 @@ impl World {
                     LaneEvent::AnaStatus { .. }
                     | LaneEvent::PathError { .. }
                     | LaneEvent::Guarded { .. }
+                    | LaneEvent::Overdue { .. }
                     | LaneEvent::FirstIo { .. } => {}
                 }
             }
