@@ -24,6 +24,8 @@ use crate::clock;
 use crate::events::FailoverId;
 use crate::volume::Volume;
 
+/// `EX_SOFTWARE` of sysexits.h: not zero, so that a supervisor starts umpathd again.
+const EXIT_SOFTWARE: i32 = 70;
 /// How long after the order fence the longest stall is read: what was held has been answered then.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
@@ -288,8 +290,8 @@ impl Hub {
         outcome: std::io::Result<()>,
     ) {
         if let Err(error) = outcome {
-            let name = self.volumes.get(&id).map_or("", Volume::name).to_owned();
-            tracing::error!(volume = name, queue, "the queue thread failed: {error}");
+            let name = self.volumes.get(&id).map_or("", Volume::name);
+            leave_to_successor(name, queue, &error);
         }
         let now = clock::now();
         if let Some(volume) = self.volumes.get_mut(&id) {
@@ -484,6 +486,20 @@ impl Hub {
             tokio::task::spawn_blocking(move || drop((live.spare, live.domain)));
         }
     }
+}
+
+/// Ends this process at once, as if it had been killed.
+///
+/// Nobody knows any more what the failed thread has in flight on associations that live on, and its
+/// requests have no server. A restart puts both right: the next umpathd inherits every association,
+/// fences it before it writes anything, and gets the requests from the kernel again.
+fn leave_to_successor(volume: &str, queue: u16, error: &std::io::Error) -> ! {
+    // Past the log, which is written by a thread that would not get to it.
+    eprintln!(
+        "umpathd: queue thread {queue} of {volume} failed: {error}; umpathd ends, so that the next one \
+         takes over all block devices with their requests (start it again if nothing does)"
+    );
+    std::process::exit(EXIT_SOFTWARE)
 }
 
 /// What the controller promised about ending by itself.
