@@ -28,6 +28,11 @@ const CONTROLLER: u16 = 1;
 /// Where that stands in Identify Controller (CNS 01h).
 const CNTLID: std::ops::Range<usize> = 78..80;
 const CNS_CONTROLLER: u32 = 1;
+/// Type of controller, in the same page, and its value for discovery.
+const CNTRLTYPE: usize = 111;
+const DISCOVERY_CONTROLLER: u8 = 2;
+/// The discovery log's header; as long as a record.
+const LOG_HEADER_BYTES: usize = 1024;
 
 /// Where it begins to lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -58,6 +63,16 @@ enum Fault {
     IdentifyZero,
     /// Claims success of Identify without sending a page.
     IdentifyNothing,
+    /// A discovery controller whose log is 0xff throughout.
+    LogOnes,
+    /// The same with random bytes.
+    LogRandom,
+    /// A log of a million records that is another one at each look.
+    LogEndless,
+    /// A log with one record, which refers to this very controller.
+    LogCircular,
+    /// Claims success of Get Log Page without sending anything.
+    LogNothing,
 }
 
 /// A target that lies.
@@ -93,11 +108,11 @@ fn serve(arguments: &Arguments) -> Result<std::convert::Infallible> {
         poll(&mut [PollFd::new(&listener.fd(), PollFlags::IN)], None)?;
         while let Some(request) = listener.accept()? {
             connections += 1;
-            let fault = arguments.fault;
+            let (fault, address) = (arguments.fault, arguments.address);
             let random = Random(arguments.seed.wrapping_mul(1000) + connections);
             thread::spawn(move || {
                 // The host ending the connection is what everybody hopes for.
-                if let Err(error) = connection(request, fault, random) {
+                if let Err(error) = connection(request, fault, address, random) {
                     println!("connection {connections} ended: {error:#}");
                 }
             });
@@ -124,7 +139,12 @@ impl Random {
     }
 }
 
-fn connection(request: ConnectRequest, fault: Fault, mut random: Random) -> Result<()> {
+fn connection(
+    request: ConnectRequest,
+    fault: Fault,
+    address: SocketAddr,
+    mut random: Random,
+) -> Result<()> {
     let depth = request
         .request()
         .map_or(32, |asked| asked.hsqsize.get() + 1);
@@ -153,6 +173,8 @@ fn connection(request: ConnectRequest, fault: Fault, mut random: Random) -> Resu
         fault,
         random,
         cc: Cc(0),
+        address,
+        looks: 0,
     };
     let outcome = liar.run();
     liar.queue
@@ -170,6 +192,10 @@ struct Liar {
     fault: Fault,
     random: Random,
     cc: Cc,
+    /// Where it listens.
+    address: SocketAddr,
+    /// How often its log was looked at.
+    looks: u64,
 }
 
 impl Liar {
@@ -238,6 +264,7 @@ impl Liar {
                 _ => self.answer(cid, Status::SUCCESS, CONTROLLER.into()),
             },
             admin::IDENTIFY => self.identify(sqe),
+            admin::GET_LOG_PAGE => self.log(sqe),
             // An event that never comes.
             admin::ASYNC_EVENT_REQUEST => Ok(()),
             _ => self.answer(cid, Status::SUCCESS, 0),
@@ -261,6 +288,14 @@ impl Liar {
             Fault::IdentifyOnes => page.fill(0xff),
             Fault::IdentifyRandom => self.random.fill(&mut page),
             Fault::IdentifyNothing => return self.answer(cid, Status::SUCCESS, 0),
+            Fault::LogOnes
+            | Fault::LogRandom
+            | Fault::LogEndless
+            | Fault::LogCircular
+            | Fault::LogNothing => {
+                page[CNTLID].copy_from_slice(&CONTROLLER.to_le_bytes());
+                page[CNTRLTYPE] = DISCOVERY_CONTROLLER;
+            }
             _ => {}
         }
         // A wrong controller number would be all a host reads of garbage.
@@ -268,6 +303,47 @@ impl Liar {
         if numbered && sqe.cdw10.get() & 0xff == CNS_CONTROLLER {
             page[CNTLID].copy_from_slice(&CONTROLLER.to_le_bytes());
         }
+        self.answer_with(sqe, &page)
+    }
+
+    /// A part of the discovery log, its header first.
+    fn log(&mut self, sqe: &Sqe) -> Result<()> {
+        let mut page = [0; IDENTIFY_BYTES];
+        self.looks += 1;
+        let records = match self.fault {
+            Fault::LogEndless => 1_000_000_u64,
+            Fault::LogCircular => 1,
+            _ => 0,
+        };
+        match self.fault {
+            Fault::LogNothing => return self.answer(sqe.cid.get(), Status::SUCCESS, 0),
+            Fault::LogOnes => page.fill(0xff),
+            Fault::LogRandom => self.random.fill(&mut page),
+            // From its beginning, whatever part was asked for.
+            _ => {
+                let generation = match self.fault {
+                    Fault::LogEndless => self.looks,
+                    _ => 1,
+                };
+                page[..8].copy_from_slice(&generation.to_le_bytes());
+                page[8..16].copy_from_slice(&records.to_le_bytes());
+                let record = &mut page[LOG_HEADER_BYTES..];
+                // RDMA, IPv4, a referral (Base 2.1, figure "Discovery Log Page Entry").
+                record[..3].copy_from_slice(&[1, 1, 1]);
+                let text = |record: &mut [u8], at: usize, text: &str| {
+                    record[at..at + text.len()].copy_from_slice(text.as_bytes());
+                };
+                text(record, 32, &self.address.port().to_string());
+                text(record, 256, "nqn.2014-08.org.nvmexpress.discovery");
+                text(record, 512, &self.address.ip().to_string());
+            }
+        }
+        self.answer_with(sqe, &page)
+    }
+
+    /// Sends a page where the command wants it, then success.
+    fn answer_with(&mut self, sqe: &Sqe, page: &[u8; IDENTIFY_BYTES]) -> Result<()> {
+        let cid = sqe.cid.get();
         if let Some(SglKind::Keyed {
             address,
             key,
@@ -277,7 +353,7 @@ impl Liar {
         {
             let slot = u32::from(cid) % self.pages.slots();
             let length = length.min(IDENTIFY_BYTES as u32);
-            self.pages.write_at(slot, 0, &page)?;
+            self.pages.write_at(slot, 0, page)?;
             let remote = Remote { address, key };
             self.queue
                 .write(0, remote, &self.pages, (slot, 0, length))?;

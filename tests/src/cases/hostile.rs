@@ -34,6 +34,15 @@ const FAULTS: [(&str, &str); 13] = [
     ("identify-nothing", "Identify says 0x0000"),
 ];
 
+/// Lies of a discovery controller, told when asked for its log.
+const LOGS: [&str; 5] = [
+    "log-ones",
+    "log-random",
+    "log-endless",
+    "log-circular",
+    "log-nothing",
+];
+
 fn hostile_target(network: &Network) -> Result<()> {
     let mut daemon = Daemon::start(network, CONFIG)?;
     let address = network.cable(1).address(Side::Array).to_string();
@@ -43,6 +52,17 @@ fn hostile_target(network: &Network) -> Result<()> {
         let said = daemon.try_ask(&connect_words(&address, SERVICE, NQN))?;
         // All of them are tried: one that fails tells little of the others.
         wrong.extend(explained(fault, &said, &[&address, says]).err());
+        daemon.expect_nothing(fault)?;
+    }
+    for fault in LOGS {
+        let _liar = lie(network, fault, &address)?;
+        let words = ["discover", "-t", "rdma", "-a", &address, "-s", SERVICE];
+        let said = daemon.try_ask(&words)?;
+        eprintln!("{fault}: {}{}", said.out, said.error);
+        // Nobody is hurt by a log that says nothing; the others must be seen through.
+        if !matches!(fault, "log-circular" | "log-nothing") {
+            wrong.extend(explained(fault, &said, &[&address]).err());
+        }
         daemon.expect_nothing(fault)?;
     }
     ensure!(wrong.is_empty(), "{wrong:#?}");
