@@ -130,6 +130,23 @@ impl Scene {
         Ok(fence)
     }
 
+    /// `umpath show stats` counts what happened.
+    fn counters(&self, blocks: u64) -> Result<()> {
+        eprint!("{}", self.daemon.ask(&["show", "stats"])?);
+        let shown = self.daemon.json(&["show", "stats"])?;
+        let stats = shown.pointer("/volumes/0").context("no volume")?;
+        let count = |pointer| stats.pointer(pointer).and_then(Value::as_u64);
+        ensure!(
+            count("/writes").is_some_and(|writes| writes >= blocks)
+                && count("/errors") == Some(0)
+                && count("/silent") == Some(0)
+                && count("/held/now") == Some(0)
+                && (count("/lost") == Some(0) || count("/resent") > Some(0)),
+            "{stats:#}"
+        );
+        Ok(())
+    }
+
     /// Waits for fio, which must have seen nothing but a pause, and takes everything away.
     fn end(mut self) -> Result<()> {
         let status = self.fio.wait(Duration::from_secs(120))?;
@@ -137,6 +154,7 @@ impl Scene {
         ensure!(status.success(), "fio: {status}\n{}", self.fio.tail());
         let result = FioResult::parse(&self.fio.printed())?;
         let blocks = (48 << 20) / 4096;
+        self.counters(blocks)?;
         ensure!(
             result.write.total_ios >= blocks && result.read.total_ios >= blocks,
             "fio wrote {} and compared {} blocks",

@@ -64,7 +64,7 @@ enum Verb {
         /// Only this volume, by name, identity or device.
         volume: Option<String>,
     },
-    /// Show paths, maps, status, the configuration or events.
+    /// Show paths, maps, status, the configuration, events or counters.
     Show {
         /// What to show.
         #[arg(value_enum)]
@@ -126,6 +126,7 @@ enum Show {
     Status,
     Config,
     Events,
+    Stats,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -392,6 +393,7 @@ impl Cli {
                 Show::Status => (Request::Snapshot, View::Status),
                 Show::Config => (Request::Config, View::Outcome),
                 Show::Events => (Request::Events, View::Outcome),
+                Show::Stats => (Request::Stats, View::Outcome),
             },
             Verb::FailPath(PathArgs { path, volume }) => {
                 let volume = volume.map(|v| device_name(&v));

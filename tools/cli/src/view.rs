@@ -6,6 +6,7 @@ mod facts;
 pub(crate) mod json;
 mod list;
 mod maps;
+mod stats;
 mod topology;
 
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub(crate) fn draw(view: View, reply: &Reply, format: Format) -> Result<String, 
         (Reply::Discovery(logs), Format::Normal) => Ok(discovery::text(logs)),
         (Reply::Discovery(logs), Format::Json) => Ok(discovery::json(logs)),
         (Reply::Events(events), Format::Normal) => Ok(events::text(events)),
+        (Reply::Stats(stats), Format::Normal) => Ok(stats::text(stats)),
         (Reply::Config(toml), Format::Normal) => Ok(toml.clone()),
         (Reply::Done(text), Format::Normal) => Ok(text.clone()),
         (Reply::Connected { paths, failures }, Format::Normal) => {

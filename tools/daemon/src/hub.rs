@@ -32,6 +32,7 @@ mod paths;
 mod recover;
 mod retire;
 mod snapshot;
+mod stats;
 mod steer;
 mod stop;
 mod teardown;
@@ -89,6 +90,8 @@ pub(crate) enum Message {
     Fenced(AssociationId),
     /// The effects of a failover are over: see how long requests were held up.
     Settled(AssociationId),
+    /// Queue threads may have told their counters.
+    Counters(stats::Question),
     /// Nothing is in flight any more on a path that is being taken away, or it took too long.
     Idle(u32, AssociationId),
     /// Who uses which volume was looked up for a removal.
@@ -245,6 +248,7 @@ impl Hub {
             }
             Message::Fenced(association) => self.order_fenced(association),
             Message::Settled(association) => self.settled(association),
+            Message::Counters(question) => self.look_at_counters(question),
             Message::Idle(path, association) => self.idle(path, association),
             Message::Looked(removal, users) => self.looked(removal, &users),
             Message::Removed(removal, volume, device, outcome) => {

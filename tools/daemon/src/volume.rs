@@ -6,6 +6,7 @@
 
 mod build;
 mod chronicle;
+mod counters;
 mod failover;
 mod measure;
 mod steer;
@@ -14,6 +15,7 @@ mod view;
 pub(crate) use build::{BlockDevice, Built, build, recover};
 pub(crate) use view::PathFacts;
 
+use counters::Counters;
 use measure::Measures;
 
 use std::sync::Arc;
@@ -117,6 +119,7 @@ pub(crate) struct Volume {
     members: Vec<Member>,
     /// Longest stalls being measured.
     measures: Measures,
+    counters: Counters,
     path_faults: u64,
     group_switches: u64,
     /// What proved the last order fence.
@@ -149,6 +152,7 @@ impl Volume {
             arenas: Vec::new(),
             members: Vec::new(),
             measures: Measures::default(),
+            counters: Counters::default(),
             path_faults: 0,
             group_switches: 0,
             surety: String::new(),
@@ -225,6 +229,7 @@ impl Volume {
         self.device_id = built.device.info().id;
         self.handles = built.device.lanes().cloned().collect();
         self.measures.set_lanes(self.handles.len());
+        self.counters.set_lanes(self.handles.len());
         self.arenas = built.arenas;
         self.device = Some(built.device);
         // The driver may have made fewer queues than wished for, and each has to confirm a fence.

@@ -14,6 +14,7 @@ mod event;
 mod failure;
 mod request;
 mod snapshot;
+mod stats;
 mod steer;
 
 pub use discovery::{DiscoveryListing, DiscoveryRecord};
@@ -23,6 +24,7 @@ pub use request::{ConnectOptions, DisconnectTarget, Portal, Request};
 pub use snapshot::{
     AnaView, Association, DaemonView, Group, GroupState, NoPath, Path, PathState, Snapshot, Volume,
 };
+pub use stats::{HeldStats, StatsListing, VolumeStats};
 pub use steer::Steer;
 
 use serde::{Deserialize, Serialize};
@@ -79,6 +81,8 @@ pub enum Reply {
     Snapshot(Box<Snapshot>),
     /// The event log.
     Events(EventListing),
+    /// Counters.
+    Stats(StatsListing),
     /// The configuration in force, as TOML.
     Config(String),
     /// The change was made.
@@ -136,6 +140,7 @@ mod tests {
     #[test]
     fn only_views_are_open_to_everyone() {
         assert!(!Request::Snapshot.changes());
+        assert!(!Request::Stats.changes());
         assert!(
             Request::Queueing {
                 volume: None,

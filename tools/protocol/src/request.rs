@@ -101,6 +101,8 @@ pub enum Request {
     Snapshot,
     /// The event log.
     Events,
+    /// Counters of the volumes.
+    Stats,
     /// The configuration in force.
     Config,
     /// Choose whether I/O waits while a volume has no path.
@@ -118,7 +120,7 @@ impl Request {
     /// True when the request changes something, which only root may.
     pub fn changes(&self) -> bool {
         match self {
-            Self::Snapshot | Self::Events | Self::Config => false,
+            Self::Snapshot | Self::Events | Self::Stats | Self::Config => false,
             Self::Discover { .. }
             | Self::Connect { .. }
             | Self::ConnectAll { .. }

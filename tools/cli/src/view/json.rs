@@ -32,6 +32,7 @@ pub(super) fn reply(reply: &Reply) -> String {
         Reply::Disconnected { paths, deleted } => {
             pretty(&json!({ "version": VERSION, "disconnected": paths, "deleted": deleted }))
         }
+        Reply::Stats(stats) => versioned("volumes", &stats.volumes),
         Reply::Config(toml) => versioned("config", toml),
         Reply::Done(text) => versioned("done", text),
         Reply::Discovery(logs) => versioned("discovery", logs),

@@ -257,7 +257,7 @@ impl Hub {
             }
             LaneReport::Stats(stats) => {
                 if let Some(volume) = self.volumes.get_mut(&id) {
-                    volume.stats(queue, &stats.queue);
+                    volume.stats(queue, &stats);
                 }
             }
             LaneReport::Ended {

@@ -16,6 +16,7 @@ impl Hub {
             Request::Events => {
                 let _ = reply.send(Reply::Events(context.events.listing()));
             }
+            Request::Stats => self.ask_counters(reply),
             Request::Config => {
                 let _ = reply.send(Reply::Config(context.config.to_toml()));
             }

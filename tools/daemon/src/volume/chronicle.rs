@@ -6,7 +6,7 @@
 
 use umpath_core::{Event, EventKind as Core};
 use umpath_protocol::EventKind;
-use umpath_ublk::{LaneCommand, QueueStats};
+use umpath_ublk::{LaneCommand, Stats};
 
 use super::{Member, Volume};
 use crate::events::{FailoverId, Subject};
@@ -37,8 +37,9 @@ impl Volume {
     }
 
     /// Statistics of a queue thread.
-    pub(crate) fn stats(&mut self, queue: u16, stats: &QueueStats) {
-        let longest = stats.longest.max(stats.oldest_waiting);
+    pub(crate) fn stats(&mut self, queue: u16, stats: &Stats) {
+        self.counters.told(queue, stats);
+        let longest = stats.queue.longest.max(stats.queue.oldest_waiting);
         for failover in self.measures.told(queue) {
             self.events.stalled(failover, longest);
         }

@@ -45,6 +45,17 @@ impl Measures {
         });
     }
 
+    /// A snapshot is asked for that belongs to nobody; its number.
+    pub(super) fn ask(&mut self) -> u64 {
+        self.asked += 1;
+        self.asked
+    }
+
+    /// Queue threads that have not told the snapshot of this number.
+    pub(super) fn silent(&self, number: u64) -> u16 {
+        self.told.iter().filter(|told| **told < number).count() as u16
+    }
+
     /// A failover ends with the snapshot that is asked for next.
     pub(super) fn end(&mut self, failover: FailoverId) {
         self.asked += 1;
@@ -120,6 +131,22 @@ mod tests {
         measures.end(second);
         assert_eq!(measures.told(0), [second]);
         assert!(measures.open.is_empty());
+    }
+
+    #[test]
+    fn a_snapshot_for_nobody_is_a_part_of_the_failovers_under_way() {
+        let [first, _] = failovers();
+        let mut measures = Measures::default();
+        measures.set_lanes(2);
+        measures.begin(first);
+        let number = measures.ask();
+        measures.told(0);
+        assert_eq!(measures.silent(number), 2);
+        assert_eq!(measures.told(0), [first]);
+        measures.told(1);
+        assert_eq!(measures.silent(number), 1);
+        measures.told(1);
+        assert_eq!(measures.silent(number), 0);
     }
 
     #[test]

@@ -1,0 +1,85 @@
+//! Counters of a volume, as its queue threads told them last.
+
+use std::time::Duration;
+
+use umpath_protocol::{HeldStats, VolumeStats};
+use umpath_ublk::{LaneCommand, Stats};
+
+use super::Volume;
+
+/// What queue threads have told, by number.
+#[derive(Debug, Default)]
+pub(super) struct Counters(Vec<Option<Stats>>);
+
+impl Counters {
+    pub(super) fn set_lanes(&mut self, lanes: usize) {
+        self.0 = vec![None; lanes];
+    }
+
+    pub(super) fn told(&mut self, queue: u16, stats: &Stats) {
+        if let Some(last) = self.0.get_mut(usize::from(queue)) {
+            *last = Some(*stats);
+        }
+    }
+}
+
+impl Volume {
+    /// Asks all queue threads for their counters. The answers are there when [`Self::silent`] says
+    /// so of the ticket returned.
+    pub(crate) fn ask_counters(&mut self) -> u64 {
+        let ticket = self.measures.ask();
+        self.send_all(|| LaneCommand::Snapshot);
+        ticket
+    }
+
+    /// How many queue threads have not answered.
+    pub(crate) fn silent(&self, ticket: u64) -> u16 {
+        self.measures.silent(ticket)
+    }
+
+    /// The sums.
+    pub(crate) fn counters(&self, ticket: u64) -> VolumeStats {
+        let mut sum = VolumeStats {
+            volume: self.name().to_owned(),
+            device: self.device_name(),
+            queues: self.counters.0.len() as u16,
+            silent: self.silent(ticket),
+            ..VolumeStats::default()
+        };
+        for Stats { queue, lane } in self.counters.0.iter().flatten() {
+            sum.reads += queue.reads;
+            sum.writes += queue.writes;
+            sum.flushes += queue.flushes;
+            sum.clears += queue.clears;
+            sum.read_bytes += queue.read_bytes;
+            sum.written_bytes += queue.written_bytes;
+            sum.errors += queue.errors;
+            sum.in_flight += queue.in_flight;
+            sum.oldest_ms = sum.oldest_ms.max(ms(queue.oldest_waiting));
+            sum.longest_ms = sum.longest_ms.max(ms(lane.longest));
+            sum.sent += lane.sent;
+            sum.resent += lane.resent;
+            sum.lost += lane.lost;
+            sum.stale += lane.stale;
+            let HeldStats {
+                now,
+                by_ghost,
+                by_overlap,
+                by_sharing,
+                by_unknown,
+                longest_ms,
+            } = &mut sum.held;
+            *now += u64::from(lane.held.now);
+            *by_ghost += lane.held.by_ghost;
+            *by_overlap += lane.held.by_overlap;
+            *by_sharing += lane.held.by_sharing;
+            *by_unknown += lane.held.by_unknown;
+            *longest_ms = longest_ms.max(ms(lane.held.longest));
+        }
+        sum
+    }
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
