@@ -129,7 +129,7 @@ impl Default for Defaults {
             heartbeat_ms: 60,
             heartbeats_missed: 3,
             kato_ms: 1000,
-            link_down_grace_ms: 30,
+            link_down_grace_ms: 10,
             io_silence_ms: 200,
             io_stuck_ms: 1000,
             io_slow_ms: 10_000,

@@ -39,7 +39,7 @@ pub struct HealthConfig {
 impl Default for HealthConfig {
     fn default() -> Self {
         Self {
-            link_down_grace: Duration::from_millis(30),
+            link_down_grace: Duration::from_millis(10),
             missed_max: 3,
             io_silence: Duration::from_millis(200),
             io_stuck: Duration::from_secs(1),
@@ -419,10 +419,10 @@ mod tests {
             health.verdict(ms(10)),
             Some(Verdict::Suspect(Suspicion::LinkDown))
         );
-        assert_eq!(health.verdict(ms(39)), None);
-        assert_eq!(health.poll_timeout(), Some(ms(40)));
-        health.link_up(ms(39));
-        assert_eq!(health.verdict(ms(39)), Some(Verdict::Clear));
+        assert_eq!(health.verdict(ms(19)), None);
+        assert_eq!(health.poll_timeout(), Some(ms(20)));
+        health.link_up(ms(19));
+        assert_eq!(health.verdict(ms(19)), Some(Verdict::Clear));
         assert_eq!(health.verdict(ms(500)), None);
     }
 
@@ -446,10 +446,10 @@ mod tests {
     fn a_link_that_stays_down_convicts_once_at_the_end_of_the_grace() {
         let mut health = health();
         health.link_down(ms(10));
-        health.link_down(ms(30));
-        health.verdict(ms(30));
+        health.link_down(ms(15));
+        health.verdict(ms(15));
         assert_eq!(
-            health.verdict(ms(40)),
+            health.verdict(ms(20)),
             Some(Verdict::Convict(Conviction::LinkDown))
         );
         assert_eq!(health.verdict(ms(999)), None);
