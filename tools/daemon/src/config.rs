@@ -8,6 +8,7 @@ mod connect;
 mod device;
 mod discovery_conf;
 mod load;
+mod mistake;
 mod policy;
 mod volume;
 
@@ -15,6 +16,7 @@ pub(crate) use connect::{ConnectEntry, parse_portal};
 pub(crate) use device::DeviceEntry;
 pub(crate) use discovery_conf::{DiscoveryLine, read_discovery_conf};
 pub(crate) use load::load;
+pub(crate) use mistake::{Mistake, Place};
 pub(crate) use policy::{Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector};
 pub(crate) use volume::{VolumeEntry, VolumePolicy, is_name};
 
@@ -154,24 +156,26 @@ impl Default for Defaults {
 
 impl Config {
     /// Bounds that one key alone cannot express. The message names the key.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        self.defaults.check()?;
-        for entry in &self.connect {
-            entry.check()?;
+    pub(crate) fn check(&self) -> Result<(), Mistake> {
+        let at = |place: Place| move |why: String| Mistake { place, why };
+        self.defaults.check().map_err(at(Place::Defaults))?;
+        for (index, entry) in self.connect.iter().enumerate() {
+            entry.check().map_err(at(Place::Connect(index)))?;
         }
-        for device in &self.device {
-            device.check()?;
+        for (index, device) in self.device.iter().enumerate() {
+            device.check().map_err(at(Place::Device(index)))?;
         }
         for (index, volume) in self.volume.iter().enumerate() {
-            volume.check()?;
+            volume.check().map_err(at(Place::Volume(index)))?;
             let twin = |other: &&VolumeEntry| {
-                other.id == volume.id || (volume.alias.is_some() && other.alias == volume.alias)
+                other.id.eq_ignore_ascii_case(&volume.id)
+                    || (volume.alias.is_some() && other.alias == volume.alias)
             };
-            if let Some(twin) = self.volume.iter().skip(index + 1).find(twin) {
-                return Err(format!(
+            if let Some(twin) = self.volume.iter().take(index).find(twin) {
+                return Err(at(Place::Volume(index))(format!(
                     "[[volume]] {} and {} share an id or an alias; each must be its own",
-                    volume.id, twin.id
-                ));
+                    twin.id, volume.id
+                )));
             }
         }
         Ok(())
@@ -356,7 +360,10 @@ mod tests {
 
     #[test]
     fn bounds_name_the_key() {
-        let refused = |text: &str| toml::from_str::<Config>(text).unwrap().check().unwrap_err();
+        let refused = |text: &str| {
+            let config = toml::from_str::<Config>(text).unwrap();
+            config.check().unwrap_err().to_string()
+        };
         assert!(refused("[defaults]\nkato_ms = 110\n").contains("two heartbeats"));
         assert!(refused("[defaults]\nretry_count = 7\n").contains("retry_count"));
         assert!(

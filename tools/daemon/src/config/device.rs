@@ -72,7 +72,10 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let refused = |text: &str| toml::from_str::<Config>(text).unwrap().check().unwrap_err();
+        let refused = |text: &str| {
+            let config = toml::from_str::<Config>(text).unwrap();
+            config.check().unwrap_err().to_string()
+        };
         let error = refused("[[device]]\nmodel = \"A(\"\n");
         assert!(error.contains("[[device]]"), "{error}");
         let error = refused("[[device]]\nmodel = \"A\"\nfailbak = 3\n");
@@ -101,7 +104,8 @@ mod tests {
                     continue;
                 };
                 let config = toml::from_str::<Config>(&toml).map_err(|error| error.to_string());
-                let checked = config.and_then(|config| config.check());
+                let checked =
+                    config.and_then(|config| config.check().map_err(|mistake| mistake.to_string()));
                 assert_eq!(checked, Ok(()), "{} {mode:?}\n{toml}", path.display());
                 count += 1;
             }

@@ -8,29 +8,49 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::Config;
+use super::mistake::File;
 
 /// Reads everything. A main file that does not exist counts as empty.
 pub(crate) fn load(main: &Path) -> Result<Config, String> {
-    let mut merged = Table::new();
+    let files = read(main)?;
+    checked(&files)
+}
+
+/// Every file there is, with its text.
+pub(super) fn read(main: &Path) -> Result<Vec<File>, String> {
+    let mut read = Vec::new();
     for path in files(main)? {
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && path == main => continue,
+        match std::fs::read_to_string(&path) {
+            Ok(text) => read.push((path, text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && path == main => {}
             Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
-        };
-        toml::from_str::<Config>(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-        let table: Table = text
-            .parse()
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        merge(&mut merged, table);
+        }
     }
-    let config: Config = Value::Table(merged)
+    Ok(read)
+}
+
+/// One configuration of all files, in order. A mistake is named with file and line.
+pub(super) fn checked(files: &[File]) -> Result<Config, String> {
+    let config = merged(files)?;
+    match config.check() {
+        Ok(()) => Ok(config),
+        Err(mistake) => Err(match mistake.locate(files) {
+            Some(place) => format!("{place}: {mistake}"),
+            None => mistake.to_string(),
+        }),
+    }
+}
+
+pub(super) fn merged(files: &[File]) -> Result<Config, String> {
+    let mut merged = Table::new();
+    for (path, text) in files {
+        let named = |error: toml::de::Error| format!("{}: {error}", path.display());
+        toml::from_str::<Config>(text).map_err(named)?;
+        merge(&mut merged, text.parse().map_err(named)?);
+    }
+    Value::Table(merged)
         .try_into()
-        .map_err(|error| error.to_string())?;
-    config
-        .check()
-        .map_err(|why| format!("{}: {why}", main.display()))?;
-    Ok(config)
+        .map_err(|error| error.to_string())
 }
 
 fn files(main: &Path) -> Result<Vec<PathBuf>, String> {

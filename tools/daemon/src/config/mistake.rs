@@ -1,0 +1,153 @@
+//! Where in the files a mistake stands.
+//!
+//! TOML's own errors know their line. A value that is well-formed and still wrong is found when the
+//! files are one configuration already; here its section is found again in the text it came from.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Which section is wrong. Arrays count through all files, in the order they are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// `[defaults]`.
+    Defaults,
+    /// An entry of `[[connect]]`.
+    Connect(usize),
+    /// An entry of `[[device]]`.
+    Device(usize),
+    /// An entry of `[[volume]]`.
+    Volume(usize),
+}
+
+/// A value that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    pub(super) place: Place,
+    /// Names the key and says why.
+    pub(super) why: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+/// A file that was read, with its text.
+pub(super) type File = (PathBuf, String);
+
+impl Mistake {
+    /// File and line of the first key it names, else of its section: `umpath.toml:7`.
+    pub(super) fn locate(&self, files: &[File]) -> Option<String> {
+        match self.place {
+            // The last file that sets a key is the one that counts.
+            Place::Defaults => files.iter().rev().find_map(|(path, text)| {
+                let parsed = DeTable::parse(text).ok()?;
+                let table = table(parsed.get_ref().get("defaults")?)?;
+                let at = self.key(table)?;
+                Some(format!("{}:{}", path.display(), line(text, at)))
+            }),
+            Place::Connect(index) => self.entry(files, "connect", index),
+            Place::Device(index) => self.entry(files, "device", index),
+            Place::Volume(index) => self.entry(files, "volume", index),
+        }
+    }
+
+    fn entry(&self, files: &[File], section: &str, mut index: usize) -> Option<String> {
+        for (path, text) in files {
+            let parsed = DeTable::parse(text).ok()?;
+            let Some(DeValue::Array(entries)) = parsed.get_ref().get(section).map(Spanned::get_ref)
+            else {
+                continue;
+            };
+            let Some(entry) = entries.get(index) else {
+                index -= entries.len();
+                continue;
+            };
+            let at = self.key(table(entry)?).unwrap_or(entry.span().start);
+            return Some(format!("{}:{}", path.display(), line(text, at)));
+        }
+        None
+    }
+
+    /// Where the first key of `section` stands that the message names.
+    fn key(&self, section: &DeTable<'_>) -> Option<usize> {
+        let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        let named = |key: &str| {
+            self.why.match_indices(key).map(|(at, _)| at).find(|at| {
+                let bytes = self.why.as_bytes();
+                let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+                let after = bytes.get(at + key.len());
+                !before.is_some_and(is_word) && !after.is_some_and(is_word)
+            })
+        };
+        section
+            .iter()
+            .filter_map(|(key, _)| Some((named(key.get_ref())?, key.span().start)))
+            .min()
+            .map(|(_, at)| at)
+    }
+}
+
+fn table<'a, 'i>(value: &'a Spanned<DeValue<'i>>) -> Option<&'a DeTable<'i>> {
+    match value.get_ref() {
+        DeValue::Table(table) => Some(table),
+        _ => None,
+    }
+}
+
+/// The line of a byte, from 1.
+fn line(text: &str, at: usize) -> usize {
+    let before = text.get(..at).unwrap_or_default();
+    1 + before.matches('\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// The place of the mistake in these files, read in this order.
+    fn place(texts: &[&str]) -> String {
+        let files: Vec<File> = (0..)
+            .zip(texts)
+            .map(|(index, text)| (PathBuf::from(format!("{index}.toml")), (*text).to_owned()))
+            .collect();
+        let config: Config = crate::config::load::merged(&files).unwrap();
+        config.check().unwrap_err().locate(&files).unwrap()
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_is_named_with_file_and_line() {
+        assert_eq!(
+            place(&["# one\n[defaults]\n\nretry_count = 9\n"]),
+            "0.toml:4"
+        );
+        let both = "[defaults]\nheartbeat_ms = 400\n\nkato_ms = 500\n";
+        assert_eq!(place(&[both]), "0.toml:4");
+        let later = [
+            "[defaults]\nretry_count = 9\n",
+            "[defaults]\nretry_count = 8\n",
+        ];
+        assert_eq!(place(&later), "1.toml:2");
+    }
+
+    #[test]
+    fn an_entry_is_found_in_the_file_it_came_from() {
+        let one = "[[volume]]\nid = \"uuid.1\"\n[[device]]\nmodel = \"A\"\nfailback = 3\n";
+        let two = "[[volume]]\nid = \"uuid.2\"\npreferred = [\"nowhere\"]\n";
+        assert_eq!(place(&[one, two]), "1.toml:3");
+        let three = "\n[[device]]\nmodel = \"B\"\nfailbak = 3\n";
+        assert_eq!(place(&[one, three]), "1.toml:4");
+        let twins = [
+            "[[volume]]\nid = \"uuid.1\"\n",
+            "\n[[volume]]\nid = \"uuid.1\"\n",
+        ];
+        assert_eq!(place(&twins), "1.toml:3", "the second of two that clash");
+        let nobody = "[[connect]]\ncontrollers = []\n";
+        assert_eq!(place(&[one, nobody]), "1.toml:2");
+    }
+}
