@@ -68,7 +68,8 @@ fn nanos(time: Duration) -> u64 {
 
 #[derive(Clone, Copy)]
 struct View {
-    service: u64,
+    /// Service time of what is outstanding and of this request.
+    cost: u64,
     outstanding: u64,
     stale_after_ns: u64,
 }
@@ -93,8 +94,7 @@ impl View {
         if other.idle_and_stale(now_ns) {
             return false;
         }
-        let cost = |view: Self| view.service.saturating_mul(view.outstanding + 1);
-        let wins = cost(self) < cost(other);
+        let wins = self.cost < other.cost;
         let winner = if wins { self } else { other };
         if winner.stale_after_ns < now_ns {
             return self.outstanding < other.outstanding;
@@ -124,17 +124,18 @@ impl Strategy for HistoricalServiceTime {
         let now_ns = nanos(ask.now);
         self.count = candidates.count() as u64;
         let mut best: Option<(usize, View)> = None;
-        for at in from(self.next, candidates.count()) {
+        from(self.next, candidates.count()).for_each(|at| {
             let past = self.past(candidates.path(at));
+            let outstanding = candidates.in_flight(at).into();
             let view = View {
-                service: past.service,
-                outstanding: candidates.in_flight(at).into(),
+                cost: past.service.saturating_mul(outstanding + 1),
+                outstanding,
                 stale_after_ns: past.stale_after_ns,
             };
             if best.is_none_or(|(_, known)| view.beats(known, now_ns)) {
                 best = Some((at, view));
             }
-        }
+        });
         let best = best.map_or(0, |(at, _)| at);
         self.next = best + 1;
         best

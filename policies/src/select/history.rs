@@ -41,24 +41,37 @@ const OUTLIER: u32 = 16;
 
 #[derive(Debug, Clone, Copy)]
 struct Row {
-    /// Averages in nanoseconds; 0: unknown.
-    mean_ns: [u32; SizeClass::COUNT],
     answered: Duration,
     /// Requests sent before this say nothing.
     forgotten: Duration,
 }
 
+/// Averages of one class by path, nanoseconds; 0: unknown.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Means([u32; PATHS_MAX]);
+
+impl Means {
+    /// The average of a path.
+    #[inline]
+    pub(super) fn of(&self, path: PathId) -> u32 {
+        self.0.get(path.index() % PATHS_MAX).copied().unwrap_or(0)
+    }
+}
+
 /// Averages of one lane.
 #[derive(Debug, Clone)]
 pub(super) struct History {
+    /// By class, so that a choice reads one cache line.
+    means: [Means; SizeClass::COUNT],
     rows: [Row; PATHS_MAX],
 }
 
 impl History {
     pub(super) fn new() -> Self {
         Self {
+            means: [Means([0; PATHS_MAX]); SizeClass::COUNT],
             rows: [Row {
-                mean_ns: [0; SizeClass::COUNT],
                 answered: Duration::ZERO,
                 forgotten: Duration::ZERO,
             }; PATHS_MAX],
@@ -73,13 +86,11 @@ impl History {
         self.rows.get_mut(path.index() % PATHS_MAX)
     }
 
-    /// The average latency, nanoseconds; 0: unknown.
+    /// The averages of a class.
     #[inline]
-    pub(super) fn mean_ns(&self, path: PathId, class: SizeClass) -> u32 {
-        let row = self.row(path);
-        row.and_then(|row| row.mean_ns.get(class.index()))
-            .copied()
-            .unwrap_or(0)
+    pub(super) fn means(&self, class: SizeClass) -> &Means {
+        const NOTHING: &Means = &Means([0; PATHS_MAX]);
+        self.means.get(class.index()).unwrap_or(NOTHING)
     }
 
     /// When the path last answered this lane.
@@ -100,7 +111,9 @@ impl History {
         let silent = done
             .at
             .saturating_sub(core::mem::replace(&mut row.answered, done.at));
-        let Some(mean) = row.mean_ns.get_mut(class.index()) else {
+        let means = self.means.get_mut(class.index());
+        let Some(mean) = means.and_then(|means| means.0.get_mut(done.path.index() % PATHS_MAX))
+        else {
             return;
         };
         let latency = done.latency_ns();
@@ -119,8 +132,12 @@ impl History {
     }
 
     pub(super) fn forget(&mut self, path: PathId, now: Duration) {
+        for means in &mut self.means {
+            if let Some(mean) = means.0.get_mut(path.index() % PATHS_MAX) {
+                *mean = 0;
+            }
+        }
         if let Some(row) = self.row_mut(path) {
-            row.mean_ns = [0; SizeClass::COUNT];
             row.forgotten = now;
         }
     }

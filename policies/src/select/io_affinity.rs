@@ -21,13 +21,13 @@ impl Strategy for IoAffinity {
     fn select(&mut self, candidates: &impl Candidates, _: &Ask) -> usize {
         let mut best = 0;
         let mut least = (true, u32::MAX);
-        for at in from(self.next, candidates.count()) {
+        from(self.next, candidates.count()).for_each(|at| {
             let load = (!candidates.is_near(at), candidates.in_flight(at));
             if load < least {
                 least = load;
                 best = at;
             }
-        }
+        });
         self.next = best + 1;
         best
     }

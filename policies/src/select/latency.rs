@@ -51,22 +51,22 @@ impl Latency {
 
     #[inline]
     fn best(&self, candidates: &impl Candidates, ask: &Ask) -> usize {
-        let class = SizeClass::of(ask.bytes, ask.write);
+        let means = self.history.means(SizeClass::of(ask.bytes, ask.write));
         let now_ns = ask.now.as_nanos() as u64;
         let count = candidates.count();
         // A path not yet known counts as the best known one: it gets its share, not all.
         let mut best_ns = 0;
         for at in 0..count {
-            let mean_ns = self.history.mean_ns(candidates.path(at), class);
+            let mean_ns = means.of(candidates.path(at));
             if mean_ns > 0 && (best_ns == 0 || mean_ns < best_ns) {
                 best_ns = mean_ns;
             }
         }
         let mut best = 0;
         let mut least = u64::MAX;
-        for at in from(self.next, count) {
+        from(self.next, count).for_each(|at| {
             let path = candidates.path(at);
-            let mean_ns = match self.history.mean_ns(path, class) {
+            let mean_ns = match means.of(path) {
                 0 => best_ns.max(1),
                 known => known,
             };
@@ -80,7 +80,7 @@ impl Latency {
                 least = cost;
                 best = at;
             }
-        }
+        });
         best
     }
 

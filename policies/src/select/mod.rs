@@ -214,7 +214,8 @@ impl SelectorKind {
     }
 }
 
-/// Positions of `count` candidates, beginning at `first`, so that ties rotate.
+/// Positions of `count` candidates, beginning at `first`, so that ties rotate. Consumed by `for_each`
+/// it is two plain loops; a `for` would ask before each step which half it is in.
 #[inline]
 fn from(first: usize, count: usize) -> impl Iterator<Item = usize> {
     let first = if first < count { first } else { 0 };

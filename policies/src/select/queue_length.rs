@@ -18,13 +18,13 @@ impl Strategy for QueueLength {
     fn select(&mut self, candidates: &impl Candidates, _: &Ask) -> usize {
         let mut best = 0;
         let mut fewest = u32::MAX;
-        for at in from(self.next, candidates.count()) {
+        from(self.next, candidates.count()).for_each(|at| {
             let in_flight = candidates.in_flight(at);
             if in_flight < fewest {
                 fewest = in_flight;
                 best = at;
             }
-        }
+        });
         self.next = best + 1;
         best
     }

@@ -44,7 +44,7 @@ impl Strategy for ServiceTime {
     #[inline]
     fn select(&mut self, candidates: &impl Candidates, ask: &Ask) -> usize {
         let mut best: Option<(usize, Load)> = None;
-        for at in from(self.next, candidates.count()) {
+        from(self.next, candidates.count()).for_each(|at| {
             let load = Load {
                 bytes: candidates.in_flight_bytes(at).min(1 << 40),
                 throughput: candidates.throughput(at).min(100).into(),
@@ -52,7 +52,7 @@ impl Strategy for ServiceTime {
             if best.is_none_or(|(_, known)| load.beats(known, ask.bytes.into())) {
                 best = Some((at, load));
             }
-        }
+        });
         let best = best.map_or(0, |(at, _)| at);
         self.next = best + 1;
         best
