@@ -12,6 +12,7 @@ use crate::finding::Findings;
 use crate::keyword::{Keyword, Kind, Problem, Scope, read};
 use crate::lexer::{Token, tokens};
 use crate::lines::{Line, lines};
+use crate::repair;
 use crate::rule::Rule;
 use crate::statement::{Statement, split, statement};
 
@@ -199,8 +200,16 @@ impl Parser<'_> {
         } else {
             keyword.kind
         };
-        let (value, problem) = read(kind, text);
+        let (mut value, problem) = read(kind, text);
         let name = keyword.name;
+        if self.mode == Mode::Intended && matches!(problem, Some(Problem::Invalid(_))) {
+            value = repair::value_meant(keyword, text);
+            if let Some(value) = &value {
+                let cause = format!("{name} {text:?} is taken for {:?}", value.text);
+                self.findings
+                    .add(Rule::Intended, line, cause, String::new());
+            }
+        }
         match problem {
             None => {}
             Some(Problem::Invalid(why)) => self.findings.add(

@@ -1,15 +1,18 @@
-//! What a device section evidently means although multipathd drops it.
+//! What a device section or a value evidently means although multipathd drops it.
 //!
 //! A section with a vendor and no product is a person's way to name an array. Where the vendor is not
-//! NVMe's, it must be the model: NVMe has nothing else to tell arrays by.
+//! NVMe's, it must be the model: NVMe has nothing else to tell arrays by. A pattern that begins with a
+//! star, which can repeat nothing there, is a shell's. A word in capitals is the word, and a selector
+//! with a wrong number of arguments is the selector.
 
 use crate::document::{Document, Section, Setting};
 use crate::finding::Findings;
 use crate::hardware::is_nvme;
-use crate::keyword::{Keyword, read};
+use crate::keyword::{Keyword, Value, read};
 use crate::rule::Rule;
+use crate::translate::selector_name;
 
-/// Completes sections that lack a vendor or a product.
+/// Completes sections that lack a vendor or a product, or have one that cannot be a pattern.
 pub(crate) fn repair(document: &mut Document, findings: &mut Findings) {
     for device in &mut document.devices {
         let Some((vendor, product)) = meant(device) else {
@@ -29,7 +32,10 @@ pub(crate) fn meant(device: &Section) -> Option<(String, String)> {
     match (vendor, product) {
         (Some(vendor), None) if is_nvme(vendor) => Some((vendor.to_owned(), ".*".to_owned())),
         (Some(vendor), None) => Some(("NVME".to_owned(), product_meant(vendor))),
-        (None, Some(product)) => Some(("NVME".to_owned(), product.to_owned())),
+        (None, Some(product)) => Some(("NVME".to_owned(), starred(product))),
+        (Some(vendor), Some(product)) if vendor.starts_with('*') || product.starts_with('*') => {
+            Some((starred(vendor), starred(product)))
+        }
         (Some(_), Some(_)) | (None, None) => None,
     }
 }
@@ -54,8 +60,24 @@ fn set(device: &mut Section, name: &str, text: &str) {
 fn product_meant(vendor: &str) -> String {
     match vendor.strip_suffix('*') {
         Some(stem) if is_glob(vendor) => format!("{stem}.*"),
-        _ => vendor.to_owned(),
+        _ => starred(vendor),
     }
+}
+
+/// `*` at the beginning as a shell reads it: anything.
+fn starred(pattern: &str) -> String {
+    let dot = if pattern.starts_with('*') { "." } else { "" };
+    format!("{dot}{pattern}")
+}
+
+/// A value that multipathd ignores, spelled as it would have to be.
+pub(crate) fn value_meant(keyword: &Keyword, text: &str) -> Option<Value> {
+    let word = text.trim().to_ascii_lowercase();
+    let spelled = match keyword.name {
+        "path_selector" => format!("{} 0", selector_name(&word)?),
+        _ => word,
+    };
+    read(keyword.kind, &spelled).0
 }
 
 /// True for a pattern that a shell would understand better than the C library: it ends in a star
@@ -76,5 +98,7 @@ mod tests {
         assert_eq!(product_meant("PVL-.*"), "PVL-.*");
         assert_eq!(product_meant("PVL"), "PVL");
         assert_eq!(product_meant("[A-Z]*"), "[A-Z]*");
+        assert_eq!(product_meant("*"), ".*");
+        assert_eq!(starred("*PVL"), ".*PVL");
     }
 }
