@@ -144,6 +144,24 @@ mod tests {
     }
 
     #[test]
+    fn alua_is_ana_by_another_name() {
+        assert_eq!(Prioritizer::parse("alua"), Ok(Prioritizer::Ana));
+    }
+
+    #[test]
+    fn const_is_1_and_a_preferred_path_still_gains_80() {
+        for state in [
+            None,
+            Some(AnaState::Optimized),
+            Some(AnaState::NonOptimized),
+        ] {
+            let path = path(state, false);
+            assert_eq!(Prioritizer::Const.priority(&path, true), 1);
+        }
+        assert_eq!(Prioritizer::Const.priority(&path(None, true), false), 81);
+    }
+
+    #[test]
     fn every_word_is_understood_and_others_are_named() {
         for word in WORDS {
             assert!(Prioritizer::parse(word).is_ok(), "{word}");
