@@ -13,7 +13,7 @@ use umpath_nvme::command::io::DsmRange;
 use umpath_nvme::opcode::admin;
 use umpath_nvme::{Cqe, Sqe, Status};
 use umpath_target::array::{Output, QueueId};
-use umpath_target::controller::gate::{Epoch, Fenced};
+use umpath_target::controller::gate::Epoch;
 use umpath_target::controller::io::{Operation, plan};
 use umpath_target::controller::sgl::Transfer;
 use umpath_target::controller::view::Shared;
@@ -22,7 +22,6 @@ use umpath_target::model::PortId;
 
 use super::clock::{MICRO, duration, nanos};
 use super::fabric::{Packet, QpId, TargetEnd, Values, Way};
-use super::mutant::Mutant;
 use super::plan::{FaultKind, REQUEST_BLOCKS};
 use super::process::Traffic;
 use super::resets::{Intercepted, Sent};
@@ -47,6 +46,12 @@ pub(crate) struct Command {
     pub(crate) shared: Arc<Shared<()>>,
     /// Of the board.
     pub(crate) row: usize,
+    /// Blocks that are done, and those that are on the medium now.
+    pub(crate) done: u64,
+    pub(crate) step: u64,
+    pub(crate) on_medium: bool,
+    /// The power failed while it was on the medium.
+    pub(crate) void: bool,
     /// Its data is not there yet.
     pub(crate) fetching: bool,
 }
@@ -215,6 +220,10 @@ impl World {
             epoch,
             shared,
             row: self.processes[process].row,
+            done: 0,
+            step: 0,
+            on_medium: false,
+            void: false,
             fetching: fetches,
         });
         if fetches {
@@ -243,50 +252,6 @@ impl World {
         }
         self.agenda
             .push(self.now + wait, Happening::Enter { command });
-    }
-
-    /// A command asks the gate.
-    pub(crate) fn enter(&mut self, command: usize) {
-        let Some(known) = self.commands.get(command) else {
-            return;
-        };
-        let process = &mut self.processes[known.process];
-        if !process.alive || process.life != known.life {
-            self.commands.remove(command);
-            return;
-        }
-        let now = duration(process.clock(self.now));
-        let row = process.row;
-        process.restart_timers(now, duration(self.plan.kato));
-        let passed = match (known.shared.gate.enter(known.epoch, now), self.mutant) {
-            (_, Some(Mutant::GateIgnored))
-            | (Err(Fenced::KeepAliveExpired), Some(Mutant::GateByTimer))
-            | (Err(Fenced::Closed), Some(Mutant::GateStaysOpen)) => Ok(()),
-            (other, _) => other,
-        };
-        if let Err(fenced) = passed {
-            let status = match fenced {
-                Fenced::Closed => Status::ABORTED_SQ_DELETION,
-                Fenced::KeepAliveExpired => Status::KEEP_ALIVE_EXPIRED,
-            };
-            let known = self.commands.remove(command);
-            self.note(|| {
-                format!(
-                    "process {}: copy {} is refused by the gate",
-                    known.process, known.copy
-                )
-            });
-            return self.respond(known.qp, known.cid, status, known.copy, None);
-        }
-        self.graves.enters(row);
-        let longest = self.plan.media_max();
-        let wait = if self.array_chance.percent(90) {
-            self.array_chance.tail(10 * MICRO, 500 * MICRO)
-        } else {
-            self.array_chance.tail(10 * MICRO, longest)
-        };
-        self.agenda
-            .push(self.now + wait.min(longest), Happening::Medium { command });
     }
 
     pub(crate) fn respond(

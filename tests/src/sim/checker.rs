@@ -9,6 +9,12 @@
 //!
 //! A write that failed counts as over when it failed, but not as having happened. Its value may be
 //! seen until a write that began later is acknowledged.
+//!
+//! - (9) when the power of the medium fails, all this is forgotten of what was not durable: of what
+//!   the medium's volatile cache alone had taken. Durable is what was acknowledged with FUA, or
+//!   before a FLUSH was called that was acknowledged, or at all where there is no cache. Of a write
+//!   that had not returned when the power failed nothing is demanded: its answer may have been under
+//!   way already, and no host can know.
 
 use super::clock::Nanos;
 
@@ -36,6 +42,8 @@ pub(crate) struct Op {
     pub(crate) kind: OpKind,
     pub(crate) lba: u64,
     pub(crate) blocks: u64,
+    /// Durable when it is acknowledged.
+    pub(crate) fua: bool,
     pub(crate) called_at: Nanos,
     /// Order of calls and returns.
     pub(crate) call: u64,
@@ -58,6 +66,10 @@ fn op_of(value: u64) -> OpId {
 struct Block {
     /// The latest call among writes known to have happened: acknowledged, or seen.
     frontier: u64,
+    /// The latest call among acknowledged writes, since the power failed.
+    acknowledged: u64,
+    /// The latest call among writes that outlive the power.
+    durable: u64,
     /// Writes called that have not returned.
     outstanding: u32,
     /// The return of the last write that failed and may still be seen.
@@ -86,17 +98,24 @@ pub(crate) struct Checker {
     blocks: Vec<Block>,
     /// By read: the states of its blocks when it was called.
     seen: Vec<(OpId, Vec<Seen>)>,
+    /// By flush: what it has to make durable.
+    flushes: Vec<(OpId, Vec<u64>)>,
+    /// The medium has a volatile cache.
+    cache: bool,
+    /// When the power last failed, in the order of calls and returns.
+    power_failed: u64,
     /// Requests that have not returned.
     open: Vec<OpId>,
     clock: u64,
 }
 
 impl Checker {
-    pub(crate) fn new(blocks: u64) -> Self {
+    pub(crate) fn new(blocks: u64, cache: bool) -> Self {
         let origin = Op {
             kind: OpKind::Write,
             lba: 0,
             blocks,
+            fua: false,
             called_at: 0,
             call: 0,
             end: 0,
@@ -106,6 +125,9 @@ impl Checker {
             ops: vec![origin],
             blocks: vec![Block::default(); blocks as usize],
             seen: Vec::new(),
+            flushes: Vec::new(),
+            cache,
+            power_failed: 0,
             open: Vec::new(),
             clock: 0,
         }
@@ -117,13 +139,20 @@ impl Checker {
     }
 
     /// A request begins.
-    pub(crate) fn call(&mut self, kind: OpKind, lba: u64, blocks: u64, now: Nanos) -> OpId {
+    pub(crate) fn call(
+        &mut self,
+        kind: OpKind,
+        (lba, blocks): (u64, u64),
+        fua: bool,
+        now: Nanos,
+    ) -> OpId {
         let call = self.tick();
         let id = self.ops.len() as OpId;
         self.ops.push(Op {
             kind,
             lba,
             blocks,
+            fua,
             called_at: now,
             call,
             end: u64::MAX,
@@ -141,7 +170,10 @@ impl Checker {
                 let seen = seen.collect();
                 self.seen.push((id, seen));
             }
-            OpKind::Flush => {}
+            OpKind::Flush => {
+                let covered = self.blocks.iter().map(|block| block.acknowledged);
+                self.flushes.push((id, covered.collect()));
+            }
             _ => {
                 for block in &mut self.blocks[range] {
                     block.outstanding += 1;
@@ -173,12 +205,29 @@ impl Checker {
                     }
                 }
             }
-            OpKind::Flush => {}
+            OpKind::Flush => {
+                let at = self.flushes.iter().position(|(flush, _)| *flush == id);
+                let covered = at.map(|at| self.flushes.swap_remove(at).1);
+                if ok && op.call > self.power_failed {
+                    let covered = covered.unwrap_or_default();
+                    for (block, covered) in self.blocks.iter_mut().zip(covered) {
+                        block.durable = block.durable.max(covered);
+                    }
+                }
+            }
             _ => {
+                let durable = op.fua || !self.cache;
+                let certain = durable || op.call > self.power_failed;
                 for block in &mut self.blocks[op.lba as usize..(op.lba + op.blocks) as usize] {
                     block.outstanding -= 1;
                     if ok {
-                        block.frontier = block.frontier.max(op.call);
+                        if durable {
+                            block.durable = block.durable.max(op.call);
+                        }
+                        if certain {
+                            block.frontier = block.frontier.max(op.call);
+                            block.acknowledged = block.acknowledged.max(op.call);
+                        }
                         if block.limbo < op.call {
                             block.limbo = 0;
                         }
@@ -189,6 +238,24 @@ impl Checker {
             }
         }
         Ok(())
+    }
+
+    /// What was not durable may be gone.
+    pub(crate) fn power_failed(&mut self) {
+        self.power_failed = self.tick();
+        for (lba, block) in self.blocks.iter_mut().enumerate() {
+            block.frontier = block.durable;
+            block.acknowledged = block.durable;
+            block.epoch += 1;
+            block.settled = None;
+            for (id, seen) in &mut self.seen {
+                let op = &self.ops[*id as usize];
+                if (op.lba..op.lba + op.blocks).contains(&(lba as u64)) {
+                    let seen = &mut seen[lba - op.lba as usize];
+                    seen.frontier = seen.frontier.min(block.durable);
+                }
+            }
+        }
     }
 
     fn read(&mut self, id: OpId, lba: u64, seen: Seen, value: u64) -> Result<(), Violation> {
@@ -214,6 +281,10 @@ impl Checker {
             )));
         }
         let block = &mut self.blocks[lba as usize];
+        if self.ops[id as usize].call < self.power_failed {
+            // What it read may be gone meanwhile.
+            return Ok(());
+        }
         block.frontier = block.frontier.max(write.call);
         if seen.quiet && seen.epoch == block.epoch {
             match block.settled {
@@ -241,19 +312,19 @@ mod tests {
     use super::*;
 
     fn wrote(checker: &mut Checker, lba: u64) -> OpId {
-        let id = checker.call(OpKind::Write, lba, 1, 0);
+        let id = checker.call(OpKind::Write, (lba, 1), false, 0);
         checker.done(id, true, &[]).unwrap();
         id
     }
 
     fn reads(checker: &mut Checker, lba: u64, value: OpId) -> Result<(), Violation> {
-        let id = checker.call(OpKind::Read, lba, 1, 0);
+        let id = checker.call(OpKind::Read, (lba, 1), false, 0);
         checker.done(id, true, &[stamp(value, lba)])
     }
 
     #[test]
     fn a_superseded_value_is_noticed() {
-        let mut checker = Checker::new(4);
+        let mut checker = Checker::new(4, true);
         let old = wrote(&mut checker, 1);
         assert!(reads(&mut checker, 1, old).is_ok());
         let new = wrote(&mut checker, 1);
@@ -265,9 +336,9 @@ mod tests {
 
     #[test]
     fn what_was_seen_does_not_revert() {
-        let mut checker = Checker::new(4);
+        let mut checker = Checker::new(4, true);
         let old = wrote(&mut checker, 0);
-        let new = checker.call(OpKind::Write, 0, 1, 0);
+        let new = checker.call(OpKind::Write, (0, 1), false, 0);
         assert!(reads(&mut checker, 0, old).is_ok());
         assert!(reads(&mut checker, 0, new).is_ok());
         assert!(reads(&mut checker, 0, old).is_err());
@@ -275,9 +346,9 @@ mod tests {
 
     #[test]
     fn concurrent_writes_settle_either_way_but_once() {
-        let mut checker = Checker::new(4);
-        let a = checker.call(OpKind::Write, 0, 1, 0);
-        let b = checker.call(OpKind::Write, 0, 1, 0);
+        let mut checker = Checker::new(4, true);
+        let a = checker.call(OpKind::Write, (0, 1), false, 0);
+        let b = checker.call(OpKind::Write, (0, 1), false, 0);
         assert!(reads(&mut checker, 0, a).is_ok());
         assert!(reads(&mut checker, 0, b).is_ok());
         assert!(reads(&mut checker, 0, a).is_ok());
@@ -289,8 +360,8 @@ mod tests {
 
     #[test]
     fn a_failed_write_may_show_until_a_later_one_is_acknowledged() {
-        let mut checker = Checker::new(4);
-        let failed = checker.call(OpKind::Write, 0, 1, 0);
+        let mut checker = Checker::new(4, true);
+        let failed = checker.call(OpKind::Write, (0, 1), false, 0);
         checker.done(failed, false, &[]).unwrap();
         assert!(reads(&mut checker, 0, 0).is_ok());
         assert!(reads(&mut checker, 0, failed).is_ok());
@@ -301,11 +372,42 @@ mod tests {
 
     #[test]
     fn values_from_elsewhere_are_noticed() {
-        let mut checker = Checker::new(4);
+        let mut checker = Checker::new(4, true);
         let here = wrote(&mut checker, 0);
-        let id = checker.call(OpKind::Read, 1, 1, 0);
+        let id = checker.call(OpKind::Read, (1, 1), false, 0);
         assert!(checker.done(id, true, &[stamp(here, 0)]).is_err());
-        let id = checker.call(OpKind::Read, 0, 1, 0);
+        let id = checker.call(OpKind::Read, (0, 1), false, 0);
         assert!(checker.done(id, true, &[u64::MAX]).is_err());
+    }
+
+    #[test]
+    fn what_was_flushed_outlives_the_power_and_the_rest_need_not() {
+        let mut checker = Checker::new(4, true);
+        let flushed = wrote(&mut checker, 0);
+        let flush = checker.call(OpKind::Flush, (0, 0), false, 0);
+        let late = wrote(&mut checker, 1);
+        checker.done(flush, true, &[]).unwrap();
+        let newer = wrote(&mut checker, 0);
+        let forced = checker.call(OpKind::Write, (2, 1), true, 0);
+        checker.done(forced, true, &[]).unwrap();
+        checker.power_failed();
+        assert!(reads(&mut checker, 0, flushed).is_ok());
+        assert!(reads(&mut checker, 0, 0).is_err(), "it was flushed");
+        assert!(reads(&mut checker, 0, newer).is_ok(), "or was written back");
+        assert!(reads(&mut checker, 0, flushed).is_err(), "and stays");
+        assert!(
+            reads(&mut checker, 1, 0).is_ok(),
+            "no flush was called after it"
+        );
+        assert!(reads(&mut checker, 2, 0).is_err(), "it had FUA");
+        let _ = late;
+    }
+
+    #[test]
+    fn without_a_cache_everything_outlives_the_power() {
+        let mut checker = Checker::new(4, false);
+        wrote(&mut checker, 0);
+        checker.power_failed();
+        assert!(reads(&mut checker, 0, 0).is_err());
     }
 }

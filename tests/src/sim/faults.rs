@@ -48,7 +48,13 @@ impl World {
                 let extra = if begins { extra } else { 0 };
                 self.routes[path].extra = extra;
             }
-            FaultKind::Park { .. } | FaultKind::Forget { .. } => {}
+            FaultKind::Park { .. } | FaultKind::Forget { .. } | FaultKind::Lingers { .. } => {}
+            FaultKind::PowerFails if begins => self.power_fails(),
+            FaultKind::PowerFails => {
+                for process in 0..self.plan.processes {
+                    self.restart(process);
+                }
+            }
             FaultKind::Resets { process, .. } => {
                 if !begins {
                     self.processes[process].failing.clear();

@@ -78,6 +78,21 @@ mutants! {
     CcrCountIgnored = "ccr-count-ignored",
     /// The target calls a controller reset that it knows nothing of.
     CcrUnknownIsSuccess = "ccr-unknown-is-success",
+    /// The target does not honour FUA.
+    FuaIgnored = "fua-ignored",
+    /// A write that is sent again has lost its FUA.
+    FuaNotResent = "fua-not-resent",
+    /// The target's FLUSH does nothing.
+    FlushIgnored = "flush-ignored",
+    /// A target's FLUSH covers what was written through it, not through the others.
+    FlushOfOwn = "flush-of-own",
+    /// A lost FLUSH is taken for done.
+    FlushNotResent = "flush-not-resent",
+    /// The target keeps commands on the medium for longer than the quiesce time it promises. No
+    /// host can stand that: it shows that this world sees it.
+    CqtLie = "cqt-lie",
+    /// What the target says when it closes a connection is taken for an order fence.
+    GoodbyeIsFence = "goodbye-is-fence",
     /// Blocks are unlocked after a while.
     UnlockOnTimeout = "unlock-on-timeout",
     /// Blocks are unlocked when their ghost was sent again and answered.

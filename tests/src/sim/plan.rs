@@ -44,6 +44,10 @@ pub(crate) struct Plan {
     pub(crate) common_board: bool,
     /// Controller identifiers of a process: few, and a successor soon has its predecessor's.
     pub(crate) cntlids: u16,
+    /// The medium has a volatile write cache, and the controllers say so.
+    pub(crate) cache: bool,
+    /// In a hundred long writes, how many take two steps.
+    pub(crate) split: u64,
     /// Any command restarts the keep-alive timer, as it does in Linux nvmet.
     pub(crate) traffic_based: bool,
     /// How long a queue pair repeats a packet before it fails: the host's, the target's.
@@ -97,6 +101,11 @@ pub(crate) enum FaultKind {
     /// A process dies, and its place is taken by a new one afterwards. Commands on the medium
     /// complete.
     Crash { process: usize },
+    /// The power fails: every process dies, and so does what is not durable.
+    PowerFails,
+    /// What a controller of a process had accepted is executed for as long as its keep-alive timer
+    /// allows, although the controller has said that it is over (CSTS.RDY is 0).
+    Lingers { process: usize },
     /// A process stands still; its NIC does not.
     Stop { process: usize },
     /// Admin commands of a path vanish in the controller.
@@ -159,6 +168,8 @@ impl Plan {
             ccr: chance.percent(60),
             common_board: processes > 1 && chance.percent(70),
             cntlids: chance.pick(&[4, 16]),
+            cache: chance.percent(80),
+            split: chance.pick(&[0, 30]),
             traffic_based: chance.percent(40),
             patience: [
                 chance.pick(&[20, 100, 400, 2_000]) * MILLI,
@@ -241,6 +252,13 @@ fn faults(chance: &mut Chance, plan: &Plan, paths: usize) -> Vec<Fault> {
                 });
             }
         }
+        if !plan.ccr && chance.percent(50) {
+            faults.push(Fault {
+                at,
+                lasts: 6 * plan.kato,
+                kind: FaultKind::Lingers { process },
+            });
+        }
         let both = chance.percent(70);
         faults.push(Fault {
             at: at + chance.below(lasts),
@@ -252,6 +270,13 @@ fn faults(chance: &mut Chance, plan: &Plan, paths: usize) -> Vec<Fault> {
             },
         });
     }
+    if plan.cache && chance.percent(20) {
+        faults.push(Fault {
+            at: chance.below(plan.active),
+            lasts: chance.tail(10 * MILLI, plan.kato),
+            kind: FaultKind::PowerFails,
+        });
+    }
     faults
 }
 
@@ -259,7 +284,7 @@ fn one(chance: &mut Chance, plan: &Plan, paths: usize) -> FaultKind {
     let path = chance.below(paths as u64) as usize;
     let process = chance.below(plan.processes as u64) as usize;
     let lane = chance.below(plan.lanes as u64) as usize;
-    match chance.below(19) {
+    match chance.below(21) {
         0 => FaultKind::Partition {
             path,
             to_target: true,
@@ -291,6 +316,8 @@ fn one(chance: &mut Chance, plan: &Plan, paths: usize) -> FaultKind {
         12 => FaultKind::LaneStall { lane },
         13 => FaultKind::QueueFails { path, lane },
         14 => FaultKind::Kill,
+        18 => FaultKind::PowerFails,
+        19 if !plan.ccr => FaultKind::Lingers { process },
         15 | 16 => FaultKind::Resets {
             process,
             odd: chance.pick(&OddReset::ALL),

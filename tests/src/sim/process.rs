@@ -175,6 +175,7 @@ impl World {
         subsystem.cqt_ms = (self.plan.cqt / MILLI) as u16;
         for namespace in subsystem.namespaces.values_mut() {
             namespace.geometry.blocks = self.plan.blocks;
+            namespace.geometry.volatile_cache = self.plan.cache;
         }
         for path in 0..self.plan.paths() {
             if self.process_of(path) == process {

@@ -88,7 +88,9 @@ impl World {
         match self.phase {
             Phase::Active => {
                 if let Some((kind, lba, blocks)) = self.choose() {
-                    self.request(lane, Tag(tag), kind, lba, blocks);
+                    let writes = matches!(kind, OpKind::Write | OpKind::WriteZeroes);
+                    let fua = writes && self.client_chance.percent(15);
+                    self.request(lane, Tag(tag), kind, (lba, blocks), fua);
                 } else {
                     self.think(lane, tag);
                 }
@@ -97,7 +99,7 @@ impl World {
                 let lba = self.scan_at;
                 let blocks = self.plan.request_blocks.min(self.plan.blocks - lba);
                 self.scan_at += blocks;
-                self.request(lane, Tag(tag), OpKind::Read, lba, blocks);
+                self.request(lane, Tag(tag), OpKind::Read, (lba, blocks), false);
             }
             _ => {}
         }
@@ -126,8 +128,15 @@ impl World {
         (!clashes).then_some((kind, lba, blocks))
     }
 
-    fn request(&mut self, lane: usize, tag: Tag, kind: OpKind, lba: u64, blocks: u64) {
-        let id = self.checker.call(kind, lba, blocks, self.now);
+    fn request(
+        &mut self,
+        lane: usize,
+        tag: Tag,
+        kind: OpKind,
+        (lba, blocks): (u64, u64),
+        fua: bool,
+    ) {
+        let id = self.checker.call(kind, (lba, blocks), fua, self.now);
         let body = BlockRequest {
             tag,
             op: match kind {
@@ -139,7 +148,7 @@ impl World {
             },
             lba,
             blocks: blocks as u32,
-            fua: false,
+            fua,
             no_unmap: false,
         };
         let first_copy = self.copies.len();
@@ -148,7 +157,10 @@ impl World {
         client.body = body;
         client.first_copy = first_copy;
         self.fill(lane, tag, id, lba, kind == OpKind::Write);
-        self.note(|| format!("lane {lane}: op {id} is {kind:?} of {lba}+{blocks}"));
+        self.note(|| {
+            let fua = if fua { " with FUA" } else { "" };
+            format!("lane {lane}: op {id} is {kind:?} of {lba}+{blocks}{fua}")
+        });
         self.submit(lane, body, id);
     }
 

@@ -20,6 +20,7 @@ use super::checker::{Checker, OpId, Violation};
 use super::clock::{Agenda, MILLI, Nanos, duration};
 use super::fabric::{Packet, Qp, QpId, Route, TargetEnd, Values, Way};
 use super::host::{Host, LaneOrder, LaneReport, Record};
+use super::medium::Medium;
 use super::mutant::Mutant;
 use super::plan::Plan;
 use super::process::{Graves, Process, subsystem};
@@ -144,6 +145,9 @@ pub(crate) enum Happening {
     Enter {
         command: usize,
     },
+    EnterAgain {
+        command: usize,
+    },
     Medium {
         command: usize,
     },
@@ -240,7 +244,7 @@ pub(crate) struct World {
     pub(crate) board: Arc<Memory>,
     pub(crate) subsystem: Subsystem<()>,
     pub(crate) commands: Slab<Command>,
-    pub(crate) medium: Vec<u64>,
+    pub(crate) medium: Medium,
     /// Positions in the plan of faults in force.
     pub(crate) active_faults: Vec<usize>,
     pub(crate) checker: Checker,
@@ -291,11 +295,9 @@ impl World {
             },
             subsystem: templates.subsystem.clone(),
             commands: Slab::new(),
-            medium: (0..plan.blocks)
-                .map(|lba| super::checker::stamp(0, lba))
-                .collect(),
+            medium: Medium::new(plan.blocks),
             active_faults: Vec::new(),
-            checker: Checker::new(plan.blocks),
+            checker: Checker::new(plan.blocks, plan.cache),
             violation: None,
             trace,
             mutant,
@@ -418,6 +420,7 @@ impl World {
             Happening::Farewell { qp, way, tries } => self.farewell(qp, way, tries),
             Happening::Drained { qp, lane, .. } => self.qp_drained(qp, lane),
             Happening::Enter { command } => self.enter(command),
+            Happening::EnterAgain { command } => self.enter_again(command),
             Happening::Medium { command } => self.medium(command),
             Happening::Executed { command, values } => self.executed(command, values),
             Happening::ProcessTimer { process, life, at } => self.process_timer(process, life, at),
@@ -500,7 +503,9 @@ fn actor(happening: &Happening, world: &World) -> Actor {
             TargetEnd::Closed => Actor::Nobody,
             _ => Actor::Process(world.qps[*qp].process),
         },
-        Happening::Enter { command } | Happening::Executed { command, .. } => world
+        Happening::Enter { command }
+        | Happening::EnterAgain { command }
+        | Happening::Executed { command, .. } => world
             .commands
             .get(*command)
             .map_or(Actor::Nobody, |known| Actor::Process(known.process)),

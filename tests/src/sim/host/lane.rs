@@ -5,8 +5,9 @@ use std::sync::Arc;
 use umpath_core::{
     Action, AssociationId, Data, Ghost, GhostTable, Lane, LaneEvent, Op, PathId, Resend, Send, Tag,
 };
-use umpath_nvme::Cqe;
 use umpath_nvme::command::io::ReadWrite;
+use umpath_nvme::opcode::nvm;
+use umpath_nvme::{Cqe, Status};
 
 use super::{LaneOrder, LaneReport};
 use crate::sim::array::range_of;
@@ -19,6 +20,9 @@ use crate::sim::world::{Copy, Happening, World};
 
 /// How long after its deadline a queue pair that is not destroyed drains at last.
 const LATE_DRAIN: Nanos = 100 * MILLI;
+
+/// How long after a controller's goodbye a mutant takes it for dead.
+const GOODBYE_BELIEVED: Nanos = 20 * MILLI;
 
 /// A lane with its queue pairs.
 #[derive(Debug)]
@@ -320,8 +324,30 @@ impl World {
         }
         let values = (matches!(send.data, Data::ToController { .. }) && self.plan.inline)
             .then(|| self.values_of(&copy));
+        let again = || {
+            let earlier = &self.copies[..index as usize];
+            earlier
+                .iter()
+                .any(|other| other.op == copy.op && other.lost)
+        };
+        let mut sqe = send.sqe;
+        if self.is(Mutant::FuaNotResent) && again() {
+            sqe.cdw12.set(sqe.cdw12.get() & !(1 << 30));
+        }
+        if self.is(Mutant::FlushNotResent) && sqe.opcode == nvm::FLUSH && again() {
+            let (life, at) = (self.host.life, self.now + 1);
+            let cqe = Cqe::new(sqe.cid.get(), 0, Status::SUCCESS, 0);
+            let completion = Happening::Completion {
+                life,
+                qp,
+                lane,
+                cqe,
+                copy: index,
+            };
+            return self.agenda.push(at, completion);
+        }
         let packet = Packet::Capsule {
-            sqe: send.sqe,
+            sqe,
             copy: index,
             values,
         };
@@ -423,7 +449,15 @@ impl World {
     pub(crate) fn host_receives(&mut self, qp: QpId, packet: Packet) {
         match packet {
             Packet::AdminAnswer { cqe, data } => self.admin_answer(qp, &cqe, &data),
-            Packet::Goodbye => self.host_qp_failed(qp),
+            Packet::Goodbye => {
+                if self.is(Mutant::GoodbyeIsFence) {
+                    let (life, association) = (self.host.life, self.qps[qp].association);
+                    let at = self.now + GOODBYE_BELIEVED;
+                    self.agenda
+                        .push(at, Happening::FenceDue { life, association });
+                }
+                self.host_qp_failed(qp);
+            }
             Packet::Fetch { command, copy } => {
                 if self.qps[qp].host == HostEnd::Drained {
                     return;
