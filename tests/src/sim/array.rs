@@ -23,7 +23,6 @@ use umpath_target::model::PortId;
 use super::clock::{MICRO, duration, nanos};
 use super::fabric::{Packet, QpId, TargetEnd, Values, Way};
 use super::plan::{FaultKind, REQUEST_BLOCKS};
-use super::process::Traffic;
 use super::resets::{Intercepted, Sent};
 use super::world::{Happening, World};
 
@@ -122,10 +121,7 @@ impl World {
                         None => TargetEnd::Admin { cntlid },
                         Some(access) => {
                             if self.plan.traffic_based {
-                                let shared = Arc::clone(access.shared());
-                                self.processes[process]
-                                    .traffic
-                                    .push(Traffic { shared, any: true });
+                                self.processes[process].time_by_traffic(access.shared());
                             }
                             TargetEnd::Io { cntlid, access }
                         }

@@ -276,8 +276,10 @@ impl Checker {
                 .ops
                 .iter()
                 .position(|op| op.call == seen.frontier && op.kind.is_mutation());
+            let lost = newer.is_some_and(|newer| self.ops[newer].end < self.power_failed);
+            let promise = if lost { "(9)" } else { "(1,2,3)" };
             return Err(Violation(format!(
-                "(1,2,3) op {id} read block {lba} as op {writer} left it, superseded by op {newer:?}"
+                "{promise} op {id} read block {lba} as op {writer} left it, superseded by op {newer:?}"
             )));
         }
         let block = &mut self.blocks[lba as usize];

@@ -26,5 +26,6 @@ mod oracle;
 mod plan;
 mod process;
 mod resets;
+mod schedule;
 mod workload;
 mod world;

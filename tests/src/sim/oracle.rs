@@ -3,6 +3,8 @@
 //! They judge by the copies themselves, which no real system can see at once: what was sent for a
 //! request before, what became of it, and which association it may still be executed by.
 
+use umpath_core::AssociationId;
+
 use super::checker::Violation;
 use super::world::{Copy, World};
 
@@ -28,6 +30,26 @@ impl World {
             self.check_mutation(copy)?;
         }
         Ok(())
+    }
+
+    /// Where one path fails and all else is well, no lost write waits for its order fence.
+    pub(crate) fn check_prompt(&self, association: AssociationId) -> Result<(), Violation> {
+        let at_large = self.at_large.iter().map(|at| &self.copies[*at as usize]);
+        let mut lost = at_large.filter(|copy| copy.lost && copy.association == association);
+        let waits = lost.find(|copy| {
+            let op = &self.checker.ops[copy.op as usize];
+            let again = |other: &Copy| {
+                other.op == copy.op && other.association != association && overlap(other, copy)
+            };
+            op.end == u64::MAX && !self.copies.iter().any(again)
+        });
+        match waits {
+            Some(copy) if self.plan.plain => Err(Violation(format!(
+                "(13) op {} has waited for the order fence of {association}",
+                copy.op
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// What the ghost-range lock promises, judged by the copies themselves.

@@ -13,6 +13,7 @@ use umpath_core::policies::{Grouping, SelectorConfig, SelectorKind};
 use super::chance::Chance;
 use super::clock::{MICRO, MILLI, Nanos};
 use super::resets::OddReset;
+use super::schedule::faults;
 
 /// Most blocks of a request.
 pub(crate) const REQUEST_BLOCKS: usize = 8;
@@ -38,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) cqt: Nanos,
     /// How much faster each process's clock runs, in thousandths.
     pub(crate) skew: Vec<i64>,
+    /// One path fails and all else is well: then a lost write must not wait for its order fence.
+    pub(crate) plain: bool,
     /// Controllers offer cross-controller reset.
     pub(crate) ccr: bool,
     /// Processes see each other's gates, as those of one machine do that serve one store.
@@ -165,6 +168,7 @@ impl Plan {
             command_timeout: chance.pick(&[100, 500]) * MILLI,
             cqt,
             skew,
+            plain: chance.percent(4),
             ccr: chance.percent(60),
             common_board: processes > 1 && chance.percent(70),
             cntlids: chance.pick(&[4, 16]),
@@ -188,7 +192,12 @@ impl Plan {
             active,
             faults: Vec::new(),
         };
-        plan.faults = faults(chance, &plan, paths);
+        if plan.plain {
+            plan.ccr = false;
+            plan.overlaps = false;
+            plan.shared = false;
+        }
+        plan.faults = faults(chance, &plan);
         plan
     }
 
@@ -215,118 +224,6 @@ impl Plan {
             0
         };
         unanswered + 11 * self.kato + self.cqt
-    }
-}
-
-fn faults(chance: &mut Chance, plan: &Plan, paths: usize) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    for _ in 0..chance.within(0, 6) {
-        let at = chance.below(plan.active);
-        let lasts = chance.tail(MILLI, 3 * plan.kato);
-        faults.push(Fault {
-            at,
-            lasts,
-            kind: one(chance, plan, paths),
-        });
-    }
-    // What makes ghosts: commands wait in a controller while its path is lost.
-    if chance.percent(60) {
-        let path = chance.below(paths as u64) as usize;
-        let at = chance.below(plan.active);
-        let longest = plan.kato * chance.pick(&[1, 1, 2, 10]);
-        let process = path % plan.processes;
-        let lasts = chance.within(20, 200) * MILLI;
-        faults.push(Fault {
-            at,
-            lasts,
-            kind: FaultKind::Park { process, longest },
-        });
-        if plan.ccr && chance.percent(40) {
-            // And what makes their reset a long story.
-            let odd = chance.pick(&OddReset::ALL);
-            for process in 0..plan.processes {
-                faults.push(Fault {
-                    at,
-                    lasts: 4 * plan.kato,
-                    kind: FaultKind::Resets { process, odd },
-                });
-            }
-        }
-        if !plan.ccr && chance.percent(50) {
-            faults.push(Fault {
-                at,
-                lasts: 6 * plan.kato,
-                kind: FaultKind::Lingers { process },
-            });
-        }
-        let both = chance.percent(70);
-        faults.push(Fault {
-            at: at + chance.below(lasts),
-            lasts: chance.tail(10 * MILLI, 4 * plan.kato),
-            kind: FaultKind::Partition {
-                path,
-                to_target: both,
-                to_host: true,
-            },
-        });
-    }
-    if plan.cache && chance.percent(20) {
-        faults.push(Fault {
-            at: chance.below(plan.active),
-            lasts: chance.tail(10 * MILLI, plan.kato),
-            kind: FaultKind::PowerFails,
-        });
-    }
-    faults
-}
-
-fn one(chance: &mut Chance, plan: &Plan, paths: usize) -> FaultKind {
-    let path = chance.below(paths as u64) as usize;
-    let process = chance.below(plan.processes as u64) as usize;
-    let lane = chance.below(plan.lanes as u64) as usize;
-    match chance.below(21) {
-        0 => FaultKind::Partition {
-            path,
-            to_target: true,
-            to_host: true,
-        },
-        1 => FaultKind::Partition {
-            path,
-            to_target: true,
-            to_host: false,
-        },
-        2 => FaultKind::Partition {
-            path,
-            to_target: false,
-            to_host: true,
-        },
-        3 | 4 => FaultKind::LinkDown { path },
-        5 => FaultKind::Slow {
-            path,
-            extra: chance.below(plan.cqt / 5),
-        },
-        6 | 7 => FaultKind::Park {
-            process,
-            longest: chance.below(10 * plan.kato),
-        },
-        8 => FaultKind::Crash { process },
-        9 => FaultKind::Stop { process },
-        10 => FaultKind::AdminDead { path },
-        11 => chance.pick(&[FaultKind::ControlStall, FaultKind::HostStall]),
-        12 => FaultKind::LaneStall { lane },
-        13 => FaultKind::QueueFails { path, lane },
-        14 => FaultKind::Kill,
-        18 => FaultKind::PowerFails,
-        19 if !plan.ccr => FaultKind::Lingers { process },
-        15 | 16 => FaultKind::Resets {
-            process,
-            odd: chance.pick(&OddReset::ALL),
-        },
-        17 => FaultKind::Forget { process },
-        _ => FaultKind::Ana {
-            path,
-            inaccessible: chance.percent(60),
-        },
     }
 }
 

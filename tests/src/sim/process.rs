@@ -26,7 +26,7 @@ pub(crate) struct Process {
     pub(crate) stopped_until: Nanos,
     pub(crate) array: Array<()>,
     /// Controllers whose keep-alive timer any command restarts.
-    pub(crate) traffic: Vec<Traffic>,
+    traffic: Vec<Traffic>,
     /// Thousandths its clock is fast.
     skew: i64,
     pub(crate) timer_at: Option<Nanos>,
@@ -87,9 +87,9 @@ impl Process {
 /// A traffic-based keep-alive timer. When it runs out and there was any command since it was
 /// started, it is started once more.
 #[derive(Debug)]
-pub(crate) struct Traffic {
-    pub(crate) shared: Arc<Shared<()>>,
-    pub(crate) any: bool,
+struct Traffic {
+    shared: Arc<Shared<()>>,
+    any: bool,
 }
 
 /// What a process serves, made once and copied for each life.
@@ -128,6 +128,16 @@ impl Process {
             {
                 gate.set_deadline(Some(deadline + kato));
             }
+        }
+    }
+
+    /// A controller's timer is to be restarted by traffic: one timer, however many queues.
+    pub(crate) fn time_by_traffic(&mut self, shared: &Arc<Shared<()>>) {
+        self.note_traffic(shared);
+        let known = |known: &Traffic| Arc::ptr_eq(&known.shared, shared);
+        if !self.traffic.iter().any(known) {
+            let shared = Arc::clone(shared);
+            self.traffic.push(Traffic { shared, any: true });
         }
     }
 

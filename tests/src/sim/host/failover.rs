@@ -153,6 +153,9 @@ impl World {
         if teardown.is_none_or(|teardown| teardown.surety.is_none() || teardown.lanes > 0) {
             return;
         }
+        if let Err(violation) = self.check_prompt(association) {
+            return self.fail(violation);
+        }
         if self.is(Mutant::FenceOfAnother)
             && let Some(other) = self
                 .host

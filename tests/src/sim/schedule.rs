@@ -1,0 +1,153 @@
+//! Which faults a plan has, and when.
+//!
+//! Some at random, and some that belong together: what a mistake needs to show is often a chain of
+//! misfortunes that chance alone would make once in a million runs.
+
+use super::chance::Chance;
+use super::clock::MILLI;
+use super::plan::{Fault, FaultKind, Plan};
+use super::resets::OddReset;
+
+/// The faults of a plan that is complete but for them.
+pub(crate) fn faults(chance: &mut Chance, plan: &Plan) -> Vec<Fault> {
+    if plan.plain {
+        return vec![plain(chance, plan)];
+    }
+    let mut faults = Vec::new();
+    for _ in 0..chance.within(0, 6) {
+        let at = chance.below(plan.active);
+        let lasts = chance.tail(MILLI, 3 * plan.kato);
+        faults.push(Fault {
+            at,
+            lasts,
+            kind: one(chance, plan),
+        });
+    }
+    if chance.percent(60) {
+        ghosts(chance, plan, &mut faults);
+    }
+    if plan.traffic_based && !plan.ccr && chance.percent(20) {
+        late_conviction(chance, plan, &mut faults);
+    }
+    faults
+}
+
+fn plain(chance: &mut Chance, plan: &Plan) -> Fault {
+    let path = chance.below(plan.paths() as u64) as usize;
+    let (to_target, to_host) = (true, true);
+    let kind = chance.pick(&[
+        FaultKind::LinkDown { path },
+        FaultKind::Partition {
+            path,
+            to_target,
+            to_host,
+        },
+    ]);
+    Fault {
+        at: chance.below(plan.active / 2),
+        lasts: plan.active,
+        kind,
+    }
+}
+
+/// What makes ghosts: commands wait in a controller while its path is lost.
+fn ghosts(chance: &mut Chance, plan: &Plan, faults: &mut Vec<Fault>) {
+    let path = chance.below(plan.paths() as u64) as usize;
+    let at = chance.below(plan.active);
+    let longest = plan.kato * chance.pick(&[1, 1, 2, 10]);
+    let process = path % plan.processes;
+    let lasts = chance.within(20, 200) * MILLI;
+    let mut push = |at, lasts, kind| faults.push(Fault { at, lasts, kind });
+    push(at, lasts, FaultKind::Park { process, longest });
+    if plan.ccr && chance.percent(40) {
+        // And what makes their reset a long story.
+        let odd = chance.pick(&OddReset::ALL);
+        for process in 0..plan.processes {
+            push(at, 4 * plan.kato, FaultKind::Resets { process, odd });
+        }
+    }
+    if !plan.ccr && chance.percent(50) {
+        push(at, 6 * plan.kato, FaultKind::Lingers { process });
+    }
+    let kind = FaultKind::Partition {
+        path,
+        to_target: chance.percent(70),
+        to_host: true,
+    };
+    let cut_at = at + chance.below(lasts);
+    push(cut_at, chance.tail(10 * MILLI, 4 * plan.kato), kind);
+    if plan.cache && chance.percent(25) {
+        let at = cut_at + chance.tail(MILLI, 2 * plan.kato);
+        push(
+            at,
+            chance.tail(10 * MILLI, plan.kato),
+            FaultKind::PowerFails,
+        );
+    }
+}
+
+/// What makes a conviction late: keep-alives are not answered, and the control side stands still
+/// for longer than their timeout, while I/O goes on and restarts a traffic-based timer.
+fn late_conviction(chance: &mut Chance, plan: &Plan, faults: &mut Vec<Fault>) {
+    let path = chance.below(plan.paths() as u64) as usize;
+    let process = path % plan.processes;
+    let at = chance.below(plan.active / 3);
+    let stalls = plan.kato + chance.below(2 * plan.kato);
+    let mut push = |at, lasts, kind| faults.push(Fault { at, lasts, kind });
+    push(at, stalls + plan.kato, FaultKind::AdminDead { path });
+    push(at, stalls, FaultKind::ControlStall);
+    push(at, 6 * plan.kato, FaultKind::Lingers { process });
+    let longest = 3 * plan.kato;
+    let park_at = at + stalls - stalls / 4;
+    push(park_at, stalls, FaultKind::Park { process, longest });
+}
+
+fn one(chance: &mut Chance, plan: &Plan) -> FaultKind {
+    let path = chance.below(plan.paths() as u64) as usize;
+    let process = chance.below(plan.processes as u64) as usize;
+    let lane = chance.below(plan.lanes as u64) as usize;
+    match chance.below(21) {
+        0 => FaultKind::Partition {
+            path,
+            to_target: true,
+            to_host: true,
+        },
+        1 => FaultKind::Partition {
+            path,
+            to_target: true,
+            to_host: false,
+        },
+        2 => FaultKind::Partition {
+            path,
+            to_target: false,
+            to_host: true,
+        },
+        3 | 4 => FaultKind::LinkDown { path },
+        5 => FaultKind::Slow {
+            path,
+            extra: chance.below(plan.cqt / 5),
+        },
+        6 | 7 => FaultKind::Park {
+            process,
+            longest: chance.below(10 * plan.kato),
+        },
+        8 => FaultKind::Crash { process },
+        9 => FaultKind::Stop { process },
+        10 => FaultKind::AdminDead { path },
+        11 => chance.pick(&[FaultKind::ControlStall, FaultKind::HostStall]),
+        12 => FaultKind::LaneStall { lane },
+        13 => FaultKind::QueueFails { path, lane },
+        14 => FaultKind::Kill,
+        17 => FaultKind::Forget { process },
+        18 => FaultKind::PowerFails,
+        19 if !plan.ccr => FaultKind::Lingers { process },
+        15 | 16 => FaultKind::Resets {
+            process,
+            odd: chance.pick(&OddReset::ALL),
+        },
+        _ => FaultKind::Ana {
+            path,
+            inaccessible: chance.percent(60),
+        },
+    }
+}
