@@ -12,6 +12,7 @@ use anyhow::{Result, anyhow};
 
 use super::mutant::Mutant;
 use super::plan::Plan;
+use super::shrink::{Part, shrink};
 use super::world::{Templates, World};
 
 /// A seed that broke a promise.
@@ -45,8 +46,6 @@ pub struct Kill {
     pub what: String,
 }
 
-/// How often each mutant is killed, each time from another first seed.
-const TRIALS: u64 = 9;
 /// First seeds of two trials lie this far apart.
 const TRIAL_STRIDE: u64 = 1_000_000;
 /// A mutant that lives longer has survived.
@@ -66,8 +65,20 @@ impl Runner {
 
     /// Runs one seed; what broke, if anything did.
     pub fn run(&self, seed: u64, mutant: Option<Mutant>, trace: bool) -> Option<Failure> {
+        self.run_without(seed, &[], mutant, trace)
+    }
+
+    /// Runs one seed without some parts of its plan.
+    pub fn run_without(
+        &self,
+        seed: u64,
+        parts: &[Part],
+        mutant: Option<Mutant>,
+        trace: bool,
+    ) -> Option<Failure> {
         let run = || {
-            let mut world = World::new(Plan::new(seed), mutant, &self.0, trace);
+            let plan = Plan::new(seed).without(parts);
+            let mut world = World::new(plan, mutant, &self.0, trace);
             world.run();
             world.violation.map(|violation| violation.0)
         };
@@ -80,6 +91,15 @@ impl Runner {
             }
         };
         Some(Failure { seed, what })
+    }
+
+    /// Leaves out of a failing seed's plan what its failure does not need.
+    pub fn shrink(&self, failure: &Failure, mutant: Option<Mutant>) -> Vec<Part> {
+        let promise = |what: &str| what.split(')').next().map(str::to_owned);
+        shrink(&Plan::new(failure.seed), |parts| {
+            let smaller = self.run_without(failure.seed, parts, mutant, false);
+            smaller.is_some_and(|smaller| promise(&smaller.what) == promise(&failure.what))
+        })
     }
 
     /// Runs `count` seeds from `first` on `jobs` threads; stops early when `failures_max` failed.
@@ -114,14 +134,20 @@ impl Runner {
         }
     }
 
-    /// Kills mutants, each several times, from `first` on.
-    pub fn kill(&self, mutants: &[(&'static str, Mutant)], first: u64, jobs: usize) -> Vec<Kill> {
+    /// Kills mutants, each `trials_each` times, from `first` on.
+    pub fn kill(
+        &self,
+        mutants: &[(&'static str, Mutant)],
+        first: u64,
+        trials_each: u64,
+        jobs: usize,
+    ) -> Vec<Kill> {
         let next = AtomicU64::new(0);
         let trials = Mutex::new(Vec::new());
         on_threads(jobs, || {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                let (mutant, trial) = ((at / TRIALS) as usize, at % TRIALS);
+                let (mutant, trial) = ((at / trials_each) as usize, at % trials_each);
                 let Some((_, mutant_kind)) = mutants.get(mutant) else {
                     break;
                 };

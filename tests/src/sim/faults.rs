@@ -18,8 +18,8 @@ impl World {
         }
         self.note(|| {
             format!(
-                "{} {:?}",
-                if begins { "fault" } else { "end of" },
+                "{}fault-{at}: {:?}",
+                if begins { "" } else { "end of " },
                 fault.kind
             )
         });

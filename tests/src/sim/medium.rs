@@ -199,7 +199,7 @@ impl World {
         }
         self.note(|| {
             format!(
-                "process {process}: copy {index} executed: {} {range:?}",
+                "process {process}: copy {index} of op {} executed on blocks {range:?}",
                 copy.op
             )
         });

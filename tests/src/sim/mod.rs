@@ -27,5 +27,6 @@ mod plan;
 mod process;
 mod resets;
 mod schedule;
+pub mod shrink;
 mod workload;
 mod world;

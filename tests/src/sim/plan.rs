@@ -236,11 +236,69 @@ impl fmt::Display for Fault {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bare = self.clone();
-        bare.faults.clear();
-        writeln!(f, "{bare:?}")?;
-        for fault in &self.faults {
-            writeln!(f, "  {fault}")?;
+        let ms = |time: Nanos| time as f64 / MILLI as f64;
+        let or = |is: bool, yes, no| if is { yes } else { no };
+        let Self {
+            seed,
+            lanes,
+            tags,
+            depth,
+            blocks,
+            request_blocks,
+            transfer_blocks,
+            processes,
+            skew,
+            cntlids,
+            split,
+            lost_markers,
+            ..
+        } = self;
+        let plain = or(self.plain, ", a plain failover", "");
+        writeln!(f, "seed {seed}, {} ms of work{plain}", ms(self.active))?;
+        writeln!(
+            f,
+            "  volume: {blocks} blocks, requests of up to {request_blocks}, {} overlapping, every {} \
+             ms{}",
+            or(self.overlaps, "some", "none"),
+            ms(self.think),
+            or(self.shared, ", shared with other hosts", "")
+        )?;
+        writeln!(
+            f,
+            "  host: {lanes} lanes of {tags} tags, queues of {depth}, {:?}, {:?}; messages take up \
+             to {} ms, a drain up to {} ms, {lost_markers} % of the markers are lost",
+            self.grouping,
+            self.selector.kind,
+            ms(self.message_delay),
+            ms(self.drain_deadline)
+        )?;
+        writeln!(
+            f,
+            "  paths: commands of up to {transfer_blocks:?} blocks, packets take up to {} ms and are \
+             repeated for {} ms by the host, {} ms by the target",
+            ms(self.delay),
+            ms(self.patience[0]),
+            ms(self.patience[1])
+        )?;
+        writeln!(
+            f,
+            "  target: {processes} processes, {cntlids} controllers each, clocks {skew:?} thousandths \
+             fast; {}, {}, {}, {split} % of long writes in two steps",
+            or(self.cache, "a volatile cache", "no cache"),
+            or(self.ccr, "resets offered", "no resets"),
+            or(self.common_board, "a common board", "boards apart")
+        )?;
+        writeln!(
+            f,
+            "  times: KATO {} ms ({}), heartbeat {} ms, CQT {} ms, admin commands {} ms",
+            ms(self.kato),
+            or(self.traffic_based, "by traffic", "by command"),
+            ms(self.heartbeat),
+            ms(self.cqt),
+            ms(self.command_timeout)
+        )?;
+        for (at, fault) in self.faults.iter().enumerate() {
+            writeln!(f, "  fault-{at}: {fault}")?;
         }
         Ok(())
     }

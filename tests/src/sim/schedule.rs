@@ -76,6 +76,11 @@ fn ghosts(chance: &mut Chance, plan: &Plan, faults: &mut Vec<Fault>) {
     };
     let cut_at = at + chance.below(lasts);
     push(cut_at, chance.tail(10 * MILLI, 4 * plan.kato), kind);
+    if chance.percent(15) {
+        // It wakes up with old commands when the host has long gone on.
+        let lasts = plan.kato + chance.below(4 * plan.kato);
+        push(cut_at, lasts, FaultKind::Stop { process });
+    }
     if plan.cache && chance.percent(25) {
         let at = cut_at + chance.tail(MILLI, 2 * plan.kato);
         push(

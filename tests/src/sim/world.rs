@@ -312,7 +312,9 @@ impl World {
 
     /// Runs to the end, or to the first broken promise.
     pub(crate) fn run(&mut self) {
-        self.note(|| format!("{}", self.plan));
+        if self.trace {
+            print!("{}", self.plan);
+        }
         self.pump_device();
         for path in 0..self.plan.paths() {
             self.connect(path);

@@ -14,7 +14,8 @@ use crate::host;
 /// The arguments of `cargo xtask sim`.
 #[derive(Args)]
 pub(crate) struct SimArgs {
-    /// Passed on: --seeds N, --seed S, --trace, --mutant NAME|all, --jobs N
+    /// Passed on: --seeds N, --seed S, --trace, --shrink, --without PART,..., --mutant NAME|all,
+    /// --trials N, --jobs N
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }

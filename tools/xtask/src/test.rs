@@ -99,7 +99,10 @@ pub(crate) fn run(args: &TestArgs) -> Result<u8> {
     step("tests", tests(&repository, multipath_tools.as_deref()));
     if !args.fast {
         step("simulation", simulation(&["--seeds", "10000"]));
-        step("planted mistakes", simulation(&["--mutant", "all"]));
+        step(
+            "planted mistakes",
+            simulation(&["--mutant", "all", "--trials", "3"]),
+        );
         step("VM suite", vm_suite());
     }
     if !failed_steps.is_empty() {

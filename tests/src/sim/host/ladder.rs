@@ -81,7 +81,12 @@ impl World {
         impacted: Instance,
         answer: ResetAnswer,
     ) {
-        self.note(|| format!("{via} says of controller {}: {answer:?}", impacted.cntlid));
+        self.note(|| {
+            format!(
+                "association {via} says of controller {}: {answer:?}",
+                impacted.cntlid
+            )
+        });
         let believed = match answer {
             ResetAnswer::Pending => self.is(Mutant::CcrProgressIsSuccess),
             ResetAnswer::Refused(_) => self.is(Mutant::CcrRefusalIsSuccess),
@@ -119,7 +124,7 @@ impl World {
                 | (Some(Mutant::CcrProgressIsSuccess), ResetNews::InProgress) => ResetNews::Success,
                 (_, news) => news,
             };
-            self.note(|| format!("{via}'s log says of {association}: {news:?}"));
+            self.note(|| format!("association {via}'s log says of {association}: {news:?}"));
             self.on_ladder(association, |ladder| ladder.news(via, news, now));
         }
     }
@@ -181,7 +186,7 @@ impl World {
             && let Some(order) = teardown.ladder.poll_output()
         {
             if let LadderOutput::Fenced(by) = order {
-                self.note(|| format!("{association} is fenced: {by:?}"));
+                self.note(|| format!("association {association} is fenced: {by:?}"));
                 self.surety(association, by);
                 continue;
             }

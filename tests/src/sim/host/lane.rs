@@ -313,7 +313,10 @@ impl World {
                 association,
                 ..
             } = copy;
-            format!("lane {lane}: sends copy {index} of op {op} ({lba}+{blocks}) on {association}")
+            format!(
+                "lane {lane}: sends copy {index} of op {op} ({lba}+{blocks}) on association \
+                 {association}"
+            )
         });
         self.copies.push(copy);
         if copy.mutation {
@@ -542,6 +545,7 @@ impl World {
             let mut same_path = newest.filter(|(_, known)| self.qps[*known].path == path);
             association = same_path.next().map_or(association, |(newest, _)| *newest);
         }
+        self.note(|| format!("lane {lane}: copy {copy} is answered: {}", cqe.status()));
         self.copies[copy as usize].answered = true;
         self.at_large.retain(|known| *known != copy);
         let path = PathId(path as u8);
