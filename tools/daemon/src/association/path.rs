@@ -497,9 +497,9 @@ impl<'a> Attempt<'a> {
     /// Lets go of the admin queue, in the background.
     fn finish(self) {
         let halt = self.driver.halt();
-        let silence = self
-            .convicted
-            .then(|| (self.reporter.clone(), self.association));
+        // After an end in good order as well: what was lost all the same waits for this moment.
+        let ready = self.health.is_some();
+        let silence = ready.then(|| (self.reporter.clone(), self.association));
         tokio::spawn(teardown::admin(halt, self.spec.drain_deadline, silence));
     }
 }

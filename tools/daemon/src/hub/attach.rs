@@ -45,6 +45,12 @@ impl Hub {
         let Some(record) = self.paths.get_mut(&path) else {
             return;
         };
+        if record.ending {
+            // Lost while it was being taken away, and back before that was over. Nobody may use it:
+            // the path's end would cut off what is in flight.
+            tokio::task::spawn_blocking(move || drop((up.queues, up.domain)));
+            return self.end_path(path);
+        }
         let facts = &up.ready.facts;
         record.known = Known {
             serial: facts.serial.clone(),

@@ -144,6 +144,7 @@ impl Hub {
             volumes,
             timed: false,
             orderly: false,
+            admin_silent: false,
             terms,
             nqn,
             instance,
@@ -322,7 +323,12 @@ impl Hub {
         let Some(teardown) = self.teardowns.get_mut(&association) else {
             return;
         };
-        if teardown.talking.remove(&(id, queue)) && !teardown.orderly {
+        if !teardown.talking.remove(&(id, queue)) {
+            return;
+        }
+        if teardown.orderly {
+            self.fence_if_silent(association);
+        } else {
             teardown.fence.queue_silent(at);
             self.fence_if_known(association);
         }
@@ -338,6 +344,7 @@ impl Hub {
         }
         if teardown.orderly {
             self.retired_if_drained(association);
+            self.fence_if_silent(association);
         } else {
             self.fence_if_known(association);
         }
@@ -356,7 +363,14 @@ impl Hub {
     }
 
     pub(super) fn queue_silent(&mut self, association: AssociationId, at: Duration) {
-        if let Some(teardown) = self.teardowns.get_mut(&association) {
+        let Some(teardown) = self.teardowns.get_mut(&association) else {
+            return;
+        };
+        if teardown.orderly {
+            // Its only queue pair that no queue thread has is the admin queue's.
+            teardown.admin_silent();
+            self.fence_if_silent(association);
+        } else {
             teardown.fence.queue_silent(at);
             self.fence_if_known(association);
         }
@@ -468,22 +482,18 @@ impl Hub {
 
     /// Makes volumes forget a path that has ended in good order.
     pub(super) fn leave_volumes(&mut self, path: u32) {
-        let association = self.live_mut(path).map(|live| live.association);
-        let in_use = |volume: &Volume| association.is_some_and(|a| volume.load_of(a).is_some());
-        let unused = !self.volumes.values().any(in_use);
+        let record = self.paths.get_mut(&path);
+        if let Some(live) = record.and_then(|record| record.live.take()) {
+            let association = live.association;
+            // A volume that has a path on it still gives it up like any other, fences included.
+            self.let_go_in_order(path, live);
+            let unused = |teardown: &Teardown| teardown.lanes.is_empty();
+            if self.teardowns.get(&association).is_some_and(unused) {
+                self.nothing_lost(association);
+            }
+        }
         for volume in self.volumes.values_mut() {
             volume.path_removed(path);
-        }
-        if let Some(live) = self
-            .paths
-            .get_mut(&path)
-            .and_then(|record| record.live.take())
-        {
-            self.survivor_gone(live.association);
-            if unused {
-                forget_association(self.context.records.file(live.association));
-            }
-            tokio::task::spawn_blocking(move || drop((live.spare, live.domain)));
         }
     }
 }

@@ -230,7 +230,6 @@ impl Hub {
     }
 
     fn path_ended(&mut self, path: u32) {
-        self.fence_from_end_of(path);
         self.leave_volumes(path);
         if let Some(record) = self.paths.remove(&path) {
             let words = format!("{} {}", record.spec.address(), record.spec.nqn);

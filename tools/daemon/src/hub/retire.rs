@@ -2,8 +2,9 @@
 //!
 //! The path gets no new I/O; what is in flight is answered in good order, within [`PATIENCE`]. Then
 //! the queue threads drain their queue pairs as after a conviction. If nothing of unknown fate is
-//! left, there is nothing to fence; otherwise the order fence is waited for like any other. Last the
-//! controller is shut down.
+//! left, there is nothing to fence; otherwise the order fence is waited for like any other, from the
+//! moment when neither the queue threads nor the admin queue can send any more. Last the controller
+//! is shut down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use umpath_core::association::Conviction;
 use umpath_core::{AssociationId, PathId, VolumeShared};
 
+use super::attach::Live;
 use super::failover::fence_terms;
 use super::ladder::instance_of;
 use super::teardown::Teardown;
@@ -68,6 +70,16 @@ impl Hub {
             // Convicted meanwhile: that teardown does the rest.
             return self.end_path(path);
         };
+        self.let_go_in_order(path, live);
+        self.retired_if_drained(association);
+    }
+
+    /// Makes the queue threads drain an association that is not convicted.
+    pub(super) fn let_go_in_order(&mut self, path: u32, live: Live) {
+        let Some(record) = self.paths.get(&path) else {
+            return;
+        };
+        let association = live.association;
         let terms = fence_terms(&live.ready.facts);
         let whose = (record.spec.nqn.clone(), instance_of(&live.ready.facts));
         tokio::task::spawn_blocking(move || drop((live.spare, live.domain)));
@@ -76,7 +88,6 @@ impl Hub {
         let teardown = Teardown::orderly(path, whose, terms, lanes, volumes);
         self.teardowns.insert(association, teardown);
         self.survivor_gone(association);
-        self.retired_if_drained(association);
     }
 
     /// Ends a path whose queue threads have let go of it.
@@ -91,30 +102,20 @@ impl Hub {
         // Every queue thread has said what it lost.
         let ghosts = teardown
             .volumes()
-            .filter_map(|id| self.volumes.get(id))
-            .any(|volume| volume.has_ghosts(association));
+            .map(|id| self.volumes.get(id))
+            // A volume removed meanwhile told nobody: the next one of its subsystem inherits.
+            .any(|volume| volume.is_none_or(|volume| volume.has_ghosts(association)));
         if !ghosts {
             self.nothing_lost(association);
         }
         self.end_path(path);
     }
 
-    /// A path has ended: what waited for that counts its time from now.
-    pub(super) fn fence_from_end_of(&mut self, path: u32) {
-        let now = clock::now();
-        let drained =
-            |teardown: &Teardown| teardown.path() == path && teardown.is_orderly_and_drained();
-        let waiting: Vec<AssociationId> = self
-            .teardowns
-            .iter_mut()
-            .filter(|(_, teardown)| drained(teardown))
-            .map(|(association, teardown)| {
-                teardown.path_ended(now);
-                *association
-            })
-            .collect();
-        for association in waiting {
-            self.queue_silent(association, now);
+    /// Counts the time to the fence of an orderly end, once nothing of it can be sent any more.
+    pub(super) fn fence_if_silent(&mut self, association: AssociationId) {
+        let teardown = self.teardowns.get_mut(&association);
+        if teardown.is_some_and(|teardown| teardown.falls_silent(clock::now())) {
+            self.fence_if_known(association);
         }
     }
 }

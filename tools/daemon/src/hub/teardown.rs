@@ -27,8 +27,10 @@ pub(super) struct Teardown {
     /// The time was found and is being waited for.
     pub(super) timed: bool,
     /// The path is taken away by request: its admin queue lives on, and with it the controller's
-    /// timer, until the path has ended.
+    /// timer. False once nothing of the association can be sent any more.
     pub(super) orderly: bool,
+    /// Of an orderly end: the admin queue sends nothing any more.
+    pub(super) admin_silent: bool,
     /// Terms of the order fence; `None` where time is no fence.
     pub(super) terms: Option<FenceTerms>,
     /// The subsystem it was with.
@@ -54,7 +56,7 @@ impl Teardown {
         lanes: BTreeSet<(StableId, u16)>,
         volumes: BTreeSet<StableId>,
     ) -> Self {
-        // Not asked before the path has ended.
+        // Not asked before everything is silent.
         let fence = OrderFence::new(None, Duration::ZERO, 1);
         Self {
             path,
@@ -65,6 +67,7 @@ impl Teardown {
             volumes,
             timed: false,
             orderly: true,
+            admin_silent: false,
             terms,
             nqn,
             instance,
@@ -92,6 +95,7 @@ impl Teardown {
             volumes: BTreeSet::new(),
             timed: false,
             orderly: false,
+            admin_silent: false,
             terms,
             nqn,
             instance,
@@ -122,9 +126,86 @@ impl Teardown {
         self.orderly && self.lanes.is_empty()
     }
 
-    /// The path has ended at `now`: whatever is held waits for the time that counts from here.
-    pub(super) fn path_ended(&mut self, now: Duration) {
-        self.orderly = false;
-        self.fence = OrderFence::new(self.terms, now, 1);
+    /// Of an orderly end: the admin queue sends nothing any more.
+    pub(super) fn admin_silent(&mut self) {
+        self.admin_silent = true;
+    }
+
+    /// Of an orderly end: true once, when nothing of the association can be sent any more. Whatever
+    /// is held waits for the time that counts from `now`, wherever the path has got to by then: the
+    /// admin queue and the queue threads fall silent in any order, before or after the path is gone.
+    pub(super) fn falls_silent(&mut self, now: Duration) -> bool {
+        let silent = self.is_orderly_and_drained() && self.talking.is_empty() && self.admin_silent;
+        if silent {
+            self.orderly = false;
+            // No keep-alive can have been answered later.
+            self.fence = OrderFence::new(self.terms, now, 0);
+        }
+        silent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASSOCIATION_ENDS: Duration = Duration::from_secs(100);
+    const KATO: Duration = Duration::from_secs(1);
+
+    /// A path taken away from a volume with two queue threads.
+    fn orderly() -> Teardown {
+        let nqn: Nqn = "nqn.2024-01.org.example:array".parse().unwrap();
+        let volume = StableId::Uuid([1; 16]);
+        let instance = Instance {
+            cntlid: 1,
+            ciu: 1,
+            cirn: 1,
+        };
+        let terms = FenceTerms::new(KATO, 1, false, Duration::ZERO);
+        Teardown::orderly(
+            7,
+            (nqn, instance),
+            terms,
+            BTreeSet::from([(volume, 0), (volume, 1)]),
+            BTreeSet::from([volume]),
+        )
+    }
+
+    fn drain(teardown: &mut Teardown) {
+        teardown.lanes.clear();
+        teardown.talking.clear();
+    }
+
+    #[test]
+    fn a_path_gone_before_its_queue_threads_have_drained_is_fenced_all_the_same() {
+        let mut teardown = orderly();
+        teardown.admin_silent();
+        assert!(!teardown.falls_silent(ASSOCIATION_ENDS));
+        assert_eq!(teardown.fence.at(), None);
+        drain(&mut teardown);
+        assert!(teardown.falls_silent(ASSOCIATION_ENDS));
+        assert_eq!(teardown.fence.at(), Some(ASSOCIATION_ENDS + 2 * KATO));
+        assert!(!teardown.falls_silent(ASSOCIATION_ENDS + KATO), "once");
+    }
+
+    #[test]
+    fn a_keep_alive_that_may_still_be_sent_delays_the_fence_of_an_orderly_end() {
+        let mut teardown = orderly();
+        drain(&mut teardown);
+        assert!(!teardown.falls_silent(ASSOCIATION_ENDS), "admin queue");
+        assert_eq!(teardown.fence.at(), None);
+        teardown.admin_silent();
+        assert!(teardown.falls_silent(ASSOCIATION_ENDS + KATO));
+        assert_eq!(teardown.fence.at(), Some(ASSOCIATION_ENDS + 3 * KATO));
+    }
+
+    #[test]
+    fn a_queue_pair_that_is_not_destroyed_yet_delays_the_fence_of_an_orderly_end() {
+        let mut teardown = orderly();
+        teardown.admin_silent();
+        teardown.lanes.clear();
+        assert!(!teardown.falls_silent(ASSOCIATION_ENDS));
+        teardown.talking.clear();
+        assert!(teardown.falls_silent(ASSOCIATION_ENDS));
     }
 }
