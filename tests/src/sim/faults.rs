@@ -8,6 +8,15 @@ use super::plan::FaultKind;
 use super::world::World;
 
 impl World {
+    /// Nothing starts without power; its return starts everything.
+    fn is_powerless(&self) -> bool {
+        let mut kinds = self
+            .active_faults
+            .iter()
+            .map(|at| self.plan.faults[*at].kind);
+        kinds.any(|kind| kind == FaultKind::PowerFails)
+    }
+
     pub(crate) fn fault(&mut self, at: usize, begins: bool) {
         let fault = self.plan.faults[at];
         let ends: Nanos = (fault.at + fault.lasts).min(self.plan.active).max(self.now);
@@ -63,7 +72,7 @@ impl World {
             FaultKind::Crash { process } => {
                 if begins {
                     self.crash(process);
-                } else {
+                } else if !self.is_powerless() {
                     self.restart(process);
                 }
             }
