@@ -62,16 +62,16 @@ pub fn run_one(case: &Case) -> Result<()> {
     (case.run)(&network)
 }
 
-/// Runs the cases whose names contain any of `filters` (all without filters); true when all passed.
-pub fn run(cases: &[Case], filters: &[String]) -> Result<bool> {
+/// Runs the cases whose names contain any of `filters` (all without filters) and are none of
+/// `without`; true when all passed.
+pub fn run(cases: &[Case], filters: &[String], without: &[String]) -> Result<bool> {
     let chosen = |case: &&Case| {
-        filters.is_empty()
-            || filters
-                .iter()
-                .any(|filter| case.name.contains(filter.as_str()))
+        let matches = |filter: &String| case.name.contains(filter.as_str());
+        (filters.is_empty() || filters.iter().any(matches))
+            && without.iter().all(|name| name != case.name)
     };
     let chosen: Vec<&Case> = cases.iter().filter(chosen).collect();
-    if chosen.is_empty() {
+    if chosen.is_empty() && without.is_empty() {
         bail!(
             "no case is called like {}; `vm-suite --list` shows them",
             filters.join(" or ")
@@ -93,6 +93,7 @@ pub fn run(cases: &[Case], filters: &[String]) -> Result<bool> {
             skipped += 1;
             continue;
         }
+        println!("begins  {}", case.name);
         let start = Instant::now();
         let outcome = run_apart(case, &logs);
         let seconds = start.elapsed().as_secs_f32();

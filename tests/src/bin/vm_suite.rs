@@ -11,6 +11,9 @@ use umpath_tests::{cases, suite};
 struct Arguments {
     /// Parts of the names of the cases to run; all without any
     filters: Vec<String>,
+    /// Leave out the case of this name
+    #[arg(long, value_name = "NAME")]
+    without: Vec<String>,
     /// Show the names and stop
     #[arg(long)]
     list: bool,
@@ -48,5 +51,5 @@ fn run(arguments: &Arguments) -> Result<bool> {
             .context("no such case")?;
         return suite::run_one(case).map(|()| true);
     }
-    suite::run(&all, &arguments.filters)
+    suite::run(&all, &arguments.filters, &arguments.without)
 }

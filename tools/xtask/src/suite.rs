@@ -1,4 +1,8 @@
-//! `cargo xtask vm-suite`: builds the programs, boots one VM, runs the cases in it.
+//! `cargo xtask vm-suite`: builds the programs, boots a VM, runs the cases in it.
+//!
+//! A VM can be lost on the way: an emulated guest's kernel dies or stands still. Decided here what that
+//! costs: the case that ran is tried once more in a new VM, the others go on there. A case that loses
+//! two VMs has failed.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -8,7 +12,10 @@ use clap::Args;
 
 use crate::binaries;
 use crate::host;
-use crate::vm::Machine;
+use crate::vm::{Machine, STATUS_VM_FAILED};
+
+/// How many VMs may be lost before the suite gives up.
+const LOSSES_MAX: usize = 3;
 
 /// The arguments of `cargo xtask vm-suite`.
 #[derive(Args)]
@@ -28,8 +35,11 @@ pub(crate) struct SuiteArgs {
 
 /// Runs `cargo xtask vm-suite`.
 pub(crate) fn run(args: &SuiteArgs) -> Result<u8> {
-    let (machine, command) = prepare(args)?;
-    machine.run(&command)
+    let tally = run_cases(args)?;
+    if !tally.lost_in.is_empty() {
+        println!("{} passed, {} failed", tally.passed, tally.failed);
+    }
+    Ok(tally.status)
 }
 
 /// What `cargo xtask test` runs: every case on the newest kernel.
@@ -42,14 +52,131 @@ pub(crate) fn all() -> SuiteArgs {
     }
 }
 
-/// Builds the programs and prepares the VM; the command to run in it.
-pub(crate) fn prepare(args: &SuiteArgs) -> Result<(Machine, Vec<OsString>)> {
+/// What became of the cases, over all VMs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    /// The exit status of the last VM; 0 says that every case passed.
+    pub(crate) status: u8,
+    /// Cases whose outcome is known, skipped ones included.
+    done: Vec<String>,
+    running: Option<String>,
+    /// The case that ran, for each VM that was lost.
+    lost_in: Vec<String>,
+}
+
+impl Tally {
+    /// Reads a line of the suite's output.
+    fn see(&mut self, line: &str) {
+        let mut words = line.split_whitespace();
+        let (Some(word), Some(case)) = (words.next(), words.next()) else {
+            return;
+        };
+        match word {
+            "begins" => return self.running = Some(case.to_owned()),
+            "ok" if self.running.as_deref() == Some(case) => self.passed += 1,
+            "FAILED" if self.running.as_deref() == Some(case) => self.failed += 1,
+            "skipped" => {}
+            _ => return,
+        }
+        self.running = None;
+        self.done.push(case.to_owned());
+    }
+
+    /// A VM ended; true when the rest is to be run in another one.
+    fn ended(&mut self, status: u8) -> bool {
+        self.status = status;
+        let lost = self.running.take().filter(|_| status == STATUS_VM_FAILED);
+        let Some(case) = lost else {
+            self.status = self.status.max(u8::from(self.failed > 0));
+            return false;
+        };
+        if self.lost_in.contains(&case) {
+            eprintln!("xtask: {case} lost a VM once more; it has failed");
+            self.failed += 1;
+            self.done.push(case.clone());
+        } else {
+            eprintln!(
+                "xtask: the VM was lost while {case} ran; once more, and the rest, in another"
+            );
+        }
+        self.lost_in.push(case);
+        self.lost_in.len() < LOSSES_MAX
+    }
+}
+
+/// Builds the programs and runs the cases.
+pub(crate) fn run_cases(args: &SuiteArgs) -> Result<Tally> {
     let repository = host::repository()?;
     let programs = binaries::build(&repository, &args.profile)?;
     let mut machine = Machine::prepare(&repository, args.kernel.as_deref())?;
     machine.timeout = Duration::from_secs(args.timeout);
     eprintln!("xtask: {}", machine.describe());
-    let mut command = vec![programs.join("vm-suite").into_os_string()];
-    command.extend(args.filters.iter().map(OsString::from));
-    Ok((machine, command))
+    let mut tally = Tally::default();
+    loop {
+        let mut command = vec![programs.join("vm-suite").into_os_string()];
+        command.extend(args.filters.iter().map(OsString::from));
+        for case in &tally.done {
+            command.extend([OsString::from("--without"), OsString::from(case)]);
+        }
+        let status = machine.run_observed(&command, |line| tally.see(line))?;
+        if !tally.ended(status) {
+            return Ok(tally);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(lines: &[&str]) -> Tally {
+        let mut tally = Tally::default();
+        for line in lines {
+            tally.see(line);
+        }
+        tally
+    }
+
+    #[test]
+    fn a_lost_vm_costs_the_case_that_ran_another_try() {
+        let mut tally = after(&["begins a", "ok      a 1.0 s", "begins b", "ok, said nobody"]);
+        assert!(tally.ended(STATUS_VM_FAILED));
+        assert_eq!(
+            (tally.passed, tally.done.as_slice()),
+            (1, &["a".to_owned()][..])
+        );
+        tally.see("begins b");
+        tally.see("ok b 2.0 s");
+        tally.see("skipped c (too old)");
+        assert!(!tally.ended(0));
+        assert_eq!((tally.passed, tally.failed, tally.status), (2, 0, 0));
+    }
+
+    #[test]
+    fn a_case_that_loses_two_has_failed_and_the_rest_goes_on() {
+        let mut tally = after(&["begins a"]);
+        assert!(tally.ended(STATUS_VM_FAILED));
+        tally.see("begins a");
+        assert!(tally.ended(STATUS_VM_FAILED));
+        assert_eq!(
+            (tally.failed, tally.done.as_slice()),
+            (1, &["a".to_owned()][..])
+        );
+        tally.see("begins b");
+        tally.see("ok b 1.0 s");
+        assert!(!tally.ended(0));
+        assert_eq!((tally.passed, tally.failed, tally.status), (1, 1, 1));
+    }
+
+    #[test]
+    fn an_end_between_cases_or_by_time_is_final() {
+        let mut tally = after(&["begins a", "ok a 1 s"]);
+        assert!(!tally.ended(STATUS_VM_FAILED));
+        assert_eq!(tally.status, STATUS_VM_FAILED);
+        let mut tally = after(&["begins a"]);
+        assert!(!tally.ended(124));
+        assert_eq!(tally.status, 124);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Decided here: the machine (memory, CPUs, kernel command line) and how every ending is told
 //! apart: the status file appears (the command ended), QEMU ends without one (panic, failed boot),
-//! the time limit passes. What a run leaves on disk: `run_dir`.
+//! the guest stands still, the time limit passes. What a run leaves on disk: `run_dir`.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::emulator::{self, Emulator};
 use super::kernel::{self, Kernel};
+use super::life::{self, Life};
 use super::priority::First;
 use super::run_dir::{Ending, RunDir};
 use super::stream::{End, Tee, pump};
@@ -27,7 +28,7 @@ const POWER_OFF_TIME: Duration = Duration::from_secs(15);
 /// Emulation boots in 12 to 25 s on two idle cores; a busy machine needs more.
 const BOOT_TIME: Duration = Duration::from_secs(240);
 
-/// How often a guest is booted that dies before the command begins.
+/// How often a guest is booted that dies, or stands still, before the command begins.
 const BOOTS_MAX: u32 = 5;
 
 /// Devices of QEMU's machine that udev would load modules for and nobody here uses: seconds of
@@ -102,17 +103,23 @@ impl Machine {
 
     /// Like [`Machine::run`]; `see` gets every line of the command's standard output as well.
     ///
-    /// A guest that dies before the command begins is booted again. What dies later is never
-    /// repeated.
+    /// A guest that dies or stands still before the command begins is booted again. What is lost
+    /// later is never repeated here: only the caller knows what may be.
     pub(crate) fn run_observed(&self, words: &[OsString], mut see: impl FnMut(&str)) -> Result<u8> {
         for boot in 1.. {
             let (ending, run) = self.boot(words, &mut see)?;
             let begun = run.file("started").exists();
-            if begun || boot >= BOOTS_MAX || !matches!(ending, Ending::Died) {
+            let lost = match ending {
+                Ending::Died => "died".to_owned(),
+                Ending::NoBoot(after) => format!("did not boot within {} s", after.as_secs()),
+                Ending::Still(silence) => format!("stood still for {} s", silence.as_secs()),
+                Ending::Command(_) | Ending::Timeout => String::new(),
+            };
+            if begun || boot >= BOOTS_MAX || lost.is_empty() {
                 return Ok(run.report(ending, self.timeout));
             }
             eprintln!(
-                "xtask: the VM died while it booted; booting again. Console: {}",
+                "xtask: the VM {lost} while it booted; booting again. Console: {}",
                 run.file("console.log").display()
             );
         }
@@ -151,6 +158,10 @@ impl Machine {
             pumps.push(pump(own, console, None));
         }
         let ending = self.watch(&mut child, &run);
+        if matches!(ending, Ending::NoBoot(_) | Ending::Still(_)) {
+            let words = life::post_mortem(&run.file("monitor"), &run.file("registers"));
+            eprintln!("xtask: the VM stands still: {words}");
+        }
         run.end_qemu();
         drop(child.wait());
         drop((out_writer, err_writer));
@@ -192,6 +203,7 @@ impl Machine {
         }
         let mut qemu = self.emulator.arguments.clone();
         qemu.push(format!("-pidfile {}", run.file("qemu.pid").display()));
+        qemu.extend(life::monitor(&run.file("monitor")));
         qemu.push("-device virtio-serial-pci,id=umpath".to_owned());
         for name in ["out", "err"] {
             let path = run.file(name);
@@ -217,6 +229,7 @@ impl Machine {
 
     fn watch(&self, child: &mut Child, run: &RunDir) -> Ending {
         let boot_deadline = Instant::now() + BOOT_TIME;
+        let mut life = Life::new(run.file("console.log"), run.file("beat"));
         let mut deadline = None;
         loop {
             if let Some(status) = run.status() {
@@ -233,6 +246,9 @@ impl Machine {
                 deadline = Some(Instant::now() + self.timeout);
             }
             let now = Instant::now();
+            if let Some(silence) = life.missed(deadline.is_some(), now) {
+                return Ending::Still(silence);
+            }
             match deadline {
                 Some(deadline) if now >= deadline => return Ending::Timeout,
                 None if now >= boot_deadline => return Ending::NoBoot(BOOT_TIME),

@@ -23,6 +23,9 @@ const PASSED_ON: [&str; 8] = [
     "TERM",
 ];
 
+/// How often the guest touches a file to show that it lives.
+pub(super) const BEAT_SECONDS: u64 = 5;
+
 /// Seconds the guest lives on after its time limit, should the host be gone by then.
 const GRACE_SECONDS: u64 = 60;
 
@@ -87,6 +90,7 @@ mkfifo /run/umpath-vm/out /run/umpath-vm/err
 cat </run/umpath-vm/out >"$(port umpath.out)" & out=$!
 cat </run/umpath-vm/err >"$(port umpath.err)" & err=$!
 echo "started $(cut -d' ' -f1 /proc/uptime)" >"$run/started"
+(while sleep {BEAT_SECONDS}; do echo >"$run/beat"; done) </dev/null >/dev/null 2>&1 &
 cd {cwd}
 (
     rm -f /dev/stdout /dev/stderr

@@ -3,7 +3,8 @@
 //! Decided here: where a command runs (VM, or this kernel with `--here`) and what its status means.
 //! The command's own exit status is passed through; 124 says it ran out of time, 125 that the VM
 //! itself failed (no boot, kernel panic, no answer). Which kernel that is: `kernel`. How it is
-//! booted and how output and status come back: `boot`. Whether KVM can be trusted: `accel`;
+//! booted and how output and status come back: `boot`. Whether the guest still
+//! lives: `life`. Whether KVM can be trusted: `accel`;
 //! which QEMU: `emulator`.
 
 mod accel;
@@ -13,6 +14,7 @@ mod emulator;
 mod guest;
 mod here;
 mod kernel;
+mod life;
 mod priority;
 mod run_dir;
 mod stream;

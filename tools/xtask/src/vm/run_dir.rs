@@ -24,6 +24,8 @@ pub(crate) enum Ending {
     Timeout,
     /// The command never started; after this long.
     NoBoot(Duration),
+    /// The guest gave no sign of life; for this long.
+    Still(Duration),
     /// QEMU ended and the command had not.
     Died,
 }
@@ -121,6 +123,11 @@ impl RunDir {
             Ending::NoBoot(limit) => format!(
                 "the VM did not start the command within {} s",
                 limit.as_secs()
+            ),
+            Ending::Still(silence) => format!(
+                "the VM gave no sign of life for {} s; what its CPUs were doing: {}",
+                silence.as_secs(),
+                self.file("registers").display()
             ),
             Ending::Died if console.contains("Kernel panic") => {
                 "the guest's kernel panicked".to_owned()
