@@ -48,8 +48,8 @@ impl Allowance {
                 kato_ms: 1000,
                 stall_ms: 4000,
                 reason: "nvmet knows no CCR, counts KATO in whole seconds and restarts its timer \
-                         with any traffic: it can be taken for dead 3 x KATO = 3000 ms after the \
-                         last answer. Until then a write over one that was lost on its way waits; \
+                         with any traffic: it can be taken for dead 3 x KATO = 3000 ms after \
+                         the loss. Until then a write over one that was lost on its way waits; \
                          all else goes on at once, see fio's number",
             },
         }

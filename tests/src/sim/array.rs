@@ -185,7 +185,9 @@ impl World {
             return;
         };
         let (shared, epoch) = (Arc::clone(access.shared()), access.epoch());
-        self.processes[process].note_traffic(&shared);
+        let now = duration(self.processes[process].clock(self.now));
+        self.processes[process].restart_timers(now, duration(self.plan.kato));
+        self.processes[process].note_traffic(&shared, now);
         let operation = match plan(access.view(), sqe) {
             Ok(plan) => plan.operation,
             Err(status) => return self.respond(qp, cid, status, copy, None),

@@ -15,8 +15,8 @@ use umpath_target::controller::gate::Fenced;
 use umpath_target::controller::io::Operation;
 
 use super::checker::{Violation, stamp};
-use super::clock::{MICRO, duration};
-use super::fabric::Values;
+use super::clock::{MICRO, MILLI, Nanos, duration, nanos};
+use super::fabric::{HostEnd, Values};
 use super::mutant::Mutant;
 use super::plan::{FaultKind, REQUEST_BLOCKS};
 use super::world::{Happening, World};
@@ -55,12 +55,31 @@ impl World {
             return;
         }
         let row = process.row;
+        if let Some(later) = self.puts_off(command) {
+            return self.agenda.push(later, Happening::Enter { command });
+        }
         if let Err(fenced) = self.gate(command) {
             return self.refuse(command, fenced);
         }
         self.graves.enters(row);
         self.commands[command].on_medium = true;
         self.step(command);
+    }
+
+    /// A process that lingers over what the host gave up keeps most of it until just before the
+    /// keep-alive timer expires; the timer may have been restarted by then.
+    fn puts_off(&mut self, command: usize) -> Option<Nanos> {
+        let known = &self.commands[command];
+        let given_up = matches!(self.qps[known.qp].host, HostEnd::Error | HostEnd::Drained);
+        if !given_up || !self.lingers(known.process) || self.array_chance.percent(30) {
+            return None;
+        }
+        let process = &mut self.processes[known.process];
+        let kato = duration(self.plan.kato);
+        process.restart_timers(duration(process.clock(self.now)), kato);
+        let expires = process.when(nanos(process.expires(&known.shared, kato)?));
+        let later = expires.saturating_sub(self.array_chance.tail(10 * MICRO, MILLI));
+        (later > self.now + MILLI).then_some(later)
     }
 
     /// A command asks the gate, for its second step.

@@ -38,6 +38,9 @@ mutants! {
     NoFence = "no-fence",
     /// The fence waits one KATO less than it must.
     FenceShort = "fence-short",
+    /// The fence forgets that keep-alives and commands may wait for a controller that stands still: it
+    /// counts what the last answer needs and what the last packet needs.
+    SleepForgotten = "sleep-forgotten",
     /// A traffic-based keep-alive timer is taken for a command-based one.
     TrafficIgnored = "traffic-ignored",
     /// The fence counts from the last answer alone, whenever the queue pairs fell silent.
@@ -188,14 +191,20 @@ impl Mutant {
         Some(match mutant {
             Some(Self::NoFence) => now,
             Some(Self::FenceShort) => nanos(due.saturating_sub(kato)),
-            Some(Self::FenceFromAnswer) => {
-                let mut silent_before = OrderFence::new(terms, duration(answered), 1);
-                silent_before.queue_silent(duration(0));
-                nanos(silent_before.at()?)
+            Some(Self::FenceFromAnswer) => by_answer(terms, answered)?,
+            Some(Self::SleepForgotten) => {
+                by_answer(terms, answered)?.max(nanos(due.saturating_sub(kato)))
             }
             _ => nanos(due),
         })
     }
+}
+
+/// The fence if nothing of ours had reached the controller after the last answer.
+fn by_answer(terms: Option<FenceTerms>, answered: Nanos) -> Option<Nanos> {
+    OrderFence::silent_since(terms, duration(answered))
+        .at()
+        .map(nanos)
 }
 
 fn shorter(ghost: Ghost) -> Option<Ghost> {

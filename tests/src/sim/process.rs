@@ -131,18 +131,39 @@ impl Process {
         }
     }
 
+    /// When a controller's timer expires for good, should nothing more come.
+    pub(crate) fn expires(&self, shared: &Arc<Shared<()>>, kato: Duration) -> Option<Duration> {
+        let known = |known: &&Traffic| Arc::ptr_eq(&known.shared, shared);
+        let restarts = self
+            .traffic
+            .iter()
+            .find(known)
+            .is_some_and(|known| known.any);
+        let deadline = shared.gate.deadline()?;
+        Some(if restarts { deadline + kato } else { deadline })
+    }
+
     /// A controller's timer is to be restarted by traffic: one timer, however many queues.
     pub(crate) fn time_by_traffic(&mut self, shared: &Arc<Shared<()>>) {
-        self.note_traffic(shared);
-        let known = |known: &Traffic| Arc::ptr_eq(&known.shared, shared);
-        if !self.traffic.iter().any(known) {
+        let known = |known: &&mut Traffic| Arc::ptr_eq(&known.shared, shared);
+        if let Some(known) = self.traffic.iter_mut().find(known) {
+            known.any = true;
+        } else {
             let shared = Arc::clone(shared);
             self.traffic.push(Traffic { shared, any: true });
         }
     }
 
-    /// A command came.
-    pub(crate) fn note_traffic(&mut self, shared: &Arc<Shared<()>>) {
+    /// A command came. It counts unless the timer has expired already: a process that wakes up
+    /// looks at its timer first.
+    pub(crate) fn note_traffic(&mut self, shared: &Arc<Shared<()>>, now: Duration) {
+        if shared
+            .gate
+            .deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            return;
+        }
         let known = self
             .traffic
             .iter_mut()

@@ -29,6 +29,9 @@ pub(crate) fn faults(chance: &mut Chance, plan: &Plan) -> Vec<Fault> {
     if plan.traffic_based && !plan.ccr && chance.percent(20) {
         late_conviction(chance, plan, &mut faults);
     }
+    if plan.processes > 1 && !plan.ccr && chance.percent(20) {
+        asleep(chance, plan, &mut faults);
+    }
     faults
 }
 
@@ -105,6 +108,37 @@ fn late_conviction(chance: &mut Chance, plan: &Plan, faults: &mut Vec<Fault>) {
     let longest = 3 * plan.kato;
     let park_at = at + stalls - stalls / 4;
     push(park_at, stalls, FaultKind::Park { process, longest });
+}
+
+/// What lets a controller live longest: its answers get lost, it falls asleep, the path is lost
+/// while commands wait, and on waking it finds them. Those it had accepted before are executed as late
+/// as its timer allows.
+fn asleep(chance: &mut Chance, plan: &Plan, faults: &mut Vec<Fault>) {
+    let path = chance.below(plan.paths() as u64) as usize;
+    let process = path % plan.processes;
+    let at = plan.kato / 4 + chance.below(plan.active / 2);
+    let mut push = |at, lasts, kind| faults.push(Fault { at, lasts, kind });
+    let longest = 3 * plan.kato;
+    push(
+        at - plan.kato / 4,
+        plan.kato / 2,
+        FaultKind::Park { process, longest },
+    );
+    if chance.percent(50) {
+        let unheard_at = at - chance.below(plan.kato / 4);
+        let (to_target, to_host) = (false, true);
+        let kind = FaultKind::Partition {
+            path,
+            to_target,
+            to_host,
+        };
+        push(unheard_at, 2 * plan.kato, kind);
+    }
+    let sleeps = plan.kato / 4 + chance.below(2 * plan.kato);
+    push(at, sleeps, FaultKind::Stop { process });
+    let lost_at = at + chance.tail(MILLI, plan.kato / 2);
+    push(lost_at, 4 * plan.kato, FaultKind::LinkDown { path });
+    push(at, 6 * plan.kato, FaultKind::Lingers { process });
 }
 
 fn one(chance: &mut Chance, plan: &Plan) -> FaultKind {

@@ -44,54 +44,48 @@ impl FenceTerms {
 
 /// When an association that was given up executes nothing more, by the host's clock.
 ///
-/// `last_answered`: when the answer to the last *answered* keep-alive reached us (or the answer to
-/// Connect, before the first keep-alive). `qp_error_at`: when the last of the association's queue
-/// pairs was in the error state. `n` is 2 with command-based, 3 with traffic-based keep-alive.
+/// `silent_at`: when the last of the association's queue pairs was in the error state. `n` is 2 with
+/// command-based, 3 with traffic-based keep-alive.
 ///
-/// `max(last_answered + n x KATO, qp_error_at + (n - 1) x KATO) + CQT`
+/// `silent_at + n x KATO + CQT`
 ///
-/// *Claim.* After this moment no command of the association is executed.
+/// *Claim.* After this moment no command of the association is executed, even if the controller
+/// stood still for a while and found capsules waiting when it went on.
 ///
-/// *Proof.* Let `r` be the last moment at which anything of ours restarted the controller's
-/// keep-alive timer.
-/// 1. `r <= qp_error_at`. A queue pair in the error state sends nothing and retransmits nothing
-///    (IBTA 10.3.1), so no capsule arrives after it. Keep-alives that were never answered are
-///    covered: whenever they were sent, they arrived by then. This is why the last *answered*
-///    keep-alive alone would not do, and why every queue pair counts, not the admin queue's only:
-///    with traffic-based keep-alive any command restarts the timer.
-/// 2. Command-based: the timer expires at the latest at `r + KATO`. Traffic-based: the timer is
-///    not restarted by a command; at expiry the controller looks whether there was any since the
-///    timer was started, and if so starts it once more. A command right after a start is therefore
-///    good for up to `2 x KATO`: expiry at the latest at `r + 2 x KATO`. Both are
-///    `r + (n - 1) x KATO <= qp_error_at + (n - 1) x KATO`.
-/// 3. On expiry the controller ends the association, and has stopped the commands it had accepted
-///    within CQT.
+/// *Proof.* A queue pair in the error state sends nothing and retransmits nothing (IBTA 10.3.1), so
+/// no capsule is sent after `silent_at`. This is why every queue pair counts: with traffic-based
+/// keep-alive any command restarts the timer.
+/// 1. Let `t <= silent_at` be the last moment at which the controller started its timer anew for
+///    something of ours *while it was awake and we were sending*. If it sleeps from then on, capsules of
+///    ours may wait for it. It looks at its timer before it looks at them (assumed below), so it
+///    takes them only if it wakes before the timer expires.
+/// 2. Command-based: the timer expires at `t + KATO`. A keep-alive found waiting before that
+///    restarts it once more, until `t + 2 x KATO` at the latest; nothing is left to restart it again.
+/// 3. Traffic-based: the timer is not restarted by a command; at expiry the controller looks whether
+///    there was any since the timer was started, and if so starts it once more. Whatever it does at
+///    `t + KATO` at the latest: commands found waiting let it start once more at `t + 2 x KATO`
+///    at the latest, and the timer expires at `t + 3 x KATO`.
+/// 4. Both are at most `silent_at + n x KATO`. On expiry the controller ends the association, and has
+///    stopped the commands it had accepted within CQT.
 ///
-/// The first term adds nothing to this proof. It is the wait that NVMe Base 2.1 §9.6 prescribes
-/// for hosts that do not know when their last packet left; keeping the larger of the two means
-/// never being less careful than the specification. After an early conviction (as usual: a few
-/// hundred milliseconds after the last answer) it leaves nearly one KATO of slack, for packets that
-/// the fabric still carries and for clocks that differ. After a late one, when KATO has passed
-/// already, the two terms meet and CQT is the only slack.
+/// A controller that never slept is dead a whole KATO earlier, which covers packets that the fabric
+/// still carries and clocks that differ. The wait that NVMe Base 2.1 §9.6 prescribes counts from
+/// the last *answered* keep-alive, which is never later than `silent_at`; it is not enough, because
+/// a keep-alive whose answer was lost restarts the timer as well.
 ///
-/// *Assumes* that the controller checks the timer before it touches media, and that KATO here is
-/// the controller's: see [`FenceTerms::new`].
-pub fn order_fence_at(
-    last_answered: Duration,
-    qp_error_at: Duration,
-    terms: &FenceTerms,
-) -> Duration {
+/// *Assumes* that the controller checks the timer before it takes commands and before it touches
+/// media, by a clock that runs while it sleeps, and that KATO here is the controller's: see
+/// [`FenceTerms::new`].
+pub fn order_fence_at(silent_at: Duration, terms: &FenceTerms) -> Duration {
     let n = if terms.traffic_based { 3 } else { 2 };
-    let by_answer = last_answered.saturating_add(terms.kato.saturating_mul(n));
-    let by_silence = qp_error_at.saturating_add(terms.kato.saturating_mul(n - 1));
-    by_answer.max(by_silence).saturating_add(terms.quiesce)
+    let wait = terms.kato.saturating_mul(n).saturating_add(terms.quiesce);
+    silent_at.saturating_add(wait)
 }
 
 /// Collects the times of a teardown until the fence is known.
 #[derive(Debug, Clone)]
 pub struct OrderFence {
     terms: Option<FenceTerms>,
-    last_answered: Duration,
     /// Queue pairs not yet in the error state.
     queues_open: u32,
     silent_at: Duration,
@@ -101,12 +95,21 @@ impl OrderFence {
     /// Begins when the association is given up. `queues`: queue pairs that were ever connected,
     /// the admin queue's included. `terms`: `None` where time is no fence.
     #[must_use]
-    pub fn new(terms: Option<FenceTerms>, last_answered: Duration, queues: u32) -> Self {
+    pub fn new(terms: Option<FenceTerms>, queues: u32) -> Self {
         Self {
             terms,
-            last_answered,
             queues_open: queues,
             silent_at: Duration::ZERO,
+        }
+    }
+
+    /// Of an association none of whose queue pairs has sent anything since `at`.
+    #[must_use]
+    pub fn silent_since(terms: Option<FenceTerms>, at: Duration) -> Self {
+        Self {
+            terms,
+            queues_open: 0,
+            silent_at: at,
         }
     }
 
@@ -120,7 +123,7 @@ impl OrderFence {
     /// no fence.
     pub fn at(&self) -> Option<Duration> {
         let terms = self.terms.as_ref()?;
-        (self.queues_open == 0).then(|| order_fence_at(self.last_answered, self.silent_at, terms))
+        (self.queues_open == 0).then(|| order_fence_at(self.silent_at, terms))
     }
 }
 
@@ -146,58 +149,86 @@ mod tests {
     }
 
     #[test]
-    fn the_later_term_wins_and_quiescing_comes_on_top() {
+    fn the_last_queue_pair_counts_and_quiescing_comes_on_top() {
         let command = FenceTerms::new(ms(1_000), 1, false, ms(50)).unwrap();
         let traffic = FenceTerms::new(ms(1_000), 1, true, ms(50)).unwrap();
-        assert_eq!(order_fence_at(ms(10_000), ms(10_400), &command), ms(12_050));
-        assert_eq!(order_fence_at(ms(10_000), ms(11_400), &command), ms(12_450));
-        assert_eq!(order_fence_at(ms(10_000), ms(10_400), &traffic), ms(13_050));
-        assert_eq!(order_fence_at(ms(10_000), ms(11_400), &traffic), ms(13_450));
-        assert_eq!(
-            order_fence_at(Duration::MAX, ms(1), &traffic),
-            Duration::MAX
-        );
+        assert_eq!(order_fence_at(ms(10_400), &command), ms(12_450));
+        assert_eq!(order_fence_at(ms(10_400), &traffic), ms(13_450));
+        assert_eq!(order_fence_at(Duration::MAX, &traffic), Duration::MAX);
+        let silent = OrderFence::silent_since(Some(traffic), ms(10_400));
+        assert_eq!(silent.at(), Some(ms(13_450)));
     }
 
     #[test]
     fn no_fence_while_a_queue_pair_may_send_or_without_a_timer() {
         let terms = FenceTerms::new(ms(1_000), 1, false, ms(0));
-        let mut fence = OrderFence::new(terms, ms(500), 3);
+        let mut fence = OrderFence::new(terms, 3);
         fence.queue_silent(ms(700));
         fence.queue_silent(ms(2_000));
         assert_eq!(fence.at(), None);
         fence.queue_silent(ms(900));
-        assert_eq!(fence.at(), Some(ms(3_000)));
-        let mut never = OrderFence::new(None, ms(0), 1);
+        assert_eq!(fence.at(), Some(ms(4_000)));
+        let mut never = OrderFence::new(None, 1);
         never.queue_silent(ms(1));
         assert_eq!(never.at(), None);
     }
 
-    /// Plays a controller against the formula: keep-alives arrive or not, the timer expires, and
-    /// nothing may execute after the fence.
+    /// When a controller that honours KATO ends the association: it executes what arrives in
+    /// `arrivals`, but stands still from `stops` until `wakes`, and then looks at its timer first.
+    fn dies_at(kato: u64, traffic_based: bool, arrivals: &[u64], stops: u64, wakes: u64) -> u64 {
+        let awake = |at: u64| {
+            if (stops..wakes).contains(&at) {
+                wakes
+            } else {
+                at
+            }
+        };
+        let (mut deadline, mut any) = (kato, false);
+        // Moments at which it may look at its timer.
+        for now in 0.. {
+            if awake(now) != now {
+                continue;
+            }
+            if deadline <= now {
+                if !(traffic_based && std::mem::take(&mut any)) || deadline + kato <= now {
+                    return now.min(awake(deadline));
+                }
+                deadline += kato;
+            }
+            if arrivals.iter().any(|at| awake(*at) == now) {
+                any = true;
+                if !traffic_based {
+                    deadline = now + kato;
+                }
+            }
+        }
+        unreachable!("it dies of silence")
+    }
+
     #[test]
     fn a_controller_that_honours_kato_never_outlives_the_fence() {
-        let kato = 1_000_u64;
+        let kato = 30;
         for traffic_based in [false, true] {
-            let terms = FenceTerms::new(ms(kato), 1, traffic_based, ms(100)).unwrap();
-            for answered in (0..1_000_u64).step_by(130) {
-                for error_after in (0..1_500).step_by(170) {
-                    for arrives in (0..=error_after).step_by(90) {
-                        for start in (0..kato).step_by(110) {
-                            let last = answered + arrives;
-                            let expiry = if traffic_based {
-                                // The timer was started up to KATO before the last command.
-                                last.saturating_sub(start) + 2 * kato
-                            } else {
-                                last + kato
-                            };
-                            let fence =
-                                order_fence_at(ms(answered), ms(answered + error_after), &terms);
-                            assert!(fence >= ms(expiry + 100));
+            let terms = FenceTerms::new(ms(kato * 100), 1, traffic_based, ms(0)).unwrap();
+            let mut latest = 0;
+            for silent in (0..3 * kato).step_by(7) {
+                // Their answers may all have been lost.
+                let arrivals: Vec<u64> = (0..=silent).rev().step_by(5).collect();
+                for stops in (0..silent + 2 * kato).step_by(5) {
+                    for lasts in (0..4 * kato).step_by(9) {
+                        let wakes = stops + lasts;
+                        let dies = dies_at(kato, traffic_based, &arrivals, stops, wakes);
+                        // Otherwise it looked at its timer on waking and did nothing more.
+                        if dies != wakes {
+                            assert!(order_fence_at(ms(silent * 100), &terms) >= ms(dies * 100));
+                            latest = latest.max(dies.saturating_sub(silent));
                         }
                     }
                 }
             }
+            // The fence is not longer than it must be: sleep costs nearly all of it.
+            let n = if traffic_based { 3 } else { 2 };
+            assert!(latest > n * kato - kato / 4, "{latest}");
         }
     }
 }

@@ -62,7 +62,7 @@ impl World {
             instance,
             ladder,
             surety: None,
-            fence: OrderFence::new(terms, duration(attempt.answered), 1 + lanes as u32),
+            fence: OrderFence::new(terms, 1 + lanes as u32),
             terms,
             answered: attempt.answered,
             lanes,
@@ -226,8 +226,7 @@ impl World {
                 instance,
             } = record;
             self.host.device.inherit(association, now);
-            // Nothing is known of the last answer; it came before now.
-            let fence = OrderFence::new(terms, now, 0);
+            let fence = OrderFence::silent_since(terms, now);
             self.host.teardowns.push(Teardown {
                 association,
                 instance,

@@ -178,8 +178,6 @@ struct Attempt<'a> {
     watcher: Option<Watcher>,
     /// Volumes served, whose load is evidence.
     serves: Vec<(PathId, Arc<VolumeShared>)>,
-    /// When the last answer to a keep-alive came, or the association became ready.
-    answered: Duration,
     convicted: bool,
     stopping: bool,
 }
@@ -210,7 +208,6 @@ impl<'a> Attempt<'a> {
             link,
             watcher: None,
             serves: Vec::new(),
-            answered: Duration::ZERO,
             convicted: false,
             stopping: false,
         })
@@ -280,7 +277,6 @@ impl<'a> Attempt<'a> {
                 sent_at,
                 answered_at,
             } => {
-                self.answered = answered_at;
                 if let Some(health) = &mut self.health {
                     health.keep_alive_answered(sent_at, answered_at);
                 }
@@ -347,7 +343,6 @@ impl<'a> Attempt<'a> {
         let Some(domain) = self.driver.domain().cloned() else {
             return;
         };
-        self.answered = now;
         self.health = Some(Health::new(self.spec.health, now));
         let (links, device) = (self.links.clone(), domain.device().to_owned());
         // Elsewhere: opening a device takes a look at all of them.
@@ -483,12 +478,10 @@ impl<'a> Attempt<'a> {
             }),
             Some(Judgement::Convict(why)) => {
                 self.convicted = true;
-                let answered = self.answered;
                 self.reporter.send(Report::Convict {
                     association,
                     at: now,
                     why,
-                    answered,
                 });
             }
         }

@@ -74,12 +74,11 @@ pub(crate) enum Report {
         association: AssociationId,
         at: Duration,
     },
-    /// The association is given up. `answered`: when its last answered keep-alive's answer came.
+    /// The association is given up.
     Convict {
         association: AssociationId,
         at: Duration,
         why: Conviction,
-        answered: Duration,
     },
     /// The admin queue of an association that was given up is silent since `at`.
     AdminSilent {

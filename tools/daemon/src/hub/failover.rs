@@ -108,7 +108,6 @@ impl Hub {
         association: AssociationId,
         at: Duration,
         why: Conviction,
-        answered: Duration,
     ) {
         if self
             .live_mut(path)
@@ -134,7 +133,7 @@ impl Hub {
         let spare = live.spare;
         // The admin queue, those of queue threads, and the rest together.
         let queues = 1 + attached + usize::from(!spare.is_empty());
-        let fence = OrderFence::new(terms, answered, queues as u32);
+        let fence = OrderFence::new(terms, queues as u32);
         let teardown = Teardown {
             path,
             failover: Some(failover),

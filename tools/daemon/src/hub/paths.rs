@@ -169,10 +169,7 @@ impl Hub {
                 association,
                 at,
                 why,
-                answered,
-            } => {
-                self.convict(path, association, at, why, answered);
-            }
+            } => self.convict(path, association, at, why),
             Report::Reset {
                 association,
                 impacted,

@@ -57,7 +57,7 @@ impl Teardown {
         volumes: BTreeSet<StableId>,
     ) -> Self {
         // Not asked before everything is silent.
-        let fence = OrderFence::new(None, Duration::ZERO, 1);
+        let fence = OrderFence::new(None, 1);
         Self {
             path,
             failover: None,
@@ -88,8 +88,7 @@ impl Teardown {
         Self {
             path: 0,
             failover: None,
-            // No keep-alive of it was answered later than now.
-            fence: OrderFence::new(terms, now, 0),
+            fence: OrderFence::silent_since(terms, now),
             lanes: BTreeSet::new(),
             talking: BTreeSet::new(),
             volumes: BTreeSet::new(),
@@ -138,8 +137,7 @@ impl Teardown {
         let silent = self.is_orderly_and_drained() && self.talking.is_empty() && self.admin_silent;
         if silent {
             self.orderly = false;
-            // No keep-alive can have been answered later.
-            self.fence = OrderFence::new(self.terms, now, 0);
+            self.fence = OrderFence::silent_since(self.terms, now);
         }
         silent
     }
