@@ -46,7 +46,10 @@ pub(crate) fn judge(status: Status, retries: u8) -> Disposition {
     if status.is_ana() {
         return Disposition::AnaElsewhere;
     }
-    if status.dnr() {
+    // Detached from this controller perhaps, and not from the others; the list of namespaces will tell.
+    // Do Not Retry speaks for this controller then.
+    let gone = status.is(Status::INVALID_NAMESPACE);
+    if status.dnr() && !gone {
         return Disposition::Fail(class(status));
     }
     if status.is_path_related() || aborted(status) {
@@ -60,6 +63,7 @@ pub(crate) fn judge(status: Status, retries: u8) -> Disposition {
     ]
     .iter()
     .any(|known| status.is(*known));
+    let patient = patient || gone;
     let retries_max = if patient {
         PATIENT_RETRIES_MAX
     } else {
@@ -150,6 +154,18 @@ mod tests {
         }
         let never = Status::new(3, 0x70).with_dnr();
         assert_eq!(judge(never, 0), Disposition::Fail(BlockError::Transport));
+    }
+
+    #[test]
+    fn a_namespace_that_one_controller_lost_may_be_found_through_another() {
+        let gone = Status::INVALID_NAMESPACE.with_dnr();
+        let again = Disposition::Again {
+            delay: 0,
+            patient: true,
+        };
+        assert_eq!(judge(gone, 0), again);
+        let failed = Disposition::Fail(BlockError::NotSupported);
+        assert_eq!(judge(gone, PATIENT_RETRIES_MAX), failed);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `paths` | paths come, try, and go |
 //! | `attach` | a new association meets its volumes |
+//! | `namespaces` | what a live association says of its namespaces |
 //! | `failover` | suspicion, conviction, the two fences |
 //! | `ladder` | how the order fence is reached |
 //! | `inherit` | associations that outlive what knew of them |
@@ -28,6 +29,7 @@ mod disconnect;
 mod failover;
 mod inherit;
 mod ladder;
+mod namespaces;
 mod paths;
 mod recover;
 mod retire;

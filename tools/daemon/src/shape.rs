@@ -140,30 +140,35 @@ pub(crate) fn difference(
         })
 }
 
+/// A namespace for tests; its UUID is made of `name`.
+#[cfg(test)]
+pub(crate) fn sample(name: u8) -> NamespaceFacts {
+    NamespaceFacts {
+        id: umpath_session::StableId::Uuid([name; 16]),
+        uuid: Some([name; 16]),
+        nguid: None,
+        eui64: None,
+        blocks: 1 << 20,
+        lba_shift: 12,
+        shared: true,
+        ana_group: 1,
+        write_protected: false,
+        deallocated_reads_zero: true,
+        write_zeroes_deallocates: true,
+        dealloc_granularity: 1,
+        dealloc_alignment: 1,
+        write_granularity: 1,
+        write_optimal: Some(3),
+        io_boundary: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use umpath_session::StableId;
 
     fn namespace() -> NamespaceFacts {
-        NamespaceFacts {
-            id: StableId::Uuid([1; 16]),
-            uuid: Some([1; 16]),
-            nguid: None,
-            eui64: None,
-            blocks: 1 << 20,
-            lba_shift: 12,
-            shared: true,
-            ana_group: 1,
-            write_protected: false,
-            deallocated_reads_zero: true,
-            write_zeroes_deallocates: true,
-            dealloc_granularity: 1,
-            dealloc_alignment: 1,
-            write_granularity: 1,
-            write_optimal: Some(3),
-            io_boundary: None,
-        }
+        sample(1)
     }
 
     #[test]

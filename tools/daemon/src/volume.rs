@@ -9,6 +9,7 @@ mod chronicle;
 mod counters;
 mod failover;
 mod measure;
+mod namespace;
 mod steer;
 mod view;
 
@@ -87,6 +88,8 @@ struct Member {
     nsid: u32,
     ana_group: u32,
     preferred: bool,
+    /// Its namespace is not to be found there under this number.
+    withdrawn: bool,
     /// Where marks of its current failover go.
     failover: Option<FailoverId>,
 }
@@ -216,11 +219,6 @@ impl Volume {
         self.paths().any(|known| known == path)
     }
 
-    /// Why a namespace of `nqn` that claims this volume's identity is another one.
-    pub(crate) fn difference(&self, nqn: &str, facts: &NamespaceFacts) -> Option<String> {
-        crate::shape::difference((&self.spec.nqn, &self.spec.namespace), (nqn, facts))
-    }
-
     /// Block device and queue threads are there.
     pub(crate) fn built(&mut self, built: Built) {
         self.stage = Stage::Built;
@@ -319,6 +317,7 @@ impl Volume {
             member.association = new.association;
             member.nsid = new.nsid;
             member.ana_group = new.ana_group;
+            member.withdrawn = false;
             return Ok(member.number);
         }
         let free = (0..PATHS_MAX as u8)
@@ -344,6 +343,7 @@ impl Volume {
             nsid: new.nsid,
             ana_group: new.ana_group,
             preferred: new.steering.preferred,
+            withdrawn: false,
             failover: None,
         });
         Ok(number)
@@ -394,35 +394,6 @@ impl Volume {
     pub(crate) fn lane_event(&mut self, queue: u16, event: LaneEvent, at: Duration) {
         self.core.lane_event(LaneId(queue), event, at);
         self.pump();
-    }
-
-    /// In which ANA group its namespace is, and how long a transition may take.
-    pub(crate) fn ana_terms(
-        &mut self,
-        association: AssociationId,
-        group: u32,
-        transition: Duration,
-    ) {
-        let mut members = self.members.iter_mut();
-        if let Some(member) = members.find(|member| member.association == association) {
-            member.ana_group = group;
-            let number = member.number;
-            self.core.ana_terms(number, group, transition, clock::now());
-            self.pump();
-        }
-    }
-
-    /// The controller reports an ANA state; `None`: its log does not know the namespace.
-    pub(crate) fn ana(&mut self, association: AssociationId, state: Option<AnaState>) {
-        let state = ana_state(state);
-        let member = self
-            .members
-            .iter()
-            .find(|member| member.association == association);
-        if let Some(number) = member.map(|member| member.number) {
-            self.core.ana(number, state, clock::now());
-            self.pump();
-        }
     }
 
     /// Whether I/O waits while there is no path.

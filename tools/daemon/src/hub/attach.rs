@@ -13,7 +13,7 @@ use umpath_core::association::Suspicion;
 use umpath_core::{AssociationId, PathConfig};
 use umpath_protocol::{EventKind, Failure};
 use umpath_rdma::{Domain, HostQueue};
-use umpath_session::{AnaTable, Namespace, NamespaceFacts, Ready, StableId};
+use umpath_session::{Namespace, NamespaceFacts, Ready, StableId};
 
 use super::paths::Known;
 use super::{Hub, Message};
@@ -330,7 +330,11 @@ impl Hub {
                 .map(|f| (namespace.nsid, f))
         });
         let Some((nsid, facts)) = namespace else {
-            return Ok(());
+            return Err(Failure::new(
+                format!("volume {} cannot use {address}", volume.name()),
+                "its namespace is gone from this controller again",
+                "",
+            ));
         };
         let preferred = record.spec.preferred
             || self
@@ -432,92 +436,6 @@ impl Hub {
                     });
                 }
             }
-        }
-    }
-
-    pub(super) fn ana_changed(&mut self, path: u32, association: AssociationId, table: AnaTable) {
-        let Some(live) = self.live_mut(path) else {
-            return;
-        };
-        if live.association != association {
-            return;
-        }
-        live.ready.ana = Some(table);
-        self.pass_ana_on(path);
-    }
-
-    /// Tells every volume in which ANA group its namespace is and in which state.
-    fn pass_ana_on(&mut self, path: u32) {
-        let Some(live) = self
-            .paths
-            .get(&path)
-            .and_then(|record| record.live.as_ref())
-        else {
-            return;
-        };
-        let (Some(table), Some(terms)) = (&live.ready.ana, live.ready.facts.ana) else {
-            return;
-        };
-        for namespace in &live.ready.namespaces {
-            let Ok(facts) = &namespace.facts else {
-                continue;
-            };
-            if let Some(volume) = self.volumes.get_mut(&facts.id) {
-                let group = table.group_of(namespace.nsid, facts.ana_group);
-                volume.ana_terms(live.association, group, terms.transition);
-                volume.ana(live.association, table.state(namespace.nsid, group));
-            }
-        }
-    }
-
-    pub(super) fn namespaces_changed(
-        &mut self,
-        path: u32,
-        association: AssociationId,
-        namespaces: &[Namespace],
-    ) {
-        let Some(live) = self.live_mut(path) else {
-            return;
-        };
-        if live.association != association {
-            return;
-        }
-        let before = std::mem::replace(&mut live.ready.namespaces, namespaces.to_vec());
-        if live.recorded != Some(true) {
-            return;
-        }
-        // A namespace may have moved to another ANA group.
-        self.pass_ana_on(path);
-        for namespace in namespaces {
-            let old = before.iter().find(|old| old.nsid == namespace.nsid);
-            if old == Some(namespace) {
-                continue;
-            }
-            let words = match (&namespace.facts, old) {
-                (Ok(facts), None) => format!("namespace {} appeared: {}", namespace.nsid, facts.id),
-                (Ok(facts), Some(_)) => {
-                    format!(
-                        "namespace {} changed: {} blocks",
-                        namespace.nsid, facts.blocks
-                    )
-                }
-                (Err(problem), _) => format!("namespace {}: {problem}", namespace.nsid),
-            };
-            self.context
-                .events
-                .record(EventKind::NamespaceChanged, Subject::path(path), words);
-            if old.is_none() {
-                self.meet(path, namespace);
-            }
-        }
-        for gone in before
-            .iter()
-            .filter(|old| namespaces.iter().all(|new| new.nsid != old.nsid))
-        {
-            let words = format!("namespace {} is gone", gone.nsid);
-            self.context
-                .events
-                .record(EventKind::NamespaceChanged, Subject::path(path), words);
         }
     }
 

@@ -270,7 +270,7 @@ impl Hub {
     }
 
     /// Tells the path whose association it is; nobody when it is gone.
-    fn tell(&self, association: AssociationId, order: Order) {
+    pub(super) fn tell(&self, association: AssociationId, order: Order) {
         let mut live = self.paths.values().filter_map(|record| {
             let live = record.live.as_ref()?;
             (live.association == association).then_some(&record.orders)

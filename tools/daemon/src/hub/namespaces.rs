@@ -1,0 +1,245 @@
+//! What a live association says of its namespaces: states, arrivals, departures.
+//!
+//! Decided here: what a changed list means for volumes that are served. A queue pair names its
+//! namespace by a number (NSID) that belongs to the controller, which may give it to another
+//! namespace at any time. So a volume whose namespace is not found under its number any more gets no
+//! new I/O there, as if the controller had called the namespace inaccessible; it comes back with the
+//! namespace. Under *another* number it needs new queue pairs, and the association is given up.
+
+use umpath_core::AssociationId;
+use umpath_protocol::EventKind;
+use umpath_session::{AnaState, AnaTable, Namespace, NamespaceFacts, NamespaceProblem, StableId};
+
+use super::Hub;
+use crate::association::Order;
+use crate::events::Subject;
+use crate::volume::Volume;
+
+/// What a new list of namespaces means for a volume that is served under a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// As large as the array says now, if it says so.
+    Stays(Option<u64>),
+    /// Nothing may be sent under its number.
+    Withdrawn,
+    /// It has another number.
+    Moved(u32),
+}
+
+impl Fate {
+    fn of(volume: &NamespaceFacts, nsid: u32, list: &[Namespace]) -> Self {
+        // One that was formatted otherwise is another one, whatever it calls itself.
+        let is_it =
+            |facts: &&NamespaceFacts| (facts.id, facts.lba_shift) == (volume.id, volume.lba_shift);
+        let here = list.iter().find(|namespace| namespace.nsid == nsid);
+        match here.map(|namespace| namespace.facts.as_ref()) {
+            Some(Ok(facts)) if is_it(&facts) => return Self::Stays(Some(facts.blocks)),
+            // It could not be asked this time, which is no news.
+            Some(Err(NamespaceProblem::Refused(status))) if !status.dnr() => {
+                return Self::Stays(None);
+            }
+            _ => {}
+        }
+        let elsewhere = list.iter().find(|namespace| {
+            let facts = namespace.facts.as_ref().ok();
+            facts.as_ref().is_some_and(is_it)
+        });
+        elsewhere.map_or(Self::Withdrawn, |namespace| Self::Moved(namespace.nsid))
+    }
+}
+
+impl Hub {
+    pub(super) fn ana_changed(&mut self, path: u32, association: AssociationId, table: AnaTable) {
+        let Some(live) = self.live_mut(path) else {
+            return;
+        };
+        if live.association != association {
+            return;
+        }
+        live.ready.ana = Some(table);
+        self.pass_ana_on(path);
+    }
+
+    /// Tells every volume in which ANA group its namespace is and in which state.
+    fn pass_ana_on(&mut self, path: u32) {
+        let Some(live) = self
+            .paths
+            .get(&path)
+            .and_then(|record| record.live.as_ref())
+        else {
+            return;
+        };
+        let (Some(table), Some(terms)) = (&live.ready.ana, live.ready.facts.ana) else {
+            return;
+        };
+        for namespace in &live.ready.namespaces {
+            let Ok(facts) = &namespace.facts else {
+                continue;
+            };
+            let volume = self.volumes.get_mut(&facts.id);
+            let serves =
+                |volume: &&mut Volume| volume.nsid_on(live.association) == Some(namespace.nsid);
+            if let Some(volume) = volume.filter(serves) {
+                let group = table.group_of(namespace.nsid, facts.ana_group);
+                volume.ana_terms(live.association, group, terms.transition);
+                volume.ana(live.association, table.state(namespace.nsid, group));
+            }
+        }
+    }
+
+    pub(super) fn namespaces_changed(
+        &mut self,
+        path: u32,
+        association: AssociationId,
+        namespaces: &[Namespace],
+    ) {
+        let Some(live) = self.live_mut(path) else {
+            return;
+        };
+        if live.association != association {
+            return;
+        }
+        let before = std::mem::replace(&mut live.ready.namespaces, namespaces.to_vec());
+        if live.recorded != Some(true) {
+            return;
+        }
+        self.tell_of_changes(path, &before, namespaces);
+        for (id, fate) in self.fates(association, namespaces) {
+            self.meets_its_fate(path, association, id, fate);
+        }
+        // A namespace may have moved to another ANA group.
+        self.pass_ana_on(path);
+        for namespace in namespaces {
+            let is_news = !before.contains(namespace);
+            let is_served = matches!(&namespace.facts, Ok(facts)
+                if self.volumes.get(&facts.id).is_some_and(|known| known.nsid_on(association).is_some()));
+            let pending = self.live_mut(path).is_some_and(
+                |live| matches!(&namespace.facts, Ok(facts) if live.pending.contains(&facts.id)),
+            );
+            if is_news && !is_served && !pending {
+                self.meet(path, namespace);
+            }
+        }
+    }
+
+    /// What becomes of the volumes that an association serves.
+    fn fates(&self, association: AssociationId, list: &[Namespace]) -> Vec<(StableId, Fate)> {
+        let fate = |volume: &Volume| {
+            let nsid = volume.nsid_on(association)?;
+            Some((volume.id(), Fate::of(volume.namespace(), nsid, list)))
+        };
+        self.volumes.values().filter_map(fate).collect()
+    }
+
+    fn meets_its_fate(&mut self, path: u32, association: AssociationId, id: StableId, fate: Fate) {
+        let says_ana = self
+            .live_mut(path)
+            .is_some_and(|live| live.ready.ana.is_some());
+        let Some(volume) = self.volumes.get_mut(&id) else {
+            return;
+        };
+        let words = match fate {
+            Fate::Stays(blocks) => {
+                if let Some(blocks) = blocks {
+                    volume.resized(blocks);
+                }
+                if !volume.restore(association) {
+                    return;
+                }
+                if !says_ana {
+                    volume.ana(association, Some(AnaState::Optimized));
+                }
+                "its namespace is back on this controller"
+            }
+            Fate::Withdrawn => {
+                if !volume.withdraw(association) {
+                    return;
+                }
+                "its namespace is gone from this controller; the path is left alone until it is back"
+            }
+            Fate::Moved(nsid) => {
+                volume.withdraw(association);
+                let why = format!("the namespace of {} is now number {nsid}", volume.name());
+                return self.tell(association, Order::Broken(association, why));
+            }
+        };
+        let words = format!("volume {}: {words}", volume.name());
+        self.context
+            .events
+            .record(EventKind::NamespaceChanged, Subject::path(path), words);
+    }
+
+    fn tell_of_changes(&self, path: u32, before: &[Namespace], now: &[Namespace]) {
+        let tell = |words| {
+            self.context
+                .events
+                .record(EventKind::NamespaceChanged, Subject::path(path), words);
+        };
+        for namespace in now.iter().filter(|namespace| !before.contains(namespace)) {
+            let nsid = namespace.nsid;
+            let old = before.iter().find(|old| old.nsid == nsid);
+            let old = old.and_then(|old| old.facts.as_ref().ok());
+            tell(match (&namespace.facts, old) {
+                (Ok(facts), Some(old)) if facts.id == old.id => {
+                    format!("namespace {nsid} changed: {} blocks", facts.blocks)
+                }
+                (Ok(facts), _) => format!("namespace {nsid} appeared: {}", facts.id),
+                (Err(problem), _) => format!("namespace {nsid}: {problem}"),
+            });
+        }
+        for old in before {
+            if now.iter().all(|namespace| namespace.nsid != old.nsid) {
+                tell(format!("namespace {} is gone", old.nsid));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use umpath_nvme::Status;
+
+    use super::*;
+    use crate::shape::sample;
+
+    fn namespace(nsid: u32, facts: NamespaceFacts) -> Namespace {
+        let facts = Ok(facts);
+        Namespace { nsid, facts }
+    }
+
+    #[test]
+    fn a_number_that_means_another_namespace_carries_nothing() {
+        let (ours, other) = (sample(1), sample(2));
+        let fate = |list: &[Namespace]| Fate::of(&ours, 1, list);
+        let stays = Fate::Stays(Some(ours.blocks));
+        assert_eq!(fate(&[namespace(1, ours.clone())]), stays);
+        assert_eq!(fate(&[]), Fate::Withdrawn);
+        assert_eq!(fate(&[namespace(1, other.clone())]), Fate::Withdrawn);
+        let swapped = [namespace(1, other), namespace(2, ours.clone())];
+        assert_eq!(fate(&swapped), Fate::Moved(2));
+        let formatted = NamespaceFacts {
+            lba_shift: 9,
+            ..ours.clone()
+        };
+        assert_eq!(fate(&[namespace(1, formatted)]), Fate::Withdrawn);
+    }
+
+    #[test]
+    fn a_size_is_news_and_silence_is_none() {
+        let ours = sample(1);
+        let grown = NamespaceFacts {
+            blocks: 2 * ours.blocks,
+            ..ours.clone()
+        };
+        let stays = Fate::Stays(Some(grown.blocks));
+        assert_eq!(Fate::of(&ours, 1, &[namespace(1, grown)]), stays);
+        let problem = |status| {
+            let facts = Err(NamespaceProblem::Refused(status));
+            [Namespace { nsid: 1, facts }]
+        };
+        let busy = problem(Status::INTERNAL_ERROR);
+        assert_eq!(Fate::of(&ours, 1, &busy), Fate::Stays(None));
+        let never = problem(Status::INVALID_NAMESPACE.with_dnr());
+        assert_eq!(Fate::of(&ours, 1, &never), Fate::Withdrawn);
+    }
+}
