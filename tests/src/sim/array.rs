@@ -167,7 +167,7 @@ impl World {
         if let Ok(Transfer::ToHost(bytes)) = admin_transfer(&sqe) {
             *data = vec![0; bytes as usize];
         }
-        let answer = self.processes[process].array.admin(cntlid, &sqe, data, now);
+        let answer = self.processes[process].admin(cntlid, &sqe, data, now);
         if sqe.opcode == admin::IDENTIFY && sqe.cdw10.get() & 0xff == 1 {
             self.identified(qp, cntlid, data);
             if self.plan.traffic_based {

@@ -49,7 +49,7 @@ pub struct Kill {
 /// First seeds of two trials lie this far apart.
 const TRIAL_STRIDE: u64 = 1_000_000;
 /// A mutant that lives longer has survived.
-const SEEDS_MAX: u64 = 10_000;
+const SEEDS_MAX: u64 = 30_000;
 
 /// Runs single seeds. One serves any number of threads.
 #[derive(Debug)]

@@ -6,9 +6,11 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use umpath_nvme::Sqe;
 use umpath_nvme::command::Instance;
 use umpath_target::array::{Array, Limits, Namespace, Subsystem};
 use umpath_target::config::CntlidRange;
+use umpath_target::controller::Answer;
 use umpath_target::controller::board::{Board, PROCESSES_MAX, Witness};
 use umpath_target::controller::view::Shared;
 use umpath_target::model::{AnaState, Geometry, Nguid, PortId};
@@ -85,7 +87,7 @@ impl Process {
 }
 
 /// A traffic-based keep-alive timer. When it runs out and there was any command since it was
-/// started, it is started once more.
+/// started, it is started once more: a Keep Alive is a command like any other.
 #[derive(Debug)]
 struct Traffic {
     shared: Arc<Shared<()>>,
@@ -141,6 +143,33 @@ impl Process {
             .is_some_and(|known| known.any);
         let deadline = shared.gate.deadline()?;
         Some(if restarts { deadline + kato } else { deadline })
+    }
+
+    /// Lets the array take an admin command. It restarts timers at every Keep Alive; those that
+    /// traffic restarts only note that there was one.
+    pub(crate) fn admin(
+        &mut self,
+        cntlid: u16,
+        sqe: &Sqe,
+        data: &mut [u8],
+        now: Duration,
+    ) -> Answer {
+        let deadlines = |known: &[Traffic]| -> Vec<_> {
+            known
+                .iter()
+                .map(|known| known.shared.gate.deadline())
+                .collect()
+        };
+        let before = deadlines(&self.traffic);
+        let answer = self.array.admin(cntlid, sqe, data, now);
+        for (known, before) in self.traffic.iter_mut().zip(before) {
+            let gate = &known.shared.gate;
+            if gate.deadline() > before {
+                gate.set_deadline(before);
+                known.any = true;
+            }
+        }
+        answer
     }
 
     /// A controller's timer is to be restarted by traffic: one timer, however many queues.

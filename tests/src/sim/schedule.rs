@@ -29,8 +29,13 @@ pub(crate) fn faults(chance: &mut Chance, plan: &Plan) -> Vec<Fault> {
     if plan.traffic_based && !plan.ccr && chance.percent(20) {
         late_conviction(chance, plan, &mut faults);
     }
-    if plan.processes > 1 && !plan.ccr && chance.percent(20) {
-        asleep(chance, plan, &mut faults);
+    if plan.processes > 1 && !plan.ccr {
+        if chance.percent(40) {
+            asleep(chance, plan, false, &mut faults);
+        }
+        if chance.percent(30) {
+            asleep(chance, plan, true, &mut faults);
+        }
     }
     faults
 }
@@ -110,34 +115,33 @@ fn late_conviction(chance: &mut Chance, plan: &Plan, faults: &mut Vec<Fault>) {
     push(park_at, stalls, FaultKind::Park { process, longest });
 }
 
-/// What lets a controller live longest: its answers get lost, it falls asleep, the path is lost
-/// while commands wait, and on waking it finds them. Those it had accepted before are executed as late
-/// as its timer allows.
-fn asleep(chance: &mut Chance, plan: &Plan, faults: &mut Vec<Fault>) {
+/// What lets a controller live longest: its answers get lost (`unheard`) or the link goes, it falls asleep
+/// with commands waiting, and on waking it finds them. Those it had accepted before are executed as
+/// late as its timer allows.
+fn asleep(chance: &mut Chance, plan: &Plan, unheard: bool, faults: &mut Vec<Fault>) {
     let path = chance.below(plan.paths() as u64) as usize;
     let process = path % plan.processes;
-    let at = plan.kato / 4 + chance.below(plan.active / 2);
+    let at = plan.kato / 2 + chance.below(plan.active / 2);
     let mut push = |at, lasts, kind| faults.push(Fault { at, lasts, kind });
     let longest = 3 * plan.kato;
-    push(
-        at - plan.kato / 4,
-        plan.kato / 2,
-        FaultKind::Park { process, longest },
-    );
-    if chance.percent(50) {
-        let unheard_at = at - chance.below(plan.kato / 4);
-        let (to_target, to_host) = (false, true);
+    let park = FaultKind::Park { process, longest };
+    push(at - plan.kato / 4, plan.kato / 2, park);
+    if unheard {
+        let unheard_at = at - chance.below(plan.kato / 2);
         let kind = FaultKind::Partition {
             path,
-            to_target,
-            to_host,
+            to_target: false,
+            to_host: true,
         };
-        push(unheard_at, 2 * plan.kato, kind);
+        push(unheard_at, 4 * plan.kato, kind);
+    } else {
+        let lost_at = at + chance.tail(MILLI, plan.kato / 2);
+        push(lost_at, 4 * plan.kato, FaultKind::LinkDown { path });
     }
-    let sleeps = plan.kato / 4 + chance.below(2 * plan.kato);
+    // Until just before its timer has expired for good, whatever waits.
+    let at_most = if plan.traffic_based { 2 } else { 1 } * plan.kato;
+    let sleeps = plan.kato / 2 + chance.below(at_most - plan.kato / 2);
     push(at, sleeps, FaultKind::Stop { process });
-    let lost_at = at + chance.tail(MILLI, plan.kato / 2);
-    push(lost_at, 4 * plan.kato, FaultKind::LinkDown { path });
     push(at, 6 * plan.kato, FaultKind::Lingers { process });
 }
 
