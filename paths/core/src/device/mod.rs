@@ -5,7 +5,7 @@
 //! ([`association`](crate::association)), and which path carries a request ([`Lane`](crate::Lane)).
 //!
 //! Usable is decided in this one place: a path is usable when it has an association that is neither
-//! suspect nor retired, and its namespace is accessible.
+//! suspect nor retired, and its namespace is there and is accessible.
 //!
 //! Every input ends in one look at all paths; a table is published when it differs from the last.
 //! Take all of [`Device::poll_output`] after any input, and carry it out in order.
@@ -149,6 +149,14 @@ impl Device {
     pub fn retire_path(&mut self, path: PathId, now: Duration) {
         if let Some(live) = self.path_mut(path).and_then(|known| known.live.as_mut()) {
             live.retired = true;
+        }
+        self.settle(now);
+    }
+
+    /// Whether the path's controller has lost the namespace: nothing new is sent there meanwhile.
+    pub fn withdraw(&mut self, path: PathId, withdrawn: bool, now: Duration) {
+        if let Some(live) = self.path_mut(path).and_then(|known| known.live.as_mut()) {
+            live.withdrawn = withdrawn;
         }
         self.settle(now);
     }

@@ -28,6 +28,8 @@ pub(super) struct Live {
     pub(super) suspect: bool,
     /// It is to be removed.
     pub(super) retired: bool,
+    /// The controller has no such namespace (any more).
+    pub(super) withdrawn: bool,
     /// When a lane was refused with an ANA status, if no ANA state has been reported since.
     pub(super) ana_refused_at: Option<Duration>,
 }
@@ -46,6 +48,7 @@ impl Live {
             node: ready.node,
             suspect: false,
             retired: false,
+            withdrawn: false,
             ana_refused_at: None,
         }
     }
@@ -120,6 +123,7 @@ impl Path {
             !self.failed
                 && !live.suspect
                 && !live.retired
+                && !live.withdrawn
                 && live.ana_refused_at.is_none()
                 && live.is_accessible()
         })
@@ -138,7 +142,10 @@ impl Path {
             let passing = live.suspect || live.ana_refused_at.is_some();
             let changing = live.ana == Some(AnaState::Change)
                 && live.changing_until.is_none_or(|until| now < until);
-            !live.retired && !self.failed && (changing || (passing && live.is_accessible()))
+            !live.retired
+                && !live.withdrawn
+                && !self.failed
+                && (changing || (passing && live.is_accessible()))
         })
     }
 
