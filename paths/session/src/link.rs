@@ -212,9 +212,13 @@ impl Link {
 
     /// Asks the controller to reset another one. False when too many such commands are outstanding.
     pub(crate) fn reset(&mut self, impacted: Instance, now: Duration) -> bool {
-        let outstanding = self.slots.iter();
-        let resets =
-            outstanding.filter(|slot| matches!(slot.outstanding, Some((Kind::Reset(_), _))));
+        // One that was never answered may still be: it keeps its slot, and counts.
+        let resets = self.slots.iter().filter(|slot| {
+            matches!(
+                slot.outstanding,
+                Some((Kind::Reset(_) | Kind::Abandoned, _))
+            )
+        });
         if self.over || resets.count() >= OUTSTANDING_MAX {
             return false;
         }

@@ -97,6 +97,8 @@ fn a_reset_that_is_not_answered_costs_only_itself() {
     );
     rig.raise(AsyncEvent::CCR_COMPLETED);
     assert!(matches!(rig.event(), Some(Event::Resets(records)) if records.is_empty()));
+    // They may still be answered, so they keep their slots; no more are taken from keep-alives.
+    assert!(!rig.session.reset_other(VICTIM, rig.now));
 }
 
 #[test]
