@@ -132,7 +132,9 @@ pub struct Connecting {
     params: ConnectParams,
     phase: Phase,
     deadline: Instant,
-    /// When a request without an answer counts as lost; once.
+    /// A request without an answer is sent once more.
+    repeats: bool,
+    /// When it counts as lost.
     repeat_at: Option<Instant>,
     /// How long the next address resolution may take.
     patience: Duration,
@@ -144,15 +146,15 @@ impl Connecting {
     pub fn start(params: ConnectParams, domain: Option<Arc<Domain>>) -> Result<Self, ConnectError> {
         params.check()?;
         let now = Instant::now();
-        let (deadline, repeat_at) = (now + params.timeout, now + params.timeout / 2);
-        Self::begin(params, domain, deadline, Some(repeat_at))
+        let deadline = now + params.timeout;
+        Self::begin(params, domain, deadline, true)
     }
 
     fn begin(
         params: ConnectParams,
         domain: Option<Arc<Domain>>,
         deadline: Instant,
-        repeat_at: Option<Instant>,
+        repeats: bool,
     ) -> Result<Self, ConnectError> {
         let channel = EventChannel::new().map_err(Unavailable::explain)?;
         let id = Arc::new(CmId::new(&channel).map_err(Unavailable::explain)?);
@@ -165,7 +167,8 @@ impl Connecting {
             params,
             phase: Phase::Address,
             deadline,
-            repeat_at,
+            repeats,
+            repeat_at: None,
             patience: FIRST_PATIENCE,
         };
         connecting.resolve_address()?;
@@ -215,9 +218,10 @@ impl Connecting {
         let now = Instant::now();
         if self.phase == Phase::Handshake && self.repeat_at.is_some() && now < self.deadline {
             let (params, domain) = (self.params.clone(), self.first_domain.clone());
-            let deadline = self.deadline;
             drop(self);
-            return Self::begin(params, domain, deadline, None);
+            // All of the time once more: the controller may be slow, and the request not lost.
+            let deadline = now + params.timeout;
+            return Self::begin(params, domain, deadline, false);
         }
         let ConnectParams {
             traddr, timeout, ..
@@ -311,6 +315,8 @@ impl Connecting {
         } = self.params;
         let request = CmRequest::new(qid, depth, cntlid);
         self.phase = Phase::Handshake;
+        let half = self.params.timeout / 2;
+        self.repeat_at = self.repeats.then(|| Instant::now() + half);
         self.id
             .connect(ConnectOptions {
                 private: request.as_bytes(),

@@ -127,7 +127,8 @@ pub(crate) fn session_config(
         // One more entry than commands: a full ring cannot be told from an empty one.
         io_depth: (depth + 1).min(1024),
         // Longer than the transport's own, which knows better what it was waiting for.
-        open_timeout: Duration::from_millis(defaults.connect_timeout_ms + 500),
+        // A request that was lost is noticed after half of the time, and sent again with all of it.
+        open_timeout: Duration::from_millis(defaults.connect_timeout_ms * 3 / 2 + 500),
         command_timeout: Duration::from_millis(defaults.command_timeout_ms),
         ..SessionConfig::new(host.nqn.clone(), host.id.into_bytes(), subsystem)
     };
