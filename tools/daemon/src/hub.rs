@@ -63,6 +63,7 @@ use crate::records::Records;
 use crate::server::Call;
 use crate::volume::{BlockDevice, Built, Volume};
 
+pub(crate) use failover::EXIT_SOFTWARE;
 use paths::PathRecord;
 pub(crate) use recover::FIRST_PATH_PATIENCE;
 use teardown::Teardown;

@@ -67,6 +67,7 @@ fn main() -> ExitCode {
         print!("{}", config::DOCUMENTED);
         return ExitCode::SUCCESS;
     }
+    end_with_any_panic();
     let outcome = if args.check { check(&args) } else { run(&args) };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,6 +76,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ends the process when any of its threads or tasks panics, once that is reported.
+///
+/// Whatever panicked will not say what it had in flight, nor give its association up: everything
+/// that waits for it would wait for ever. A restart puts it right (see `hub::failover`).
+fn end_with_any_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::exit(hub::EXIT_SOFTWARE);
+    }));
 }
 
 /// Reads the configuration as the daemon would.

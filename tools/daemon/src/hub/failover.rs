@@ -25,7 +25,7 @@ use crate::events::FailoverId;
 use crate::volume::Volume;
 
 /// `EX_SOFTWARE` of sysexits.h: not zero, so that a supervisor starts umpathd again.
-const EXIT_SOFTWARE: i32 = 70;
+pub(crate) const EXIT_SOFTWARE: i32 = 70;
 /// How long after the order fence the longest stall is read: what was held has been answered then.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
