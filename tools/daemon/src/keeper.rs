@@ -111,9 +111,13 @@ impl Keeper {
         let _ = self.later.send(record);
     }
 
-    /// The volume is gone.
-    pub(crate) fn remove(&self, id: &StableId) {
-        let path = file(&self.dir, id);
+    /// The volume is gone. A file that another volume of the same identity has written since stays.
+    pub(crate) fn remove(&self, record: Option<&VolumeRecord>) {
+        let Some(record) = record else { return };
+        let path = file(&self.dir, &record.id);
+        if read(&path).is_ok_and(|known| known.cookie != record.cookie) {
+            return;
+        }
         if let Err(error) = std::fs::remove_file(&path)
             && error.kind() != std::io::ErrorKind::NotFound
         {
@@ -216,8 +220,15 @@ mod tests {
         let record = record();
         keeper.write(&record).unwrap();
         assert_eq!(keeper.load(), std::slice::from_ref(&record));
-        keeper.remove(&record.id);
-        keeper.remove(&record.id);
+        let successor = VolumeRecord {
+            cookie: record.cookie + 1,
+            ..record.clone()
+        };
+        keeper.write(&successor).unwrap();
+        keeper.remove(Some(&record));
+        assert_eq!(keeper.load(), std::slice::from_ref(&successor));
+        keeper.remove(Some(&successor));
+        keeper.remove(Some(&successor));
         assert!(keeper.load().is_empty());
         std::fs::remove_dir_all(&folder).unwrap();
     }

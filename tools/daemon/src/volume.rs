@@ -19,6 +19,7 @@ pub(crate) use view::PathFacts;
 use counters::Counters;
 use measure::Measures;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,6 +119,8 @@ pub(crate) struct Volume {
     device: Option<BlockDevice>,
     device_id: u32,
     handles: Vec<LaneHandle<HostQueue>>,
+    /// Queue threads that have ended: they confirm nothing any more.
+    ended: BTreeSet<u16>,
     arenas: Vec<Arc<Arena>>,
     members: Vec<Member>,
     /// Longest stalls being measured.
@@ -152,6 +155,7 @@ impl Volume {
             device: None,
             device_id: u32::MAX,
             handles: Vec::new(),
+            ended: BTreeSet::new(),
             arenas: Vec::new(),
             members: Vec::new(),
             measures: Measures::default(),
@@ -226,6 +230,7 @@ impl Volume {
         self.recovered = built.recovered;
         self.device_id = built.device.info().id;
         self.handles = built.device.lanes().cloned().collect();
+        self.ended.clear();
         self.measures.set_lanes(self.handles.len());
         self.counters.set_lanes(self.handles.len());
         self.arenas = built.arenas;

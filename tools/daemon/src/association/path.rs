@@ -231,7 +231,9 @@ impl<'a> Attempt<'a> {
                     error: None,
                 };
             }
-            let health_due = self.health.as_ref().and_then(Health::poll_timeout);
+            // A path that is being shut down is not judged any more.
+            let judged = self.health.as_ref().filter(|_| !self.stopping);
+            let health_due = judged.and_then(Health::poll_timeout);
             tokio::select! {
                 biased;
                 change = link_change(&mut self.link) => {

@@ -99,7 +99,7 @@ impl Hub {
         let Some(record) = self.paths.get(&path) else {
             return;
         };
-        if record.ignored.contains(&facts.id) {
+        if record.ending || record.ignored.contains(&facts.id) {
             return;
         }
         if let Some(volume) = self.volumes.get(&facts.id) {
@@ -220,6 +220,8 @@ impl Hub {
                 for path in waiting {
                     self.register(path, id);
                 }
+                // Its paths may have gone while it was made.
+                self.drop_unborn(id);
             }
             Err(failure) => self.volume_failed(id, &failure),
         }
@@ -280,7 +282,9 @@ impl Hub {
                 .as_ref()
                 .is_some_and(|live| live.association == association)
         });
-        let Some((&path, _)) = found else { return };
+        let Some((&path, _)) = found else {
+            return self.drop_unborn(id);
+        };
         let Some(live) = self.live_mut(path) else {
             return;
         };
@@ -318,7 +322,9 @@ impl Hub {
                     "it has {lanes} queues, and the controller has {} I/O queues left for it",
                     live.spare.len()
                 ),
-                "lower io_queues in umpath.toml, or raise the array's limit on I/O queues",
+                "a path has I/O queues for the namespaces there were when it connected: disconnect and \
+                 connect it once more (umpath disconnect -p, umpath connect). Otherwise lower io_queues \
+                 in umpath.toml, or raise the array's limit on I/O queues",
             ));
         }
         let namespace = live.ready.namespaces.iter().find_map(|namespace| {
@@ -399,11 +405,12 @@ impl Hub {
             && volume.is_unborn()
             && let Some(device) = volume.take_device()
         {
+            let record = volume.record();
             self.volumes.remove(&id);
             let keeper = self.context.keeper.clone();
             tokio::task::spawn_blocking(move || {
                 drop(device);
-                keeper.remove(&id);
+                keeper.remove(record.as_ref());
             });
         }
     }
@@ -426,12 +433,13 @@ impl Hub {
             }
             Err(failure) => {
                 let device = volume.take_device();
+                let record = volume.record();
                 self.volume_failed(id, &failure);
                 if let Some(mut device) = device {
                     let keeper = self.context.keeper.clone();
                     tokio::task::spawn_blocking(move || {
                         if device.remove(false).is_ok() {
-                            keeper.remove(&id);
+                            keeper.remove(record.as_ref());
                         }
                     });
                 }

@@ -180,20 +180,23 @@ impl Hub {
             return;
         };
         let Some(mut device) = volume.take_device() else {
-            removal.volumes.remove(&id);
             removal.failure = Some(Failure::new(
                 format!("{} is being made or removed", volume.name()),
                 "another request is at work on it",
                 "try again",
             ));
+            // Nobody comes back to this removal; what it has not done stays as it is.
+            removal.volumes.clear();
+            removal.paths.clear();
             return;
         };
         let name = volume.device_name();
+        let record = volume.record();
         let keeper = self.context.keeper.clone();
         self.elsewhere(move || match device.remove(!force) {
             Ok(()) => {
                 drop(device);
-                keeper.remove(&id);
+                keeper.remove(record.as_ref());
                 Message::Removed(number, id, None, Ok(()))
             }
             Err(error) => {

@@ -119,12 +119,14 @@ impl Hub {
         association: AssociationId,
         outcome: Result<(), Failure>,
     ) {
-        let Some(live) = self.live_mut(path) else {
+        let live = self.live_mut(path);
+        let Some(live) = live.filter(|live| live.association == association) else {
+            // It was given up before any volume met it: nothing was ever sent.
+            if !self.teardowns.contains_key(&association) {
+                forget_association(self.context.records.file(association));
+            }
             return;
         };
-        if live.association != association {
-            return;
-        }
         live.recorded = Some(outcome.is_ok());
         if let Err(failure) = outcome {
             tracing::error!(path, "{failure}");

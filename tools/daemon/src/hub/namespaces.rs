@@ -6,11 +6,14 @@
 //! new I/O there, as if the controller had called the namespace inaccessible; it comes back with the
 //! namespace. Under *another* number it needs new queue pairs, and the association is given up.
 
+use std::collections::BTreeSet;
+
 use umpath_core::AssociationId;
 use umpath_protocol::EventKind;
-use umpath_session::{AnaState, AnaTable, Namespace, NamespaceFacts, NamespaceProblem, StableId};
+use umpath_session::{AnaTable, Namespace, NamespaceFacts, NamespaceProblem, StableId};
 
 use super::Hub;
+use super::attach::Live;
 use crate::association::Order;
 use crate::events::Subject;
 use crate::volume::Volume;
@@ -109,17 +112,37 @@ impl Hub {
         }
         // A namespace may have moved to another ANA group.
         self.pass_ana_on(path);
-        for namespace in namespaces {
-            let is_news = !before.contains(namespace);
-            let is_served = matches!(&namespace.facts, Ok(facts)
-                if self.volumes.get(&facts.id).is_some_and(|known| known.nsid_on(association).is_some()));
-            let pending = self.live_mut(path).is_some_and(
-                |live| matches!(&namespace.facts, Ok(facts) if live.pending.contains(&facts.id)),
-            );
-            if is_news && !is_served && !pending {
+        for namespace in namespaces.iter().filter(|it| !before.contains(it)) {
+            if !self.is_met(path, association, namespace) {
                 self.meet(path, namespace);
             }
         }
+    }
+
+    /// Meets namespaces that a path was told to ignore, and is not any more.
+    pub(super) fn meet_again(&mut self, path: u32, ids: &BTreeSet<StableId>) {
+        let live = self
+            .live_mut(path)
+            .filter(|live| live.recorded == Some(true));
+        let Some(live) = live else { return };
+        let association = live.association;
+        for namespace in live.ready.namespaces.clone() {
+            let wanted = matches!(&namespace.facts, Ok(facts) if ids.contains(&facts.id));
+            if wanted && !self.is_met(path, association, &namespace) {
+                self.meet(path, &namespace);
+            }
+        }
+    }
+
+    /// A volume has queue pairs for the namespace here, or is about to.
+    fn is_met(&mut self, path: u32, association: AssociationId, namespace: &Namespace) -> bool {
+        let Ok(facts) = &namespace.facts else {
+            return false;
+        };
+        let volume = self.volumes.get(&facts.id);
+        let pending = |live: &mut Live| live.pending.contains(&facts.id);
+        volume.is_some_and(|volume| volume.nsid_on(association).is_some())
+            || self.live_mut(path).is_some_and(pending)
     }
 
     /// What becomes of the volumes that an association serves.
@@ -132,9 +155,6 @@ impl Hub {
     }
 
     fn meets_its_fate(&mut self, path: u32, association: AssociationId, id: StableId, fate: Fate) {
-        let says_ana = self
-            .live_mut(path)
-            .is_some_and(|live| live.ready.ana.is_some());
         let Some(volume) = self.volumes.get_mut(&id) else {
             return;
         };
@@ -143,22 +163,19 @@ impl Hub {
                 if let Some(blocks) = blocks {
                     volume.resized(blocks);
                 }
-                if !volume.restore(association) {
+                if !volume.withdraw(association, false) {
                     return;
-                }
-                if !says_ana {
-                    volume.ana(association, Some(AnaState::Optimized));
                 }
                 "its namespace is back on this controller"
             }
             Fate::Withdrawn => {
-                if !volume.withdraw(association) {
+                if !volume.withdraw(association, true) {
                     return;
                 }
                 "its namespace is gone from this controller; the path is left alone until it is back"
             }
             Fate::Moved(nsid) => {
-                volume.withdraw(association);
+                volume.withdraw(association, true);
                 let why = format!("the namespace of {} is now number {nsid}", volume.name());
                 return self.tell(association, Order::Broken(association, why));
             }

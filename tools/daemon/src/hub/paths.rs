@@ -115,9 +115,10 @@ impl Hub {
         });
         if let Some(twin) = twin {
             twin.standing |= wanted.standing;
-            twin.ignored.clear();
             let _ = twin.orders.send(Order::Retry);
-            return Ok((twin.spec.id, true));
+            let (known, ignored) = (twin.spec.id, std::mem::take(&mut twin.ignored));
+            self.meet_again(known, &ignored);
+            return Ok((known, true));
         }
         self.path_last = id;
         let (orders, inbox) = mpsc::unbounded_channel();

@@ -47,7 +47,7 @@ impl Hub {
                         volume = record.name,
                         "its block device went with the last umpathd or the last boot"
                     );
-                    self.context.keeper.remove(&record.id);
+                    self.context.keeper.remove(Some(&record));
                 }
                 Err(error) => tracing::error!(volume = record.name, "{error}"),
             }
@@ -57,7 +57,7 @@ impl Hub {
     /// The last umpathd died before the device had begun, or when it had ended: nobody uses it.
     fn sweep(&self, control: &mut Control, record: &VolumeRecord) {
         match control.delete(record.device) {
-            Ok(()) => self.context.keeper.remove(&record.id),
+            Ok(()) => self.context.keeper.remove(Some(record)),
             Err(error) => tracing::error!(volume = record.name, "{error}"),
         }
     }

@@ -65,9 +65,9 @@ pub(crate) fn build(
             "make room in the state directory",
         )
     })?;
-    let built = serve(spec, device, record, shared, hub);
+    let built = serve(spec, device, record.clone(), shared, hub);
     if built.is_err() {
-        keeper.remove(&spec.id);
+        keeper.remove(Some(&record));
     }
     built
 }

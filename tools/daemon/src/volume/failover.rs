@@ -20,8 +20,8 @@ impl Volume {
         self.pump();
     }
 
-    /// Gives an association up. Returns the queue threads that will confirm it: all, if the volume
-    /// has a path on it, else none.
+    /// Gives an association up. Returns the queue threads that will confirm it: all that live, if the
+    /// volume has a path on it, else none.
     pub(crate) fn convict(
         &mut self,
         association: AssociationId,
@@ -34,7 +34,8 @@ impl Volume {
         self.path_faults += 1;
         self.core.convict(association, why, at);
         self.pump();
-        (0..self.handles.len() as u16).collect()
+        let queues = 0..self.handles.len() as u16;
+        queues.filter(|queue| !self.ended.contains(queue)).collect()
     }
 
     /// An association that is not fenced may have carried writes for the namespace before this
@@ -59,6 +60,7 @@ impl Volume {
 
     /// A queue thread has ended: what it had in flight is unknown.
     pub(crate) fn lane_gone(&mut self, queue: u16, at: Duration) {
+        self.ended.insert(queue);
         self.core.lane_gone(LaneId(queue), at);
         self.pump();
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use umpath_core::{AssociationId, PathId, policies};
+use umpath_core::AssociationId;
 use umpath_session::{AnaState, NamespaceFacts};
 
 use super::{Member, Volume, ana_state};
@@ -46,39 +46,32 @@ impl Volume {
 
     /// The controller reports an ANA state; `None`: its log does not know the namespace.
     pub(crate) fn ana(&mut self, association: AssociationId, state: Option<AnaState>) {
-        let served = self.member_on(association).filter(|known| !known.withdrawn);
-        if let Some(number) = served.map(|member| member.number) {
+        let number = self.member_on(association).map(|member| member.number);
+        if let Some(number) = number {
             self.core.ana(number, ana_state(state), clock::now());
             self.pump();
         }
     }
 
-    /// The namespace is not to be found any more: nothing new is sent there. False: known already.
-    pub(crate) fn withdraw(&mut self, association: AssociationId) -> bool {
-        let number = self.set_withdrawn(association, true);
-        if let Some(number) = number {
-            let state = policies::AnaState::Inaccessible;
-            self.core.ana(number, state, clock::now());
+    /// Whether the namespace is not to be found on a controller: nothing new is sent there then. False:
+    /// known already.
+    pub(crate) fn withdraw(&mut self, association: AssociationId, withdrawn: bool) -> bool {
+        let Some(member) = self.member_on_mut(association) else {
+            return false;
+        };
+        let news = std::mem::replace(&mut member.withdrawn, withdrawn) != withdrawn;
+        let number = member.number;
+        if news {
+            self.core.withdraw(number, withdrawn, clock::now());
             self.pump();
         }
-        number.is_some()
-    }
-
-    /// It is back, and its state will be told; false: it was never gone.
-    pub(crate) fn restore(&mut self, association: AssociationId) -> bool {
-        self.set_withdrawn(association, false).is_some()
+        news
     }
 
     /// The size the array says the namespace has. The block device keeps the one it was made with;
     /// this one is what further paths are compared with.
     pub(crate) fn resized(&mut self, blocks: u64) {
         self.spec.namespace.blocks = blocks;
-    }
-
-    fn set_withdrawn(&mut self, association: AssociationId, withdrawn: bool) -> Option<PathId> {
-        let member = self.member_on_mut(association)?;
-        let before = std::mem::replace(&mut member.withdrawn, withdrawn);
-        (before != withdrawn).then_some(member.number)
     }
 
     fn member_on(&self, association: AssociationId) -> Option<&Member> {
