@@ -71,6 +71,10 @@ impl<M: Clone> Array<M> {
         queue: QueueId,
         now: Duration,
     ) -> Result<Connected<M>, Refusal> {
+        // A queue has one controller: whatever the first Connect made would be left without an end.
+        if self.controllers.values().any(|c| c.has_queue(queue)) {
+            return Err(Status::COMMAND_SEQUENCE_ERROR.into());
+        }
         let command = Connect::parse(sqe);
         if command.recfmt != 0 {
             return Err(Status::CONNECT_INCOMPATIBLE_FORMAT.into());

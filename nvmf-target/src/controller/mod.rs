@@ -266,6 +266,10 @@ impl<M> Controller<M> {
         Ok(())
     }
 
+    pub(crate) fn has_queue(&self, queue: QueueId) -> bool {
+        self.queues.values().any(|id| *id == queue)
+    }
+
     /// Forgets a closed queue; says which it was.
     pub(crate) fn forget_queue(&mut self, queue: QueueId) -> Option<u16> {
         let qid = self

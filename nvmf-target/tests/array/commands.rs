@@ -80,6 +80,21 @@ fn an_io_queue_belongs_to_an_enabled_controller_of_the_same_host() {
 }
 
 #[test]
+fn a_second_connect_on_one_queue_makes_no_controller_that_outlives_it() {
+    let mut array = array();
+    let mut host = Host::new(1);
+    host.connect_admin(&mut array, Duration::ZERO).unwrap();
+    let mut again = Host::new(1);
+    let refusal = again
+        .connect_admin(&mut array, Duration::ZERO)
+        .expect_err("the queue has a controller");
+    assert!(refusal.status.is(Status::COMMAND_SEQUENCE_ERROR));
+    array.queue_closed(host.cntlid, QueueId(10), Duration::ZERO);
+    assert!(array.report().controllers.is_empty());
+    assert_eq!(again.connect_admin(&mut array, Duration::ZERO), Ok(()));
+}
+
+#[test]
 fn nothing_but_fabrics_before_enable() {
     let mut array = array();
     let mut host = Host::new(1);

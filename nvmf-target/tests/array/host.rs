@@ -135,7 +135,8 @@ impl Host {
         format!("nqn.2026-11.test:host{}", self.number)
     }
 
-    /// Queue identifiers are ten times the host's number plus the queue's.
+    /// Queue identifiers are ten times the host's number plus the queue's, and a hundred more
+    /// through port 2.
     fn connect(
         &self,
         array: &mut Array<Media>,
@@ -148,7 +149,8 @@ impl Host {
         );
         let data = ConnectData::new([self.number as u8; 16], self.cntlid, &subsystem, &host);
         let sqe = fabrics::connect(qid, self.depth, 0, self.kato_ms);
-        let queue = QueueId(self.number * 10 + u64::from(qid));
+        let far = 100 * u64::from(self.port.0 - 1);
+        let queue = QueueId(far + self.number * 10 + u64::from(qid));
         array.connect(self.port, &sqe, data.as_bytes(), queue, now)
     }
 

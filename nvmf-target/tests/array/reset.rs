@@ -183,7 +183,7 @@ fn switched_off_it_is_neither_offered_nor_done() {
     let host = Host::ready(&mut array, 1);
     let id = identify(&mut array, &host);
     assert_eq!((id.ccrl, id.oaes.get() >> 20 & 3), (0, 0));
-    let other = Host::ready(&mut array, 1);
+    let other = Host::ready_on(&mut array, 1, PortId(2));
     let other = instance(&mut array, &other);
     assert_eq!(
         host.admin(&mut array, reset(other), &mut []),
@@ -224,7 +224,7 @@ fn it_is_complete_only_when_the_media_is_left() {
     io.shared().gate.leave();
     array.handle_timeout(3 * MS);
     let done = Output::Respond {
-        queue: QueueId(10),
+        queue: QueueId(110),
         cid: 77,
         dword: ResetResult::IMMEDIATE | ResetResult::VALIDATED | ResetResult::INITIATED,
     };
@@ -255,7 +255,7 @@ fn what_takes_longer_is_told_by_the_log_and_its_event() {
     drain(&mut array);
 
     array.handle_timeout(20 * MS);
-    let queue = QueueId(10);
+    let queue = QueueId(110);
     assert_eq!(
         drain(&mut array),
         [Output::Respond {
