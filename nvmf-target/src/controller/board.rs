@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use umpath_nvme::command::Instance;
 use uuid::Uuid;
 
-use super::gate::{CONDEMNED, Gate};
+use super::gate::{CONDEMNED, Gate, first_epoch};
 
 /// Processes that may serve one subsystem.
 pub const PROCESSES_MAX: usize = 4;
@@ -41,7 +41,7 @@ pub struct Cell {
     /// What the gate admits; see [`Gate`].
     pub(super) epoch: AtomicU64,
     /// How many incarnations had this cell: the upper half of their epochs.
-    generation: AtomicU64,
+    pub(super) generation: AtomicU64,
     /// The order in which its process took cells.
     taken: AtomicU64,
     /// Commands counted by the gate.
@@ -247,11 +247,10 @@ impl Board {
         cell.taken.store(order, SeqCst);
         let identity = u64::from(instance.cntlid) | u64::from(instance.ciu) << 16 | USED;
         cell.identity.store(identity, SeqCst);
-        // 32 bits of controllers in one cell, 32 bits of resets of one of them.
         let generation = cell.generation.fetch_add(1, SeqCst) + 1;
-        cell.epoch.store(generation << 32 | 1, SeqCst);
+        cell.epoch.store(first_epoch(generation), SeqCst);
         let index = CellIndex(self.row * CELLS_EACH + at);
-        Some(Gate::of_board(self.place.clone(), index.0))
+        Some(Gate::of_board(self.place.clone(), index.0, generation))
     }
 
     /// The cell of an incarnation of `host`'s, ended or not.
@@ -310,7 +309,10 @@ impl Board {
 
     /// Tells the others that the controller behind `gate` lost its host.
     pub fn note_loss(&self, gate: &Gate) {
-        gate.cell().lost.store(1, SeqCst);
+        let Some(cell) = gate.own_cell() else {
+            return;
+        };
+        cell.lost.store(1, SeqCst);
         if let Some(row) = self.row() {
             row.losses.fetch_add(1, SeqCst);
         }
@@ -442,6 +444,37 @@ mod tests {
             Fate::Off,
             "it was off before"
         );
+    }
+
+    #[test]
+    fn a_gate_that_lost_its_cell_is_condemned_and_leaves_the_next_one_alone() {
+        let (owner, peer, _) = pair();
+        let first = owner.take(instance(1), HOST).expect("a cell");
+        let old = first.epoch();
+        for cirn in 2..=CELLS_EACH as u64 {
+            owner.take(instance(cirn), HOST).expect("a cell").condemn();
+        }
+        let index = peer.find(instance(1), HOST).expect("known");
+        assert!(peer.condemn(index, instance(1)));
+        // Its owner has not noticed.
+        let heir = owner.take(instance(999), HOST).expect("a cell");
+        assert_eq!(peer.find(instance(999), HOST), Some(index), "the same cell");
+        heir.enter(heir.epoch(), NOW).expect("open");
+
+        assert!(first.is_condemned());
+        assert_eq!(first.in_flight(), 0, "none of its own");
+        assert_eq!(first.enter(old, NOW), Err(Fenced::Closed));
+        assert_eq!(
+            first.enter(first.epoch(), NOW),
+            Err(Fenced::Closed),
+            "a queue it connects now is not the heir's"
+        );
+        first.close();
+        first.condemn();
+        owner.note_loss(&first);
+        assert_eq!(heir.permits(heir.epoch(), NOW), Ok(()));
+        assert_eq!(heir.in_flight(), 1);
+        assert_eq!(peer.losses(), []);
     }
 
     #[test]

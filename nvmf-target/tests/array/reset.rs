@@ -384,6 +384,43 @@ fn a_controller_of_another_process_is_reset_through_the_board() {
 }
 
 #[test]
+fn a_controller_condemned_unnoticed_takes_no_other_with_it() {
+    let (mut primary, mut standby, _) = pair();
+    let mut victim = Host::new(1);
+    victim.kato_ms = 100;
+    victim.connect_admin(&mut primary, Duration::ZERO).unwrap();
+    victim.enable(&mut primary);
+    let survivor = Host::ready_on(&mut standby, 1, PortId(2));
+    let impacted = instance(&mut primary, &victim);
+    // Hosts come and go until every other cell of the board is younger than the victim's.
+    for _ in 0..255 {
+        let passing = Host::ready(&mut primary, 2);
+        primary.queue_closed(passing.cntlid, QueueId(20), Duration::ZERO);
+    }
+    assert_eq!(
+        survivor.admin(&mut standby, reset(impacted), &mut []),
+        IMMEDIATE
+    );
+    let mut heir = Host::ready(&mut primary, 3);
+    let io = heir
+        .connect_io(&mut primary, 1)
+        .unwrap()
+        .io
+        .expect("access");
+    drain(&mut primary);
+
+    primary.handle_timeout(20 * MS);
+    let gone = |cntlid| {
+        let why = Gone::Reset;
+        Output::Event(Event::Gone { cntlid, why })
+    };
+    assert!(drain(&mut primary).contains(&gone(victim.cntlid)));
+    primary.handle_timeout(100 * MS);
+    assert!(primary.has_controller(heir.cntlid));
+    assert!(io.shared().gate.permits(io.epoch(), 100 * MS).is_ok());
+}
+
+#[test]
 fn a_dead_process_is_reset_once_its_witness_says_so() {
     let (mut primary, mut standby, grave) = pair();
     let mut victim = Host::ready(&mut primary, 1);
