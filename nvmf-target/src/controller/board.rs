@@ -72,7 +72,7 @@ impl Cell {
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 struct Row {
-    /// Backing stores it has opened for the subsystem.
+    /// A mark of the backing stores it has open for the subsystem.
     stores: AtomicU32,
     /// Rises when another process condemned one of its cells.
     condemned: AtomicU32,
@@ -123,8 +123,8 @@ impl Deref for Place {
 
 /// Knows about the other processes' fate.
 pub trait Witness: fmt::Debug + Send + Sync {
-    /// Whether process `row`, which had `stores` stores open, has ended *and* nothing it gave to
-    /// the kernel is under way any more on any of them.
+    /// Whether process `row`, which had the stores of mark `stores` open, has ended *and* nothing
+    /// it gave to the kernel is under way any more on any of them.
     fn is_over(&self, row: usize, stores: usize) -> bool;
 }
 
@@ -198,7 +198,10 @@ impl Board {
         let mut newest = 0;
         for cell in board.own_cells() {
             cell.epoch.store(CONDEMNED, SeqCst);
-            cell.in_flight.store(0, SeqCst);
+            // A dead owner's count never falls.
+            if cell.in_flight.load(SeqCst) != 0 {
+                cell.in_flight.store(0, SeqCst);
+            }
             newest = newest.max(cell.taken.load(SeqCst));
         }
         board.order.store(newest, SeqCst);
@@ -222,7 +225,7 @@ impl Board {
         self.place.rows.get(self.row)
     }
 
-    /// Tells the others how many stores this process has open.
+    /// Tells the others which stores this process has open: the mark its witness knows them by.
     pub fn set_stores(&self, stores: usize) {
         if let Some(row) = self.row() {
             row.stores
@@ -295,10 +298,10 @@ impl Board {
         }
         let row = index.0 / CELLS_EACH;
         let over = row != self.row
-            && self.witness.as_ref().is_some_and(|witness| {
-                let stores = self.place.rows.get(row).map(|row| row.stores.load(SeqCst));
-                witness.is_over(row, stores.unwrap_or(u32::MAX) as usize)
-            });
+            && self
+                .witness
+                .as_ref()
+                .is_some_and(|witness| witness.is_over(row, self.place.stores(row)));
         if over { Fate::Off } else { Fate::OnMedia }
     }
 
@@ -349,6 +352,19 @@ impl Memory {
     pub fn claim_layout(&self) -> bool {
         let claimed = self.layout.compare_exchange(0, LAYOUT, SeqCst, SeqCst);
         matches!(claimed, Ok(_) | Err(LAYOUT))
+    }
+
+    /// The stores that the last owner of `row` had open, by their mark.
+    pub fn stores(&self, row: usize) -> usize {
+        let row = self.rows.get(row);
+        row.map_or(u32::MAX, |row| row.stores.load(SeqCst)) as usize
+    }
+
+    /// Whether no command is counted in `row`: then a dead owner has nothing on any store.
+    pub fn is_idle(&self, row: usize) -> bool {
+        let cells = self.cells.iter().skip(row * CELLS_EACH).take(CELLS_EACH);
+        let mut counts = cells.map(|cell| cell.in_flight.load(SeqCst));
+        counts.all(|count| count == 0)
     }
 
     pub(super) fn cell(&self, index: usize) -> &Cell {
