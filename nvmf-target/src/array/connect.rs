@@ -91,7 +91,7 @@ impl<M: Clone> Array<M> {
             (cntlid, None)
         } else {
             self.expire(data.cntlid.get(), now);
-            let shared = self.connect_io(&command, data, &subsystem, &host, queue)?;
+            let shared = self.connect_io(port, &command, data, &subsystem, &host, queue)?;
             (shared.instance.cntlid, Some(IoAccess::new(shared)))
         };
         Ok(Connected {
@@ -151,6 +151,7 @@ impl<M: Clone> Array<M> {
 
     fn connect_io(
         &mut self,
+        port: PortId,
         command: &Connect,
         data: &ConnectData,
         subsystem: &Nqn,
@@ -164,6 +165,10 @@ impl<M: Clone> Array<M> {
             .controllers
             .get_mut(&data.cntlid.get())
             .ok_or(bad(field::DATA_CNTLID, true))?;
+        // A controller belongs to one port: its ANA states are that one's, and it ends with it.
+        if controller.port != port {
+            return Err(bad(field::DATA_CNTLID, true));
+        }
         if controller.subsystem.as_deref() != Some(subsystem.as_str()) {
             return Err(bad(field::DATA_SUBNQN, true));
         }

@@ -80,6 +80,17 @@ fn an_io_queue_belongs_to_an_enabled_controller_of_the_same_host() {
 }
 
 #[test]
+fn an_io_queue_comes_through_the_port_of_its_controller() {
+    let mut array = array();
+    let mut host = Host::ready(&mut array, 1);
+    host.port = PortId(2);
+    let elsewhere = host.connect_io(&mut array, 1).expect_err("another port");
+    assert_eq!(elsewhere.result, 1 << 16 | 16);
+    host.port = PortId(1);
+    host.connect_io(&mut array, 1).unwrap();
+}
+
+#[test]
 fn a_second_connect_on_one_queue_makes_no_controller_that_outlives_it() {
     let mut array = array();
     let mut host = Host::new(1);
