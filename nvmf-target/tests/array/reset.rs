@@ -13,6 +13,7 @@ use umpath_nvme::log::reset::{
     LSP_REMOVE_COMPLETED, ResetOutcome, lost_host_entries, reset_entries,
 };
 use umpath_nvme::opcode::admin::CROSS_CONTROLLER_RESET;
+use umpath_nvme::property::{Cc, offset};
 use umpath_nvme::{AsyncEvent, FromBytes, Sqe, Status};
 use umpath_target::array::{Array, Event, Gone, Output, QueueId};
 use umpath_target::controller::Answer;
@@ -235,6 +236,34 @@ fn it_is_complete_only_when_the_media_is_left() {
         0,
         "nothing left to tell"
     );
+}
+
+#[test]
+fn a_reset_asked_for_before_the_asker_was_disabled_is_not_answered_after() {
+    let mut array = array();
+    let mut victim = Host::ready(&mut array, 1);
+    let survivor = Host::ready_on(&mut array, 1, PortId(2));
+    let io = victim
+        .connect_io(&mut array, 1)
+        .unwrap()
+        .io
+        .expect("access");
+    io.shared().gate.enter(io.epoch(), Duration::ZERO).unwrap();
+    let impacted = instance(&mut array, &victim);
+    let asked = survivor.admin(&mut array, reset(impacted), &mut []);
+    assert_eq!(asked, Answer::Parked);
+    survivor.set_property(&mut array, offset::CC, Cc::enabled(0).disabled().0);
+    survivor.enable(&mut array);
+    drain(&mut array);
+
+    array.handle_timeout(20 * MS);
+    assert_eq!(drain(&mut array), [], "late");
+    io.shared().gate.leave();
+    array.handle_timeout(21 * MS);
+    assert_eq!(drain(&mut array), [], "complete");
+    let log = survivor.log(&mut array, lid::CROSS_CONTROLLER_RESET, 512);
+    let entries = reset_entries(&log).unwrap();
+    assert_eq!(entries[0].outcome(), Some(ResetOutcome::Success));
 }
 
 #[test]
