@@ -13,9 +13,10 @@
 //!
 //! The keep-alive deadline is checked here too, by the clock and not by a timer: a process that was
 //! stopped for longer than the timeout and then continues finds its deadline passed before it can
-//! submit what it had parked. What remains is a submission that passed the check just before the
-//! process was stopped. It is counted, so no cross-controller reset is reported complete before it;
-//! a host that goes by time alone is covered as far as the quiesce time the controller reports.
+//! submit what it had parked. What remains are submissions that passed the check just before the
+//! process was stopped: a reactor's turn of them, since it submits all at its end. They are counted,
+//! so no cross-controller reset is reported complete before them; a host that goes by time alone is
+//! covered as far as the quiesce time the controller reports.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
