@@ -104,10 +104,10 @@ impl Reactor {
             return self.finish(index, Status::SUCCESS, 0);
         }
         if bytes > 0 && request.buffer.is_none() {
-            request.buffer = self.buffers.take(bytes);
+            let take = || self.buffers.take(bytes);
+            request.buffer = self.starved.take_or_wait(index, take);
             if request.buffer.is_none() {
                 request.stage = Stage::Starved;
-                self.starved.push_back(index);
                 return;
             }
         }

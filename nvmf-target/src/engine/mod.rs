@@ -18,6 +18,7 @@ mod execute;
 mod faults;
 mod flow;
 mod hub;
+mod line;
 mod mailbox;
 mod pool;
 mod queue;

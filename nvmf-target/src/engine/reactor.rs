@@ -4,7 +4,6 @@
 //! while after, then arms the completion channels and sleeps in the ring. Work is batched: all that
 //! is there is taken, then each queue rings its doorbell once and the ring is entered once.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use umpath_rdma::{TargetEvent, TargetQueue};
 use super::buffers::Buffers;
 use super::faults::Waiting;
 use super::hub::{Hub, Message};
+use super::line::Line;
 use super::mailbox::Inbox;
 use super::queue::Queue;
 use super::request::{Request, Stage};
@@ -41,8 +41,8 @@ pub(super) struct Reactor {
     /// Keys of `queues`.
     pub(super) keys: Vec<u32>,
     pub(super) requests: Slab<Request>,
-    /// Requests that wait for memory, in order of arrival.
-    pub(super) starved: VecDeque<u32>,
+    /// Requests that wait for memory.
+    pub(super) starved: Line,
     pub(super) buffers: Buffers,
     pub(super) waiting: Waiting,
     poll_time: Duration,
@@ -66,7 +66,7 @@ impl Reactor {
             queues: Slab::new(),
             keys: Vec::new(),
             requests: Slab::with_capacity(1024),
-            starved: VecDeque::new(),
+            starved: Line::default(),
             buffers,
             waiting: Waiting::default(),
             poll_time,
@@ -290,23 +290,17 @@ impl Reactor {
 
     /// Requests that wait for memory, as far as there is some again.
     fn feed_starved(&mut self) {
-        for _ in 0..self.starved.len() {
-            let Some(index) = self.starved.pop_front() else {
-                return;
-            };
-            let waiting = self
-                .requests
-                .get(index as usize)
-                .is_some_and(|r| r.stage == Stage::Starved);
-            if !waiting {
-                continue;
-            }
-            self.advance(index);
-            if self.starved.back() == Some(&index) {
-                // Still none: keep its turn.
-                self.starved.pop_back();
-                self.starved.push_front(index);
-                return;
+        while let Some(index) = self.starved.first() {
+            let request = self.requests.get_mut(index as usize);
+            if let Some(request) = request.filter(|request| request.stage == Stage::Starved) {
+                let Some(buffer) = self.buffers.take(request.transfer.bytes()) else {
+                    return;
+                };
+                request.buffer = Some(buffer);
+                self.starved.pass_first();
+                self.advance(index);
+            } else {
+                self.starved.pass_first();
             }
         }
     }
