@@ -20,6 +20,7 @@ mod flow;
 mod hub;
 mod line;
 mod mailbox;
+mod owed;
 mod pool;
 mod queue;
 mod reactor;

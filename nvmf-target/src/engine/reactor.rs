@@ -25,8 +25,8 @@ use crate::model::PortId;
 
 /// How often queues that are being closed are looked at.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(1);
-/// How often queues that wait for their Connect are looked at.
-const FRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// How often queues that wait for their Connect, or for a host to take a response, are looked at.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest sleep; everything that matters wakes the ring.
 const IDLE_SLEEP: Duration = Duration::from_secs(60);
 /// How long the end waits for media and devices.
@@ -105,6 +105,7 @@ impl Reactor {
 
     /// Does everything there is to do now; says whether there was anything.
     fn turn(&mut self) -> io::Result<bool> {
+        let start = Instant::now();
         let mut busy = self.read_mail()?;
         busy |= self.poll_queues();
         busy |= self.reap_ring()?;
@@ -112,7 +113,7 @@ impl Reactor {
         self.feed_starved();
         self.ring_doorbells();
         self.ring.submit(None)?;
-        self.bury_queues()?;
+        self.bury_queues(start)?;
         Ok(busy)
     }
 
@@ -126,8 +127,8 @@ impl Reactor {
         }
         let time = if closing || self.ending.is_some() {
             CLOSING_INTERVAL
-        } else if self.queues.iter().any(|(_, queue)| queue.is_fresh()) {
-            FRESH_INTERVAL
+        } else if self.queues.iter().any(|(_, queue)| queue.is_watched()) {
+            WATCH_INTERVAL
         } else {
             IDLE_SLEEP
         };
