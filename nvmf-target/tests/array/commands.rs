@@ -414,6 +414,51 @@ fn discovery_shows_what_this_port_and_this_host_may_use() {
 }
 
 #[test]
+fn a_discovery_controller_nobody_uses_goes_after_two_minutes() {
+    let mut array = array();
+    let mut host = Host::new(1);
+    host.subsystem = DISCOVERY_NQN.into();
+    host.connect_admin(&mut array, Duration::ZERO).unwrap();
+    host.enable(&mut array);
+    let read = fabrics::property_get(offset::CSTS, false);
+    assert!(matches!(
+        host.admin_at(&mut array, read, 100 * SECOND),
+        Answer::Done { status, .. } if status.is_success()
+    ));
+    array.handle_timeout(219 * SECOND);
+    assert!(array.has_controller(host.cntlid));
+    array.handle_timeout(220 * SECOND);
+    assert!(!array.has_controller(host.cntlid));
+}
+
+#[test]
+fn no_host_takes_all_controllers_from_the_others() {
+    let mut array = array();
+    let connected = |array: &mut _, subsystem: &str, numbers: std::ops::Range<u64>| {
+        let connect = |number: &u64| {
+            let mut host = Host::new(*number);
+            host.subsystem = subsystem.into();
+            host.connect_admin(array, Duration::ZERO).is_ok()
+        };
+        numbers.filter(connect).count()
+    };
+    // Anyone may discover, and then there are identifiers left for a subsystem.
+    assert_eq!(connected(&mut array, DISCOVERY_NQN, 100..1100), 250);
+    let mut greedy = Host::new(1);
+    let mut had = 0;
+    while greedy.connect_admin(&mut array, Duration::ZERO).is_ok() {
+        had += 1;
+        greedy.cntlid = 0xffff;
+        greedy.first_queue += 100_000;
+    }
+    assert_eq!(had, 64);
+    assert_eq!(
+        Host::new(2).connect_admin(&mut array, Duration::ZERO),
+        Ok(())
+    );
+}
+
+#[test]
 fn a_host_that_lost_its_permission_is_disconnected() {
     let mut array = array();
     let host = Host::ready(&mut array, 1);
