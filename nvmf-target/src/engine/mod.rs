@@ -19,6 +19,7 @@ mod faults;
 mod flow;
 mod hub;
 mod line;
+mod lobby;
 mod mailbox;
 mod owed;
 mod pool;

@@ -81,6 +81,9 @@ impl Reactor {
         if !queue.begin_close() {
             return;
         }
+        if queue.is_fresh() {
+            self.hub.lobby().leave();
+        }
         if let Some(cntlid) = queue.cntlid() {
             let (id, now) = (queue.id, self.hub.now());
             self.hub
