@@ -20,8 +20,12 @@ const VICTIM: Instance = Instance {
 };
 
 fn store(directory: &Path) -> Arc<Media> {
+    named_store(directory, "store")
+}
+
+fn named_store(directory: &Path, name: &str) -> Arc<Media> {
     let backend = Backend::File {
-        path: directory.join("store"),
+        path: directory.join(name),
         size: Some(ByteSize(1 << 20)),
         direct: Direct::Auto,
     };
@@ -55,14 +59,15 @@ fn processes_get_rows_of_their_own_and_are_over_when_their_locks_are() {
     let cell = peers.find(VICTIM, HOST).expect("seen through the mapping");
     assert!(peers.condemn(cell, VICTIM));
     assert!(gate.is_condemned());
-    assert!(!peer.is_over(0, 1), "alive");
+    let stores = peer.stores();
+    assert!(!peer.is_over(0, stores), "alive");
     drop((owner, board, gate));
-    assert!(!peer.is_over(0, 1), "ended, but its I/O is under way");
+    assert!(!peer.is_over(0, stores), "ended, but its I/O is under way");
     assert_eq!(peers.fate(cell, VICTIM), Fate::OnMedia);
     drop(in_flight);
-    assert!(!peer.is_over(0, 2), "it had another store");
+    assert!(!peer.is_over(0, stores ^ 1), "it had another store");
     // A process being spawned beside us holds copies of all descriptions until its exec.
-    becomes(|| peer.is_over(0, 1));
+    becomes(|| peer.is_over(0, stores));
     assert_eq!(peers.fate(cell, VICTIM), Fate::Off);
 }
 
@@ -97,6 +102,55 @@ fn a_namespace_can_be_added_removed_and_added_again() {
     for _ in 0..2 {
         let media = store(directory.path());
         fence.add_store(&board, 1, &media).expect("added");
+    }
+}
+
+#[test]
+fn a_restarted_process_does_not_vouch_for_io_on_a_store_it_has_not() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("fence");
+    let (fence, board) = fence(directory.path());
+    let added = named_store(directory.path(), "added");
+    let in_flight = added
+        .file()
+        .expect("a file")
+        .try_clone_to_owned()
+        .expect("a copy");
+    fence.add_store(&board, 2, &added).expect("added");
+    let gate = board.take(VICTIM, HOST).expect("a cell");
+    gate.enter(gate.epoch(), Duration::ZERO).expect("open");
+    drop((fence, board, gate, added));
+
+    // As it was, and with another store in the place of the one that was added.
+    let other = named_store(directory.path(), "other");
+    for stores in [vec![], vec![(2, other)]] {
+        let stores = [vec![(1, store(directory.path()))], stores].concat();
+        let heir = Arc::new(Fence::open(&path, stores).expect("a row of its own"));
+        let board = heir.board();
+        let cell = board.find(VICTIM, HOST).expect("still known");
+        board.condemn(cell, VICTIM);
+        assert_eq!(board.fate(cell, VICTIM), Fate::OnMedia);
+    }
+    drop(in_flight);
+    let both = [("store", 1), ("added", 2)];
+    let both = both.map(|(name, nsid)| (nsid, named_store(directory.path(), name)));
+    let peer = Arc::new(Fence::open(&path, both.to_vec()).expect("a row"));
+    let board = peer.board();
+    let cell = board.find(VICTIM, HOST).expect("still known");
+    becomes(|| board.fate(cell, VICTIM) == Fate::Off);
+}
+
+#[test]
+fn rows_of_processes_that_ended_idle_are_taken_whatever_stores_they_had() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("fence");
+    for round in 0..6 {
+        let stores = vec![(1, named_store(directory.path(), &format!("store{round}")))];
+        let fence = Arc::new(Fence::open(&path, stores).expect("a row"));
+        let board = fence.board();
+        let gate = board.take(VICTIM, HOST).expect("a cell");
+        gate.enter(gate.epoch(), Duration::ZERO).expect("open");
+        gate.leave();
     }
 }
 
@@ -153,7 +207,7 @@ fn a_killed_process_is_over() {
     );
     drop(victim);
     becomes(|| board.fate(cell, VICTIM) == Fate::Off);
-    assert!(peer.is_over(0, 1));
+    assert!(peer.is_over(0, peer.stores()));
     // Its row is free for the next process, which remembers what the dead one had.
     let (_next, heir) = fence(directory.path());
     assert_eq!(heir.find(VICTIM, HOST), Some(cell));

@@ -63,7 +63,7 @@ pub fn run_one(case: &Case) -> Result<()> {
 }
 
 /// Runs the cases whose names contain any of `filters` (all without filters) and are none of
-/// `without`; true when all passed.
+/// `without`; true when all passed, and there were any.
 pub fn run(cases: &[Case], filters: &[String], without: &[String]) -> Result<bool> {
     let chosen = |case: &&Case| {
         let matches = |filter: &String| case.name.contains(filter.as_str());
@@ -83,7 +83,7 @@ pub fn run(cases: &[Case], filters: &[String], without: &[String]) -> Result<boo
         bed::release()
     );
     let logs = logs()?;
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let (mut passed, mut failed, mut skipped) = (0_u32, 0_u32, 0_u32);
     for case in chosen {
         if !case.topology.works_here() {
             println!(
@@ -112,7 +112,12 @@ pub fn run(cases: &[Case], filters: &[String], without: &[String]) -> Result<boo
         println!("{skipped} skipped");
     }
     println!("{passed} passed, {failed} failed");
-    Ok(failed == 0)
+    Ok(is_success(passed, failed))
+}
+
+/// Nothing failed, and something was tried: where every case was skipped nothing is known.
+const fn is_success(passed: u32, failed: u32) -> bool {
+    failed == 0 && passed > 0
 }
 
 fn run_apart(case: &Case, logs: &Path) -> Result<()> {
@@ -189,4 +194,16 @@ fn logs() -> Result<PathBuf> {
     );
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_that_tried_nothing_has_not_passed() {
+        assert!(is_success(1, 0));
+        assert!(!is_success(1, 1));
+        assert!(!is_success(0, 0));
+    }
 }

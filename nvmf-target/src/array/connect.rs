@@ -9,10 +9,16 @@ use umpath_nvme::connect::ConnectData;
 use umpath_nvme::{FromBytes, Nqn, Sqe, Status};
 
 use super::{Array, Event, Output, QueueId, Subsystem};
+use crate::config::CntlidRange;
 use crate::controller::gate::Gate;
 use crate::controller::view::{IoAccess, Shared, View};
 use crate::controller::{Association, Controller};
 use crate::model::PortId;
+
+/// Controllers of one subsystem that one host may have: a quarter of what a board has room for.
+const HOST_CONTROLLERS_MAX: usize = 64;
+/// Discovery controllers get one of so many identifiers.
+const DISCOVERY_PART: usize = 4;
 
 /// A queue was connected.
 #[derive(Debug)]
@@ -71,6 +77,10 @@ impl<M: Clone> Array<M> {
         queue: QueueId,
         now: Duration,
     ) -> Result<Connected<M>, Refusal> {
+        // A queue has one controller: whatever the first Connect made would be left without an end.
+        if self.controllers.values().any(|c| c.has_queue(queue)) {
+            return Err(Status::COMMAND_SEQUENCE_ERROR.into());
+        }
         let command = Connect::parse(sqe);
         if command.recfmt != 0 {
             return Err(Status::CONNECT_INCOMPATIBLE_FORMAT.into());
@@ -87,7 +97,7 @@ impl<M: Clone> Array<M> {
             (cntlid, None)
         } else {
             self.expire(data.cntlid.get(), now);
-            let shared = self.connect_io(&command, data, &subsystem, &host, queue)?;
+            let shared = self.connect_io(port, &command, data, &subsystem, &host, queue)?;
             (shared.instance.cntlid, Some(IoAccess::new(shared)))
         };
         Ok(Connected {
@@ -120,6 +130,9 @@ impl<M: Clone> Array<M> {
             let admitted = self.admit(port, subsystem.as_str(), host.as_str())?;
             Some((admitted.view(port), admitted.board.clone()))
         };
+        if self.has_enough(subsystem, host) {
+            return Err(busy);
+        }
         let cntlid = self.free_cntlid().ok_or(busy)?;
         let instance = self.new_instance(cntlid);
         let (view, gate) = match served {
@@ -147,6 +160,7 @@ impl<M: Clone> Array<M> {
 
     fn connect_io(
         &mut self,
+        port: PortId,
         command: &Connect,
         data: &ConnectData,
         subsystem: &Nqn,
@@ -160,6 +174,10 @@ impl<M: Clone> Array<M> {
             .controllers
             .get_mut(&data.cntlid.get())
             .ok_or(bad(field::DATA_CNTLID, true))?;
+        // A controller belongs to one port: its ANA states are that one's, and it ends with it.
+        if controller.port != port {
+            return Err(bad(field::DATA_CNTLID, true));
+        }
         if controller.subsystem.as_deref() != Some(subsystem.as_str()) {
             return Err(bad(field::DATA_SUBNQN, true));
         }
@@ -185,6 +203,21 @@ impl<M: Clone> Array<M> {
         } else {
             Err(Status::CONNECT_INVALID_HOST.into())
         }
+    }
+
+    /// Whether one more controller would leave too few for others: for other hosts of a subsystem,
+    /// or, as anyone may discover, for the subsystems.
+    fn has_enough(&self, subsystem: &Nqn, host: &Nqn) -> bool {
+        if subsystem.is_discovery() {
+            let all = self.controllers.values();
+            let CntlidRange { first, last } = self.limits.cntlid;
+            let most = (usize::from(last - first) + 1).div_ceil(DISCOVERY_PART);
+            return all.filter(|c| c.subsystem.is_none()).count() >= most;
+        }
+        let same = |c: &&Controller<M>| {
+            c.subsystem.as_deref() == Some(subsystem.as_str()) && c.host == host.as_str()
+        };
+        self.controllers.values().filter(same).count() >= HOST_CONTROLLERS_MAX
     }
 
     /// Whether a controller of this identifier exists.

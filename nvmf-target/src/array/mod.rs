@@ -236,7 +236,8 @@ pub struct Array<M> {
 
 impl<M: Clone> Array<M> {
     /// An array without ports and subsystems. `seed` must be random: it is what tells the
-    /// controllers of this process from those of others and of earlier ones.
+    /// controllers of this process from those of others and of earlier ones, and keeps hosts from
+    /// guessing how other controllers are named.
     pub fn new(limits: Limits, seed: u64) -> Self {
         Self {
             limits,

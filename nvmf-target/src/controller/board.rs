@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use umpath_nvme::command::Instance;
 use uuid::Uuid;
 
-use super::gate::{CONDEMNED, Gate};
+use super::gate::{CONDEMNED, Gate, first_epoch};
 
 /// Processes that may serve one subsystem.
 pub const PROCESSES_MAX: usize = 4;
@@ -41,7 +41,7 @@ pub struct Cell {
     /// What the gate admits; see [`Gate`].
     pub(super) epoch: AtomicU64,
     /// How many incarnations had this cell: the upper half of their epochs.
-    generation: AtomicU64,
+    pub(super) generation: AtomicU64,
     /// The order in which its process took cells.
     taken: AtomicU64,
     /// Commands counted by the gate.
@@ -72,7 +72,7 @@ impl Cell {
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 struct Row {
-    /// Backing stores it has opened for the subsystem.
+    /// A mark of the backing stores it has open for the subsystem.
     stores: AtomicU32,
     /// Rises when another process condemned one of its cells.
     condemned: AtomicU32,
@@ -123,8 +123,8 @@ impl Deref for Place {
 
 /// Knows about the other processes' fate.
 pub trait Witness: fmt::Debug + Send + Sync {
-    /// Whether process `row`, which had `stores` stores open, has ended *and* nothing it gave to
-    /// the kernel is under way any more on any of them.
+    /// Whether process `row`, which had the stores of mark `stores` open, has ended *and* nothing
+    /// it gave to the kernel is under way any more on any of them.
     fn is_over(&self, row: usize, stores: usize) -> bool;
 }
 
@@ -198,7 +198,10 @@ impl Board {
         let mut newest = 0;
         for cell in board.own_cells() {
             cell.epoch.store(CONDEMNED, SeqCst);
-            cell.in_flight.store(0, SeqCst);
+            // A dead owner's count never falls.
+            if cell.in_flight.load(SeqCst) != 0 {
+                cell.in_flight.store(0, SeqCst);
+            }
             newest = newest.max(cell.taken.load(SeqCst));
         }
         board.order.store(newest, SeqCst);
@@ -222,7 +225,7 @@ impl Board {
         self.place.rows.get(self.row)
     }
 
-    /// Tells the others how many stores this process has open.
+    /// Tells the others which stores this process has open: the mark its witness knows them by.
     pub fn set_stores(&self, stores: usize) {
         if let Some(row) = self.row() {
             row.stores
@@ -247,11 +250,10 @@ impl Board {
         cell.taken.store(order, SeqCst);
         let identity = u64::from(instance.cntlid) | u64::from(instance.ciu) << 16 | USED;
         cell.identity.store(identity, SeqCst);
-        // 32 bits of controllers in one cell, 32 bits of resets of one of them.
         let generation = cell.generation.fetch_add(1, SeqCst) + 1;
-        cell.epoch.store(generation << 32 | 1, SeqCst);
+        cell.epoch.store(first_epoch(generation), SeqCst);
         let index = CellIndex(self.row * CELLS_EACH + at);
-        Some(Gate::of_board(self.place.clone(), index.0))
+        Some(Gate::of_board(self.place.clone(), index.0, generation))
     }
 
     /// The cell of an incarnation of `host`'s, ended or not.
@@ -296,10 +298,10 @@ impl Board {
         }
         let row = index.0 / CELLS_EACH;
         let over = row != self.row
-            && self.witness.as_ref().is_some_and(|witness| {
-                let stores = self.place.rows.get(row).map(|row| row.stores.load(SeqCst));
-                witness.is_over(row, stores.unwrap_or(u32::MAX) as usize)
-            });
+            && self
+                .witness
+                .as_ref()
+                .is_some_and(|witness| witness.is_over(row, self.place.stores(row)));
         if over { Fate::Off } else { Fate::OnMedia }
     }
 
@@ -310,7 +312,10 @@ impl Board {
 
     /// Tells the others that the controller behind `gate` lost its host.
     pub fn note_loss(&self, gate: &Gate) {
-        gate.cell().lost.store(1, SeqCst);
+        let Some(cell) = gate.own_cell() else {
+            return;
+        };
+        cell.lost.store(1, SeqCst);
         if let Some(row) = self.row() {
             row.losses.fetch_add(1, SeqCst);
         }
@@ -347,6 +352,19 @@ impl Memory {
     pub fn claim_layout(&self) -> bool {
         let claimed = self.layout.compare_exchange(0, LAYOUT, SeqCst, SeqCst);
         matches!(claimed, Ok(_) | Err(LAYOUT))
+    }
+
+    /// The stores that the last owner of `row` had open, by their mark.
+    pub fn stores(&self, row: usize) -> usize {
+        let row = self.rows.get(row);
+        row.map_or(u32::MAX, |row| row.stores.load(SeqCst)) as usize
+    }
+
+    /// Whether no command is counted in `row`: then a dead owner has nothing on any store.
+    pub fn is_idle(&self, row: usize) -> bool {
+        let cells = self.cells.iter().skip(row * CELLS_EACH).take(CELLS_EACH);
+        let mut counts = cells.map(|cell| cell.in_flight.load(SeqCst));
+        counts.all(|count| count == 0)
     }
 
     pub(super) fn cell(&self, index: usize) -> &Cell {
@@ -442,6 +460,37 @@ mod tests {
             Fate::Off,
             "it was off before"
         );
+    }
+
+    #[test]
+    fn a_gate_that_lost_its_cell_is_condemned_and_leaves_the_next_one_alone() {
+        let (owner, peer, _) = pair();
+        let first = owner.take(instance(1), HOST).expect("a cell");
+        let old = first.epoch();
+        for cirn in 2..=CELLS_EACH as u64 {
+            owner.take(instance(cirn), HOST).expect("a cell").condemn();
+        }
+        let index = peer.find(instance(1), HOST).expect("known");
+        assert!(peer.condemn(index, instance(1)));
+        // Its owner has not noticed.
+        let heir = owner.take(instance(999), HOST).expect("a cell");
+        assert_eq!(peer.find(instance(999), HOST), Some(index), "the same cell");
+        heir.enter(heir.epoch(), NOW).expect("open");
+
+        assert!(first.is_condemned());
+        assert_eq!(first.in_flight(), 0, "none of its own");
+        assert_eq!(first.enter(old, NOW), Err(Fenced::Closed));
+        assert_eq!(
+            first.enter(first.epoch(), NOW),
+            Err(Fenced::Closed),
+            "a queue it connects now is not the heir's"
+        );
+        first.close();
+        first.condemn();
+        owner.note_loss(&first);
+        assert_eq!(heir.permits(heir.epoch(), NOW), Ok(()));
+        assert_eq!(heir.in_flight(), 1);
+        assert_eq!(peer.losses(), []);
     }
 
     #[test]

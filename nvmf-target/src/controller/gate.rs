@@ -7,13 +7,16 @@
 //! is on the media or can get there. A *condemned* gate admits no epoch any more.
 //!
 //! Epoch and count lie in a [`Cell`](super::board::Cell), where other processes serving the same
-//! store can see and condemn them.
+//! store can see and condemn them. A condemned gate may lose its cell to a new controller before
+//! its own has noticed: it knows the cell's generation, and from then on is condemned, counts
+//! nothing and leaves the cell alone.
 //!
 //! The keep-alive deadline is checked here too, by the clock and not by a timer: a process that was
 //! stopped for longer than the timeout and then continues finds its deadline passed before it can
-//! submit what it had parked. What remains is a submission that passed the check just before the
-//! process was stopped. It is counted, so no cross-controller reset is reported complete before it;
-//! a host that goes by time alone is covered as far as the quiesce time the controller reports.
+//! submit what it had parked. What remains are submissions that passed the check just before the
+//! process was stopped: a reactor's turn of them, since it submits all at its end. They are counted,
+//! so no cross-controller reset is reported complete before them; a host that goes by time alone is
+//! covered as far as the quiesce time the controller reports.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
@@ -46,6 +49,8 @@ pub(super) const CONDEMNED: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct Gate {
     cell: Home,
+    /// Which of its cell's controllers this gate is.
+    generation: u64,
     deadline_ns: AtomicU64,
 }
 
@@ -55,40 +60,65 @@ enum Home {
     Board { place: Place, index: usize },
 }
 
+/// Where an epoch keeps its cell's generation: 32 bits of controllers in one cell, 32 bits of
+/// resets of one of them.
+const GENERATION_SHIFT: u32 = 32;
+
+/// The first epoch of a generation.
+pub(super) const fn first_epoch(generation: u64) -> u64 {
+    generation << GENERATION_SHIFT | 1
+}
+
 impl Default for Gate {
     /// A gate on no board: nobody else can condemn it.
     fn default() -> Self {
         let cell = Box::<Cell>::default();
-        cell.epoch.store(1, SeqCst);
+        cell.epoch.store(first_epoch(0), SeqCst);
         Self {
             cell: Home::Alone(cell),
+            generation: 0,
             deadline_ns: AtomicU64::new(NO_DEADLINE),
         }
     }
 }
 
 impl Gate {
-    pub(super) fn of_board(place: Place, index: usize) -> Self {
+    pub(super) fn of_board(place: Place, index: usize, generation: u64) -> Self {
         Self {
             cell: Home::Board { place, index },
+            generation,
             deadline_ns: AtomicU64::new(NO_DEADLINE),
         }
     }
 
-    pub(super) fn cell(&self) -> &Cell {
+    fn cell(&self) -> &Cell {
         match &self.cell {
             Home::Alone(cell) => cell,
             Home::Board { place, index } => place.cell(*index),
         }
     }
 
+    /// The cell, as long as it was not given to another controller. It is given away only when
+    /// this gate is condemned and its count zero.
+    pub(super) fn own_cell(&self) -> Option<&Cell> {
+        let cell = self.cell();
+        (cell.generation.load(SeqCst) == self.generation).then_some(cell)
+    }
+
+    const fn is_own(&self, epoch: u64) -> bool {
+        epoch >> GENERATION_SHIFT == self.generation
+    }
+
     /// The epoch queues connected now are admitted under.
     pub fn epoch(&self) -> Epoch {
-        Epoch(self.cell().epoch.load(SeqCst))
+        let epoch = self.cell().epoch.load(SeqCst);
+        Epoch(if self.is_own(epoch) { epoch } else { CONDEMNED })
     }
 
     /// Admits one command to the media and counts it; pair with [`Gate::leave`].
     pub fn enter(&self, epoch: Epoch, now: Duration) -> Result<(), Fenced> {
+        // Not for safety: a gate long closed must not disturb the count of the cell's next owner.
+        self.permits(epoch, now)?;
         self.cell().in_flight.fetch_add(1, SeqCst);
         self.permits(epoch, now).inspect_err(|_| self.leave())
     }
@@ -112,24 +142,26 @@ impl Gate {
 
     /// Refuses everything of the current epoch from now on.
     pub fn close(&self) {
-        let next = |epoch: u64| (epoch != CONDEMNED).then(|| epoch + 1);
+        let next = |epoch: u64| self.is_own(epoch).then(|| epoch + 1);
         // A condemned gate is closed already.
         let _ = self.cell().epoch.fetch_update(SeqCst, SeqCst, next);
     }
 
     /// Refuses everything from now on, for good.
     pub fn condemn(&self) {
-        self.cell().epoch.store(CONDEMNED, SeqCst);
+        let next = |epoch: u64| self.is_own(epoch).then_some(CONDEMNED);
+        let _ = self.cell().epoch.fetch_update(SeqCst, SeqCst, next);
     }
 
     /// Whether the gate was condemned, here or in another process.
     pub fn is_condemned(&self) -> bool {
-        self.cell().epoch.load(SeqCst) == CONDEMNED
+        !self.is_own(self.cell().epoch.load(SeqCst))
     }
 
     /// Commands on the media. Zero after [`Gate::close`] means that the fence is complete.
     pub fn in_flight(&self) -> u32 {
-        self.cell().in_flight.load(SeqCst)
+        self.own_cell()
+            .map_or(0, |cell| cell.in_flight.load(SeqCst))
     }
 
     /// When the keep-alive timer runs out; `None` switches it off.

@@ -30,6 +30,10 @@ use self::view::Shared;
 use crate::array::{Directory, Limits, Output, QueueId, Subsystem};
 use crate::model::{MDTS_BYTES, PortId};
 
+/// How long a discovery controller without a keep-alive timer lives without a command; the two
+/// minutes that the specification and Linux have.
+const DISCOVERY_ACTIVITY_MS: u32 = 120_000;
+
 /// What an admin command gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -144,6 +148,9 @@ impl<M: Clone> Controller<M> {
         data: &mut [u8],
         surroundings: &Surroundings<'_, M>,
     ) -> Answer {
+        if self.is_timed_by_activity() {
+            self.restart_keep_alive(surroundings.now);
+        }
         let answer = self.dispatch(sqe, data, surroundings);
         if let Answer::Done { status, .. } = answer
             && !status.is_success()
@@ -236,11 +243,21 @@ impl<M> Controller<M> {
         self.restart_keep_alive(now);
     }
 
+    /// A discovery controller whose host wants no keep-alive timer. Hosts that are gone without a
+    /// word must not keep theirs for ever, since anyone gets one.
+    fn is_timed_by_activity(&self) -> bool {
+        self.features.kato_ms == 0 && self.association.subsystem.is_none()
+    }
+
     /// The timer of a controller that is not enabled is not active (NVMe Base 2.1 §3.9). Such a
     /// controller has no I/O queues, so a host that comes no further is only given time to leave.
     fn restart_keep_alive(&mut self, now: Duration) {
         const UNENABLED_MS: u32 = 2 * property::READY_TIMEOUT_MS;
-        let kato_ms = self.features.kato_ms;
+        let kato_ms = if self.is_timed_by_activity() {
+            DISCOVERY_ACTIVITY_MS
+        } else {
+            self.features.kato_ms
+        };
         let span_ms = if self.registers.enabled() {
             kato_ms
         } else {
@@ -264,6 +281,10 @@ impl<M> Controller<M> {
         }
         self.queues.insert(qid, queue);
         Ok(())
+    }
+
+    pub(crate) fn has_queue(&self, queue: QueueId) -> bool {
+        self.queues.values().any(|id| *id == queue)
     }
 
     /// Forgets a closed queue; says which it was.

@@ -109,6 +109,7 @@ impl<M> Controller<M> {
         if disabling {
             self.registers.failed = false;
             self.events.reset();
+            self.resets.forget_commands();
         }
         let shutting_down = before.shutdown() == Shutdown::None && self.registers.shutting_down();
         if disabling || shutting_down {

@@ -87,6 +87,13 @@ impl Resets {
         page(entries.len(), entries.as_bytes())
     }
 
+    /// The commands that wait are never answered: their identifiers may soon be other commands'.
+    pub(super) fn forget_commands(&mut self) {
+        for reset in &mut self.0 {
+            reset.waiting = None;
+        }
+    }
+
     fn forget_namesakes(&mut self, impacted: Instance) {
         let Instance { cntlid, ciu, .. } = impacted;
         self.0.retain(|reset| {

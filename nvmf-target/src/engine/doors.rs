@@ -161,6 +161,9 @@ impl Doorkeeper {
         if qid != 0 && !known(cm.cntlid.get()) {
             return Err(RejectReason::INVALID_CNTLID);
         }
+        if !self.hub.lobby().has_room() {
+            return Err(RejectReason::NO_RESOURCES);
+        }
         if request.peer_reads() == 0 {
             return Err(RejectReason::INVALID_IRD);
         }

@@ -50,6 +50,11 @@ impl Reactor {
         let Some(queue) = self.queues.get_mut(request.queue as usize) else {
             return;
         };
+        // Its data was fetched meanwhile. A controller made for a queue that is being closed, or that
+        // an earlier Connect has given to another one, would never hear of the queue's end.
+        if !queue.is_fresh() || queue.is_closing() {
+            return self.finish(index, Status::COMMAND_SEQUENCE_ERROR.with_dnr(), 0);
+        }
         let (port, id, sqe) = (queue.port, queue.id, request.sqe);
         let bytes = request.transfer.bytes();
         let data = match &mut request.buffer {
@@ -64,6 +69,7 @@ impl Reactor {
                     authreq: 0,
                 };
                 queue.connected(connected);
+                self.hub.lobby().leave();
                 let (status, result) = accepted.to_result();
                 self.finish(index, status, result);
             }

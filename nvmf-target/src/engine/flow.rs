@@ -4,6 +4,7 @@
 //! frees the memory from the device, and never gives it up while a media step is under way.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tracing::warn;
 use umpath_nvme::opcode::{FABRICS, fabrics};
@@ -28,7 +29,12 @@ impl Reactor {
             TargetEvent::Read { token } => self.execute(token as u32),
             // The response behind it frees the memory.
             TargetEvent::Written { .. } | TargetEvent::Responded { token: NO_REQUEST } => {}
-            TargetEvent::Responded { token } => self.retire(token as u32),
+            TargetEvent::Responded { token } => {
+                if let Some(queue) = self.queues.get_mut(queue as usize) {
+                    queue.owed.reaped(Instant::now);
+                }
+                self.retire(token as u32);
+            }
         }
     }
 
@@ -104,10 +110,10 @@ impl Reactor {
             return self.finish(index, Status::SUCCESS, 0);
         }
         if bytes > 0 && request.buffer.is_none() {
-            request.buffer = self.buffers.take(bytes);
+            let take = || self.buffers.take(bytes);
+            request.buffer = self.starved.take_or_wait(index, take);
             if request.buffer.is_none() {
                 request.stage = Stage::Starved;
-                self.starved.push_back(index);
                 return;
             }
         }
@@ -182,8 +188,9 @@ impl Reactor {
         let cqe = Cqe::new(request.sqe.cid.get(), head, status, result);
         let key = key_to_invalidate(&request.sqe.sgl);
         let pushed = pushed.and_then(|()| transport.respond(u64::from(index), &cqe, key));
-        if let Err(error) = pushed {
-            self.refuse_overrun(queue_index, error);
+        match pushed {
+            Ok(()) => queue.owed.sent(Instant::now),
+            Err(error) => self.refuse_overrun(queue_index, error),
         }
     }
 

@@ -11,6 +11,7 @@ use umpath_rdma::TargetQueue;
 
 use super::clock::Clock;
 use super::faults::Faults;
+use super::lobby::Lobby;
 use super::mailbox::{Bell, Mailbox};
 use crate::array::{Array, Event, Gone, Output, QueueId};
 use crate::fault::Table;
@@ -50,6 +51,7 @@ pub struct Hub {
     reactors: Vec<Mailbox<Message>>,
     next_queue: AtomicU64,
     faults: Faults,
+    lobby: Lobby,
     /// Wakes the conductor when it must look at its timers again.
     timers: Bell,
     /// What the conductor sleeps until, in nanoseconds.
@@ -71,6 +73,7 @@ impl Hub {
             reactors,
             next_queue: AtomicU64::new(0),
             faults: Faults::default(),
+            lobby: Lobby::default(),
             timers,
             alarm_ns: AtomicU64::new(u64::MAX),
         }
@@ -88,6 +91,10 @@ impl Hub {
 
     pub(super) fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    pub(super) fn lobby(&self) -> &Lobby {
+        &self.lobby
     }
 
     /// Works on the array and carries out what it then wants done.
@@ -149,6 +156,7 @@ impl Hub {
 
     /// Gives a new queue to the reactor whose turn it is.
     pub(super) fn adopt(&self, port: PortId, queue: TargetQueue) {
+        self.lobby.enter();
         let number = self.next_queue.fetch_add(1, Relaxed);
         let reactor = number % self.reactors.len() as u64;
         let id = QueueId(reactor << REACTOR_SHIFT | number & ((1 << REACTOR_SHIFT) - 1));

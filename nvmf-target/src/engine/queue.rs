@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use umpath_rdma::{Drain, TargetQueue};
 
 use super::hub::Store;
+use super::owed::Owed;
 use crate::array::{Connected, QueueId};
 use crate::controller::view::IoAccess;
 use crate::model::PortId;
@@ -40,6 +41,8 @@ pub(super) struct Queue {
     transport: Option<Box<TargetQueue>>,
     /// Requests that refer to this queue.
     pub(super) requests: u32,
+    /// Responses to requests that the host has not taken.
+    pub(super) owed: Owed,
     /// Commands the controller's gate refused.
     pub(super) refused: u32,
     /// The completion channel will tell of the next completion.
@@ -60,6 +63,7 @@ impl Queue {
             role: Role::Fresh,
             transport: Some(transport),
             requests: 0,
+            owed: Owed::default(),
             refused: 0,
             armed: false,
             closing: false,
@@ -112,6 +116,16 @@ impl Queue {
     /// No Connect came in time.
     pub(super) fn is_overdue(&self) -> bool {
         self.is_fresh() && !self.closing && self.since.elapsed() > CONNECT_TIME
+    }
+
+    /// The host takes no responses, and with them holds memory that others wait for.
+    pub(super) fn is_stuck(&self, now: Instant) -> bool {
+        !self.closing && self.owed.is_overdue(now)
+    }
+
+    /// Only the time tells whether something is wrong with it.
+    pub(super) fn is_watched(&self) -> bool {
+        !self.closing && (self.is_fresh() || self.owed.any())
     }
 
     /// Counts a command taken from the submission queue.

@@ -4,7 +4,6 @@
 //! while after, then arms the completion channels and sleeps in the ring. Work is batched: all that
 //! is there is taken, then each queue rings its doorbell once and the ring is entered once.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use umpath_rdma::{TargetEvent, TargetQueue};
 use super::buffers::Buffers;
 use super::faults::Waiting;
 use super::hub::{Hub, Message};
+use super::line::Line;
 use super::mailbox::Inbox;
 use super::queue::Queue;
 use super::request::{Request, Stage};
@@ -25,8 +25,8 @@ use crate::model::PortId;
 
 /// How often queues that are being closed are looked at.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(1);
-/// How often queues that wait for their Connect are looked at.
-const FRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// How often queues that wait for their Connect, or for a host to take a response, are looked at.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest sleep; everything that matters wakes the ring.
 const IDLE_SLEEP: Duration = Duration::from_secs(60);
 /// How long the end waits for media and devices.
@@ -41,8 +41,8 @@ pub(super) struct Reactor {
     /// Keys of `queues`.
     pub(super) keys: Vec<u32>,
     pub(super) requests: Slab<Request>,
-    /// Requests that wait for memory, in order of arrival.
-    pub(super) starved: VecDeque<u32>,
+    /// Requests that wait for memory.
+    pub(super) starved: Line,
     pub(super) buffers: Buffers,
     pub(super) waiting: Waiting,
     poll_time: Duration,
@@ -66,7 +66,7 @@ impl Reactor {
             queues: Slab::new(),
             keys: Vec::new(),
             requests: Slab::with_capacity(1024),
-            starved: VecDeque::new(),
+            starved: Line::default(),
             buffers,
             waiting: Waiting::default(),
             poll_time,
@@ -105,6 +105,7 @@ impl Reactor {
 
     /// Does everything there is to do now; says whether there was anything.
     fn turn(&mut self) -> io::Result<bool> {
+        let start = Instant::now();
         let mut busy = self.read_mail()?;
         busy |= self.poll_queues();
         busy |= self.reap_ring()?;
@@ -112,7 +113,7 @@ impl Reactor {
         self.feed_starved();
         self.ring_doorbells();
         self.ring.submit(None)?;
-        self.bury_queues()?;
+        self.bury_queues(start)?;
         Ok(busy)
     }
 
@@ -126,8 +127,8 @@ impl Reactor {
         }
         let time = if closing || self.ending.is_some() {
             CLOSING_INTERVAL
-        } else if self.queues.iter().any(|(_, queue)| queue.is_fresh()) {
-            FRESH_INTERVAL
+        } else if self.queues.iter().any(|(_, queue)| queue.is_watched()) {
+            WATCH_INTERVAL
         } else {
             IDLE_SLEEP
         };
@@ -290,23 +291,17 @@ impl Reactor {
 
     /// Requests that wait for memory, as far as there is some again.
     fn feed_starved(&mut self) {
-        for _ in 0..self.starved.len() {
-            let Some(index) = self.starved.pop_front() else {
-                return;
-            };
-            let waiting = self
-                .requests
-                .get(index as usize)
-                .is_some_and(|r| r.stage == Stage::Starved);
-            if !waiting {
-                continue;
-            }
-            self.advance(index);
-            if self.starved.back() == Some(&index) {
-                // Still none: keep its turn.
-                self.starved.pop_back();
-                self.starved.push_front(index);
-                return;
+        while let Some(index) = self.starved.first() {
+            let request = self.requests.get_mut(index as usize);
+            if let Some(request) = request.filter(|request| request.stage == Stage::Starved) {
+                let Some(buffer) = self.buffers.take(request.transfer.bytes()) else {
+                    return;
+                };
+                request.buffer = Some(buffer);
+                self.starved.pass_first();
+                self.advance(index);
+            } else {
+                self.starved.pass_first();
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Keeping queues: what their descriptors report, and how they end.
 
 use std::io;
+use std::time::Instant;
 
 use tracing::{debug, info, warn};
 use umpath_rdma::{CmEvent, QueueError};
@@ -80,6 +81,9 @@ impl Reactor {
         if !queue.begin_close() {
             return;
         }
+        if queue.is_fresh() {
+            self.hub.lobby().leave();
+        }
         if let Some(cntlid) = queue.cntlid() {
             let (id, now) = (queue.id, self.hub.now());
             self.hub
@@ -88,7 +92,10 @@ impl Reactor {
     }
 
     /// Lets go of queues that are drained and of requests no device works on any more.
-    pub(super) fn bury_queues(&mut self) -> io::Result<()> {
+    ///
+    /// `polled`: a time after which all queues were polled. Of a process that was stopped in between
+    /// a later one would say that hosts take no responses.
+    pub(super) fn bury_queues(&mut self, polled: Instant) -> io::Result<()> {
         for position in (0..self.keys.len()).rev() {
             let Some(&key) = self.keys.get(position) else {
                 continue;
@@ -101,6 +108,12 @@ impl Reactor {
                     id = queue.id.0,
                     "a host connected and sent no Connect command"
                 );
+                self.close(key);
+                continue;
+            }
+            if queue.is_stuck(polled) {
+                let (cntlid, id) = (queue.cntlid(), queue.id.0);
+                warn!(cntlid, id, "a host takes no responses, its queue is closed");
                 self.close(key);
                 continue;
             }

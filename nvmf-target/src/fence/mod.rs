@@ -11,8 +11,11 @@
 //!   the process ever submitted to that store is under way any more.
 //!
 //! A process whose locks are all free is over: its count of commands on the media will never fall,
-//! and means nothing. A process that is merely stopped keeps its locks, and its count is believed;
-//! a command it had counted and not yet submitted would still come when it continues.
+//! and means nothing. Only who has the very same stores open can say so, which a mark of them
+//! beside the count tells; a process that died with commands counted on other stores keeps its row
+//! until one with the same stores comes. A process that is merely stopped keeps its locks, and its
+//! count is believed; a command it had counted and not yet submitted would still come when it
+//! continues.
 //!
 //! The file belongs on a memory file system: every command writes to its mapping, and a disk would
 //! make it wait for writeback. [`default_path`] is under `/run` and depends on the store itself, so
@@ -34,6 +37,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::fs::fstat;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -65,7 +69,9 @@ pub enum FenceError {
     #[error("{0} is not a fence of this version: remove it while no target runs, or name another")]
     Foreign(PathBuf),
     /// Every row has an owner, or I/O of one that ended.
-    #[error("{path}: {PROCESSES_MAX} processes use this fence already")]
+    #[error(
+        "{path}: {PROCESSES_MAX} processes use this fence, or were killed with I/O on other stores"
+    )]
     Full {
         /// The fence.
         path: PathBuf,
@@ -135,7 +141,7 @@ impl Fence {
             return Err(FenceError::Foreign(path.to_owned()));
         }
         let mark = fnv(&[about.dev(), about.ino()]);
-        let row = choose_row(&file, mark, &stores).ok_or_else(|| FenceError::Full {
+        let row = choose_row(&file, memory, mark, &stores).ok_or_else(|| FenceError::Full {
             path: path.to_owned(),
         })?;
         Ok(Self {
@@ -152,7 +158,7 @@ impl Fence {
     pub fn board(self: &Arc<Self>) -> Board {
         let witness: Arc<dyn Witness> = Arc::<Self>::clone(self);
         let board = Board::shared(self.memory, self.row, witness);
-        board.set_stores(self.stores.lock().len());
+        board.set_stores(self.stores());
         // The row is in order: others may choose theirs.
         lock::unlock(self.file.as_fd(), TURN);
         board
@@ -175,8 +181,13 @@ impl Fence {
             return Err(FenceError::Store { nsid });
         }
         stores.push((nsid, Arc::clone(media)));
-        board.set_stores(stores.len());
+        board.set_stores(mark_of(&stores));
         Ok(())
+    }
+
+    /// A mark of the stores this process has open, as the board keeps it.
+    pub fn stores(&self) -> usize {
+        mark_of(&self.stores.lock())
     }
 
     /// The file.
@@ -191,7 +202,7 @@ impl Witness for Fence {
             return false;
         }
         let own = self.stores.lock();
-        own.len() == stores
+        mark_of(&own) == stores
             && own.iter().all(|(nsid, media)| {
                 let byte = store_byte(self.mark, *nsid, row);
                 media
@@ -202,14 +213,22 @@ impl Witness for Fence {
 }
 
 /// Takes a free row whose former owner's I/O is over. The caller holds the turn.
-fn choose_row(file: &File, mark: u64, stores: &[(u32, Arc<Media>)]) -> Option<usize> {
+fn choose_row(
+    file: &File,
+    memory: &Memory,
+    mark: u64,
+    stores: &[(u32, Arc<Media>)],
+) -> Option<usize> {
     (0..PROCESSES_MAX).find(|row| {
         let byte = ROWS + *row as u64;
         if !try_lock(file.as_fd(), byte).unwrap_or(false) {
             return false;
         }
-        let free = lock_stores(mark, stores, *row);
+        // Of I/O on other stores the locks of ours say nothing.
+        let provable = memory.is_idle(*row) || memory.stores(*row) == mark_of(stores);
+        let free = provable && lock_stores(mark, stores, *row);
         if !free {
+            unlock_stores(mark, stores, *row);
             lock::unlock(file.as_fd(), byte);
         }
         free
@@ -230,6 +249,31 @@ fn lock_stores(mark: u64, stores: &[(u32, Arc<Media>)], row: usize) -> bool {
             std::thread::sleep(Duration::from_millis(2));
         }
     })
+}
+
+/// Gives up what [`lock_stores`] got before it failed, or nobody could ever call `row` over.
+fn unlock_stores(mark: u64, stores: &[(u32, Arc<Media>)], row: usize) {
+    for (nsid, media) in stores {
+        if let Some(fd) = media.file() {
+            lock::unlock(fd, store_byte(mark, *nsid, row));
+        }
+    }
+}
+
+/// Tells one set of stores from another, in any order: which namespaces, and which files their
+/// locks are on.
+fn mark_of(stores: &[(u32, Arc<Media>)]) -> usize {
+    let mut words: Vec<[u64; 3]> = stores
+        .iter()
+        .filter_map(|(nsid, media)| {
+            let about = fstat(media.file()?);
+            let (device, inode) = about.map_or((u64::MAX, u64::MAX), |at| (at.st_dev, at.st_ino));
+            Some([u64::from(*nsid), device, inode])
+        })
+        .collect();
+    words.sort_unstable();
+    let hash = fnv(words.as_flattened());
+    (hash as u32 ^ (hash >> 32) as u32) as usize
 }
 
 fn store_byte(mark: u64, nsid: u32, row: usize) -> u64 {

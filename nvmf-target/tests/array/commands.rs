@@ -80,6 +80,32 @@ fn an_io_queue_belongs_to_an_enabled_controller_of_the_same_host() {
 }
 
 #[test]
+fn an_io_queue_comes_through_the_port_of_its_controller() {
+    let mut array = array();
+    let mut host = Host::ready(&mut array, 1);
+    host.port = PortId(2);
+    let elsewhere = host.connect_io(&mut array, 1).expect_err("another port");
+    assert_eq!(elsewhere.result, 1 << 16 | 16);
+    host.port = PortId(1);
+    host.connect_io(&mut array, 1).unwrap();
+}
+
+#[test]
+fn a_second_connect_on_one_queue_makes_no_controller_that_outlives_it() {
+    let mut array = array();
+    let mut host = Host::new(1);
+    host.connect_admin(&mut array, Duration::ZERO).unwrap();
+    let mut again = Host::new(1);
+    let refusal = again
+        .connect_admin(&mut array, Duration::ZERO)
+        .expect_err("the queue has a controller");
+    assert!(refusal.status.is(Status::COMMAND_SEQUENCE_ERROR));
+    array.queue_closed(host.cntlid, QueueId(10), Duration::ZERO);
+    assert!(array.report().controllers.is_empty());
+    assert_eq!(again.connect_admin(&mut array, Duration::ZERO), Ok(()));
+}
+
+#[test]
 fn nothing_but_fabrics_before_enable() {
     let mut array = array();
     let mut host = Host::new(1);
@@ -385,6 +411,51 @@ fn discovery_shows_what_this_port_and_this_host_may_use() {
         .connect_io(&mut array, 1)
         .expect_err("no I/O queues here");
     assert!(!io.status.is_success());
+}
+
+#[test]
+fn a_discovery_controller_nobody_uses_goes_after_two_minutes() {
+    let mut array = array();
+    let mut host = Host::new(1);
+    host.subsystem = DISCOVERY_NQN.into();
+    host.connect_admin(&mut array, Duration::ZERO).unwrap();
+    host.enable(&mut array);
+    let read = fabrics::property_get(offset::CSTS, false);
+    assert!(matches!(
+        host.admin_at(&mut array, read, 100 * SECOND),
+        Answer::Done { status, .. } if status.is_success()
+    ));
+    array.handle_timeout(219 * SECOND);
+    assert!(array.has_controller(host.cntlid));
+    array.handle_timeout(220 * SECOND);
+    assert!(!array.has_controller(host.cntlid));
+}
+
+#[test]
+fn no_host_takes_all_controllers_from_the_others() {
+    let mut array = array();
+    let connected = |array: &mut _, subsystem: &str, numbers: std::ops::Range<u64>| {
+        let connect = |number: &u64| {
+            let mut host = Host::new(*number);
+            host.subsystem = subsystem.into();
+            host.connect_admin(array, Duration::ZERO).is_ok()
+        };
+        numbers.filter(connect).count()
+    };
+    // Anyone may discover, and then there are identifiers left for a subsystem.
+    assert_eq!(connected(&mut array, DISCOVERY_NQN, 100..1100), 250);
+    let mut greedy = Host::new(1);
+    let mut had = 0;
+    while greedy.connect_admin(&mut array, Duration::ZERO).is_ok() {
+        had += 1;
+        greedy.cntlid = 0xffff;
+        greedy.first_queue += 100_000;
+    }
+    assert_eq!(had, 64);
+    assert_eq!(
+        Host::new(2).connect_admin(&mut array, Duration::ZERO),
+        Ok(())
+    );
 }
 
 #[test]

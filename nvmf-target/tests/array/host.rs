@@ -96,6 +96,8 @@ pub(crate) fn drain(array: &mut Array<Media>) -> Vec<Output> {
 
 pub(crate) struct Host {
     number: u64,
+    /// Further queues of the same host are told apart by it.
+    pub(crate) first_queue: u64,
     pub(crate) subsystem: String,
     pub(crate) port: PortId,
     pub(crate) cntlid: u16,
@@ -107,6 +109,7 @@ impl Host {
     pub(crate) fn new(number: u64) -> Self {
         Self {
             number,
+            first_queue: number * 10,
             subsystem: NQN.to_owned(),
             port: PortId(1),
             cntlid: 0xffff,
@@ -135,7 +138,8 @@ impl Host {
         format!("nqn.2026-11.test:host{}", self.number)
     }
 
-    /// Queue identifiers are ten times the host's number plus the queue's.
+    /// Queue identifiers are ten times the host's number plus the queue's, and a hundred more
+    /// through port 2.
     fn connect(
         &self,
         array: &mut Array<Media>,
@@ -148,7 +152,8 @@ impl Host {
         );
         let data = ConnectData::new([self.number as u8; 16], self.cntlid, &subsystem, &host);
         let sqe = fabrics::connect(qid, self.depth, 0, self.kato_ms);
-        let queue = QueueId(self.number * 10 + u64::from(qid));
+        let far = 100 * u64::from(self.port.0 - 1);
+        let queue = QueueId(far + self.first_queue + u64::from(qid));
         array.connect(self.port, &sqe, data.as_bytes(), queue, now)
     }
 

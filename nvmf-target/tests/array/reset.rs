@@ -13,6 +13,7 @@ use umpath_nvme::log::reset::{
     LSP_REMOVE_COMPLETED, ResetOutcome, lost_host_entries, reset_entries,
 };
 use umpath_nvme::opcode::admin::CROSS_CONTROLLER_RESET;
+use umpath_nvme::property::{Cc, offset};
 use umpath_nvme::{AsyncEvent, FromBytes, Sqe, Status};
 use umpath_target::array::{Array, Event, Gone, Output, QueueId};
 use umpath_target::controller::Answer;
@@ -183,7 +184,7 @@ fn switched_off_it_is_neither_offered_nor_done() {
     let host = Host::ready(&mut array, 1);
     let id = identify(&mut array, &host);
     assert_eq!((id.ccrl, id.oaes.get() >> 20 & 3), (0, 0));
-    let other = Host::ready(&mut array, 1);
+    let other = Host::ready_on(&mut array, 1, PortId(2));
     let other = instance(&mut array, &other);
     assert_eq!(
         host.admin(&mut array, reset(other), &mut []),
@@ -224,7 +225,7 @@ fn it_is_complete_only_when_the_media_is_left() {
     io.shared().gate.leave();
     array.handle_timeout(3 * MS);
     let done = Output::Respond {
-        queue: QueueId(10),
+        queue: QueueId(110),
         cid: 77,
         dword: ResetResult::IMMEDIATE | ResetResult::VALIDATED | ResetResult::INITIATED,
     };
@@ -235,6 +236,34 @@ fn it_is_complete_only_when_the_media_is_left() {
         0,
         "nothing left to tell"
     );
+}
+
+#[test]
+fn a_reset_asked_for_before_the_asker_was_disabled_is_not_answered_after() {
+    let mut array = array();
+    let mut victim = Host::ready(&mut array, 1);
+    let survivor = Host::ready_on(&mut array, 1, PortId(2));
+    let io = victim
+        .connect_io(&mut array, 1)
+        .unwrap()
+        .io
+        .expect("access");
+    io.shared().gate.enter(io.epoch(), Duration::ZERO).unwrap();
+    let impacted = instance(&mut array, &victim);
+    let asked = survivor.admin(&mut array, reset(impacted), &mut []);
+    assert_eq!(asked, Answer::Parked);
+    survivor.set_property(&mut array, offset::CC, Cc::enabled(0).disabled().0);
+    survivor.enable(&mut array);
+    drain(&mut array);
+
+    array.handle_timeout(20 * MS);
+    assert_eq!(drain(&mut array), [], "late");
+    io.shared().gate.leave();
+    array.handle_timeout(21 * MS);
+    assert_eq!(drain(&mut array), [], "complete");
+    let log = survivor.log(&mut array, lid::CROSS_CONTROLLER_RESET, 512);
+    let entries = reset_entries(&log).unwrap();
+    assert_eq!(entries[0].outcome(), Some(ResetOutcome::Success));
 }
 
 #[test]
@@ -255,7 +284,7 @@ fn what_takes_longer_is_told_by_the_log_and_its_event() {
     drain(&mut array);
 
     array.handle_timeout(20 * MS);
-    let queue = QueueId(10);
+    let queue = QueueId(110);
     assert_eq!(
         drain(&mut array),
         [Output::Respond {
@@ -381,6 +410,43 @@ fn a_controller_of_another_process_is_reset_through_the_board() {
         why: Gone::Reset,
     };
     assert!(drain(&mut primary).contains(&Output::Event(gone)));
+}
+
+#[test]
+fn a_controller_condemned_unnoticed_takes_no_other_with_it() {
+    let (mut primary, mut standby, _) = pair();
+    let mut victim = Host::new(1);
+    victim.kato_ms = 100;
+    victim.connect_admin(&mut primary, Duration::ZERO).unwrap();
+    victim.enable(&mut primary);
+    let survivor = Host::ready_on(&mut standby, 1, PortId(2));
+    let impacted = instance(&mut primary, &victim);
+    // Hosts come and go until every other cell of the board is younger than the victim's.
+    for _ in 0..255 {
+        let passing = Host::ready(&mut primary, 2);
+        primary.queue_closed(passing.cntlid, QueueId(20), Duration::ZERO);
+    }
+    assert_eq!(
+        survivor.admin(&mut standby, reset(impacted), &mut []),
+        IMMEDIATE
+    );
+    let mut heir = Host::ready(&mut primary, 3);
+    let io = heir
+        .connect_io(&mut primary, 1)
+        .unwrap()
+        .io
+        .expect("access");
+    drain(&mut primary);
+
+    primary.handle_timeout(20 * MS);
+    let gone = |cntlid| {
+        let why = Gone::Reset;
+        Output::Event(Event::Gone { cntlid, why })
+    };
+    assert!(drain(&mut primary).contains(&gone(victim.cntlid)));
+    primary.handle_timeout(100 * MS);
+    assert!(primary.has_controller(heir.cntlid));
+    assert!(io.shared().gate.permits(io.epoch(), 100 * MS).is_ok());
 }
 
 #[test]

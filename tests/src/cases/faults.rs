@@ -100,14 +100,15 @@ fn deaf(primary: &Target, daemon: &Daemon, verifier: &mut Verifier) -> Result<()
     primary.verb(&["fault", "hang", "--kind", "keep-alive"])?;
     within(PATIENCE, "the conviction", || seen(daemon, "convicted"))?;
     ensure!(seen(daemon, "suspected"), "convicted without a suspicion");
+    within(PATIENCE, "the standby carrying", || daemon.carries(2))?;
     verifier.write(4, PATIENCE).context("through the standby")?;
     primary.verb(&["fault", "clear"])?;
     within(Duration::from_secs(60), "I/O back on the primary", || {
-        daemon.paths().is_ok_and(|paths| {
-            paths
-                .iter()
-                .all(|path| path.get("state").is_some_and(|state| state == "live"))
-        })
+        let live = |cable| {
+            let path = daemon.path(cable);
+            path.is_some_and(|path| path.get("state").is_some_and(|state| state == "live"))
+        };
+        live(1) && live(2) && daemon.carries(1)
     })?;
     let read = verifier.read(PATIENCE)?;
     ensure!(read == 4, "{read} read, 4 written");

@@ -33,6 +33,8 @@ pub(super) const CASES: &[Case] = &[
 
 const NQN: &str = "nqn.2026-11.io.umpath:limits";
 const DISK: &str = "umpath0";
+/// Where what is compared lies for a moment.
+const NOISE: &str = "/tmp/umpath-limits.noise";
 const MIB: u64 = 1 << 20;
 /// Both targets take 1 MiB in one command.
 const MDTS: u64 = MIB;
@@ -153,11 +155,14 @@ fn durability(device: &Path, trace: &NvmetTrace) -> Result<()> {
 
 /// Discard and Write Zeroes arrive as such. Zeroes are promised by the second one only.
 fn deallocation(device: &Path, trace: &NvmetTrace) -> Result<()> {
-    trace.take()?;
-    for (at, flags, name) in [
-        ("1MiB", ["--step", "1MiB"], "nvme_cmd_dsm"),
-        ("4MiB", ["--zeroout", "--verbose"], "nvme_cmd_write_zeroes"),
+    let filled = fill(device)?;
+    let mut holes = Vec::new();
+    for (mib, flags, name) in [
+        (1, ["--step", "1MiB"], "nvme_cmd_dsm"),
+        (4, ["--zeroout", "--verbose"], "nvme_cmd_write_zeroes"),
     ] {
+        let at = &format!("{mib}MiB");
+        trace.take()?;
         let mut command = Command::new("blkdiscard");
         command
             .args(flags)
@@ -168,6 +173,8 @@ fn deallocation(device: &Path, trace: &NvmetTrace) -> Result<()> {
         if name == "nvme_cmd_write_zeroes" {
             expect_zeroes(device, at)?;
         }
+        holes.push(mib);
+        expect_rest(device, &filled, &holes)?;
     }
     Ok(())
 }
@@ -218,12 +225,14 @@ fn target(network: &Network) -> Result<()> {
             "a write that must be durable was not made so"
         );
         for flag in ["--zeroout", "--verbose"] {
+            let filled = fill(&device)?;
             let mut command = Command::new("blkdiscard");
             command.args([flag, "--offset", "1MiB", "--length", "1MiB"]);
             run(command.arg(&device))?;
             if flag == "--zeroout" {
                 expect_zeroes(&device, "1MiB")?;
             }
+            expect_rest(&device, &filled, &[1])?;
             Fio::on(&device).write_and_verify("64k", "4m", 4).run()?;
         }
         daemon.ask(&["disconnect", "-n", NQN])?;
@@ -255,6 +264,41 @@ fn write(device: &Path, flags: &[&str]) -> Result<()> {
     command.args(["conv=notrunc", "status=none", "oflag=direct"]);
     command.args(flags).arg(format!("of={}", device.display()));
     run(&mut command)
+}
+
+/// Fills the first 8 MiB with noise, and says with which.
+fn fill(device: &Path) -> Result<Vec<u8>> {
+    copy("/dev/urandom", NOISE, "iflag=fullblock")?;
+    copy(NOISE, &device.display().to_string(), "oflag=direct")?;
+    read_away(NOISE)
+}
+
+/// They hold what was filled in still, but for the MiBs in `holes`.
+fn expect_rest(device: &Path, filled: &[u8], holes: &[usize]) -> Result<()> {
+    copy(&device.display().to_string(), NOISE, "iflag=direct")?;
+    let now = read_away(NOISE)?;
+    ensure!(now.len() == filled.len(), "{} bytes read", now.len());
+    let mib = MIB as usize;
+    let both = now.chunks(mib).zip(filled.chunks(mib)).enumerate();
+    let hit: Vec<usize> = both
+        .filter(|(at, (now, filled))| !holes.contains(at) && now != filled)
+        .map(|(at, _)| at)
+        .collect();
+    ensure!(hit.is_empty(), "MiB {hit:?} changed as well");
+    Ok(())
+}
+
+/// Copies 8 MiB.
+fn copy(from: &str, to: &str, flag: &str) -> Result<()> {
+    let mut command = Command::new("dd");
+    command.args(["bs=1M", "count=8", "conv=notrunc", "status=none", flag]);
+    run(command.args([format!("if={from}"), format!("of={to}")]))
+}
+
+fn read_away(file: &str) -> Result<Vec<u8>> {
+    let bytes = fs::read(file)?;
+    fs::remove_file(file)?;
+    Ok(bytes)
 }
 
 /// The MiB at `at` is all zeroes.

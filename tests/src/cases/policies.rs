@@ -9,9 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::rig::{Daemon, PATIENCE, Target};
-use crate::bed::{
-    AnaState, Fio, FioResult, Network, NullDisk, Nvmet, NvmetConfig, Process, Side, pause, within,
-};
+use crate::bed::{AnaState, Fio, Load, Network, NullDisk, Nvmet, NvmetConfig, Side, pause, within};
 use crate::suite::{Case, Topology};
 
 /// The cases of this module.
@@ -118,22 +116,13 @@ fn groups(network: &Network, set_ana: SetAna<'_>) -> Result<()> {
     daemon.connect(network, 1, NQN, &[])?;
     daemon.connect(network, 2, NQN, &[])?;
     let device = daemon.device()?;
-    let fio = Fio::on(&device).write_and_verify("4k", "32m", 16).with([
-        "--time_based",
-        "--runtime=600",
-        "--verify_backlog=512",
-    ]);
-    let mut load = Process::spawn("fio", fio.command())?;
+    // Rounds with patterns of their own: one job that goes over its blocks again and again writes the
+    // same into them each time, and cannot tell a write that was lost.
+    let load = Load::start(&device);
     let outcome = steer(network, &daemon, set_ana);
-    ensure!(load.running(), "fio ended early: {}", load.tail());
-    // It ends by itself on SIGINT, after what it has begun.
-    load.signal(rustix::process::Signal::INT)?;
-    load.wait(PATIENCE)?;
+    let rounds = load.finish();
     outcome?;
-    let said = load.printed();
-    ensure!(!said.contains("verify: bad"), "{said}");
-    let wrote = FioResult::parse(&said)?.write.total_ios;
-    ensure!(wrote > 0, "fio wrote nothing: {said}");
+    ensure!(rounds? > 0, "fio wrote nothing");
     // A pass over everything, without anything happening beside.
     Fio::on(&device).write_and_verify("4k", "8m", 16).run()?;
     let events = daemon.json(&["show", "events"])?.to_string();

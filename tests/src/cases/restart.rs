@@ -1,12 +1,11 @@
 //! What becomes of volumes when umpathd dies: nothing, for those who use them.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::rig::{Daemon, PATIENCE, Target, ublk_nodes};
+use super::rig::{Daemon, PATIENCE, Progress, Target, ublk_nodes};
 use crate::bed::{Fio, FioResult, Network, Process, within};
 use crate::suite::{Case, Topology};
 
@@ -41,16 +40,6 @@ fn subsystem(port: u8, state: &str) -> String {
     )
 }
 
-/// Writes that the device has completed, and requests in flight now (`/sys/block/*/stat`).
-fn progress(device: &Path) -> Option<(u64, u64)> {
-    let name = device.file_name()?.to_str()?;
-    let text = std::fs::read_to_string(format!("/sys/block/{name}/stat")).ok()?;
-    let mut fields = text.split_ascii_whitespace();
-    let writes = fields.nth(4)?.parse().ok()?;
-    let in_flight = fields.nth(3)?.parse().ok()?;
-    Some((writes, in_flight))
-}
-
 /// umpathd is killed twice while fio writes; each time the next one takes the device over with all
 /// its requests, and fio notices nothing but a pause.
 fn after_kill(network: &Network) -> Result<()> {
@@ -70,7 +59,7 @@ fn after_kill(network: &Network) -> Result<()> {
         let wanted = done + 1000;
         within(PATIENCE, "writes in flight", || {
             !fio.running()
-                || progress(&device).is_some_and(|(writes, flying)| writes > wanted && flying > 0)
+                || Progress::of(&device).is_some_and(|now| now.writes > wanted && now.in_flight > 0)
         })?;
         ensure!(fio.running(), "{}", fio.tail());
         daemon.kill_and_restart(network)?;
@@ -80,7 +69,7 @@ fn after_kill(network: &Network) -> Result<()> {
         .with_context(|| format!("round {round}: {:?}", daemon.ask(&["show", "events"])))?;
         within(PATIENCE, "the fences of what was left", || fenced(&daemon))
             .with_context(|| format!("round {round}: {:?}", daemon.ask(&["show", "events"])))?;
-        done = progress(&device).context("the device is gone")?.0;
+        done = Progress::of(&device).context("the device is gone")?.writes;
     }
     let status = fio.wait(Duration::from_secs(120))?;
     ensure!(status.success(), "fio: {status}\n{}", fio.tail());
@@ -114,8 +103,8 @@ fn after_kill(network: &Network) -> Result<()> {
 fn fenced(daemon: &Daemon) -> bool {
     events(daemon).is_ok_and(|kinds| {
         let count = |wanted: &str| kinds.iter().filter(|kind| *kind == wanted).count();
-        // The hub says it once for each, the volume once more.
-        count("inherited") >= 2 && count("order_fenced") >= 2
+        // The hub says for each that it was inherited, the volume once more; the fences it alone.
+        count("inherited") >= 4 && count("order_fenced") >= 2
     })
 }
 

@@ -233,6 +233,23 @@ impl Daemon {
         Ok(paths.context("no paths in umpath show paths")?.clone())
     }
 
+    /// The path over a cable, as `umpath show paths` shows it.
+    pub(super) fn path(&self, cable: u8) -> Option<Value> {
+        let address = format!("10.9.{cable}.1:");
+        let found = |path: &Value| {
+            let text = path.get("address").and_then(Value::as_str);
+            text.is_some_and(|text| text.starts_with(&address))
+        };
+        self.paths().ok()?.into_iter().find(found)
+    }
+
+    /// Whether the volume sends its I/O over this cable.
+    pub(super) fn carries(&self, cable: u8) -> bool {
+        self.path(cable).is_some_and(|path| {
+            path.pointer("/members/0/group_st").and_then(Value::as_str) == Some("active")
+        })
+    }
+
     /// The device node of the only volume.
     pub(crate) fn device(&self) -> Result<PathBuf> {
         let node = within_value(PATIENCE, "a volume", || {
@@ -264,6 +281,32 @@ impl Daemon {
                 ublk_nodes(),
                 self.process.tail()
             )
+        })
+    }
+}
+
+/// What a block device says it has done (`/sys/block/*/stat`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Reads completed.
+    pub(super) reads: u64,
+    /// Writes completed.
+    pub(super) writes: u64,
+    /// Requests in flight now.
+    pub(super) in_flight: u64,
+}
+
+impl Progress {
+    /// Of a device node; `None` when the device is gone.
+    pub(super) fn of(device: &Path) -> Option<Self> {
+        let name = device.file_name()?.to_str()?;
+        let text = fs::read_to_string(format!("/sys/block/{name}/stat")).ok()?;
+        let fields: Vec<&str> = text.split_ascii_whitespace().collect();
+        let field = |at: usize| fields.get(at)?.parse().ok();
+        Some(Self {
+            reads: field(0)?,
+            writes: field(4)?,
+            in_flight: field(8)?,
         })
     }
 }

@@ -14,8 +14,9 @@ use serde_json::Value;
 
 use crate::bed::{
     ConnectOptions, Fio, KernelHost, Load, Network, Pull, Side, TargetProcess, attempt, output,
-    run, within,
+    pause, run, within,
 };
+use crate::drill::verifier::Verifier;
 use crate::suite::{Case, Topology};
 
 /// The cases of this module.
@@ -61,6 +62,8 @@ pub(super) const CASES: &[Case] = &[
 const NQN: &str = "nqn.2026-11.io.umpath:interop";
 const SERVICE: u16 = 4420;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A block that no load writes.
+const BLOCK: u64 = 20_000;
 
 /// A running `umpath-target` with one port.
 #[derive(Debug)]
@@ -449,10 +452,20 @@ fn stopped_executes_no_ghosts(network: &Network) -> Result<()> {
     let device = host.device()?;
     let load = Load::start(&device);
     load.more(1, PATIENCE)?;
+    // The load's ghosts are of the round that is resent and write what is there. This one's is not.
+    let mut verifier = Verifier::start(&device, BLOCK)?;
+    verifier.write(1, PATIENCE)?;
     first.process.signal(Signal::STOP)?;
-    std::thread::sleep(Duration::from_secs(5));
+    let stopped = Instant::now();
+    verifier.begin_write(2)?;
+    verifier.wrote(2, PATIENCE).context("sent again")?;
+    verifier.write(3, PATIENCE).context("overwritten")?;
+    pause(Duration::from_secs(5).saturating_sub(stopped.elapsed()));
     first.process.signal(Signal::CONT)?;
     load.more(2, PATIENCE)?;
+    let read = verifier.read(PATIENCE)?;
+    ensure!(read == 3, "{read} read, 3 written last: the ghost came");
+    drop(verifier);
     load.finish()?;
     // A Keep Alive has lain in the admin queue since before the timeout; it must not count.
     within(PATIENCE, "the target giving the controller up", || {

@@ -1,0 +1,50 @@
+//! How many connections wait for their Connect command.
+//!
+//! A queue pair holds receive memory from the moment it is accepted, and who it belongs to is known
+//! only with Connect: so this number is what keeps strangers from taking all memory.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Connections that may wait at once. Hosts that come back all together send Connect within
+/// milliseconds, and one that is turned away comes again.
+const WAITING_MAX: usize = 512;
+
+/// Connections without a controller.
+#[derive(Debug, Default)]
+pub(super) struct Lobby(AtomicUsize);
+
+impl Lobby {
+    /// Whether there is room for one more; only the thread that asks lets anyone in.
+    pub(super) fn has_room(&self) -> bool {
+        self.0.load(Relaxed) < WAITING_MAX
+    }
+
+    /// One connection more.
+    pub(super) fn enter(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// One got a controller, or is closed without one.
+    pub(super) fn leave(&self) {
+        let before = self.0.fetch_sub(1, Relaxed);
+        debug_assert!(before > 0, "a connection left that never entered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_let_in_up_to_a_number() {
+        let lobby = Lobby::default();
+        for _ in 0..WAITING_MAX {
+            assert!(lobby.has_room());
+            lobby.enter();
+        }
+        assert!(!lobby.has_room());
+        lobby.leave();
+        assert!(lobby.has_room());
+    }
+}
