@@ -143,6 +143,30 @@ fn a_mistake_in_the_configuration_is_named() {
 }
 
 #[test]
+fn check_names_every_mistake_or_says_ok() {
+    let root = std::env::temp_dir().join(format!("umpathd-check-{}", std::process::id()));
+    std::fs::create_dir_all(&root).unwrap();
+    let file = root.join("umpath.toml");
+    let check = || {
+        let outcome = Daemon::command(&root).arg("--check").output().unwrap();
+        let words = String::from_utf8(outcome.stdout).unwrap();
+        (outcome.status.code(), words)
+    };
+    assert_eq!(check().0, Some(1), "a file that is not there");
+    std::fs::write(&file, "[defaults]\nkato_ms = 900\n").unwrap();
+    assert_eq!(check(), (Some(0), "ok\n".to_owned()));
+    std::fs::write(&file, "[defaults]\nretry_count = 9\nkato = 1\n").unwrap();
+    let (status, words) = check();
+    assert_eq!(status, Some(1));
+    let at = |line| format!("{}:{line}: ", file.display());
+    let lines: Vec<&str> = words.lines().collect();
+    assert_eq!(lines.len(), 2, "{words}");
+    assert!(lines[0].starts_with(&at(3)) && lines[0].contains("kato"));
+    assert!(lines[1].starts_with(&at(2)) && lines[1].contains("retry_count"));
+    std::fs::remove_dir_all(&root).unwrap();
+}
+
+#[test]
 fn what_cannot_be_connected_leaves_nothing_behind() {
     let daemon = Daemon::start("nothing", "[defaults]\nconnect_timeout_ms = 500\n");
     let connect = |traddr: &str, nqn: &str, options| {

@@ -189,28 +189,25 @@ impl VolumePolicy {
 }
 
 impl VolumeEntry {
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
         if self.rr_min_io == Some(0) {
-            return Err(format!(
-                "[[volume]] {}: rr_min_io = 0; a turn has at least one request",
-                self.id
-            ));
+            mistakes.push("rr_min_io = 0; a turn has at least one request".to_owned());
         }
         for text in &self.preferred {
             if block(text).is_none() {
-                return Err(format!(
-                    "[[volume]] {}: preferred {text:?} is no address",
-                    self.id
-                ));
+                mistakes.push(format!("preferred {text:?} is no address"));
             }
         }
-        match &self.alias {
-            Some(alias) if !is_name(alias) => Err(format!(
-                "[[volume]] {}: alias {alias:?} may hold letters, digits, `.`, `_` and `-` only",
-                self.id
-            )),
-            _ => Ok(()),
+        if let Some(alias) = self.alias.as_deref().filter(|alias| !is_name(alias)) {
+            mistakes.push(format!(
+                "alias {alias:?} may hold letters, digits, `.`, `_` and `-` only"
+            ));
         }
+        for why in &mut mistakes {
+            *why = format!("[[volume]] {}: {why}", self.id);
+        }
+        mistakes
     }
 
     /// True when paths to this controller address are preferred.
@@ -293,8 +290,8 @@ mod tests {
         assert!(entry("0.0.0.0/0").prefers(ip("1.2.3.4")));
         assert!(entry("fe80::/10").prefers(ip("fe80::1")));
         assert!(!entry("fe80::/10").prefers(ip("1.2.3.4")));
-        assert!(entry("10.0.0.0/33").check().is_err());
-        assert!(entry("somewhere").check().is_err());
+        assert_eq!(entry("10.0.0.0/33").mistakes().len(), 1);
+        assert_eq!(entry("somewhere").mistakes().len(), 1);
     }
 
     #[test]
