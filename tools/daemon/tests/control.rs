@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use umpath_protocol::{
-    ConnectOptions, Portal, Reply, ReplyLine, Request, RequestLine, Snapshot, VERSION,
+    ConnectOptions, Portal, Reply, ReplyLine, Request, RequestLine, Snapshot, Steer, VERSION,
 };
 
 struct Daemon {
@@ -211,6 +211,30 @@ fn what_cannot_be_connected_leaves_nothing_behind() {
     let snapshot = daemon.snapshot();
     assert!(snapshot.associations.is_empty(), "{snapshot:?}");
     assert!(snapshot.volumes.is_empty());
+    daemon.stop();
+}
+
+#[test]
+fn without_a_volume_nothing_is_changed_and_that_is_said() {
+    let daemon = Daemon::start("set", "");
+    let refused = |request| match daemon.ask(request) {
+        Reply::Failed(failure) => failure,
+        other => panic!("{other:?}"),
+    };
+    let set = |key: &str, value: &str| {
+        let policies = [(key.to_owned(), value.to_owned())].into();
+        let volume = None;
+        refused(Request::Steer(Steer::Set { volume, policies }))
+    };
+    let unknown = set("kato_ms", "3");
+    assert!(unknown.why.contains("kato_ms is no policy"), "{unknown}");
+    assert!(unknown.why.contains("path_selector"), "{unknown}");
+    let bad = set("failback", "never");
+    assert!(bad.why.contains("never"), "{bad}");
+    assert!(set("failback", "10").why.contains("no volume"));
+    let volume = None;
+    let queueing = refused(Request::Queueing { volume, on: true });
+    assert!(queueing.why.contains("no volume"), "{queueing}");
     daemon.stop();
 }
 

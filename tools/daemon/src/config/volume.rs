@@ -127,6 +127,21 @@ impl VolumePolicy {
 }
 
 impl VolumePolicy {
+    /// What [`VolumePolicy::set`] knows.
+    pub(crate) const KEYS: [&str; 11] = [
+        "no_path_retry",
+        "failback",
+        "path_grouping_policy",
+        "path_selector",
+        "prio",
+        "rr_min_io",
+        "rr_weight",
+        "exclusive_pref_bit",
+        "marginal_pathgroups",
+        "flush_on_last_del",
+        "fast_io_fail_ms",
+    ];
+
     /// Changes one policy, by its key and value in `umpath.toml`.
     pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         fn parse<T: FromStr<Err: Display>>(key: &str, value: &str) -> Result<T, String> {
@@ -146,7 +161,12 @@ impl VolumePolicy {
             "marginal_pathgroups" => self.marginal_pathgroups = parse(key, value)?,
             "flush_on_last_del" => self.flush_on_last_del = parse(key, value)?,
             "fast_io_fail_ms" => self.fast_io_fail_ms = parse(key, value)?,
-            _ => return Err(format!("there is no policy {key}")),
+            _ => {
+                return Err(format!(
+                    "{key} is no policy of volumes; there are {}",
+                    Self::KEYS.join(", ")
+                ));
+            }
         }
         Ok(())
     }
@@ -302,7 +322,9 @@ mod tests {
         for key in ["id", "alias", "preferred", "shared_with_other_hosts"] {
             all.remove(key);
         }
-        assert!(all.len() >= 11, "{all}");
+        let mut known = VolumePolicy::KEYS.to_vec();
+        known.sort_unstable();
+        assert!(all.keys().eq(known), "{all}");
         for (key, value) in &all {
             let text = value
                 .as_str()
@@ -314,7 +336,8 @@ mod tests {
         let refused = policy.set("path_selector", "fastest").unwrap_err();
         assert!(refused.contains("path_selector") && refused.contains("queue-length"));
         assert!(policy.set("rr_min_io", "0").is_err());
-        assert!(policy.set("kato_ms", "1").is_err());
+        let unknown = policy.set("kato_ms", "1").unwrap_err();
+        assert!(unknown.contains("kato_ms") && unknown.contains("failback"));
     }
 
     #[test]
