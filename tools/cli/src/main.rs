@@ -8,6 +8,7 @@ mod args;
 mod client;
 mod config;
 mod import;
+mod man;
 mod text;
 mod view;
 
@@ -19,6 +20,9 @@ use clap::Parser as _;
 use umpath_protocol::{Failure, Reply};
 
 fn main() -> ExitCode {
+    if let Some(status) = umpath_man::answer(man::pages) {
+        return status;
+    }
     let cli = Cli::parse();
     let format = cli.output_format;
     let outcome = match cli.local() {

@@ -21,6 +21,7 @@ mod hub;
 mod keeper;
 mod links;
 mod lock;
+mod man;
 mod names;
 mod netif;
 mod notify;
@@ -62,6 +63,9 @@ use records::Records;
 const CALLS_WAITING: usize = 64;
 
 fn main() -> ExitCode {
+    if let Some(status) = umpath_man::answer(man::pages) {
+        return status;
+    }
     let args = Args::parse();
     if args.print_defaults {
         print!("{}", config::DOCUMENTED);
