@@ -161,8 +161,8 @@ fn check_names_every_mistake_or_says_ok() {
     let at = |line| format!("{}:{line}: ", file.display());
     let lines: Vec<&str> = words.lines().collect();
     assert_eq!(lines.len(), 2, "{words}");
-    assert!(lines[0].starts_with(&at(3)) && lines[0].contains("kato"));
-    assert!(lines[1].starts_with(&at(2)) && lines[1].contains("retry_count"));
+    assert!(lines[0].starts_with(&at(2)) && lines[0].contains("retry_count"));
+    assert!(lines[1].starts_with(&at(3)) && lines[1].contains("kato"));
     std::fs::remove_dir_all(&root).unwrap();
 }
 

@@ -45,32 +45,41 @@ fn read(main: &Path) -> Result<Vec<(PathBuf, String)>, String> {
 
 /// One configuration of all files, in order.
 pub(super) fn checked(texts: &[(PathBuf, String)]) -> Result<Config, Wrong> {
-    let mut wrong = Vec::new();
+    let mut wrong: Vec<(&Path, usize, String)> = Vec::new();
     let mut files = Vec::new();
     for (path, text) in texts {
         let (file, mistakes) = File::parse(path, text);
-        let named = |(line, why)| format!("{}:{line}: {why}", path.display());
-        wrong.extend(mistakes.into_iter().map(named));
+        wrong.extend(mistakes.into_iter().map(|(line, why)| (&**path, line, why)));
         files.push(file);
     }
     let config = match merged(&files) {
         Ok(config) => config,
-        Err(why) => {
-            wrong.push(why.to_string());
-            return Err(Wrong(wrong));
-        }
+        // It follows from what was found in a file; where nothing was, this is all there is to say.
+        Err(why) if wrong.is_empty() => return Err(Wrong(vec![why.to_string()])),
+        Err(_) => return Err(in_order(wrong, &files)),
     };
     for mistake in config.mistakes() {
-        wrong.push(match mistake.locate(&files) {
-            Some((path, line)) => format!("{}:{line}: {mistake}", path.display()),
-            None => mistake.to_string(),
-        });
+        // What no file says is a default, and those are in order.
+        let (path, line) = mistake
+            .locate(&files)
+            .unwrap_or((Path::new("umpath.toml"), 1));
+        wrong.push((path, line, mistake.to_string()));
     }
     if wrong.is_empty() {
         Ok(config)
     } else {
-        Err(Wrong(wrong))
+        Err(in_order(wrong, &files))
     }
+}
+
+/// As files are read, and lines stand in them.
+fn in_order(mut wrong: Vec<(&Path, usize, String)>, files: &[File<'_>]) -> Wrong {
+    let read_as = |path: &Path| files.iter().position(|file| file.path == path);
+    wrong.sort_by_key(|(path, line, _)| (read_as(path), *line));
+    let lines = wrong
+        .into_iter()
+        .map(|(path, line, why)| format!("{}:{line}: {why}", path.display()));
+    Wrong(lines.collect())
 }
 
 fn merged(files: &[File<'_>]) -> Result<Config, toml::de::Error> {

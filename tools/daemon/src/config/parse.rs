@@ -65,15 +65,21 @@ fn take_out_misfits(root: &mut Spanned<DeTable<'_>>) -> Vec<Misfit> {
     let mut misfits: Vec<Misfit> = Vec::new();
     let mut taken: Vec<Taken> = Vec::new();
     while let Err(error) = Config::deserialize(Deserializer::from(root.clone())) {
-        let (at, why) = misfit(&error);
+        let (at, mut why) = misfit(&error);
         // Of a key that was taken out nobody shall say that it is missing.
         let ours =
             |gone: &Taken| gone.section == at && why == format!("missing field `{}`", gone.key);
-        if !taken.iter().any(ours) {
+        let said = taken.iter().any(ours);
+        let section = root.span().start;
+        let gone = take_out(root.get_mut(), section, at);
+        // What is wrong with a value does not say whose it is.
+        if let Some(gone) = gone.as_ref().filter(|gone| !why.contains(&gone.key)) {
+            why = format!("{}: {why}", gone.key);
+        }
+        if !said {
             misfits.push((at, why));
         }
-        let section = root.span().start;
-        match take_out(root.get_mut(), section, at) {
+        match gone {
             Some(gone) => taken.push(gone),
             None => break,
         }
@@ -151,7 +157,10 @@ mod tests {
             "{:#?}",
             mistakes(text)
         );
-        assert!(mistakes(text)[1].1.contains("unknown field `kato`"));
+        let whys: Vec<_> = mistakes(text).into_iter().map(|(_, why)| why).collect();
+        assert!(whys[1].starts_with("unknown field `kato`"), "{whys:#?}");
+        assert!(whys[2].starts_with("kato_ms: invalid type"), "{whys:#?}");
+        assert_eq!(whys[7], "connect: missing field `controllers`");
     }
 
     #[test]
@@ -172,5 +181,40 @@ mod tests {
         let mistakes = mistakes(text);
         assert_eq!(lines(text), [3, 4, 7], "{mistakes:#?}");
         assert!(mistakes.iter().all(|(_, why)| !why.contains('\n')));
+    }
+
+    /// A file has mistakes here exactly when serde refuses it, however it is broken.
+    #[test]
+    fn broken_files_are_refused_and_no_others() {
+        let examples: String = crate::config::DOCUMENTED
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.to_owned() + "\n")
+            .collect();
+        let mut lot: u64 = 1;
+        let mut draw = |below: usize| {
+            lot = lot.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (lot >> 33) as usize % below
+        };
+        let mut refused = 0;
+        for _ in 0..400 {
+            let mut bytes = examples.clone().into_bytes();
+            for _ in 0..=draw(3) {
+                let at = draw(bytes.len());
+                match draw(3) {
+                    0 => drop(bytes.remove(at)),
+                    1 => bytes[at] = b"\"=[]\n3x{},"[draw(10)],
+                    _ => bytes.insert(at, b"\"=[]\n3x{},"[draw(10)]),
+                }
+            }
+            let Ok(text) = String::from_utf8(bytes) else {
+                continue;
+            };
+            let wrong = !mistakes(&text).is_empty();
+            assert_eq!(wrong, toml::from_str::<Config>(&text).is_err(), "{text}");
+            refused += usize::from(wrong);
+        }
+        assert!((100..400).contains(&refused), "{refused}");
     }
 }
