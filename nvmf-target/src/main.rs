@@ -5,6 +5,9 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(status) = umpath_man::answer(cli::man::pages) {
+        return status;
+    }
     match cli::run() {
         Ok(code) => code,
         Err(error) => {

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod fault;
+pub(crate) mod man;
 mod nvmf;
 mod print;
 

@@ -201,7 +201,7 @@ fn addresses_and_names(network: &Network) -> Result<()> {
     let mut command = network.host().command(binary("umpathd")?);
     let said = say(command.arg("--config").arg(&wrong))?;
     eprintln!("--- an unknown key\n{}", said.error.trim_end());
-    for part in ["wrong.toml", "line 2", "no_path_rety", "no_path_retry"] {
+    for part in ["wrong.toml:2:", "no_path_rety", "no_path_retry"] {
         ensure!(
             !said.success && said.error.contains(part),
             "an unknown key: {said:?}"

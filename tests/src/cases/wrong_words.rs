@@ -76,6 +76,9 @@ const LINES: &[(&str, &str)] = &[
     ("disconnect -d ublkb7", "ublkb7"),
     ("queueing maybe", "maybe"),
     ("queueing on vol9", "vol9"),
+    ("queueing on", "no volume"),
+    ("set kato_ms=900", "path_selector"),
+    ("set failback=manual", "no volume"),
     ("-f vol9", "vol9"),
     ("show everything", "everything"),
     ("list -o xml", "xml"),
@@ -114,11 +117,11 @@ fn flags(network: &Network) -> Result<()> {
 
 /// A file of the daemon's (below its directory), what it holds, and what the refusal must name.
 const FILES: &[(&str, &[u8], &[&str])] = &[
-    ("umpath.toml", b"[defaults\n", &["umpath.toml", "line 1"]),
+    ("umpath.toml", b"[defaults\n", &["umpath.toml:1:"]),
     (
         "umpath.toml",
         b"[defaults]\nkato_ms = \"soon\"\n",
-        &["umpath.toml", "line 2", "kato_ms"],
+        &["umpath.toml:2:", "kato_ms"],
     ),
     (
         "umpath.toml",
@@ -128,17 +131,17 @@ const FILES: &[(&str, &[u8], &[&str])] = &[
     (
         "umpath.toml",
         b"[defaults]\nqueue_depth = -4\n",
-        &["umpath.toml", "line 2", "queue_depth"],
+        &["umpath.toml:2:", "queue_depth"],
     ),
     (
         "umpath.toml",
         b"[defaults]\npath_selector = \"fastest\"\n",
-        &["umpath.toml", "line 2", "fastest"],
+        &["umpath.toml:2:", "fastest"],
     ),
     (
         "umpath.toml",
         b"[defaults]\nno_path_retry = \"sometimes\"\n",
-        &["umpath.toml", "line 2", "sometimes"],
+        &["umpath.toml:2:", "sometimes"],
     ),
     (
         "umpath.toml",

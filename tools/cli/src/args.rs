@@ -10,6 +10,7 @@ use umpath_protocol::{
     ConnectOptions, DEFAULT_SOCKET, DisconnectTarget, Failure, Portal, Request, Steer,
 };
 
+use crate::config::ConfigArgs;
 use crate::import::ImportArgs;
 use crate::text::duration_ms;
 use crate::view::View;
@@ -78,6 +79,8 @@ enum Verb {
         /// A volume, by name, identity or device; absent: all.
         volume: Option<String>,
     },
+    /// Check the configuration file, or show the configuration or its defaults.
+    Config(ConfigArgs),
     /// Make umpath.toml of a multipath.conf; needs no daemon.
     Import(ImportArgs),
     /// Send nothing new on a path until it is reinstated.
@@ -281,11 +284,19 @@ struct DisconnectArgs {
     force: bool,
 }
 
+/// A verb that needs no running daemon.
+#[derive(Debug)]
+pub(crate) enum Local<'a> {
+    Config(&'a ConfigArgs),
+    Import(&'a ImportArgs),
+}
+
 impl Cli {
-    /// What to import, if that is asked for: it needs no daemon.
-    pub(crate) fn import(&self) -> Option<&ImportArgs> {
+    /// What needs no running daemon, if that is asked for.
+    pub(crate) fn local(&self) -> Option<Local<'_>> {
         match &self.verb {
-            Some(Verb::Import(args)) => Some(args),
+            Some(Verb::Import(args)) => Some(Local::Import(args)),
+            Some(Verb::Config(args)) if !args.asks_daemon() => Some(Local::Config(args)),
             _ => None,
         }
     }
@@ -416,11 +427,12 @@ impl Cli {
                 volume: volume.map(|v| device_name(&v)),
                 policies: policies.into_iter().collect(),
             }),
-            Verb::Import(_) => {
+            Verb::Config(args) if args.asks_daemon() => (Request::Config, View::Outcome),
+            Verb::Config(_) | Verb::Import(_) => {
                 return Err(Failure::new(
-                    "import asks no daemon",
+                    "this verb asks no daemon",
                     "it was mixed with another request",
-                    "umpath import --help",
+                    "umpath --help",
                 ));
             }
             Verb::Queueing { state, volume } => {
@@ -561,6 +573,21 @@ mod tests {
         assert!(refused("set latency"));
         assert!(refused("set"));
         assert!(refused("switch-group vol1"));
+    }
+
+    #[test]
+    fn only_the_configuration_in_force_is_asked_for() {
+        assert_eq!(request("config show"), Request::Config);
+        for line in [
+            "config check",
+            "config check a.toml",
+            "config show --defaults",
+        ] {
+            let words = std::iter::once("umpath").chain(line.split_whitespace());
+            let cli = Cli::try_parse_from(words).unwrap();
+            assert!(matches!(cli.local(), Some(Local::Config(_))), "{line}");
+        }
+        assert!(refused("config"));
     }
 
     #[test]

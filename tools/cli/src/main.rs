@@ -6,22 +6,28 @@
 
 mod args;
 mod client;
+mod config;
 mod import;
+mod man;
 mod text;
 mod view;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use args::{Cli, Format};
+use args::{Cli, Format, Local};
 use clap::Parser as _;
 use umpath_protocol::{Failure, Reply};
 
 fn main() -> ExitCode {
+    if let Some(status) = umpath_man::answer(man::pages) {
+        return status;
+    }
     let cli = Cli::parse();
     let format = cli.output_format;
-    let outcome = match cli.import() {
-        Some(args) => import::run(args, format).map(|outcome| {
+    let outcome = match cli.local() {
+        Some(Local::Config(args)) => config::run(args, format),
+        Some(Local::Import(args)) => import::run(args, format).map(|outcome| {
             eprint!("{}", outcome.err);
             (outcome.out, outcome.complete)
         }),

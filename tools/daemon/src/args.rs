@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+/// The configuration file where no other is named.
+pub(crate) const CONFIG: &str = "/etc/umpath/umpath.toml";
+
 /// User-space NVMe-oF multipath daemon.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "umpathd", version)]
 pub(crate) struct Args {
     /// Configuration file; `conf.d/*.toml` beside it is read too, in order of name.
-    #[arg(long, default_value = "/etc/umpath/umpath.toml")]
+    #[arg(long, default_value = CONFIG)]
     pub(crate) config: PathBuf,
     /// What must survive a restart: names of volumes, the host's identity.
     #[arg(long, default_value = "/var/lib/umpath")]
@@ -32,7 +35,7 @@ pub(crate) struct Args {
     /// Print the configuration file with every key, its default and its meaning, and exit.
     #[arg(long)]
     pub(crate) print_defaults: bool,
-    /// Read the configuration, say what is wrong with it, and exit.
+    /// Read the configuration, name every mistake with file and line or say `ok`, and exit.
     #[arg(long, conflicts_with = "print_defaults")]
     pub(crate) check: bool,
 }

@@ -21,6 +21,7 @@ mod hub;
 mod keeper;
 mod links;
 mod lock;
+mod man;
 mod names;
 mod netif;
 mod notify;
@@ -62,14 +63,19 @@ use records::Records;
 const CALLS_WAITING: usize = 64;
 
 fn main() -> ExitCode {
+    if let Some(status) = umpath_man::answer(man::pages) {
+        return status;
+    }
     let args = Args::parse();
     if args.print_defaults {
         print!("{}", config::DOCUMENTED);
         return ExitCode::SUCCESS;
     }
     end_with_any_panic();
-    let outcome = if args.check { check(&args) } else { run(&args) };
-    match outcome {
+    if args.check {
+        return check(&args.config);
+    }
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("umpathd: {error:#}");
@@ -90,14 +96,23 @@ fn end_with_any_panic() {
     }));
 }
 
-/// Reads the configuration as the daemon would.
-fn check(args: &Args) -> anyhow::Result<()> {
-    config::load(&args.config).map_err(anyhow::Error::msg)?;
-    println!(
-        "{} and conf.d beside it are in order",
-        args.config.display()
-    );
-    Ok(())
+/// Reads the configuration as the daemon would. Mistakes are the answer, and so go to standard output.
+fn check(main: &Path) -> ExitCode {
+    // A daemon without a file runs on defaults, but whoever names one means one that exists.
+    if !main.exists() && main != Path::new(args::CONFIG) {
+        println!("{}: there is no such file", main.display());
+        return ExitCode::FAILURE;
+    }
+    match config::load(main) {
+        Ok(_) => {
+            println!("ok");
+            ExitCode::SUCCESS
+        }
+        Err(wrong) => {
+            println!("{wrong}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
@@ -107,7 +122,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     if let Err(error) = unshared {
         tracing::warn!("no mount table of its own ({error}): run umpathd as root");
     }
-    let config = config::load(&args.config).map_err(anyhow::Error::msg)?;
+    let config = config::load(&args.config).context("the configuration has mistakes")?;
     make_dir(&args.state_dir, 0o700)?;
     make_dir(&args.run_dir, 0o755)?;
     let _locks = Lock::take_both(&args.run_dir, &args.state_dir)?;

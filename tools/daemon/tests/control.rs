@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use umpath_protocol::{
-    ConnectOptions, Portal, Reply, ReplyLine, Request, RequestLine, Snapshot, VERSION,
+    ConnectOptions, Portal, Reply, ReplyLine, Request, RequestLine, Snapshot, Steer, VERSION,
 };
 
 struct Daemon {
@@ -143,6 +143,30 @@ fn a_mistake_in_the_configuration_is_named() {
 }
 
 #[test]
+fn check_names_every_mistake_or_says_ok() {
+    let root = std::env::temp_dir().join(format!("umpathd-check-{}", std::process::id()));
+    std::fs::create_dir_all(&root).unwrap();
+    let file = root.join("umpath.toml");
+    let check = || {
+        let outcome = Daemon::command(&root).arg("--check").output().unwrap();
+        let words = String::from_utf8(outcome.stdout).unwrap();
+        (outcome.status.code(), words)
+    };
+    assert_eq!(check().0, Some(1), "a file that is not there");
+    std::fs::write(&file, "[defaults]\nkato_ms = 900\n").unwrap();
+    assert_eq!(check(), (Some(0), "ok\n".to_owned()));
+    std::fs::write(&file, "[defaults]\nretry_count = 9\nkato = 1\n").unwrap();
+    let (status, words) = check();
+    assert_eq!(status, Some(1));
+    let at = |line| format!("{}:{line}: ", file.display());
+    let lines: Vec<&str> = words.lines().collect();
+    assert_eq!(lines.len(), 2, "{words}");
+    assert!(lines[0].starts_with(&at(2)) && lines[0].contains("retry_count"));
+    assert!(lines[1].starts_with(&at(3)) && lines[1].contains("kato"));
+    std::fs::remove_dir_all(&root).unwrap();
+}
+
+#[test]
 fn what_cannot_be_connected_leaves_nothing_behind() {
     let daemon = Daemon::start("nothing", "[defaults]\nconnect_timeout_ms = 500\n");
     let connect = |traddr: &str, nqn: &str, options| {
@@ -187,6 +211,30 @@ fn what_cannot_be_connected_leaves_nothing_behind() {
     let snapshot = daemon.snapshot();
     assert!(snapshot.associations.is_empty(), "{snapshot:?}");
     assert!(snapshot.volumes.is_empty());
+    daemon.stop();
+}
+
+#[test]
+fn without_a_volume_nothing_is_changed_and_that_is_said() {
+    let daemon = Daemon::start("set", "");
+    let refused = |request| match daemon.ask(request) {
+        Reply::Failed(failure) => failure,
+        other => panic!("{other:?}"),
+    };
+    let set = |key: &str, value: &str| {
+        let policies = [(key.to_owned(), value.to_owned())].into();
+        let volume = None;
+        refused(Request::Steer(Steer::Set { volume, policies }))
+    };
+    let unknown = set("kato_ms", "3");
+    assert!(unknown.why.contains("kato_ms is no policy"), "{unknown}");
+    assert!(unknown.why.contains("path_selector"), "{unknown}");
+    let bad = set("failback", "never");
+    assert!(bad.why.contains("never"), "{bad}");
+    assert!(set("failback", "10").why.contains("no volume"));
+    let volume = None;
+    let queueing = refused(Request::Queueing { volume, on: true });
+    assert!(queueing.why.contains("no volume"), "{queueing}");
     daemon.stop();
 }
 

@@ -36,8 +36,12 @@ pub(crate) fn build_with(repository: &Path, profile: &str, extra: &[&str]) -> Re
     command.args(extra);
     command.stdout(std::io::stderr());
     host::succeed(&mut command)?;
-    let dir = if profile == "dev" { "debug" } else { profile };
-    Ok(target(repository)?.join(dir))
+    Ok(target(repository)?.join(folder(profile)))
+}
+
+/// The folder of the target directory that programs of this profile are in.
+pub(crate) fn folder(profile: &str) -> &str {
+    if profile == "dev" { "debug" } else { profile }
 }
 
 /// Cargo's target directory.

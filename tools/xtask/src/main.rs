@@ -9,6 +9,7 @@ mod binaries;
 mod demo;
 mod drill;
 mod host;
+mod man;
 mod multipath_tools;
 mod sim;
 mod stage;
@@ -45,6 +46,8 @@ enum Command {
     VmSuite(suite::SuiteArgs),
     /// Run everything: formatting, lints, house rules, tests, the VM suite
     Test(test::TestArgs),
+    /// Write the manual pages of the programs and of the configuration file
+    Man(man::ManArgs),
     /// Check the house rules: dependency table, file sizes, names, orphans
     Tidy,
 }
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Vm(args) => vm::run(&args),
         Command::VmSuite(args) => suite::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Tidy => tidy::run(),
     };
     match result {

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use umpath_protocol::{Failure, Reply, VERSION};
 
 /// Indented JSON with a final newline.
-pub(super) fn pretty(value: &Value) -> String {
+pub(crate) fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
 /// `{"version": …, "<key>": value}`.
-pub(super) fn versioned(key: &str, value: &impl Serialize) -> String {
+pub(crate) fn versioned(key: &str, value: &impl Serialize) -> String {
     let value = serde_json::to_value(value).unwrap_or(Value::Null);
     pretty(&json!({ "version": VERSION, key: value }))
 }

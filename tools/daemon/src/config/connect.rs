@@ -51,17 +51,27 @@ fn rdma() -> String {
 }
 
 impl ConnectEntry {
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
         if self.controllers.is_empty() {
-            return Err("[[connect]] without controllers: list at least one address".to_owned());
+            mistakes.push("[[connect]] without controllers: list at least one address".to_owned());
         }
         if self.throughput.is_some_and(|value| value > 100) {
-            return Err("[[connect]]: throughput is outside 0..=100".to_owned());
+            mistakes.push("[[connect]]: throughput is outside 0..=100".to_owned());
         }
-        for portal in self.portals() {
-            parse_portal(&portal).map_err(|why| format!("[[connect]]: {why}"))?;
+        for why in self
+            .portals()
+            .iter()
+            .map(parse_portal)
+            .filter_map(Result::err)
+        {
+            let why = format!("[[connect]]: {why}");
+            // What they have in common is wrong once.
+            if !mistakes.contains(&why) {
+                mistakes.push(why);
+            }
         }
-        Ok(())
+        mistakes
     }
 
     /// One portal for each controller.
@@ -185,13 +195,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_connected_is_refused() {
-        assert!(entry(&[]).check().is_err());
-        assert!(entry(&["10.0.0.1:x"]).check().unwrap_err().contains("port"));
-        let mut tcp = entry(&["10.0.0.1"]);
+        assert_eq!(entry(&[]).mistakes().len(), 1);
+        assert!(entry(&["10.0.0.1:x"]).mistakes()[0].contains("port"));
+        let mut tcp = entry(&["10.0.0.1", "10.0.0.2"]);
         tcp.transport = "tcp".into();
-        assert!(tcp.check().unwrap_err().contains("rdma"));
+        assert_eq!(tcp.mistakes().len(), 1);
+        assert!(tcp.mistakes()[0].contains("rdma"));
         let mut mixed = entry(&["10.0.0.1"]);
         mixed.host_traddr = Some("fe80::2".into());
-        assert!(mixed.check().unwrap_err().contains("families"));
+        assert!(mixed.mistakes()[0].contains("families"));
     }
 }

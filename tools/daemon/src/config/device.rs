@@ -20,11 +20,22 @@ pub(crate) struct DeviceEntry {
 }
 
 impl DeviceEntry {
-    pub(super) fn check(&self) -> Result<(), String> {
-        let named = |why: String| format!("[[device]] {:?}: {why}", self.model);
-        Regex::new(&self.model).map_err(|why| named(why.to_string()))?;
+    pub(super) fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        if let Err(error) = Regex::new(&self.model) {
+            // The lines before the last one draw where it is.
+            let error = error.to_string();
+            let why = error.lines().last().unwrap_or_default();
+            mistakes.push(format!("model is no regular expression: {why}"));
+        }
         let mut policy = VolumePolicy::new(&Defaults::default());
-        self.set(&mut policy).map_err(named)
+        for (key, value) in &self.policies {
+            mistakes.extend(set_one(&mut policy, key, value).err());
+        }
+        for why in &mut mistakes {
+            *why = format!("[[device]] {:?}: {why}", self.model);
+        }
+        mistakes
     }
 
     /// Whether it holds for controllers of this model.
@@ -32,15 +43,18 @@ impl DeviceEntry {
         Regex::new(&self.model).is_ok_and(|pattern| pattern.is_match(model))
     }
 
-    /// Sets what it says.
-    pub(crate) fn set(&self, policy: &mut VolumePolicy) -> Result<(), String> {
+    /// Sets what it says; what it says wrongly was named when the file was read.
+    pub(crate) fn set(&self, policy: &mut VolumePolicy) {
         for (key, value) in &self.policies {
-            match value {
-                Value::String(text) => policy.set(key, text)?,
-                value => policy.set(key, &value.to_string())?,
-            }
+            let _ = set_one(policy, key, value);
         }
-        Ok(())
+    }
+}
+
+fn set_one(policy: &mut VolumePolicy, key: &str, value: &Value) -> Result<(), String> {
+    match value {
+        Value::String(text) => policy.set(key, text),
+        value => policy.set(key, &value.to_string()),
     }
 }
 
@@ -57,7 +71,7 @@ mod tests {
              [[volume]]\nid = \"uuid.1\"\nfailback = \"immediate\"\n",
         )
         .unwrap();
-        config.check().unwrap();
+        assert_eq!(config.mistakes(), []);
         let failback = |id: &str, model: &str| config.policy(id, model).failback.to_string();
         assert_eq!(failback("uuid.2", "Linux"), "manual");
         assert_eq!(failback("uuid.2", "PVL-X"), "10");
@@ -74,7 +88,7 @@ mod tests {
     fn mistakes_are_named() {
         let refused = |text: &str| {
             let config = toml::from_str::<Config>(text).unwrap();
-            config.check().unwrap_err().to_string()
+            config.mistakes()[0].to_string()
         };
         let error = refused("[[device]]\nmodel = \"A(\"\n");
         assert!(error.contains("[[device]]"), "{error}");
@@ -104,9 +118,13 @@ mod tests {
                     continue;
                 };
                 let config = toml::from_str::<Config>(&toml).map_err(|error| error.to_string());
-                let checked =
-                    config.and_then(|config| config.check().map_err(|mistake| mistake.to_string()));
-                assert_eq!(checked, Ok(()), "{} {mode:?}\n{toml}", path.display());
+                let mistakes = config.map(|config| config.mistakes());
+                assert_eq!(
+                    mistakes,
+                    Ok(Vec::new()),
+                    "{} {mode:?}\n{toml}",
+                    path.display()
+                );
                 count += 1;
             }
         }

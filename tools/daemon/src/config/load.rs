@@ -1,56 +1,94 @@
 //! Reading the configuration: the main file, then `conf.d/*.toml` in order of name.
 //!
-//! Tables are merged key by key, the later file winning; arrays of tables are appended. Each file is
-//! parsed on its own first, so that a mistake is named with its file and line.
+//! Tables are merged key by key, the later file winning; arrays of tables are appended. Every mistake
+//! in every file is named with file and line, not only the first one.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize as _;
+use toml::de::Deserializer;
 use toml::{Table, Value};
 
 use super::Config;
-use super::mistake::File;
+use super::parse::File;
+
+/// Everything that is wrong, one line each: `umpath.toml:7: why`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wrong(Vec<String>);
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Wrong {}
 
 /// Reads everything. A main file that does not exist counts as empty.
-pub(crate) fn load(main: &Path) -> Result<Config, String> {
-    let files = read(main)?;
-    checked(&files)
+pub(crate) fn load(main: &Path) -> Result<Config, Wrong> {
+    checked(&read(main).map_err(|why| Wrong(vec![why]))?)
 }
 
 /// Every file there is, with its text.
-pub(super) fn read(main: &Path) -> Result<Vec<File>, String> {
+fn read(main: &Path) -> Result<Vec<(PathBuf, String)>, String> {
     let mut read = Vec::new();
     for path in files(main)? {
         match std::fs::read_to_string(&path) {
             Ok(text) => read.push((path, text)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && path == main => {}
-            Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+            Err(error) => return Err(format!("{}: cannot read it: {error}", path.display())),
         }
     }
     Ok(read)
 }
 
-/// One configuration of all files, in order. A mistake is named with file and line.
-pub(super) fn checked(files: &[File]) -> Result<Config, String> {
-    let config = merged(files)?;
-    match config.check() {
-        Ok(()) => Ok(config),
-        Err(mistake) => Err(match mistake.locate(files) {
-            Some(place) => format!("{place}: {mistake}"),
-            None => mistake.to_string(),
-        }),
+/// One configuration of all files, in order.
+pub(super) fn checked(texts: &[(PathBuf, String)]) -> Result<Config, Wrong> {
+    let mut wrong: Vec<(&Path, usize, String)> = Vec::new();
+    let mut files = Vec::new();
+    for (path, text) in texts {
+        let (file, mistakes) = File::parse(path, text);
+        wrong.extend(mistakes.into_iter().map(|(line, why)| (&**path, line, why)));
+        files.push(file);
+    }
+    let config = match merged(&files) {
+        Ok(config) => config,
+        // It follows from what was found in a file; where nothing was, this is all there is to say.
+        Err(why) if wrong.is_empty() => return Err(Wrong(vec![why.to_string()])),
+        Err(_) => return Err(in_order(wrong, &files)),
+    };
+    for mistake in config.mistakes() {
+        // What no file says is a default, and those are in order.
+        let (path, line) = mistake
+            .locate(&files)
+            .unwrap_or((Path::new("umpath.toml"), 1));
+        wrong.push((path, line, mistake.to_string()));
+    }
+    if wrong.is_empty() {
+        Ok(config)
+    } else {
+        Err(in_order(wrong, &files))
     }
 }
 
-pub(super) fn merged(files: &[File]) -> Result<Config, String> {
+/// As files are read, and lines stand in them.
+fn in_order(mut wrong: Vec<(&Path, usize, String)>, files: &[File<'_>]) -> Wrong {
+    let read_as = |path: &Path| files.iter().position(|file| file.path == path);
+    wrong.sort_by_key(|(path, line, _)| (read_as(path), *line));
+    let lines = wrong
+        .into_iter()
+        .map(|(path, line, why)| format!("{}:{line}: {why}", path.display()));
+    Wrong(lines.collect())
+}
+
+fn merged(files: &[File<'_>]) -> Result<Config, toml::de::Error> {
     let mut merged = Table::new();
-    for (path, text) in files {
-        let named = |error: toml::de::Error| format!("{}: {error}", path.display());
-        toml::from_str::<Config>(text).map_err(named)?;
-        merge(&mut merged, text.parse().map_err(named)?);
+    for file in files {
+        let table = Table::deserialize(Deserializer::from(file.root.clone()))?;
+        merge(&mut merged, table);
     }
-    Value::Table(merged)
-        .try_into()
-        .map_err(|error| error.to_string())
+    Value::Table(merged).try_into()
 }
 
 fn files(main: &Path) -> Result<Vec<PathBuf>, String> {
@@ -59,9 +97,9 @@ fn files(main: &Path) -> Result<Vec<PathBuf>, String> {
         Ok(entries) => entries
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| format!("cannot read {}: {error}", folder.display()))?,
+            .map_err(|error| format!("{}: cannot read it: {error}", folder.display()))?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(format!("cannot read {}: {error}", folder.display())),
+        Err(error) => return Err(format!("{}: cannot read it: {error}", folder.display())),
     };
     found.retain(|path| {
         path.extension()
@@ -114,10 +152,26 @@ mod tests {
         assert_eq!(config.connect.len(), 2);
 
         std::fs::write(folder.join("conf.d/20.toml"), "[defaults]\nkato = 1\n").unwrap();
-        let error = load(&main).unwrap_err();
+        std::fs::write(
+            folder.join("conf.d/30.toml"),
+            "[defaults]\n\nretry_count = 7\nmax_io_kib = 5\n",
+        )
+        .unwrap();
+        let wrong = load(&main).unwrap_err().to_string();
+        let lines: Vec<&str> = wrong.lines().collect();
+        let place = |name: &str| folder.join("conf.d").join(name).display().to_string();
+        assert_eq!(lines.len(), 3, "{wrong}");
         assert!(
-            error.contains("20.toml") && error.contains("kato"),
-            "{error}"
+            lines[0].starts_with(&place("20.toml:2: unknown field `kato`")),
+            "{wrong}"
+        );
+        assert!(
+            lines[1].starts_with(&place("30.toml:3: retry_count")),
+            "{wrong}"
+        );
+        assert!(
+            lines[2].starts_with(&place("30.toml:4: max_io_kib")),
+            "{wrong}"
         );
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(load(&main).unwrap(), Config::default());

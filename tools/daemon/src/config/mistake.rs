@@ -1,13 +1,15 @@
 //! Where in the files a mistake stands.
 //!
-//! TOML's own errors know their line. A value that is well-formed and still wrong is found when the
+//! What does not fit its type is found while a file is parsed. A value that is well-formed and still wrong is found when the
 //! files are one configuration already; here its section is found again in the text it came from.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use super::parse::File;
 
 /// Which section is wrong. Arrays count through all files, in the order they are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,19 +38,14 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// A file that was read, with its text.
-pub(super) type File = (PathBuf, String);
-
 impl Mistake {
-    /// File and line of the first key it names, else of its section: `umpath.toml:7`.
-    pub(super) fn locate(&self, files: &[File]) -> Option<String> {
+    /// The file and the line of the first key it names, else of its section.
+    pub(super) fn locate<'f>(&self, files: &[File<'f>]) -> Option<(&'f Path, usize)> {
         match self.place {
             // The last file that sets a key is the one that counts.
-            Place::Defaults => files.iter().rev().find_map(|(path, text)| {
-                let parsed = DeTable::parse(text).ok()?;
-                let table = table(parsed.get_ref().get("defaults")?)?;
-                let at = self.key(table)?;
-                Some(format!("{}:{}", path.display(), line(text, at)))
+            Place::Defaults => files.iter().rev().find_map(|file| {
+                let defaults = table(file.root.get_ref().get("defaults")?)?;
+                Some((file.path, file.line(self.key(defaults)?)))
             }),
             Place::Connect(index) => self.entry(files, "connect", index),
             Place::Device(index) => self.entry(files, "device", index),
@@ -56,10 +53,15 @@ impl Mistake {
         }
     }
 
-    fn entry(&self, files: &[File], section: &str, mut index: usize) -> Option<String> {
-        for (path, text) in files {
-            let parsed = DeTable::parse(text).ok()?;
-            let Some(DeValue::Array(entries)) = parsed.get_ref().get(section).map(Spanned::get_ref)
+    fn entry<'f>(
+        &self,
+        files: &[File<'f>],
+        section: &str,
+        mut index: usize,
+    ) -> Option<(&'f Path, usize)> {
+        for file in files {
+            let Some(DeValue::Array(entries)) =
+                file.root.get_ref().get(section).map(Spanned::get_ref)
             else {
                 continue;
             };
@@ -68,7 +70,7 @@ impl Mistake {
                 continue;
             };
             let at = self.key(table(entry)?).unwrap_or(entry.span().start);
-            return Some(format!("{}:{}", path.display(), line(text, at)));
+            return Some((file.path, file.line(at)));
         }
         None
     }
@@ -99,55 +101,50 @@ fn table<'a, 'i>(value: &'a Spanned<DeValue<'i>>) -> Option<&'a DeTable<'i>> {
     }
 }
 
-/// The line of a byte, from 1.
-fn line(text: &str, at: usize) -> usize {
-    let before = text.get(..at).unwrap_or_default();
-    1 + before.matches('\n').count()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::config::Config;
+    use super::super::load::checked;
+    use std::path::PathBuf;
 
-    /// The place of the mistake in these files, read in this order.
-    fn place(texts: &[&str]) -> String {
-        let files: Vec<File> = (0..)
+    /// Where the mistakes in these files stand, read in this order.
+    fn places(texts: &[&str]) -> Vec<String> {
+        let files: Vec<_> = (0..)
             .zip(texts)
             .map(|(index, text)| (PathBuf::from(format!("{index}.toml")), (*text).to_owned()))
             .collect();
-        let config: Config = crate::config::load::merged(&files).unwrap();
-        config.check().unwrap_err().locate(&files).unwrap()
+        let wrong = checked(&files).unwrap_err().to_string();
+        let place = |line: &str| line.split(": ").next().unwrap().to_owned();
+        wrong.lines().map(place).collect()
     }
 
     #[test]
     fn a_value_out_of_bounds_is_named_with_file_and_line() {
         assert_eq!(
-            place(&["# one\n[defaults]\n\nretry_count = 9\n"]),
-            "0.toml:4"
+            places(&["# one\n[defaults]\n\nretry_count = 9\n"]),
+            ["0.toml:4"]
         );
         let both = "[defaults]\nheartbeat_ms = 400\n\nkato_ms = 500\n";
-        assert_eq!(place(&[both]), "0.toml:4");
+        assert_eq!(places(&[both]), ["0.toml:4"]);
         let later = [
             "[defaults]\nretry_count = 9\n",
             "[defaults]\nretry_count = 8\n",
         ];
-        assert_eq!(place(&later), "1.toml:2");
+        assert_eq!(places(&later), ["1.toml:2"]);
     }
 
     #[test]
     fn an_entry_is_found_in_the_file_it_came_from() {
         let one = "[[volume]]\nid = \"uuid.1\"\n[[device]]\nmodel = \"A\"\nfailback = 3\n";
         let two = "[[volume]]\nid = \"uuid.2\"\npreferred = [\"nowhere\"]\n";
-        assert_eq!(place(&[one, two]), "1.toml:3");
+        assert_eq!(places(&[one, two]), ["1.toml:3"]);
         let three = "\n[[device]]\nmodel = \"B\"\nfailbak = 3\n";
-        assert_eq!(place(&[one, three]), "1.toml:4");
+        assert_eq!(places(&[one, three]), ["1.toml:4"]);
         let twins = [
             "[[volume]]\nid = \"uuid.1\"\n",
             "\n[[volume]]\nid = \"uuid.1\"\n",
         ];
-        assert_eq!(place(&twins), "1.toml:3", "the second of two that clash");
+        assert_eq!(places(&twins), ["1.toml:3"], "the second of two that clash");
         let nobody = "[[connect]]\ncontrollers = []\n";
-        assert_eq!(place(&[one, nobody]), "1.toml:2");
+        assert_eq!(places(&[one, nobody]), ["1.toml:2"]);
     }
 }

@@ -127,6 +127,21 @@ impl VolumePolicy {
 }
 
 impl VolumePolicy {
+    /// What [`VolumePolicy::set`] knows.
+    pub(crate) const KEYS: [&str; 11] = [
+        "no_path_retry",
+        "failback",
+        "path_grouping_policy",
+        "path_selector",
+        "prio",
+        "rr_min_io",
+        "rr_weight",
+        "exclusive_pref_bit",
+        "marginal_pathgroups",
+        "flush_on_last_del",
+        "fast_io_fail_ms",
+    ];
+
     /// Changes one policy, by its key and value in `umpath.toml`.
     pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         fn parse<T: FromStr<Err: Display>>(key: &str, value: &str) -> Result<T, String> {
@@ -146,7 +161,12 @@ impl VolumePolicy {
             "marginal_pathgroups" => self.marginal_pathgroups = parse(key, value)?,
             "flush_on_last_del" => self.flush_on_last_del = parse(key, value)?,
             "fast_io_fail_ms" => self.fast_io_fail_ms = parse(key, value)?,
-            _ => return Err(format!("there is no policy {key}")),
+            _ => {
+                return Err(format!(
+                    "{key} is no policy of volumes; there are {}",
+                    Self::KEYS.join(", ")
+                ));
+            }
         }
         Ok(())
     }
@@ -189,28 +209,25 @@ impl VolumePolicy {
 }
 
 impl VolumeEntry {
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
         if self.rr_min_io == Some(0) {
-            return Err(format!(
-                "[[volume]] {}: rr_min_io = 0; a turn has at least one request",
-                self.id
-            ));
+            mistakes.push("rr_min_io = 0; a turn has at least one request".to_owned());
         }
         for text in &self.preferred {
             if block(text).is_none() {
-                return Err(format!(
-                    "[[volume]] {}: preferred {text:?} is no address",
-                    self.id
-                ));
+                mistakes.push(format!("preferred {text:?} is no address"));
             }
         }
-        match &self.alias {
-            Some(alias) if !is_name(alias) => Err(format!(
-                "[[volume]] {}: alias {alias:?} may hold letters, digits, `.`, `_` and `-` only",
-                self.id
-            )),
-            _ => Ok(()),
+        if let Some(alias) = self.alias.as_deref().filter(|alias| !is_name(alias)) {
+            mistakes.push(format!(
+                "alias {alias:?} may hold letters, digits, `.`, `_` and `-` only"
+            ));
         }
+        for why in &mut mistakes {
+            *why = format!("[[volume]] {}: {why}", self.id);
+        }
+        mistakes
     }
 
     /// True when paths to this controller address are preferred.
@@ -293,8 +310,8 @@ mod tests {
         assert!(entry("0.0.0.0/0").prefers(ip("1.2.3.4")));
         assert!(entry("fe80::/10").prefers(ip("fe80::1")));
         assert!(!entry("fe80::/10").prefers(ip("1.2.3.4")));
-        assert!(entry("10.0.0.0/33").check().is_err());
-        assert!(entry("somewhere").check().is_err());
+        assert_eq!(entry("10.0.0.0/33").mistakes().len(), 1);
+        assert_eq!(entry("somewhere").mistakes().len(), 1);
     }
 
     #[test]
@@ -305,7 +322,9 @@ mod tests {
         for key in ["id", "alias", "preferred", "shared_with_other_hosts"] {
             all.remove(key);
         }
-        assert!(all.len() >= 11, "{all}");
+        let mut known = VolumePolicy::KEYS.to_vec();
+        known.sort_unstable();
+        assert!(all.keys().eq(known), "{all}");
         for (key, value) in &all {
             let text = value
                 .as_str()
@@ -317,7 +336,8 @@ mod tests {
         let refused = policy.set("path_selector", "fastest").unwrap_err();
         assert!(refused.contains("path_selector") && refused.contains("queue-length"));
         assert!(policy.set("rr_min_io", "0").is_err());
-        assert!(policy.set("kato_ms", "1").is_err());
+        let unknown = policy.set("kato_ms", "1").unwrap_err();
+        assert!(unknown.contains("kato_ms") && unknown.contains("failback"));
     }
 
     #[test]

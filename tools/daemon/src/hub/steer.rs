@@ -8,6 +8,7 @@ use umpath_protocol::{Failure, Reply, Steer};
 use umpath_session::StableId;
 
 use super::Hub;
+use crate::config::VolumePolicy;
 use crate::volume::Volume;
 
 /// What was done, for whom.
@@ -87,19 +88,23 @@ impl Hub {
     }
 
     fn set_policies(&mut self, wanted: Option<&str>, keys: &BTreeMap<String, String>) -> Outcome {
-        let ids = self.named(wanted)?;
-        let failed = |why: String| {
-            let fix = "keys and values are those of [[volume]] in umpath.toml";
-            Failure::new("no policy was changed", why, fix)
+        let set = |policy: &mut VolumePolicy| {
+            let mut each = keys.iter().map(|(key, value)| policy.set(key, value));
+            each.try_for_each(|one| one).map_err(|why| {
+                let fix = "keys and values are those of [[volume]] in umpath.toml: umpath config \
+                           show --defaults";
+                Failure::new("no policy was changed", why, fix)
+            })
         };
+        // A mistake is one without a volume too.
+        set(&mut VolumePolicy::new(&self.context.config.defaults))?;
+        let ids = self.named_or_any(wanted, "no policy was changed")?;
         // All or nothing: every value is understood before the first volume changes.
         let mut changes = Vec::new();
         for id in ids {
             if let Some(volume) = self.volumes.get(&id) {
                 let mut policy = volume.policy();
-                for (key, value) in keys {
-                    policy.set(key, value).map_err(failed)?;
-                }
+                set(&mut policy)?;
                 changes.push((id, policy));
             }
         }
@@ -112,6 +117,24 @@ impl Hub {
         }
         let words: Vec<String> = keys.iter().map(|(k, v)| format!("{k}={v}")).collect();
         Ok(format!("{}: {}\n", words.join(" "), names.join(" ")))
+    }
+
+    /// The volumes meant, at least one: with nothing to change, `undone` is what is said.
+    pub(super) fn named_or_any(
+        &self,
+        wanted: Option<&str>,
+        undone: &str,
+    ) -> Result<Vec<StableId>, Failure> {
+        let ids = self.named(wanted)?;
+        if ids.is_empty() {
+            return Err(Failure::new(
+                undone,
+                "there is no volume",
+                "connect one first (umpath connect); for volumes to come, write it into \
+                 [defaults] of umpath.toml",
+            ));
+        }
+        Ok(ids)
     }
 
     /// The volumes meant: one by name, identity or device, or all.

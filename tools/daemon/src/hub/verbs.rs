@@ -61,7 +61,7 @@ impl Hub {
     }
 
     fn queueing(&mut self, wanted: Option<&str>, on: bool) -> Reply {
-        let ids = match self.named(wanted) {
+        let ids = match self.named_or_any(wanted, "queueing was not changed") {
             Ok(ids) => ids,
             Err(failure) => return Reply::Failed(failure),
         };

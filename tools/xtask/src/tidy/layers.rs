@@ -26,6 +26,7 @@ const TCP: &str = "umpath-tcp";
 const UBLK: &str = "umpath-ublk";
 const TARGET: &str = "umpath-target";
 const IMPORT: &str = "umpath-import";
+const MAN: &str = "umpath-man";
 const PROTOCOL: &str = "umpath-protocol";
 const TESTS: &str = "umpath-tests";
 
@@ -39,15 +40,18 @@ const TABLE: &[Row] = &[
     (RDMA, &[NVME], Any),
     (TCP, &[NVME], Any),
     (UBLK, &[CORE, NVME, RDMA, TCP], Any),
-    (TARGET, &[NVME, RDMA, TCP], Any),
+    (TARGET, &[MAN, NVME, RDMA, TCP], Any),
+    (MAN, &[], Only(&["clap", "clap_mangen"])),
     (PROTOCOL, &[], Only(&["serde", "serde_json"])),
     (
         "umpathd",
-        &[POLICIES, CORE, NVME, SESSION, RDMA, TCP, UBLK, PROTOCOL],
+        &[
+            POLICIES, CORE, MAN, NVME, SESSION, RDMA, TCP, UBLK, PROTOCOL,
+        ],
         Any,
     ),
     (IMPORT, &[], Only(&["regex", "serde"])),
-    ("umpath", &[IMPORT, PROTOCOL], Any),
+    ("umpath", &[IMPORT, MAN, PROTOCOL], Any),
     ("xtask", &[], Any),
     (
         TESTS,
