@@ -137,6 +137,16 @@ impl Array {
         }
     }
 
+    /// How often our primary said that it did not execute what came too late; in all runs so far.
+    pub(super) fn primary_refusals(&self) -> Option<usize> {
+        match &self.primary {
+            Primary::Umpath(process) => {
+                Some(process.printed().matches("were not executed").count())
+            }
+            Primary::Kernel { .. } => None,
+        }
+    }
+
     /// Writes that the kernel's primary has sent and that have not arrived.
     pub(super) fn primary_writes_in_flight(&self) -> Option<u64> {
         match &self.primary {

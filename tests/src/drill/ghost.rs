@@ -14,7 +14,9 @@
 //! Each array is drilled twice on the same seed: with umpathd told not to fence, where the block
 //! must hold value 2 again (or the drill could not see what it is there for), and as it comes. A
 //! target may find out by itself that its host is gone, when an answer was on its way as the packets
-//! stopped; then there is no ghost to be seen, and the unfenced run is done again.
+//! stopped; then there is no ghost, and the run is done again. Unfenced, the block tells. Where time
+//! is the fence, it is over before the overwrite begins and the block tells nothing; there the
+//! primary must not say that it executed nothing.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -34,10 +36,13 @@ use super::verifier::Verifier;
 
 /// Longest time one request may take: a time fence and more.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often the unfenced run may go without a ghost.
+/// How often a run may go without a ghost.
 const ATTEMPTS: u32 = 4;
 /// After the ghost's time, until it is on the medium for certain.
 const SETTLE: Duration = Duration::from_secs(2);
+
+/// How umpathd words a fence by time.
+const BY_TIME: &str = "by time";
 
 /// An array, and how its ghost is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +73,7 @@ const VARIANTS: [Variant; 3] = [
         name: "umpath-target without CCR",
         arrays: Arrays::Umpath,
         subsystem: "ccr = false",
-        fenced_by: "by time",
+        fenced_by: BY_TIME,
         kato_ms: 4000,
         late: Duration::from_millis(2500),
     },
@@ -76,7 +81,7 @@ const VARIANTS: [Variant; 3] = [
         name: "nvmet over dm-delay",
         arrays: Arrays::KernelPrimary { late_ms: 4000 },
         subsystem: "",
-        fenced_by: "by time",
+        fenced_by: BY_TIME,
         kato_ms: 2000,
         late: Duration::from_secs(4),
     },
@@ -89,7 +94,7 @@ pub(super) struct GhostRun {
     fencing: bool,
     #[serde(skip)]
     fence_expected: &'static str,
-    /// Runs it took to see a ghost without fences.
+    /// Runs it took to have a ghost.
     attempts: u32,
     /// How long the primary sat on the write.
     late_ms: u64,
@@ -111,11 +116,18 @@ struct Seen {
     read_late: u64,
     /// What proved that the primary had stopped, in umpathd's words.
     fenced_by: String,
+    /// The primary did not execute its copy, as far as it tells.
+    refused: bool,
 }
 
 impl Seen {
-    fn no_ghost(&self) -> bool {
-        self.read_late == 3
+    /// Nothing put the fence to the test. One that is no time ends the ghost itself.
+    fn no_ghost(&self, fencing: bool, fence_expected: &str) -> bool {
+        if fencing {
+            self.refused && fence_expected == BY_TIME
+        } else {
+            self.read_late == 3
+        }
     }
 }
 
@@ -136,8 +148,10 @@ impl GhostRun {
         );
         let expected = if self.fencing { 3 } else { 2 };
         let fence = !self.fencing || seen.fenced_by.contains(self.fence_expected);
-        let right = fence && seen.read_at_once == 3 && seen.read_late == expected;
+        let blind = seen.no_ghost(self.fencing, self.fence_expected);
+        let right = fence && !blind && seen.read_at_once == 3 && seen.read_late == expected;
         let meaning = match (self.fencing, seen.read_late) {
+            (true, 3) if fence && blind => "the primary executed nothing: no fence was needed",
             (true, 3) if fence => "no ghost",
             (true, 3) => "no ghost, but not the fence that was to be tried",
             (true, _) => "CORRUPTED",
@@ -158,7 +172,8 @@ pub(super) fn drill(seed: u64, work: &Path, report: &mut Report) {
             println!("ghost-write: {title}");
             let mut result = run(variant, fencing, seed, work);
             let mut attempts = 1;
-            while !fencing && attempts < ATTEMPTS && result.as_ref().is_ok_and(Seen::no_ghost) {
+            let no_ghost = |seen: &Seen| seen.no_ghost(fencing, variant.fenced_by);
+            while attempts < ATTEMPTS && result.as_ref().is_ok_and(no_ghost) {
                 println!("  no ghost: the target found out by itself; again");
                 result = run(variant, fencing, seed, work);
                 attempts += 1;
@@ -193,6 +208,7 @@ fn run(variant: Variant, fencing: bool, seed: u64, work: &Path) -> Result<Seen> 
         unfenced: !fencing,
     };
     let mut scene = Scene::build(work, plan)?;
+    let refusals = scene.array.primary_refusals();
     let block = 1000 + seed % 1000;
     let mut hands = Hands::on(&scene.network)?;
     let mut verifier = Verifier::start(&scene.volume, block)?;
@@ -241,5 +257,41 @@ fn run(variant: Variant, fencing: bool, seed: u64, work: &Path) -> Result<Seen> 
         read_at_once,
         read_late,
         fenced_by: steps.fenced_by,
+        refused: scene.array.primary_refusals() != refusals,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passes(fencing: bool, fence: &'static str, read_late: u64, refused: bool) -> bool {
+        let run = GhostRun {
+            title: String::new(),
+            fencing,
+            fence_expected: fence,
+            attempts: 1,
+            late_ms: 2500,
+            seen: Some(Seen {
+                resent_ms: 500,
+                overwrite_ms: 8000,
+                read_at_once: 3,
+                read_late,
+                fenced_by: fence.to_owned(),
+                refused,
+            }),
+            error: String::new(),
+        };
+        run.verdict().0
+    }
+
+    #[test]
+    fn a_run_without_a_ghost_proves_nothing() {
+        assert!(passes(true, BY_TIME, 3, false));
+        assert!(!passes(true, BY_TIME, 3, true), "it was never executed");
+        assert!(passes(true, "by ccr", 3, true), "as the reset wants it");
+        assert!(!passes(true, BY_TIME, 2, false), "corrupted");
+        assert!(passes(false, BY_TIME, 2, false));
+        assert!(!passes(false, BY_TIME, 3, true), "blind");
+    }
 }

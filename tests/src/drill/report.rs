@@ -15,6 +15,9 @@ use super::ghost::GhostRun;
 /// Counts up when a key changes its meaning.
 const VERSION: u32 = 1;
 
+/// fio queues, and its longest request need not be a failover's: it may take so many budgets.
+const FIO_SLACK: u64 = 2;
+
 /// Least, middle and greatest of some figures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Figures {
@@ -69,18 +72,24 @@ impl Outcome {
         outcome.budget_ms = Some(budget_ms);
         outcome.stall_ms = figures(&repetitions);
         outcome.repetitions = repetitions;
-        let (fits, words) = match outcome.stall_ms {
-            None => (false, "no stall was measured".to_owned()),
-            Some(Figures { min, median, max }) => (
-                max <= budget_ms as f64,
-                format!("min {min:.1}, median {median:.1}, max {max:.1} ms"),
-            ),
-        };
-        outcome.check(
-            &format!("longest stall at most {budget_ms} ms"),
-            fits,
-            words,
-        );
+        // The stopwatch has one request at a time, on one CPU: the rest shows in umpathd's own count.
+        let all = Figures::of(outcome.repetitions.iter().filter_map(|repetition| {
+            let ms = repetition.steps.umpathd_stall_ms?;
+            Some(ms as f64)
+        }));
+        for (whose, figures) in [
+            ("longest stall", outcome.stall_ms),
+            ("longest wait of any request", all),
+        ] {
+            let (fits, words) = match figures {
+                None => (false, "none was measured".to_owned()),
+                Some(Figures { min, median, max }) => (
+                    max <= budget_ms as f64,
+                    format!("min {min:.1}, median {median:.1}, max {max:.1} ms"),
+                ),
+            };
+            outcome.check(&format!("{whose} at most {budget_ms} ms"), fits, words);
+        }
         outcome
     }
 
@@ -134,6 +143,12 @@ impl Outcome {
         );
         let enough = sums.writes > 0 && sums.reads_compared > 0;
         self.check("fio: no I/O error, every block as written", enough, detail);
+        if let Some(budget_ms) = self.budget_ms {
+            let most_ms = FIO_SLACK * budget_ms;
+            let fits = sums.longest_ms <= most_ms as f64;
+            let words = format!("{:.1} ms", sums.longest_ms);
+            self.check(&format!("fio: longest at most {most_ms} ms"), fits, words);
+        }
         self.fio = Some(sums);
     }
 
@@ -199,6 +214,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use super::super::chronicle::Steps;
     use super::*;
 
     #[test]
@@ -213,5 +229,33 @@ mod tests {
         let outcome = Outcome::new("link-down", Duration::from_millis(100), Vec::new());
         assert!(!outcome.passed);
         assert!(!Report::new(1).passed());
+    }
+
+    fn passes(umpathd_stall_ms: Option<u64>, fio_ms: f64) -> bool {
+        let repetition = Repetition {
+            stall_ms: 40.0,
+            before_ms: 1.0,
+            steps: Steps {
+                umpathd_stall_ms,
+                ..Steps::default()
+            },
+        };
+        let budget = Duration::from_millis(100);
+        let mut outcome = Outcome::new("link-down", budget, vec![repetition]);
+        outcome.fio(FioSums {
+            rounds: 1,
+            writes: 1,
+            reads_compared: 1,
+            longest_ms: fio_ms,
+        });
+        outcome.passed
+    }
+
+    #[test]
+    fn a_stall_that_the_stopwatch_does_not_see_is_judged_as_well() {
+        assert!(passes(Some(100), 200.0));
+        assert!(!passes(Some(3000), 90.0), "another queue hung");
+        assert!(!passes(Some(90), 3000.0), "fio hung");
+        assert!(!passes(None, 90.0), "nobody counted");
     }
 }
