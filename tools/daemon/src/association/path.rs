@@ -346,14 +346,16 @@ impl<'a> Attempt<'a> {
 
     fn ready(&mut self, ready: Ready) {
         let now = clock::now();
-        let Some(domain) = self.driver.domain().cloned() else {
+        let (Some(domain), Some(port)) = (self.driver.domain().cloned(), self.driver.port()) else {
             return;
         };
         self.health = Some(Health::new(self.spec.health, self.patience, now));
         let (links, device) = (self.links.clone(), domain.device().to_owned());
+        // The last association's may have been another port's: it says nothing of this one.
+        self.link = None;
         // Elsewhere: opening a device takes a look at all of them.
         self.watcher = Some(tokio::task::spawn_blocking(move || {
-            links.of(&device).map_err(|error| (device, error))
+            links.of(&device, port).map_err(|error| (device, error))
         }));
         let queues = self.driver.take_io_queues();
         let up = Up {
