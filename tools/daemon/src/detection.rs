@@ -59,12 +59,12 @@ pub(crate) fn explain(defaults: &Defaults) -> Vec<String> {
             defaults.heartbeat_ms, defaults.heartbeats_missed, defaults.io_silence_ms
         ),
         format!(
-            "I/O stuck while heartbeats are answered: no new I/O after {} ms",
+            "I/O stuck while heartbeats are answered: new I/O elsewhere, if possible, after {} ms",
             defaults.io_stuck_ms
         ),
         format!(
-            "one command without an answer while others are answered: no new I/O after {} ms, given \
-             up after {} ms",
+            "one command without an answer while others are answered: new I/O elsewhere, if \
+             possible, after {} ms; given up after {} ms, twice as long each further time on a path",
             defaults.io_slow_ms, defaults.io_timeout_ms
         ),
         format!(

@@ -1,11 +1,12 @@
-//! Links of RDMA devices: one watcher for each device, shared by its associations.
+//! Links of RDMA devices: one watcher for each port in use, shared by the associations over it.
 //!
-//! Two sources say whether a device has a link: its own port events, and the carrier of the network
-//! interface under it. A link is down while either says so; whichever tells first counts. Either
-//! reaches every association on the device within a wake-up of its task. What it means for them is
-//! `umpath_core::association`'s decision.
+//! Two sources say whether a port has a link: the device's events, and the carrier of the network
+//! interface under the port. A link is down while either says so; whichever tells first counts.
+//! Either reaches every association over the port within a wake-up of its task. What it means for
+//! them is `umpath_core::association`'s decision.
 
 mod carrier;
+mod port;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,9 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use umpath_rdma::{AsyncEvents, DeviceEventKind, VerbsError};
+use umpath_rdma::{AsyncEvents, VerbsError};
 
 use carrier::{LinkNews, News};
+use port::Port;
 
 use crate::clock;
 use crate::readiness::Readiness;
@@ -23,7 +25,7 @@ use crate::readiness::Readiness;
 /// RDMA devices in sysfs.
 const CLASS: &str = "/sys/class/infiniband";
 
-/// What is known of a device's link.
+/// What is known of a port's link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Link {
     /// The port is active, as far as anyone said.
@@ -34,23 +36,27 @@ pub(crate) enum Link {
     Fatal,
 }
 
+/// Link news by device and port.
+type Watched = HashMap<(String, u8), watch::Receiver<Link>>;
+
 /// The watchers.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Links(Arc<Mutex<HashMap<String, watch::Receiver<Link>>>>);
+pub(crate) struct Links(Arc<Mutex<Watched>>);
 
 impl Links {
-    /// The link of a device; starts watching it on the first call.
-    pub(crate) fn of(&self, device: &str) -> Result<watch::Receiver<Link>, VerbsError> {
+    /// The link of a device's port, from 1; starts watching it on the first call.
+    pub(crate) fn of(&self, device: &str, port: u8) -> Result<watch::Receiver<Link>, VerbsError> {
         let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = links.get(device)
+        let key = (device.to_owned(), port);
+        if let Some(link) = links.get(&key)
             && link.has_changed().is_ok()
         {
             return Ok(link.clone());
         }
         let events = AsyncEvents::open(device)?;
         let (sender, receiver) = watch::channel(Link::Up);
-        tokio::spawn(Watcher::new(events, sender).run());
-        links.insert(device.to_owned(), receiver.clone());
+        tokio::spawn(Watcher::new(events, Port::new(port), sender).run());
+        links.insert(key, receiver.clone());
         Ok(receiver)
     }
 }
@@ -81,11 +87,11 @@ pub(crate) fn device_names() -> Vec<String> {
 /// What a descriptor belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
-    Port,
+    Device,
     Carrier,
 }
 
-/// The network interface under a device.
+/// The network interface under a port.
 #[derive(Debug)]
 struct Interface {
     name: String,
@@ -94,9 +100,9 @@ struct Interface {
 }
 
 impl Interface {
-    /// The interface of the first port, where it has one and its news can be had.
-    fn of(device: &str) -> Option<Self> {
-        let name = attribute(&format!("{CLASS}/{device}/ports/1/gid_attrs/ndevs/0"))?;
+    /// The interface, where there is one and its news can be had.
+    fn of(device: &str, port: &Port) -> Option<Self> {
+        let name = attribute(&format!("{}/gid_attrs/ndevs/0", port.folder(device)))?;
         let index = attribute(&format!("/sys/class/net/{name}/ifindex"))?;
         let news = LinkNews::open().inspect_err(|error| {
             tracing::warn!(
@@ -122,13 +128,12 @@ fn attribute(path: &str) -> Option<String> {
     Some(text.trim().to_owned())
 }
 
-/// Watches one device.
+/// Watches one port.
 #[derive(Debug)]
 struct Watcher {
     events: AsyncEvents,
     interface: Option<Interface>,
-    port_down: Option<Duration>,
-    carrier_down: Option<Duration>,
+    port: Port,
     link: watch::Sender<Link>,
 }
 
@@ -136,22 +141,18 @@ impl Watcher {
     /// Listens first and looks then: nothing that happens in between is missed. It looks at single
     /// small files: a list of all devices would read their whole address tables, on a thread that
     /// has keep-alives to send.
-    fn new(events: AsyncEvents, link: watch::Sender<Link>) -> Self {
-        let device = events.device().to_owned();
-        let interface = Interface::of(&device);
-        let mut watcher = Self {
+    fn new(events: AsyncEvents, mut port: Port, link: watch::Sender<Link>) -> Self {
+        let interface = Interface::of(events.device(), &port);
+        port.look(events.device(), clock::now());
+        if let Some(interface) = &interface {
+            port.carrier(interface.carries(), clock::now());
+        }
+        let watcher = Self {
             events,
             interface,
-            port_down: None,
-            carrier_down: None,
+            port,
             link,
         };
-        // "1: DOWN"
-        let port = attribute(&format!("{CLASS}/{device}/ports/1/state"));
-        if port.is_some_and(|state| state.ends_with("DOWN")) {
-            watcher.port_down = Some(clock::now());
-        }
-        watcher.look_at_carrier();
         watcher.tell();
         watcher
     }
@@ -159,7 +160,7 @@ impl Watcher {
     /// Runs until the device is gone.
     async fn run(mut self) {
         let mut readiness = Readiness::new();
-        let mut watched = readiness.watch(Source::Port, self.events.fd());
+        let mut watched = readiness.watch(Source::Device, self.events.fd());
         if let (Ok(()), Some(interface)) = (&watched, &self.interface) {
             watched = readiness.watch(Source::Carrier, interface.news.fd());
         }
@@ -170,8 +171,8 @@ impl Watcher {
         }
         loop {
             match readiness.ready().await {
-                Source::Port => {
-                    if !self.port_events() {
+                Source::Device => {
+                    if !self.device_events() {
                         self.link.send_replace(Link::Fatal);
                         // A device that returns is a new one: the next association looks again.
                         return;
@@ -184,19 +185,14 @@ impl Watcher {
     }
 
     /// Takes the device's events; `false` when it is gone.
-    fn port_events(&mut self) -> bool {
+    fn device_events(&mut self) -> bool {
         loop {
             match self.events.handle_readable() {
                 Ok(None) => return true,
                 Ok(Some(event)) => {
                     tracing::debug!(device = event.device, "{:?}", event.kind);
-                    match event.kind {
-                        DeviceEventKind::PortError { .. } => {
-                            self.port_down.get_or_insert_with(clock::now);
-                        }
-                        DeviceEventKind::PortActive { .. } => self.port_down = None,
-                        DeviceEventKind::DeviceFatal => return false,
-                        DeviceEventKind::AddressesChanged { .. } | DeviceEventKind::Other(_) => {}
+                    if !self.port.event(event.kind, clock::now()) {
+                        return false;
                     }
                 }
                 Err(error) => {
@@ -216,12 +212,10 @@ impl Watcher {
                 for item in news {
                     match item {
                         News::Carries { index, carries } if index == interface.index => {
-                            self.carrier_down = since(self.carrier_down, !carries);
+                            self.port.carrier(carries, clock::now());
                         }
                         News::Carries { .. } => {}
-                        News::Lost => {
-                            self.carrier_down = since(self.carrier_down, !interface.carries());
-                        }
+                        News::Lost => self.port.carrier(interface.carries(), clock::now()),
                     }
                 }
             }
@@ -231,35 +225,24 @@ impl Watcher {
                     device,
                     "news of network links: {error}; port events must tell"
                 );
-                self.carrier_down = None;
+                self.port.carrier(true, clock::now());
             }
         }
     }
 
-    fn look_at_carrier(&mut self) {
-        if let Some(interface) = &self.interface {
-            self.carrier_down = since(self.carrier_down, !interface.carries());
-        }
-    }
-
     fn tell(&self) {
-        let down = self.port_down.into_iter().chain(self.carrier_down).min();
-        let link = down.map_or(Link::Up, Link::Down);
+        let link = self.port.link();
         self.link.send_if_modified(|known| {
             let same = matches!(
                 (&*known, &link),
                 (Link::Up, Link::Up) | (Link::Down(_), Link::Down(_))
             );
             if !same {
-                tracing::debug!(device = self.events.device(), ?link, "link");
+                let (device, port) = (self.events.device(), self.port.number());
+                tracing::debug!(device, port, ?link, "link");
                 *known = link;
             }
             !same
         });
     }
-}
-
-/// Since when something is down: since before, or now; or not at all.
-fn since(before: Option<Duration>, down: bool) -> Option<Duration> {
-    down.then(|| before.unwrap_or_else(clock::now))
 }

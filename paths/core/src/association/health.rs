@@ -1,21 +1,23 @@
 //! Evidence about an association, and the verdict it adds up to.
 //!
 //! Two verdicts. A *suspicion* costs nothing and is taken back when the evidence goes: no new I/O
-//! is sent there. A *conviction* is final for this association: it is torn down and fenced. Hard
-//! evidence (the connection or the device is gone) convicts alone; a quiet peer is convicted by two
-//! independent signals (keep-alives, and I/O or an admin command), or by its session giving up
-//! after a whole KATO without an answer.
+//! is sent there, or, where only commands are late and the controller lives, none while there is
+//! another path ([`Suspicion::stops`]). A *conviction* is final for this association: it is torn
+//! down and fenced. Hard evidence (the connection or the device is gone) convicts alone; a quiet
+//! peer is convicted by two independent signals (keep-alives, and I/O or an admin command), or by
+//! its session giving up after a whole KATO without an answer.
 //!
 //! An answer to any command speaks for the association: a slow medium behind a live controller is
 //! not silence. Silence is measured against what is usual: where keep-alives have lately taken long,
 //! because a machine is busy, more of it is needed for a conviction. I/O that is stuck while
 //! keep-alives are answered makes a suspicion; a single command that is never answered, whatever
 //! becomes of the others, makes one as well and convicts in the end: nothing else would ever end
-//! it.
+//! it. Whoever is merely slow is given longer the next time ([`Patience`]).
 
 use core::fmt;
 use core::time::Duration;
 
+use super::Patience;
 use crate::shared::Pulse;
 
 /// When evidence becomes a verdict.
@@ -32,7 +34,8 @@ pub struct HealthConfig {
     pub io_stuck: Duration,
     /// A single command unanswered for this long makes a suspicion although others are answered.
     pub io_slow: Duration,
-    /// A single command unanswered for this long convicts.
+    /// A single command unanswered for this long convicts; longer where that happened before on
+    /// this path.
     pub io_timeout: Duration,
 }
 
@@ -49,7 +52,7 @@ impl Default for HealthConfig {
     }
 }
 
-/// Why a path gets no new I/O for now.
+/// What speaks against a path for now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suspicion {
     /// The local link has no carrier.
@@ -62,6 +65,16 @@ pub enum Suspicion {
     IoSlow(Duration),
     /// Another controller of the subsystem says that this one has lost us.
     HostLost,
+}
+
+impl Suspicion {
+    /// Nothing new is sent there, not even on the last path. Otherwise the controller answers and
+    /// only commands are late: then others are better, it is better than none, and it has not been
+    /// away when that is over.
+    #[must_use]
+    pub fn stops(self) -> bool {
+        !matches!(self, Self::IoStuck | Self::IoSlow(_))
+    }
 }
 
 impl fmt::Display for Suspicion {
@@ -130,7 +143,8 @@ impl fmt::Display for Conviction {
 /// What has changed in the judgement; told once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Send nothing new there.
+    /// Send nothing new there, or as little as possible ([`Suspicion::stops`]). Told again when it
+    /// comes to the other.
     Suspect(Suspicion),
     /// The suspicion is over.
     Clear,
@@ -193,6 +207,7 @@ const RECHECK: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone)]
 pub struct Health {
     config: HealthConfig,
+    patience: Patience,
     link_down_since: Option<Duration>,
     missed: u32,
     /// Since when the volume that waits longest has had no answer, as told since the last verdict.
@@ -212,11 +227,13 @@ pub struct Health {
 }
 
 impl Health {
-    /// An association that has just become ready.
+    /// An association that has just become ready. `patience` is what the one before it on this path
+    /// [left](Self::patience).
     #[must_use]
-    pub fn new(config: HealthConfig, now: Duration) -> Self {
+    pub fn new(config: HealthConfig, patience: Patience, now: Duration) -> Self {
         Self {
             config,
+            patience,
             link_down_since: None,
             missed: 0,
             io_silent_since: None,
@@ -313,12 +330,20 @@ impl Health {
         }
         if let Some(why) = self.conviction(silent_since, now) {
             self.convicted = true;
+            if matches!(why, Conviction::IoTimeout(_)) {
+                self.patience.timed_out(now);
+            }
             return Some(Verdict::Convict(why));
         }
         let suspicion = self.suspicion(silent_since, now);
-        let changed = suspicion.is_some() != self.told.is_some();
+        let changed = suspicion.map(Suspicion::stops) != self.told.map(Suspicion::stops);
         self.told = suspicion;
         changed.then(|| suspicion.map_or(Verdict::Clear, Verdict::Suspect))
+    }
+
+    /// For the next association on this path.
+    pub fn patience(&self) -> Patience {
+        self.patience
     }
 
     /// When to ask for a [verdict](Self::verdict) although nothing was reported.
@@ -379,7 +404,8 @@ impl Health {
         {
             return Some(Conviction::HostLost);
         }
-        if let Some(age) = self.oldest().filter(|age| *age >= self.config.io_timeout) {
+        let patience = self.patience.granted(self.config.io_timeout, now);
+        if let Some(age) = self.oldest().filter(|age| *age >= patience) {
             return Some(Conviction::IoTimeout(age));
         }
         let io = now.saturating_sub(silent_since?);
@@ -400,7 +426,7 @@ mod tests {
     }
 
     fn health() -> Health {
-        Health::new(HealthConfig::default(), ms(0))
+        Health::new(HealthConfig::default(), Patience::default(), ms(0))
     }
 
     fn silent(since: u64) -> Pulse {
@@ -594,6 +620,34 @@ mod tests {
                 (31_000, Verdict::Convict(Conviction::IoTimeout(ms(30_000)))),
             ]
         );
+    }
+
+    /// Whatever needs longer than the timeout would otherwise be sent again for ever.
+    #[test]
+    fn a_command_slower_than_the_timeout_is_given_twice_as_long_by_the_next_association() {
+        let mut first = health();
+        overdue(&mut first, 1000, 40_000);
+        let mut next = Health::new(HealthConfig::default(), first.patience(), ms(32_000));
+        let why = Conviction::IoTimeout(ms(60_000));
+        assert_eq!(
+            overdue(&mut next, 33_000, 99_000).last(),
+            Some(&(93_000, Verdict::Convict(why)))
+        );
+    }
+
+    #[test]
+    fn a_slow_command_and_then_silence_are_told_one_after_the_other() {
+        let mut health = health();
+        let slow = Verdict::Suspect(Suspicion::IoSlow(ms(10_000)));
+        assert_eq!(overdue(&mut health, 0, 10_000), [(10_000, slow)]);
+        health.keep_alive_missed(3, ms(10_100));
+        let silent = Verdict::Suspect(Suspicion::KeepAlivesMissed(3));
+        assert_eq!(health.verdict(ms(10_100)), Some(silent));
+        health.keep_alive_missed(4, ms(10_200));
+        assert_eq!(health.verdict(ms(10_200)), None);
+        health.keep_alive_answered(ms(10_290), ms(10_300));
+        assert_eq!(health.verdict(ms(10_300)), Some(slow));
+        assert_eq!(health.verdict(ms(12_000)), Some(Verdict::Clear));
     }
 
     #[test]

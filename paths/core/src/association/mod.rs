@@ -8,7 +8,9 @@
 mod fence;
 mod health;
 mod ladder;
+mod patience;
 
 pub use fence::{FenceTerms, OrderFence, order_fence_at};
 pub use health::{Conviction, Health, HealthConfig, Suspicion, Verdict};
 pub use ladder::{FencedBy, Ladder, LadderOutput, ResetNews, ResetReply};
+pub use patience::Patience;

@@ -5,7 +5,8 @@
 //! ([`association`](crate::association)), and which path carries a request ([`Lane`](crate::Lane)).
 //!
 //! Usable is decided in this one place: a path is usable when it has an association that is neither
-//! suspect nor retired, and its namespace is there and is accessible.
+//! suspect nor retired, and its namespace is there and accessible. A suspicion that commands are late
+//! only makes others better: the last path stays in use.
 //!
 //! Every input ends in one look at all paths; a table is published when it differs from the last.
 //! Take all of [`Device::poll_output`] after any input, and carry it out in order.
@@ -223,13 +224,16 @@ impl Device {
         self.settle(now);
     }
 
-    /// There is evidence against an association: nothing new is sent on it.
+    /// There is evidence against an association: nothing new is sent on it, or only where there is
+    /// no other ([`Suspicion::stops`]).
     pub fn suspect(&mut self, association: AssociationId, why: Suspicion, now: Duration) {
         let Some(live) = self.live_mut(association) else {
             return;
         };
-        if !core::mem::replace(&mut live.suspect, true) {
+        let before = live.suspicion.replace(why).map(Suspicion::stops);
+        if before != Some(why.stops()) {
             self.path_event(now, association, EventKind::Suspected(why));
+            self.came_back(association, before, now);
             self.settle(now);
         }
     }
@@ -239,13 +243,21 @@ impl Device {
         let Some(live) = self.live_mut(association) else {
             return;
         };
-        if core::mem::replace(&mut live.suspect, false) {
+        let before = live.suspicion.take().map(Suspicion::stops);
+        if before.is_some() {
             self.path_event(now, association, EventKind::Cleared);
-            // Silence that ended by itself is what a shaky path looks like.
-            if let Some(path) = self.path_of(association) {
-                self.fault(path, Fault::Lost, now);
-            }
+            self.came_back(association, before, now);
             self.settle(now);
+        }
+    }
+
+    /// A suspicion has given way to none or to another; `stopped` says what the old one did. Silence
+    /// that ended by itself is what a shaky path looks like; a late command says nothing of it.
+    fn came_back(&mut self, association: AssociationId, stopped: Option<bool>, now: Duration) {
+        if stopped == Some(true)
+            && let Some(path) = self.path_of(association)
+        {
+            self.fault(path, Fault::Lost, now);
         }
     }
 

@@ -5,6 +5,7 @@ use core::time::Duration;
 use umpath_policies::{AnaState, ControllerKey, Damping, PathFacts, PathId, Ranked, Standing};
 
 use super::{PathConfig, Ready};
+use crate::association::Suspicion;
 use crate::table::{AssociationId, Limits, PathEntry, Steering};
 
 /// Longest time a path is left alone for one ANA status.
@@ -25,7 +26,8 @@ pub(super) struct Live {
     pub(super) controller: Option<ControllerKey>,
     /// NUMA node of its device.
     pub(super) node: Option<u16>,
-    pub(super) suspect: bool,
+    /// What speaks against it.
+    pub(super) suspicion: Option<Suspicion>,
     /// It is to be removed.
     pub(super) retired: bool,
     /// The controller has no such namespace (any more).
@@ -46,7 +48,7 @@ impl Live {
             changing_until: None,
             controller: ready.controller,
             node: ready.node,
-            suspect: false,
+            suspicion: None,
             retired: false,
             withdrawn: false,
             ana_refused_at: None,
@@ -61,6 +63,11 @@ impl Live {
             self.changing_until
                 .get_or_insert(now.saturating_add(transition));
         }
+    }
+
+    /// Nothing new may be sent there.
+    fn is_stopped(&self) -> bool {
+        self.suspicion.is_some_and(Suspicion::stops)
     }
 
     fn is_accessible(&self) -> bool {
@@ -117,16 +124,22 @@ impl Path {
         self.live.as_ref().map(|live| live.association)
     }
 
-    /// It may carry new I/O.
+    /// It may carry new I/O, if there is no better path.
     pub(super) fn is_usable(&self) -> bool {
         self.live.as_ref().is_some_and(|live| {
             !self.failed
-                && !live.suspect
+                && !live.is_stopped()
                 && !live.retired
                 && !live.withdrawn
                 && live.ana_refused_at.is_none()
                 && live.is_accessible()
         })
+    }
+
+    /// Commands are late there: others are better.
+    pub(super) fn is_slow(&self) -> bool {
+        let suspicion = self.live.as_ref().and_then(|live| live.suspicion);
+        suspicion.is_some_and(|why| !why.stops())
     }
 
     /// Until when a lost path counts as on its way back.
@@ -139,7 +152,7 @@ impl Path {
     /// Not usable, but may be again without a new association, and soon.
     pub(super) fn is_hoped_for(&self, now: Duration) -> bool {
         self.live.as_ref().is_some_and(|live| {
-            let passing = live.suspect || live.ana_refused_at.is_some();
+            let passing = live.is_stopped() || live.ana_refused_at.is_some();
             let changing = live.ana == Some(AnaState::Change)
                 && live.changing_until.is_none_or(|until| now < until);
             !live.retired

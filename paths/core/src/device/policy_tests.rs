@@ -109,6 +109,95 @@ fn a_suspicion_that_passes_counts_as_a_flap() {
     assert_eq!(active_paths(&device), [PathId(1)]);
 }
 
+const SLOW: Suspicion = Suspicion::IoSlow(Duration::from_secs(10));
+
+/// mkfs discards a disk on the only path left: one command for 20 seconds.
+#[test]
+fn a_slow_command_never_takes_the_last_path_from_a_volume() {
+    for slow in [SLOW, Suspicion::IoStuck] {
+        for marginal in [true, false] {
+            let mut device = equal_paths(marginal_last(marginal));
+            device.convict(AssociationId(1), Conviction::QueueFailed, ms(10));
+            outputs(&mut device);
+            device.suspect(AssociationId(0), slow, ms(20));
+            assert_eq!(active_paths(&device), [PathId(0)]);
+            assert!(device.table().entry(PathId(0)).unwrap().usable);
+            assert_eq!(
+                kinds(&outputs(&mut device)),
+                ["suspected"],
+                "the lanes see nothing"
+            );
+            device.clear(AssociationId(0), ms(30));
+            assert_eq!(kinds(&outputs(&mut device)), ["cleared"]);
+        }
+    }
+}
+
+#[test]
+fn a_slow_command_on_every_path_takes_none() {
+    let mut device = equal_paths(config());
+    device.suspect(AssociationId(0), SLOW, ms(10));
+    assert_eq!(active_paths(&device), [PathId(1)]);
+    device.suspect(AssociationId(1), SLOW, ms(20));
+    assert_eq!(active_paths(&device), [PathId(0), PathId(1)]);
+}
+
+/// The group moves even where it would not fail back by itself: this is not a matter of taste.
+#[test]
+fn new_io_keeps_off_a_slow_path_while_another_is_usable() {
+    for (marginal, failback) in [
+        (true, Failback::Immediate),
+        (false, Failback::Immediate),
+        (true, Failback::Manual),
+    ] {
+        let mut device = two_paths(DeviceConfig {
+            failback,
+            ..marginal_last(marginal)
+        });
+        device.suspect(AssociationId(0), SLOW, ms(10));
+        assert_eq!(active_paths(&device), [PathId(1)]);
+        device.suspect(AssociationId(1), Suspicion::LinkDown, ms(20));
+        assert_eq!(active_paths(&device), [PathId(0)], "better than none");
+        device.clear(AssociationId(0), ms(30));
+        device.clear(AssociationId(1), ms(40));
+        assert_eq!(active_paths(&device), [PathId(0)]);
+    }
+}
+
+#[test]
+fn a_slow_command_that_is_answered_is_no_flap() {
+    let mut device = two_paths(marginal_last(true));
+    for round in 0..9 {
+        for slow in [SLOW, Suspicion::IoStuck] {
+            device.suspect(AssociationId(0), slow, ms(round * 100));
+            device.clear(AssociationId(0), ms(round * 100 + 50));
+        }
+    }
+    assert_eq!(active_paths(&device), [PathId(0)]);
+    assert!(!kinds(&outputs(&mut device)).contains(&"held"));
+}
+
+#[test]
+fn a_slow_path_that_goes_silent_too_is_stopped_and_has_flapped_when_it_answers_again() {
+    let mut device = two_paths(marginal_last(true));
+    device.convict(AssociationId(1), Conviction::QueueFailed, ms(10));
+    device.suspect(AssociationId(0), SLOW, ms(20));
+    assert_eq!(active_paths(&device), [PathId(0)]);
+    for round in 0..3 {
+        device.suspect(
+            AssociationId(0),
+            Suspicion::KeepAlivesMissed(3),
+            ms(30 + round),
+        );
+        assert_eq!(active_paths(&device), []);
+        assert_eq!(device.table().on_no_path, OnNoPath::Queue);
+        outputs(&mut device);
+        device.suspect(AssociationId(0), SLOW, ms(30 + round));
+        assert_eq!(active_paths(&device), [PathId(0)]);
+        assert_eq!(kinds(&outputs(&mut device)).contains(&"held"), round == 2);
+    }
+}
+
 #[test]
 fn a_path_taken_away_by_request_did_not_flap() {
     let mut device = two_paths(marginal_last(true));

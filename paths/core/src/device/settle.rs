@@ -20,8 +20,12 @@ impl Device {
             .filter(|path| path.live.is_some())
             .map(Path::facts)
             .collect();
+        // Whatever the failback policy, a request should not queue behind a slow one.
+        self.keep_out(&mut facts, Path::is_slow);
+        // Where shaky paths form no group of their own, those held are not used.
         if !self.config.ranking.marginal_pathgroups {
-            self.keep_held_out(&mut facts);
+            let held = |path: &Path| matches!(path.damping.standing(), Standing::Held { .. });
+            self.keep_out(&mut facts, held);
         }
         let groups = group_paths(self.config.grouping, self.config.ranking, &facts);
         let (active, switch) = self.active.settle(self.config.failback, &groups, now);
@@ -35,16 +39,12 @@ impl Device {
         }
     }
 
-    /// Where shaky paths form no group of their own, those held are not used, unless there is no
-    /// other path: the last one is never kept out.
-    fn keep_held_out(&self, facts: &mut [PathFacts]) {
-        let held = |id| {
-            self.path(id)
-                .is_some_and(|path| matches!(path.damping.standing(), Standing::Held { .. }))
-        };
-        if facts.iter().any(|path| path.usable && !held(path.id)) {
+    /// Does not use these paths, unless there is no other: the last one is never kept out.
+    fn keep_out(&self, facts: &mut [PathFacts], poor: impl Fn(&Path) -> bool) {
+        let poor = |id| self.path(id).is_some_and(&poor);
+        if facts.iter().any(|path| path.usable && !poor(path.id)) {
             for path in facts {
-                path.usable &= !held(path.id);
+                path.usable &= !poor(path.id);
             }
         }
     }

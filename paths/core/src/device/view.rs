@@ -33,7 +33,10 @@ impl Device {
             path: path.id,
             association: path.association(),
             usable: path.is_usable(),
-            suspect: path.live.as_ref().is_some_and(|live| live.suspect),
+            suspect: path
+                .live
+                .as_ref()
+                .is_some_and(|live| live.suspicion.is_some()),
             ana: path.live.as_ref().and_then(|live| live.ana),
             preferred: path.config.preferred,
             failed: path.failed,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use umpath_core::association::{Health, HealthConfig, Verdict};
+use umpath_core::association::{Health, HealthConfig, Patience, Verdict};
 use umpath_core::{AssociationId, PathId};
 use umpath_nvme::Cqe;
 use umpath_session::{
@@ -11,6 +11,7 @@ use umpath_session::{
     Verdict as Retry,
 };
 
+use crate::sim::checker::Violation;
 use crate::sim::clock::{MICRO, MILLI, Nanos, duration, nanos};
 use crate::sim::fabric::{HostEnd, Packet, QpId, Way};
 use crate::sim::plan::Plan;
@@ -378,7 +379,8 @@ impl World {
         let carrier = self.routes[path].no_carrier == 0;
         if let Some(attempt) = &mut self.host.paths[path].attempt {
             attempt.answered = now;
-            let mut health = Health::new(config, duration(now));
+            // Always afresh: the oracles count on a lost command being given up in time.
+            let mut health = Health::new(config, Patience::default(), duration(now));
             if !carrier {
                 health.link_down(duration(now));
             }
@@ -423,8 +425,15 @@ impl World {
             return;
         };
         self.note(|| format!("path {path}: {verdict:?}"));
+        let served = self.host.device.table().active.is_some();
         match verdict {
-            Verdict::Suspect(why) => self.host.device.suspect(association, why, now),
+            Verdict::Suspect(why) => {
+                self.host.device.suspect(association, why, now);
+                if served && !why.stops() && self.host.device.table().active.is_none() {
+                    let what = format!("(13) the last path is taken away: {why}");
+                    self.fail(Violation(what));
+                }
+            }
             Verdict::Clear => self.host.device.clear(association, now),
             Verdict::Convict(why) => return self.convict(path, why),
         }

@@ -163,6 +163,12 @@ impl<S: Session> Driver<S> {
         self.domain.as_ref()
     }
 
+    /// The device's port the association runs over, once the admin queue is connected.
+    pub(crate) fn port(&self) -> Option<u8> {
+        let admin = self.queues.iter().find(|queue| queue.qid() == 0);
+        admin.map(HostQueue::port)
+    }
+
     /// Carries out every order of the session and returns its reports. Call after every other call.
     pub(crate) fn pump(&mut self) -> Vec<Event> {
         let mut events = Vec::new();

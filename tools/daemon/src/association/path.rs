@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use umpath_core::association::{Health, HealthConfig, Verdict as Judgement};
+use umpath_core::association::{Health, HealthConfig, Patience, Verdict as Judgement};
 use umpath_core::{AssociationId, PathId, VolumeShared};
 use umpath_nvme::Nqn;
 use umpath_nvme::command::Instance;
@@ -87,8 +87,9 @@ pub(crate) async fn run(
     let mut reconnect = Reconnect::new(spec.reconnect);
     // The link of the device the last association was on: its return ends a pause.
     let mut link = None;
+    let mut patience = Patience::default();
     loop {
-        let mut task = match Attempt::begin(&spec, &links, &reporter, link) {
+        let mut task = match Attempt::begin(&spec, &links, &reporter, link, patience) {
             Ok(task) => task,
             Err(failure) => {
                 reporter.send(Report::Failed {
@@ -100,6 +101,7 @@ pub(crate) async fn run(
         };
         let end = task.run(&mut orders, &mut reconnect).await;
         link = task.link.take();
+        patience = task.patience();
         task.finish();
         let (refused, error) = match end {
             End::Shutdown => break,
@@ -173,6 +175,8 @@ struct Attempt<'a> {
     driver: Driver<Controller>,
     /// Set once the association is ready.
     health: Option<Health>,
+    /// What the association before this one has learnt.
+    patience: Patience,
     link: Option<watch::Receiver<Link>>,
     /// The link's watcher while it is being made.
     watcher: Option<Watcher>,
@@ -188,6 +192,7 @@ impl<'a> Attempt<'a> {
         links: &'a Links,
         reporter: &'a Reporter,
         link: Option<watch::Receiver<Link>>,
+        patience: Patience,
     ) -> Result<Self, Failure> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let failed = |why: String, fix: &str| {
@@ -205,6 +210,7 @@ impl<'a> Attempt<'a> {
             association: AssociationId(NEXT.fetch_add(1, Ordering::Relaxed)),
             driver,
             health: None,
+            patience,
             link,
             watcher: None,
             serves: Vec::new(),
@@ -342,14 +348,16 @@ impl<'a> Attempt<'a> {
 
     fn ready(&mut self, ready: Ready) {
         let now = clock::now();
-        let Some(domain) = self.driver.domain().cloned() else {
+        let (Some(domain), Some(port)) = (self.driver.domain().cloned(), self.driver.port()) else {
             return;
         };
-        self.health = Some(Health::new(self.spec.health, now));
+        self.health = Some(Health::new(self.spec.health, self.patience, now));
         let (links, device) = (self.links.clone(), domain.device().to_owned());
+        // The last association's may have been another port's: it says nothing of this one.
+        self.link = None;
         // Elsewhere: opening a device takes a look at all of them.
         self.watcher = Some(tokio::task::spawn_blocking(move || {
-            links.of(&device).map_err(|error| (device, error))
+            links.of(&device, port).map_err(|error| (device, error))
         }));
         let queues = self.driver.take_io_queues();
         let up = Up {
@@ -487,6 +495,11 @@ impl<'a> Attempt<'a> {
                 });
             }
         }
+    }
+
+    /// For the next association.
+    fn patience(&self) -> Patience {
+        self.health.as_ref().map_or(self.patience, Health::patience)
     }
 
     /// Lets go of the admin queue, in the background.
