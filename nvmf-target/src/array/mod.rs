@@ -74,6 +74,18 @@ pub enum Output {
         /// Its identifier.
         cid: u16,
     },
+    /// Take an I/O command back, if nothing of it has been executed, and complete it as aborted. Then
+    /// answer the Abort command with [`abort_result`](crate::controller::abort_result).
+    Recall {
+        /// The queue it came on.
+        queue: QueueId,
+        /// Its identifier.
+        cid: u16,
+        /// The queue of the Abort command.
+        asker: QueueId,
+        /// The identifier of that.
+        asker_cid: u16,
+    },
     /// Close a queue; report it with [`Array::queue_closed`].
     Close {
         /// The queue.

@@ -95,6 +95,11 @@ pub struct Surroundings<'a, M> {
     pub now: Duration,
 }
 
+/// What an Abort command is answered with: IANP, set when the command was *not* aborted.
+pub fn abort_result(aborted: bool) -> u32 {
+    u32::from(!aborted)
+}
+
 /// A controller.
 #[derive(Debug)]
 pub struct Controller<M> {
@@ -321,11 +326,20 @@ impl<M> Controller<M> {
         }
     }
 
-    /// Only a parked event request can be taken back; of an I/O command this says that it was not
-    /// aborted (IANP), never that it was when it may still be executed.
+    /// A parked event request can be taken back here, an I/O command only by whoever has it. The answer
+    /// is never that a command was aborted (IANP cleared) when it may still be executed.
     fn abort(&mut self, sqe: &Sqe) -> Answer {
-        const NOT_IMMEDIATE: u64 = 1;
         let command = Abort::parse(sqe);
+        let io = self.queues.get(&command.sqid).filter(|_| command.sqid != 0);
+        if let (Some(&queue), Some(&asker)) = (io, self.queues.get(&0)) {
+            self.outputs.push(Output::Recall {
+                queue,
+                cid: command.cid,
+                asker,
+                asker_cid: sqe.cid.get(),
+            });
+            return Answer::Parked;
+        }
         if command.sqid == 0 && self.events.abort(command.cid) {
             if let Some(&queue) = self.queues.get(&0) {
                 self.outputs.push(Output::Abort {
@@ -335,7 +349,7 @@ impl<M> Controller<M> {
             }
             return Answer::OK;
         }
-        Answer::value(NOT_IMMEDIATE)
+        Answer::value(abort_result(false).into())
     }
 
     /// Stops everything but the admin queue, as CC.EN=0 and shutdown do.

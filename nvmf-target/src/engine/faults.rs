@@ -78,6 +78,15 @@ impl Waiting {
         self.queue.keys().next().map(|(due, _)| *due)
     }
 
+    /// Takes out one that nothing has been done about yet.
+    fn take(&mut self, wanted: impl Fn(u32) -> bool) -> Option<u32> {
+        let mut waiting = self.queue.iter();
+        let (key, _) =
+            waiting.find(|(_, (index, then))| *then == Then::Execute && wanted(*index))?;
+        let key = *key;
+        self.queue.remove(&key).map(|(index, _)| index)
+    }
+
     fn pop(&mut self, now: Duration) -> Option<(u32, Then)> {
         let next = self.queue.first_entry()?;
         (next.key().0 <= now).then(|| next.remove())
@@ -170,6 +179,20 @@ impl Reactor {
         matches!(work, Some(Work::Media(work))
             if work.ranges.is_none()
                 && work.shared.gate.permits(work.epoch, self.hub.now()).is_ok())
+    }
+
+    /// Completes a command as aborted if it waits to be executed. What has passed the gate, or has been
+    /// executed, cannot be taken back.
+    pub(super) fn recall(&mut self, queue: u32, cid: u16) -> bool {
+        let requests = &self.requests;
+        let found = self.waiting.take(|index| {
+            let request = requests.get(index as usize);
+            request.is_some_and(|request| request.queue == queue && request.sqe.cid.get() == cid)
+        });
+        if let Some(index) = found {
+            self.finish(index, Status::ABORT_REQUESTED, 0);
+        }
+        found.is_some()
     }
 
     /// Lets go on what has waited long enough; whether there was any.

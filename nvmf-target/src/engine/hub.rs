@@ -14,6 +14,7 @@ use super::faults::Faults;
 use super::lobby::Lobby;
 use super::mailbox::{Bell, Mailbox};
 use crate::array::{Array, Event, Gone, Output, QueueId};
+use crate::controller::abort_result;
 use crate::fault::Table;
 use crate::media::Media;
 use crate::model::PortId;
@@ -36,6 +37,13 @@ pub(super) enum Message {
         cid: u16,
         dword: u32,
         aborted: bool,
+    },
+    /// Take a command back, and say on the other queue whether that was possible.
+    Recall {
+        queue: QueueId,
+        cid: u16,
+        asker: QueueId,
+        asker_cid: u16,
     },
     /// Close a queue.
     Close { queue: QueueId },
@@ -130,6 +138,20 @@ impl Hub {
                         },
                     );
                 }
+                Output::Recall {
+                    queue,
+                    cid,
+                    asker,
+                    asker_cid,
+                } => self.send(
+                    queue,
+                    Message::Recall {
+                        queue,
+                        cid,
+                        asker,
+                        asker_cid,
+                    },
+                ),
                 Output::Close { queue } => self.send(queue, Message::Close { queue }),
                 Output::Event(event) => log(&event),
             }
@@ -140,6 +162,19 @@ impl Hub {
         if next < self.alarm_ns.load(Relaxed) {
             self.timers.ring();
         }
+    }
+
+    /// Answers an Abort command whose target was looked for.
+    pub(super) fn recalled(&self, asker: QueueId, cid: u16, aborted: bool) {
+        self.send(
+            asker,
+            Message::Respond {
+                queue: asker,
+                cid,
+                dword: abort_result(aborted),
+                aborted: false,
+            },
+        );
     }
 
     /// The conductor's turn: does what is due and says when to come back.

@@ -158,6 +158,17 @@ impl Reactor {
                         self.respond_parked(queue, cid, status, dword);
                     }
                 }
+                Message::Recall {
+                    queue,
+                    cid,
+                    asker,
+                    asker_cid,
+                } => {
+                    let found = self
+                        .find(queue)
+                        .is_some_and(|queue| self.recall(queue, cid));
+                    self.hub.recalled(asker, asker_cid, found);
+                }
                 Message::Close { queue } => {
                     if let Some(queue) = self.find(queue) {
                         self.close(queue);

@@ -519,6 +519,23 @@ fn io_commands_are_checked_before_anything_moves() {
 }
 
 #[test]
+fn an_io_command_is_asked_back_from_whoever_has_it() {
+    let mut array = array();
+    let mut host = Host::ready(&mut array, 1);
+    host.connect_io(&mut array, 1).unwrap();
+    host::drain(&mut array);
+    let asked = admin::abort(1, 3).with_cid(77);
+    assert_eq!(host.admin(&mut array, asked, &mut []), Answer::Parked);
+    let recall = Output::Recall {
+        queue: QueueId(11),
+        cid: 3,
+        asker: QueueId(10),
+        asker_cid: 77,
+    };
+    assert_eq!(host::drain(&mut array), [recall]);
+}
+
+#[test]
 fn abort_never_claims_what_it_did_not_do() {
     let mut array = array();
     let host = Host::ready(&mut array, 1);
@@ -527,8 +544,9 @@ fn abort_never_claims_what_it_did_not_do() {
         result: 1,
     };
     assert_eq!(
-        host.admin(&mut array, admin::abort(1, 3), &mut []),
-        not_immediate
+        host.admin(&mut array, admin::abort(7, 3), &mut []),
+        not_immediate,
+        "no such queue"
     );
     host.request_event(&mut array, 9);
     host::drain(&mut array);
