@@ -12,6 +12,7 @@ use std::time::Duration;
 use umpath_nvme::Cqe;
 use umpath_nvme::command::Instance;
 
+use crate::abort::{AbortAnswer, IoCommand};
 use crate::ana::AnaTable;
 use crate::ana_log::AnaRead;
 use crate::answer::Answer;
@@ -208,6 +209,12 @@ impl Controller {
         matches!(self.phase, Phase::Ready(_)) && offers && self.link.reset(impacted, now)
     }
 
+    /// Asks this controller to abort an I/O command; the answer is [`Event::Abort`]. False, and no
+    /// answer, while another one is outstanding or the session is not ready.
+    pub fn abort(&mut self, command: IoCommand, now: Duration) -> bool {
+        matches!(self.phase, Phase::Ready(_)) && self.link.abort(command, now)
+    }
+
     /// Reads the log of resets, which [`Event::Resets`] or [`Event::ResetsUnknown`] reports. No
     /// effect unless the controller offers resets.
     pub fn read_resets(&mut self, now: Duration) {
@@ -264,6 +271,11 @@ impl Controller {
             Matched::Reset(impacted) => {
                 let answer = ResetAnswer::of(cqe);
                 self.link.event(Event::Reset { impacted, answer });
+                Ok(())
+            }
+            Matched::Abort(command) => {
+                let answer = AbortAnswer::of(cqe);
+                self.link.event(Event::Abort { command, answer });
                 Ok(())
             }
             Matched::KeepAlive | Matched::Abandoned => Ok(()),

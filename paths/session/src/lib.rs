@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod abort;
 mod ana;
 mod ana_log;
 mod answer;
@@ -45,6 +46,7 @@ mod setup;
 mod step;
 mod stop;
 
+pub use abort::{AbortAnswer, IoCommand};
 pub use ana::{AnaGroup, AnaState, AnaTable};
 pub use backoff::{Backoff, BackoffPolicy, Reconnect, ReconnectPolicy, Verdict};
 pub use config::{IO_DEPTH_MAX, IO_QUEUES_MAX, SessionConfig};

@@ -9,9 +9,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use umpath_nvme::command::{CrossControllerReset, Instance, async_event, keep_alive};
+use umpath_nvme::command::{CrossControllerReset, Instance, abort, async_event, keep_alive};
 use umpath_nvme::{Cqe, Sqe};
 
+use crate::abort::{AbortAnswer, IoCommand};
 use crate::error::{PeerError, SessionError};
 use crate::heartbeat::Heartbeat;
 use crate::output::{ADMIN_DEPTH, AdminData, Event, Output};
@@ -73,6 +74,8 @@ pub(crate) enum Matched {
     Abandoned,
     /// The answer to a reset of another controller.
     Reset(Instance),
+    /// The answer to an abort.
+    Abort(IoCommand),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +85,7 @@ enum Kind {
     KeepAlive { sent_at: Duration },
     AsyncEvent,
     Reset(Instance),
+    Abort(IoCommand),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -228,6 +232,20 @@ impl Link {
         true
     }
 
+    /// Asks the controller to abort an I/O command. One at a time, which every controller takes (ACL is
+    /// counted from zero); false while another is outstanding.
+    pub(crate) fn abort(&mut self, command: IoCommand, now: Duration) -> bool {
+        let mut slots = self.slots.iter();
+        let aborts = slots.any(|slot| matches!(slot.outstanding, Some((Kind::Abort(_), _))));
+        if self.over || aborts {
+            return false;
+        }
+        let deadline = now.saturating_add(self.command_timeout);
+        let sqe = abort(command.qid, command.cid);
+        self.send(Kind::Abort(command), Some(deadline), sqe, AdminData::None);
+        true
+    }
+
     fn send(&mut self, kind: Kind, deadline: Option<Duration>, sqe: Sqe, data: AdminData) {
         if self.over {
             return;
@@ -268,6 +286,7 @@ impl Link {
             Some((Kind::AsyncEvent, _)) => Ok(Matched::AsyncEvent),
             Some((Kind::Abandoned, _)) => Ok(Matched::Abandoned),
             Some((Kind::Reset(impacted), _)) => Ok(Matched::Reset(impacted)),
+            Some((Kind::Abort(command), _)) => Ok(Matched::Abort(command)),
             Some((Kind::KeepAlive { sent_at }, _)) => {
                 let status = cqe.status();
                 let agreed = self.heartbeat.as_ref().is_some_and(Heartbeat::is_agreed);
@@ -310,24 +329,33 @@ impl Link {
             }
             .into());
         }
-        self.give_up_resets(now);
+        self.give_up_helpers(now);
         if let Some((_, ask)) = self.deferred.take_if(|(at, _)| *at <= now) {
             self.ask(ask, now);
         }
         self.beat(now)
     }
 
-    /// A reset that is not answered costs only itself: whoever asked has other ways.
-    fn give_up_resets(&mut self, now: Duration) {
+    /// A reset or an abort that is not answered costs only itself: whoever asked has other ways.
+    fn give_up_helpers(&mut self, now: Duration) {
         for slot in &mut self.slots {
-            if let Some((Kind::Reset(impacted), Some(deadline))) = slot.outstanding
-                && deadline <= now
-            {
-                slot.outstanding = Some((Kind::Abandoned, None));
-                let answer = ResetAnswer::Unanswered;
-                self.outputs
-                    .push_back(Output::Event(Event::Reset { impacted, answer }));
-            }
+            let event = match slot.outstanding {
+                Some((Kind::Reset(impacted), Some(deadline))) if deadline <= now => Event::Reset {
+                    impacted,
+                    answer: ResetAnswer::Unanswered,
+                },
+                // The controller owes this one for good; another abort would be one too many.
+                Some((Kind::Abort(command), Some(deadline))) if deadline <= now => {
+                    slot.outstanding = Some((Kind::Abort(command), None));
+                    let answer = AbortAnswer::Unanswered;
+                    self.outputs
+                        .push_back(Output::Event(Event::Abort { command, answer }));
+                    continue;
+                }
+                _ => continue,
+            };
+            slot.outstanding = Some((Kind::Abandoned, None));
+            self.outputs.push_back(Output::Event(event));
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use umpath_nvme::command::Instance;
 use umpath_nvme::{AsyncEvent, Sqe};
 
+use crate::abort::{AbortAnswer, IoCommand};
 use crate::ana::AnaTable;
 use crate::discovery_log::DiscoveryLog;
 use crate::error::SessionError;
@@ -99,6 +100,13 @@ pub enum Event {
         impacted: Instance,
         /// What the controller said, or that it said nothing.
         answer: ResetAnswer,
+    },
+    /// The answer to [`Controller::abort`](crate::Controller::abort).
+    Abort {
+        /// The command that was to be aborted.
+        command: IoCommand,
+        /// What the controller said, or that it said nothing.
+        answer: AbortAnswer,
     },
     /// The log of resets was read, because the controller announced news or the host asked.
     Resets(Vec<ResetRecord>),

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod aborts;
 mod arbitrary;
 mod bring_up;
 mod discovery;

@@ -76,6 +76,8 @@ pub(crate) struct Model {
     pub(crate) events_enabled: u32,
     /// Event requests held.
     pub(crate) waiting: Vec<u16>,
+    /// What aborts get, in order; then nothing answers.
+    pub(crate) aborts: VecDeque<(Status, u64)>,
     /// What resets of other controllers get, in order; then nothing answers.
     pub(crate) resets: VecDeque<(Status, u64)>,
     /// The logs of resets and of lost hosts.
@@ -144,6 +146,7 @@ impl Model {
             cc: Cc(0),
             events_enabled: 0,
             waiting: Vec::new(),
+            aborts: VecDeque::new(),
             resets: VecDeque::new(),
             reset_log: Vec::new(),
             lost_host_log: Vec::new(),
@@ -172,6 +175,10 @@ impl Model {
             admin::GET_FEATURES => self.kato_feature(&Features::parse(sqe)),
             admin::KEEP_ALIVE if !self.answers_keep_alives => return None,
             admin::KEEP_ALIVE => ok(0),
+            admin::ABORT => {
+                let (status, result) = self.aborts.pop_front()?;
+                (status, result, Vec::new())
+            }
             admin::CROSS_CONTROLLER_RESET => {
                 let (status, result) = self.resets.pop_front()?;
                 (status, result, Vec::new())
