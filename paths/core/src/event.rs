@@ -54,6 +54,9 @@ pub enum LaneEvent {
         association: AssociationId,
         /// When the oldest one was sent.
         since: Duration,
+        /// Its identifier on the lane's queue, where it is one that never takes long: a read or a write. A
+        /// discard of a whole disk may be as slow elsewhere.
+        cid: Option<u16>,
     },
     /// A request waits for want of a path.
     QueueingStarted,

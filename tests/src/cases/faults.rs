@@ -24,6 +24,9 @@ const DISK: &str = "/tmp/umpath-faults.disk";
 /// The block that is written and read.
 const BLOCK: u64 = 77;
 
+/// A command is asked back after 2 s, and its controller given up after 8 s.
+const IMPATIENT: &str = "[defaults]\nio_slow_ms = 2000\nio_timeout_ms = 8000\n";
+
 struct Disk;
 
 impl Drop for Disk {
@@ -45,12 +48,14 @@ fn faults(network: &Network) -> Result<()> {
     let _disk = Disk;
     let primary = Target::start(network, 1, &subsystem(1, "optimized"))?;
     let _standby = Target::start(network, 2, &subsystem(2, "non-optimized"))?;
-    let daemon = Daemon::start(network, "")?;
+    let daemon = Daemon::start(network, IMPATIENT)?;
     daemon.connect(network, 1, NQN, &[])?;
     daemon.connect(network, 2, NQN, &[])?;
     let mut verifier = Verifier::start(&daemon.device()?, BLOCK)?;
     late(&primary, &mut verifier)?;
     refused(&primary, &mut verifier)?;
+    given_back(&primary, &daemon, &mut verifier)?;
+    sat_on(&primary, &daemon, &mut verifier)?;
     deaf(&primary, &daemon, &mut verifier)
 }
 
@@ -95,13 +100,48 @@ fn refused(primary: &Target, verifier: &mut Verifier) -> Result<()> {
     spent(primary)
 }
 
+/// A write that waits in the controller is given back when asked for, and written through the other.
+fn given_back(primary: &Target, daemon: &Daemon, verifier: &mut Verifier) -> Result<()> {
+    once(primary, &["park", "60000"], "write")?;
+    let took = verifier.write(4, PATIENCE)?;
+    ensure!((2000..8000).contains(&took), "written after {took} ms");
+    spent(primary)?;
+    let told = events(daemon, "command_aborted");
+    let gave = told.iter().any(|words| words.contains("gave it back"));
+    ensure!(gave, "the write came back for another reason: {told:?}");
+    ensure!(!seen(daemon, "convicted"), "the path was given up for it");
+    let read = verifier.read(PATIENCE)?;
+    ensure!(read == 4, "{read} read, 4 written");
+    within(PATIENCE, "I/O back on the primary", || daemon.carries(1))
+}
+
+/// A write that was executed cannot be given back. Its controller never answers: it is given up.
+fn sat_on(primary: &Target, daemon: &Daemon, verifier: &mut Verifier) -> Result<()> {
+    once(primary, &["drop"], "write")?;
+    let took = verifier.write(5, PATIENCE)?;
+    ensure!((8000..20_000).contains(&took), "written after {took} ms");
+    spent(primary)?;
+    let told = events(daemon, "command_aborted");
+    let kept = told
+        .iter()
+        .any(|words| words.contains("cannot give it back"));
+    ensure!(
+        kept,
+        "nobody asked for the write, or it was given back: {told:?}"
+    );
+    ensure!(seen(daemon, "convicted"), "nobody was given up for it");
+    let read = verifier.read(PATIENCE)?;
+    ensure!(read == 5, "{read} read, 5 written");
+    within(PATIENCE, "I/O back on the primary", || daemon.carries(1))
+}
+
 /// A controller that no longer answers keep-alives is suspected, lost, and found again.
 fn deaf(primary: &Target, daemon: &Daemon, verifier: &mut Verifier) -> Result<()> {
     primary.verb(&["fault", "hang", "--kind", "keep-alive"])?;
     within(PATIENCE, "the conviction", || seen(daemon, "convicted"))?;
     ensure!(seen(daemon, "suspected"), "convicted without a suspicion");
     within(PATIENCE, "the standby carrying", || daemon.carries(2))?;
-    verifier.write(4, PATIENCE).context("through the standby")?;
+    verifier.write(6, PATIENCE).context("through the standby")?;
     primary.verb(&["fault", "clear"])?;
     within(Duration::from_secs(60), "I/O back on the primary", || {
         let live = |cable| {
@@ -111,16 +151,20 @@ fn deaf(primary: &Target, daemon: &Daemon, verifier: &mut Verifier) -> Result<()
         live(1) && live(2) && daemon.carries(1)
     })?;
     let read = verifier.read(PATIENCE)?;
-    ensure!(read == 4, "{read} read, 4 written");
+    ensure!(read == 6, "{read} read, 6 written");
     Ok(())
 }
 
+/// What events of a kind say.
+fn events(daemon: &Daemon, kind: &str) -> Vec<String> {
+    let shown = daemon.json(&["show", "events"]).ok();
+    let all = shown.as_ref().and_then(|shown| shown.get("events"));
+    let all = all.and_then(Value::as_array).into_iter().flatten();
+    let of_kind = all.filter(|event| event.get("kind").is_some_and(|known| known == kind));
+    let words = of_kind.filter_map(|event| Some(event.get("detail")?.as_str()?.to_owned()));
+    words.collect()
+}
+
 fn seen(daemon: &Daemon, kind: &str) -> bool {
-    let events = daemon.json(&["show", "events"]).ok();
-    let events = events.as_ref().and_then(|all| all.get("events"));
-    events.and_then(Value::as_array).is_some_and(|events| {
-        events
-            .iter()
-            .any(|event| event.get("kind").is_some_and(|known| known == kind))
-    })
+    !events(daemon, kind).is_empty()
 }

@@ -17,11 +17,12 @@ use umpath_target::controller::gate::Epoch;
 use umpath_target::controller::io::{Operation, plan};
 use umpath_target::controller::sgl::Transfer;
 use umpath_target::controller::view::Shared;
-use umpath_target::controller::{Answer, admin_transfer};
+use umpath_target::controller::{Answer, abort_result, admin_transfer};
 use umpath_target::model::PortId;
 
 use super::clock::{MICRO, duration, nanos};
 use super::fabric::{Packet, QpId, TargetEnd, Values, Way};
+use super::mutant::Mutant;
 use super::plan::{FaultKind, REQUEST_BLOCKS};
 use super::resets::{Intercepted, Sent};
 use super::world::{Happening, World};
@@ -49,7 +50,7 @@ pub(crate) struct Command {
     pub(crate) done: u64,
     pub(crate) step: u64,
     pub(crate) on_medium: bool,
-    /// The power failed while it was on the medium.
+    /// Nothing comes of it any more: it was aborted, or the power failed while it was on the medium.
     pub(crate) void: bool,
     /// Its data is not there yet.
     pub(crate) fetching: bool,
@@ -252,6 +253,22 @@ impl World {
             .push(self.now + wait, Happening::Enter { command });
     }
 
+    /// Takes a command back that has not asked the gate yet; true when it did.
+    fn recall(&mut self, qp: QpId, cid: u16) -> bool {
+        let mut commands = self.commands.iter();
+        let found = commands.find(|(_, known)| {
+            let waits = !known.on_medium && known.done == 0 && !known.void;
+            waits && known.qp == qp && known.cid == cid
+        });
+        let Some((at, copy)) = found.map(|(at, known)| (at, known.copy)) else {
+            return false;
+        };
+        self.commands[at].void = !self.is(Mutant::AbortLies);
+        self.note(|| format!("copy {copy} is given back"));
+        self.respond(qp, cid, Status::ABORT_REQUESTED, copy, None);
+        true
+    }
+
     pub(crate) fn respond(
         &mut self,
         qp: QpId,
@@ -285,6 +302,21 @@ impl World {
                     let data = Vec::new();
                     self.transmit(
                         queue.0 as usize,
+                        Way::ToHost,
+                        Packet::AdminAnswer { cqe, data },
+                    );
+                }
+                Output::Recall {
+                    queue,
+                    cid,
+                    asker,
+                    asker_cid,
+                } => {
+                    let dword = abort_result(self.recall(queue.0 as usize, cid));
+                    let cqe = Cqe::new(asker_cid, 0, Status::SUCCESS, dword.into());
+                    let data = Vec::new();
+                    self.transmit(
+                        asker.0 as usize,
                         Way::ToHost,
                         Packet::AdminAnswer { cqe, data },
                     );

@@ -50,7 +50,7 @@ impl World {
             return;
         };
         let process = &self.processes[known.process];
-        if !process.alive || process.life != known.life {
+        if known.void || !process.alive || process.life != known.life {
             self.commands.remove(command);
             return;
         }

@@ -81,6 +81,8 @@ mutants! {
     CcrCountIgnored = "ccr-count-ignored",
     /// The target calls a controller reset that it knows nothing of.
     CcrUnknownIsSuccess = "ccr-unknown-is-success",
+    /// The target calls a command aborted and executes it later.
+    AbortLies = "abort-lies",
     /// The target does not honour FUA.
     FuaIgnored = "fua-ignored",
     /// A write that is sent again has lost its FUA.

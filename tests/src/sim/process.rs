@@ -77,7 +77,7 @@ impl Witness for Graves {
 impl Process {
     /// The process's own time.
     pub(crate) fn clock(&self, now: Nanos) -> Nanos {
-        now + (now as i64 / 1000 * self.skew) as u64
+        now.saturating_add_signed(now as i64 / 1000 * self.skew)
     }
 
     /// When, in the world's time, its clock shows `at`.

@@ -87,6 +87,8 @@ struct Member {
     /// The last association, whether or not it lives.
     association: AssociationId,
     nsid: u32,
+    /// Of the queue pair that each queue thread has.
+    qids: Vec<u16>,
     ana_group: u32,
     preferred: bool,
     /// Its namespace is not to be found there under this number.
@@ -321,6 +323,7 @@ impl Volume {
         {
             member.association = new.association;
             member.nsid = new.nsid;
+            member.qids = new.queues.iter().map(HostQueue::qid).collect();
             member.ana_group = new.ana_group;
             member.withdrawn = false;
             return Ok(member.number);
@@ -346,6 +349,7 @@ impl Volume {
             number,
             association: new.association,
             nsid: new.nsid,
+            qids: new.queues.iter().map(HostQueue::qid).collect(),
             ana_group: new.ana_group,
             preferred: new.steering.preferred,
             withdrawn: false,

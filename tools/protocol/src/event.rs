@@ -61,6 +61,8 @@ pub enum EventKind {
     QueuedFailed,
     /// A controller answered with path errors.
     PathErrors,
+    /// A controller was asked to give a command back that it has had for too long.
+    CommandAborted,
     /// A path keeps failing, or answers much later than others: it is kept out for a while.
     PathHeld,
     /// A path that was kept out is tried with a few requests.
@@ -114,6 +116,7 @@ impl EventKind {
             Self::QueueingEnded => "queueing_ended",
             Self::QueuedFailed => "queued_failed",
             Self::PathErrors => "path_errors",
+            Self::CommandAborted => "command_aborted",
             Self::PathHeld => "path_held",
             Self::PathProbation => "path_probation",
             Self::PathSound => "path_sound",

@@ -2,14 +2,17 @@
 //!
 //! [`Health`] turns evidence into a verdict; [`OrderFence`] turns the times of a teardown into the
 //! moment from which the old controller executes nothing more; [`Ladder`] gets there earlier where
-//! another controller can help. All are pure and belong to the association, whatever number of volumes it serves; the host passes their results on to each
-//! volume's [`Device`](crate::Device).
+//! another controller can help; [`Aborts`] asks for single commands before it comes to that. All
+//! are pure and belong to the association, whatever number of volumes it serves; the host passes
+//! their results on to each volume's [`Device`](crate::Device).
 
+mod abort;
 mod fence;
 mod health;
 mod ladder;
 mod patience;
 
+pub use abort::{Aborts, Stuck};
 pub use fence::{FenceTerms, OrderFence, order_fence_at};
 pub use health::{Conviction, Health, HealthConfig, Suspicion, Verdict};
 pub use ladder::{FencedBy, Ladder, LadderOutput, ResetNews, ResetReply};

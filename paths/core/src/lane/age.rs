@@ -7,8 +7,10 @@
 use core::time::Duration;
 
 use super::Lane;
+use super::command::tag_of;
 use super::link::LinkState;
 use crate::event::LaneEvent;
+use crate::request::Op;
 
 /// A command in flight for so long is told, and told again at every look.
 pub(super) const OVERDUE: Duration = Duration::from_secs(2);
@@ -33,14 +35,20 @@ impl Lane {
             if link.state != LinkState::Open {
                 continue;
             }
-            let sent = link.commands().map(|number| self.commands[number].sent_at);
-            let Some(since) = sent.min().filter(|since| now >= *since + OVERDUE) else {
+            let sent = link
+                .commands()
+                .map(|number| (self.commands[number].sent_at, number));
+            let Some((since, number)) = sent.min().filter(|(since, _)| now >= *since + OVERDUE)
+            else {
                 continue;
             };
+            let quick = matches!(self.requests[tag_of(number)].body.op, Op::Read | Op::Write);
+            let cid = quick.then_some(self.commands[number].cid);
             self.events.push_back(LaneEvent::Overdue {
                 path: link.path,
                 association: link.association,
                 since,
+                cid,
             });
         }
     }

@@ -289,6 +289,7 @@ fn a_command_never_answered_is_told_while_others_are_answered() {
         path: PathId(0),
         association: AssociationId(0),
         since: ms(100),
+        cid: Some(stuck.sqe.cid.get()),
     };
     assert_eq!(told.first(), Some(&(2200, overdue)));
     assert_eq!(told.len(), 4, "twice a second: {told:?}");

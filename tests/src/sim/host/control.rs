@@ -1,5 +1,6 @@
 //! What the hub does: the device's orders to the lanes, the lanes' reports to the device.
 
+use umpath_core::association::Stuck;
 use umpath_core::policies::AnaState;
 use umpath_core::{LaneEvent, LaneId, Limits, Output, PathId};
 use umpath_session::Ready;
@@ -183,13 +184,21 @@ impl World {
                         path,
                         association,
                         since,
+                        cid,
                     } if !self.is(Mutant::AgeIgnored) => {
                         let path = path.index();
                         let attempt = self.host.paths[path].attempt.as_mut();
                         let attempt = attempt.filter(|known| known.association == association);
-                        if let Some(health) = attempt.and_then(|known| known.health.as_mut()) {
+                        if let Some(attempt) = attempt
+                            && let Some(health) = &mut attempt.health
+                        {
                             health.io_overdue(since, now);
+                            let qid = number.0 + 1;
+                            if let Some(cid) = cid {
+                                attempt.ask_back(Stuck { qid, cid, since }, now);
+                            }
                             self.judge(path);
+                            self.pump_session(path);
                         }
                     }
                     _ => {}

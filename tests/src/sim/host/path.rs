@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use umpath_core::association::{Health, HealthConfig, Patience, Verdict};
+use umpath_core::association::{Aborts, Health, HealthConfig, Patience, Stuck, Verdict};
 use umpath_core::{AssociationId, PathId};
 use umpath_nvme::Cqe;
 use umpath_session::{
-    AdminData, BackoffPolicy, Controller, Event, Output, Ready, Reconnect, ReconnectPolicy,
-    Verdict as Retry,
+    AdminData, BackoffPolicy, Controller, Event, IoCommand, Output, Ready, Reconnect,
+    ReconnectPolicy, Verdict as Retry,
 };
 
 use crate::sim::checker::Violation;
@@ -26,6 +26,7 @@ pub(crate) struct Attempt {
     pub(crate) ready: Option<Box<Ready>>,
     pub(crate) health: Option<Health>,
     pub(crate) answered: Nanos,
+    aborts: Aborts,
     /// Queue pairs by identifier.
     pub(crate) qps: Vec<(u16, QpId)>,
     session_timer: Option<Nanos>,
@@ -41,6 +42,14 @@ pub(crate) struct PathActor {
 }
 
 impl Attempt {
+    /// Asks its controller to give a command back that it has had for too long.
+    pub(crate) fn ask_back(&mut self, stuck: Stuck, now: Duration) {
+        let Stuck { qid, cid, .. } = stuck;
+        if self.aborts.is_due(stuck, now) && self.session.abort(IoCommand { qid, cid }, now) {
+            self.aborts.asked(stuck);
+        }
+    }
+
     /// It is up, and its controller can be asked to reset others.
     pub(crate) fn offers_reset(&self) -> bool {
         let ready = self.ready.as_ref();
@@ -94,6 +103,7 @@ impl World {
             ready: None,
             health: None,
             answered: 0,
+            aborts: Aborts::new(self.host.paths[path].health_config.io_slow),
             qps: Vec::new(),
             session_timer: None,
             health_timer: None,

@@ -11,15 +11,17 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use umpath_core::association::{Health, HealthConfig, Patience, Verdict as Judgement};
+use umpath_core::association::{
+    Aborts, Health, HealthConfig, Patience, Stuck, Verdict as Judgement,
+};
 use umpath_core::{AssociationId, PathId, VolumeShared};
 use umpath_nvme::Nqn;
 use umpath_nvme::command::Instance;
 use umpath_protocol::Failure;
 use umpath_rdma::{ConnectParams, VerbsError};
 use umpath_session::{
-    Controller, Event, Ready, Reconnect, ReconnectPolicy, ResetAnswer, ResetRecord, SessionConfig,
-    SessionError, Verdict,
+    Controller, Event, IoCommand, Ready, Reconnect, ReconnectPolicy, ResetAnswer, ResetRecord,
+    SessionConfig, SessionError, Verdict,
 };
 
 use super::driver::Driver;
@@ -180,6 +182,8 @@ struct Attempt<'a> {
     link: Option<watch::Receiver<Link>>,
     /// The link's watcher while it is being made.
     watcher: Option<Watcher>,
+    /// Commands the controller was asked to give back.
+    aborts: Aborts,
     /// Volumes served, whose load is evidence.
     serves: Vec<(PathId, Arc<VolumeShared>)>,
     convicted: bool,
@@ -213,6 +217,7 @@ impl<'a> Attempt<'a> {
             patience,
             link,
             watcher: None,
+            aborts: Aborts::new(spec.health.io_slow),
             serves: Vec::new(),
             convicted: false,
             stopping: false,
@@ -299,6 +304,13 @@ impl<'a> Attempt<'a> {
                 impacted,
                 answer,
             }),
+            Event::Abort { command, answer } => {
+                let (qid, cid) = (command.qid, command.cid);
+                let asked = self.aborts.last_asked(qid, cid);
+                if let Some(stuck) = asked {
+                    self.reporter.send(Report::Abort { stuck, answer });
+                }
+            }
             Event::Resets(records) => self.reset_log(Some(records)),
             Event::ResetsUnknown(error) => {
                 tracing::warn!(path = self.spec.id, "{error}");
@@ -395,9 +407,12 @@ impl<'a> Attempt<'a> {
                     health.queue_failed(now);
                 }
             }
-            Order::Overdue(association, since) if association == self.association => {
+            Order::Overdue(association, since, stuck) if association == self.association => {
                 if let Some(health) = &mut self.health {
                     health.io_overdue(since, now);
+                }
+                if let Some(stuck) = stuck {
+                    self.ask_back(stuck, now);
                 }
             }
             Order::RefreshAna(association) if association == self.association => {
@@ -416,6 +431,16 @@ impl<'a> Attempt<'a> {
             }
             // For an association that is gone, or nothing to hurry.
             _ => {}
+        }
+    }
+
+    /// Asks the controller to give a command back that it has had for too long.
+    fn ask_back(&mut self, stuck: Stuck, now: Duration) {
+        let Stuck { qid, cid, .. } = stuck;
+        if self.aborts.is_due(stuck, now)
+            && self.driver.session().abort(IoCommand { qid, cid }, now)
+        {
+            self.aborts.asked(stuck);
         }
     }
 

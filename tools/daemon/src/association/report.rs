@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use umpath_core::association::{Conviction, Suspicion};
+use umpath_core::association::{Conviction, Stuck, Suspicion};
 use umpath_core::{AssociationId, PathId, VolumeShared};
 use umpath_nvme::command::Instance;
 use umpath_protocol::Failure;
 use umpath_rdma::{Domain, HostQueue};
-use umpath_session::{AnaTable, LostHost, Namespace, Ready, ResetAnswer, ResetRecord};
+use umpath_session::{AbortAnswer, AnaTable, LostHost, Namespace, Ready, ResetAnswer, ResetRecord};
 
 use crate::hub::Message;
 
@@ -22,8 +22,8 @@ pub(crate) enum Order {
     Serves(AssociationId, PathId, Arc<VolumeShared>),
     /// A queue thread lost its queue pair.
     Broken(AssociationId, String),
-    /// A queue thread has a command in flight that was sent at this time.
-    Overdue(AssociationId, Duration),
+    /// A queue thread has a command in flight that was sent at this time. `Some`: it may be asked back.
+    Overdue(AssociationId, Duration, Option<Stuck>),
     /// A command came back with an ANA status.
     RefreshAna(AssociationId),
     /// Ask this association's controller to reset another one.
@@ -56,6 +56,8 @@ pub(crate) enum Report {
         impacted: Instance,
         answer: ResetAnswer,
     },
+    /// A command that was old was asked back; what the controller said.
+    Abort { stuck: Stuck, answer: AbortAnswer },
     /// The controller's log of resets was read, or, with `None`, could not be.
     ResetLog {
         association: AssociationId,

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use umpath_core::association::{Conviction, FenceTerms, Ladder, OrderFence, Suspicion};
+use umpath_core::association::{Conviction, FenceTerms, Ladder, OrderFence, Stuck, Suspicion};
 use umpath_core::{AssociationId, LaneEvent};
 use umpath_protocol::EventKind;
 use umpath_rdma::HostQueue;
@@ -250,8 +250,11 @@ impl Hub {
                         self.tell(association, Order::RefreshAna(association));
                     }
                     LaneEvent::Overdue {
-                        association, since, ..
-                    } => self.tell(association, Order::Overdue(association, since)),
+                        association,
+                        since,
+                        cid,
+                        ..
+                    } => self.overdue(id, queue, association, (since, cid)),
                     _ => {}
                 }
             }
@@ -267,6 +270,19 @@ impl Hub {
                 self.lane_ended(id, queue, transports, outcome);
             }
         }
+    }
+
+    fn overdue(
+        &self,
+        id: StableId,
+        queue: u16,
+        association: AssociationId,
+        (since, cid): (Duration, Option<u16>),
+    ) {
+        let volume = self.volumes.get(&id);
+        let qid = volume.and_then(|volume| volume.qid_on(association, queue));
+        let stuck = qid.zip(cid).map(|(qid, cid)| Stuck { qid, cid, since });
+        self.tell(association, Order::Overdue(association, since, stuck));
     }
 
     /// Tells the path whose association it is; nobody when it is gone.

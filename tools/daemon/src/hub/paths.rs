@@ -9,6 +9,7 @@ use umpath_session::StableId;
 
 use super::{Hub, Wanted};
 use crate::association::{self, Order, PathSpec, Report};
+use crate::clock;
 use crate::events::{FailoverId, Subject};
 use crate::keeper::Asked;
 use crate::spec::path_spec;
@@ -176,6 +177,19 @@ impl Hub {
                 impacted,
                 answer,
             } => self.reset_answered(association, impacted, answer),
+            Report::Abort { stuck, answer } => {
+                let age = clock::now().saturating_sub(stuck.since);
+                let words = format!(
+                    "command {:#06x} of queue {}, sent {:.1} s ago: {answer}",
+                    stuck.cid,
+                    stuck.qid,
+                    age.as_secs_f64()
+                );
+                let subject = Subject::path(path);
+                self.context
+                    .events
+                    .record(EventKind::CommandAborted, subject, words);
+            }
             Report::ResetLog {
                 association,
                 records,

@@ -14,6 +14,12 @@ impl Volume {
         self.member_on(association).map(|member| member.nsid)
     }
 
+    /// The identifier of the queue pair that a queue thread has on an association.
+    pub(crate) fn qid_on(&self, association: AssociationId, queue: u16) -> Option<u16> {
+        let member = self.member_on(association)?;
+        member.qids.get(usize::from(queue)).copied()
+    }
+
     /// What is known of its namespace.
     pub(crate) fn namespace(&self) -> &NamespaceFacts {
         &self.spec.namespace

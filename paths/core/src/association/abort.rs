@@ -1,0 +1,89 @@
+//! Which command a controller is asked to give back, and when.
+//!
+//! A controller that answers everything but one command may give that one back (Abort). It is asked
+//! while the association lives: what it gives back is answered like any other command, by a completion,
+//! so no fence is needed and nothing becomes a ghost. Once the association is convicted nobody
+//! can be asked any more.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+/// Commands remembered as asked for. A controller that sits on more of them is convicted soon.
+const ASKED_MAX: usize = 16;
+
+/// A command that has been in flight for long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stuck {
+    /// The queue it was sent on (QID).
+    pub qid: u16,
+    /// Its identifier there.
+    pub cid: u16,
+    /// When it was sent, which tells it from an earlier one of that identifier.
+    pub since: Duration,
+}
+
+/// The aborts of one association.
+#[derive(Debug, Clone)]
+pub struct Aborts {
+    after: Duration,
+    asked: VecDeque<Stuck>,
+}
+
+impl Aborts {
+    /// A command is asked for when it is `after` old.
+    #[must_use]
+    pub fn new(after: Duration) -> Self {
+        Self {
+            after,
+            asked: VecDeque::new(),
+        }
+    }
+
+    /// Whether the controller is to be asked for a command now. It never is twice.
+    pub fn is_due(&self, stuck: Stuck, now: Duration) -> bool {
+        now.saturating_sub(stuck.since) >= self.after && !self.asked.contains(&stuck)
+    }
+
+    /// The command of this name that was asked for last.
+    pub fn last_asked(&self, qid: u16, cid: u16) -> Option<Stuck> {
+        let mut asked = self.asked.iter().rev();
+        asked
+            .find(|stuck| (stuck.qid, stuck.cid) == (qid, cid))
+            .copied()
+    }
+
+    /// It was asked for.
+    pub fn asked(&mut self, stuck: Stuck) {
+        if self.asked.len() == ASKED_MAX {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(stuck);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_is_asked_for_once_and_not_before_its_time() {
+        let ms = Duration::from_millis;
+        let mut aborts = Aborts::new(ms(10_000));
+        let stuck = Stuck {
+            qid: 1,
+            cid: 7,
+            since: ms(500),
+        };
+        assert!(!aborts.is_due(stuck, ms(10_499)));
+        assert!(aborts.is_due(stuck, ms(10_500)));
+        aborts.asked(stuck);
+        assert!(!aborts.is_due(stuck, ms(11_000)));
+        assert_eq!(aborts.last_asked(1, 7), Some(stuck));
+        assert_eq!(aborts.last_asked(2, 7), None);
+        let later = Stuck {
+            since: ms(600),
+            ..stuck
+        };
+        assert!(aborts.is_due(later, ms(11_000)), "another one of that name");
+    }
+}
