@@ -67,6 +67,8 @@ mutants! {
     OnlyWritesHaunt = "only-writes-haunt",
     /// A lane's ghosts are lost on the way.
     GhostsForgotten = "ghosts-forgotten",
+    /// No other controller is ever asked to reset the lost one.
+    LadderSilent = "ladder-silent",
     /// A reset that the log calls failed is taken for one that succeeded.
     CcrFailedIsSuccess = "ccr-failed-is-success",
     /// A reset under way is taken for one that is complete.

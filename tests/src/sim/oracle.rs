@@ -4,6 +4,7 @@
 //! request before, what became of it, and which association it may still be executed by.
 
 use umpath_core::AssociationId;
+use umpath_core::association::FencedBy;
 
 use super::checker::Violation;
 use super::world::{Copy, World};
@@ -44,12 +45,26 @@ impl World {
             op.end == u64::MAX && !self.copies.iter().any(again)
         });
         match waits {
-            Some(copy) if self.plan.plain => Err(Violation(format!(
+            // A reset may stand before the ghosts are locked.
+            Some(copy) if self.plan.plain && !self.plan.ccr => Err(Violation(format!(
                 "(13) op {} has waited for the order fence of {association}",
                 copy.op
             ))),
             _ => Ok(()),
         }
+    }
+
+    /// Where one path fails and another controller can reset the lost one, nobody waits for time.
+    pub(crate) fn check_reset(
+        &self,
+        association: AssociationId,
+        surety: Option<FencedBy>,
+    ) -> Result<(), Violation> {
+        if self.plan.plain && self.plan.ccr && surety == Some(FencedBy::Time) {
+            let what = format!("(13) {association} is fenced by time where a reset was offered");
+            return Err(Violation(what));
+        }
+        Ok(())
     }
 
     /// What the ghost-range lock promises, judged by the copies themselves.

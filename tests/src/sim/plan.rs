@@ -193,7 +193,8 @@ impl Plan {
             faults: Vec::new(),
         };
         if plan.plain {
-            plan.ccr = false;
+            // Offered by a process that can do it, or not at all.
+            plan.ccr &= (plan.common_board || plan.processes == 1) && chance.percent(50);
             plan.overlaps = false;
             plan.shared = false;
         }

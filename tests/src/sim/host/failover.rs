@@ -153,7 +153,9 @@ impl World {
         if teardown.is_none_or(|teardown| teardown.surety.is_none() || teardown.lanes > 0) {
             return;
         }
-        if let Err(violation) = self.check_prompt(association) {
+        let surety = teardown.and_then(|teardown| teardown.surety);
+        let prompt = self.check_prompt(association);
+        if let Err(violation) = prompt.and_then(|()| self.check_reset(association, surety)) {
             return self.fail(violation);
         }
         if self.is(Mutant::FenceOfAnother)

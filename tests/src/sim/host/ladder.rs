@@ -52,6 +52,7 @@ impl World {
     /// A path's task is told what a ladder wants of its association.
     pub(crate) fn ask_survivor(&mut self, order: LadderOutput) {
         let now = duration(self.now);
+        let silent = self.is(Mutant::LadderSilent);
         let (LadderOutput::Reset { via, .. } | LadderOutput::ReadLog { via }) = order else {
             return;
         };
@@ -65,6 +66,7 @@ impl World {
         };
         let mut asked = true;
         match order {
+            LadderOutput::Reset { .. } if silent => {}
             LadderOutput::Reset { lost, .. } => asked = attempt.session.reset_other(lost, now),
             _ => attempt.session.read_resets(now),
         }
