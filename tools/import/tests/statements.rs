@@ -119,6 +119,9 @@ fn later_device_sections_win() {
     };
     let text = format!("devices {{\n {}{}}}\n", section("manual"), section("7"));
     assert_eq!(literal(&text, "failback").unwrap(), "7");
+    let other = section("manual").replace(".*", ".+");
+    let text = format!("devices {{\n {}{other}}}\n", section("7"));
+    assert_eq!(literal(&text, "failback").unwrap(), "manual");
 }
 
 #[test]
