@@ -7,6 +7,7 @@
 mod connect;
 mod device;
 mod discovery_conf;
+mod ignore;
 mod load;
 mod mistake;
 mod policy;
@@ -15,6 +16,7 @@ mod volume;
 pub(crate) use connect::{ConnectEntry, parse_portal};
 pub(crate) use device::DeviceEntry;
 pub(crate) use discovery_conf::{DiscoveryLine, read_discovery_conf};
+pub(crate) use ignore::IgnoreEntry;
 pub(crate) use load::load;
 pub(crate) use mistake::{Mistake, Place};
 pub(crate) use policy::{Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector};
@@ -38,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) defaults: Defaults,
     /// Paths to make at start and to keep.
     pub(crate) connect: Vec<ConnectEntry>,
+    /// What is left alone although a controller offers it.
+    pub(crate) ignore: Vec<IgnoreEntry>,
     /// What holds for the volumes of one kind of array.
     pub(crate) device: Vec<DeviceEntry>,
     /// What holds for single volumes.
@@ -161,6 +165,9 @@ impl Config {
         self.defaults.check().map_err(at(Place::Defaults))?;
         for (index, entry) in self.connect.iter().enumerate() {
             entry.check().map_err(at(Place::Connect(index)))?;
+        }
+        for (index, entry) in self.ignore.iter().enumerate() {
+            entry.check().map_err(at(Place::Ignore(index)))?;
         }
         for (index, device) in self.device.iter().enumerate() {
             device.check().map_err(at(Place::Device(index)))?;
@@ -323,6 +330,7 @@ mod tests {
         let examples: Config = toml::from_str(&with_examples).unwrap();
         examples.check().unwrap();
         assert_eq!(examples.connect.len(), 2);
+        assert_eq!(examples.ignore.len(), 4);
         assert_eq!(examples.device.len(), 1);
         assert_eq!(examples.volume.len(), 1);
         let mut full = examples.clone();

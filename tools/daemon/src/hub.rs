@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `paths` | paths come, try, and go |
 //! | `attach` | a new association meets its volumes |
+//! | `ignore` | what the configuration leaves alone |
 //! | `failover` | suspicion, conviction, the two fences |
 //! | `ladder` | how the order fence is reached |
 //! | `inherit` | associations that outlive what knew of them |
@@ -26,6 +27,7 @@ mod attach;
 mod connect_all;
 mod disconnect;
 mod failover;
+mod ignore;
 mod inherit;
 mod ladder;
 mod paths;

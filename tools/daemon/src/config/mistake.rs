@@ -16,6 +16,8 @@ pub(crate) enum Place {
     Defaults,
     /// An entry of `[[connect]]`.
     Connect(usize),
+    /// An entry of `[[ignore]]`.
+    Ignore(usize),
     /// An entry of `[[device]]`.
     Device(usize),
     /// An entry of `[[volume]]`.
@@ -51,6 +53,7 @@ impl Mistake {
                 Some(format!("{}:{}", path.display(), line(text, at)))
             }),
             Place::Connect(index) => self.entry(files, "connect", index),
+            Place::Ignore(index) => self.entry(files, "ignore", index),
             Place::Device(index) => self.entry(files, "device", index),
             Place::Volume(index) => self.entry(files, "volume", index),
         }
@@ -147,6 +150,8 @@ mod tests {
             "\n[[volume]]\nid = \"uuid.1\"\n",
         ];
         assert_eq!(place(&twins), "1.toml:3", "the second of two that clash");
+        let ignore = "[[ignore]]\nnqn = \"GB\"\n[[ignore]]\nwwid = \"a(\"\n";
+        assert_eq!(place(&[one, ignore]), "1.toml:4");
         let nobody = "[[connect]]\ncontrollers = []\n";
         assert_eq!(place(&[one, nobody]), "1.toml:2");
     }
