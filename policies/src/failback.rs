@@ -98,12 +98,7 @@ impl ActiveGroup {
         let (active, switch) = match current {
             None if self.members.is_empty() => (best, Switch::First),
             None => (best, Switch::Failover),
-            Some(current) if best >= current => {
-                // The best group needs no choice to stay.
-                self.chosen = false;
-                (current, Switch::Stay)
-            }
-            Some(current) if self.chosen => (current, Switch::Stay),
+            Some(current) if best == current || self.chosen => (current, Switch::Stay),
             Some(current) => {
                 let better = groups.get(best).map(members).unwrap_or_default();
                 if self.fails_back(policy, better, usable_before, now) {
@@ -113,6 +108,7 @@ impl ActiveGroup {
                 }
             }
         };
+        // The best group needs no choice to stay.
         if switch != Switch::Stay || current == Some(best) {
             self.pending = None;
             self.chosen = false;

@@ -228,6 +228,20 @@ mod tests {
     }
 
     #[test]
+    fn a_group_holds_whatever_has_the_same_key() {
+        let mut paths = four();
+        paths[3].ana_group = paths[0].ana_group;
+        // Two arrays may number their controllers alike.
+        paths[1].controller = paths[1].controller.map(|of| ControllerKey {
+            serial: [2; 20],
+            ..of
+        });
+        let of = |grouping| ids(&group_paths(grouping, Ranking::default(), &paths));
+        assert_eq!(of(Grouping::ByAnaGroup), [vec![1], vec![0, 3], vec![2]]);
+        assert_eq!(of(Grouping::BySerial), [vec![1], vec![2, 3], vec![0]]);
+    }
+
+    #[test]
     fn unusable_groups_stay_visible_and_last() {
         let mut paths = four();
         paths[1].usable = false;
@@ -255,6 +269,16 @@ mod tests {
             ids(&groups),
             [vec![2, 3], vec![0, 1]],
             "two usable paths before one"
+        );
+        paths[3].usable = false;
+        paths[1].usable = true;
+        paths[1].ana = Some(AnaState::NonOptimized);
+        paths[2].ana = Some(AnaState::Optimized);
+        let groups = group_paths(Grouping::BySerial, Ranking::default(), &paths);
+        assert_eq!(
+            ids(&groups),
+            [vec![2, 3], vec![0, 1]],
+            "one path of 50 before two of 10"
         );
     }
 

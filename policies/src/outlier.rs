@@ -213,6 +213,8 @@ mod tests {
         assert_eq!(ejected(&[slow, slow, slow]), [1]);
         let fine = [window(0, 500, 300, 900), window(1, 500, 400, 1_000)];
         assert_eq!(ejected(&[slow, slow, fine, slow]), [], "not in a row");
+        let twice = [window(0, 500, 3_000, 9_000), window(1, 500, 8_000, 27_000)];
+        assert_eq!(ejected(&[twice; 5]), [], "less than 3 times as slow");
     }
 
     #[test]

@@ -234,6 +234,14 @@ mod tests {
             reconnect.failed(start, true, 0),
             Verdict::RetryAt(start + Duration::from_secs(5))
         );
+        let wait = |reconnect: &mut Reconnect, seconds| {
+            let now = start + Duration::from_secs(seconds);
+            matches!(reconnect.failed(now, true, 0), Verdict::RetryAt(_))
+        };
+        assert!(wait(&mut reconnect, 29), "not before its time");
+        reconnect.established(start + Duration::from_secs(29));
+        assert!(wait(&mut reconnect, 40), "lost anew, counted anew");
+        let start = start + Duration::from_secs(40);
         let later = start + Duration::from_secs(31);
         assert_eq!(
             reconnect.failed(later, true, 0),

@@ -47,15 +47,23 @@ pub(crate) fn draw(view: View, reply: &Reply, format: Format) -> Result<String, 
         (Reply::Stats(stats), Format::Normal) => Ok(stats::text(stats)),
         (Reply::Config(toml), Format::Normal) => Ok(toml.clone()),
         (Reply::Done(text), Format::Normal) => Ok(text.clone()),
-        (Reply::Connected { paths, failures }, Format::Normal) => {
+        (
+            Reply::Connected {
+                paths,
+                failures,
+                ignored,
+            },
+            Format::Normal,
+        ) => {
             let mut out = String::new();
             for path in paths {
                 connected(&mut out, path);
             }
+            left_alone(&mut out, ignored);
             for failure in failures {
                 let _ = writeln!(out, "failed: {failure}");
             }
-            if paths.is_empty() && failures.is_empty() {
+            if paths.is_empty() && failures.is_empty() && ignored.is_empty() {
                 out.push_str("nothing to connect\n");
             }
             Ok(out)
@@ -95,6 +103,14 @@ fn connected(out: &mut String, path: &PathOutcome) {
         "path {} {} {} {state}: {devices}",
         path.path, path.address, path.nqn
     );
+    left_alone(out, &path.ignored);
+}
+
+/// What the configuration ignores is no failure: a line each, without the remedy.
+fn left_alone(out: &mut String, ignored: &[Failure]) {
+    for Failure { what, why, .. } in ignored {
+        let _ = writeln!(out, "{what}: {why}");
+    }
 }
 
 fn draw_snapshot(view: View, snapshot: &Snapshot, format: Format) -> Result<String, Failure> {
@@ -134,4 +150,33 @@ fn draw_snapshot(view: View, snapshot: &Snapshot, format: Format) -> Result<Stri
         View::Status | View::Outcome if normal => list::status_text(snapshot),
         View::Status | View::Outcome => json::versioned("status", &list::status(snapshot)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_told_with_the_entry_and_is_no_failure() {
+        let ignored = |what: &str| Failure::new(what, "[[ignore]] nqn = \"b\" names it", "a fix");
+        let reply = Reply::Connected {
+            paths: vec![PathOutcome {
+                path: 1,
+                nqn: "a".into(),
+                address: "rdma,10.0.0.1:4420".into(),
+                volumes: vec!["vol1".into()],
+                devices: vec!["ublkb0".into()],
+                already: false,
+                refused: Vec::new(),
+                ignored: vec![ignored("namespace 2 is ignored")],
+            }],
+            failures: Vec::new(),
+            ignored: vec![ignored("b is ignored")],
+        };
+        let drawn = draw(View::Outcome, &reply, Format::Normal).unwrap();
+        let expected = "path 1 rdma,10.0.0.1:4420 a connected: ublkb0\n\
+                        namespace 2 is ignored: [[ignore]] nqn = \"b\" names it\n\
+                        b is ignored: [[ignore]] nqn = \"b\" names it\n";
+        assert_eq!(drawn, expected);
+    }
 }

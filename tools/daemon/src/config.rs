@@ -8,6 +8,7 @@ mod bounds;
 mod connect;
 mod device;
 mod discovery_conf;
+mod ignore;
 mod load;
 mod mistake;
 mod parse;
@@ -17,6 +18,7 @@ mod volume;
 pub(crate) use connect::{ConnectEntry, parse_portal};
 pub(crate) use device::DeviceEntry;
 pub(crate) use discovery_conf::{DiscoveryLine, read_discovery_conf};
+pub(crate) use ignore::IgnoreEntry;
 pub(crate) use load::load;
 pub(crate) use mistake::{Mistake, Place};
 pub(crate) use policy::{Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector};
@@ -40,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) defaults: Defaults,
     /// Paths to make at start and to keep.
     pub(crate) connect: Vec<ConnectEntry>,
+    /// What is left alone although a controller offers it.
+    pub(crate) ignore: Vec<IgnoreEntry>,
     /// What holds for the volumes of one kind of array.
     pub(crate) device: Vec<DeviceEntry>,
     /// What holds for single volumes.
@@ -167,6 +171,12 @@ impl Config {
         for (index, entry) in self.connect.iter().enumerate() {
             found(Place::Connect(index), entry.mistakes());
         }
+        for (index, entry) in self.ignore.iter().enumerate() {
+            found(
+                Place::Ignore(index),
+                entry.check().err().into_iter().collect(),
+            );
+        }
         for (index, device) in self.device.iter().enumerate() {
             found(Place::Device(index), device.mistakes());
         }
@@ -256,6 +266,7 @@ mod tests {
         let examples: Config = toml::from_str(&with_examples).unwrap();
         assert_eq!(examples.mistakes(), []);
         assert_eq!(examples.connect.len(), 2);
+        assert_eq!(examples.ignore.len(), 4);
         assert_eq!(examples.device.len(), 1);
         assert_eq!(examples.volume.len(), 1);
         let mut full = examples.clone();

@@ -11,6 +11,7 @@
 //! | `paths` | paths come, try, and go |
 //! | `attach` | a new association meets its volumes |
 //! | `namespaces` | what a live association says of its namespaces |
+//! | `ignore` | what the configuration leaves alone |
 //! | `failover` | suspicion, conviction, the two fences |
 //! | `ladder` | how the order fence is reached |
 //! | `inherit` | associations that outlive what knew of them |
@@ -27,6 +28,7 @@ mod attach;
 mod connect_all;
 mod disconnect;
 mod failover;
+mod ignore;
 mod inherit;
 mod ladder;
 mod namespaces;

@@ -239,6 +239,32 @@ fn without_a_volume_nothing_is_changed_and_that_is_said() {
 }
 
 #[test]
+fn an_ignored_subsystem_is_not_connected_and_the_entry_is_named() {
+    let config = "[defaults]\nconnect_timeout_ms = 500\n[[ignore]]\nnqn = \"example:\"\n\
+                  [[ignore]]\nnqn = \"example:b$\"\nexcept = true\n";
+    let daemon = Daemon::start("ignored", config);
+    let connect = |nqn: &str| {
+        let request = Request::Connect {
+            portal: portal("192.0.2.1"),
+            nqn: nqn.into(),
+            options: ConnectOptions::default(),
+        };
+        match daemon.ask(request) {
+            Reply::Failed(failure) => failure,
+            other => panic!("{other:?}"),
+        }
+    };
+    let ignored = connect("nqn.2026-11.example:a");
+    assert_eq!(ignored.what, "nqn.2026-11.example:a is ignored");
+    let entry = "[[ignore]] nqn = \"example:\"";
+    assert!(ignored.why.contains(entry), "{ignored}");
+    let excepted = connect("nqn.2026-11.example:b");
+    assert!(!excepted.what.contains("ignored"), "{excepted}");
+    assert!(daemon.snapshot().associations.is_empty());
+    daemon.stop();
+}
+
+#[test]
 fn without_a_portal_discovery_conf_is_asked_for() {
     let daemon = Daemon::start("portal", "");
     let Reply::Failed(failure) = daemon.ask(Request::Discover {

@@ -7,8 +7,8 @@
 //!
 //! Text in, text out: no file, no clock, and nothing that a hostile file could make grow beyond a
 //! multiple of its size. The order is `lines`, `lexer`, `statement`, `grammar` (the file as read),
-//! `repair` (intended only), `merge`, `hardware` and `resolve` (what holds), `translate` and `plan`
-//! (our keys), `toml`; `lint` looks on. `understood` is how all that is compared with `multipath -t`.
+//! `repair` (intended only), `merge`, `hardware` and `resolve` (what holds), `translate`, `ignore` and
+//! `plan` (our keys), `toml`; `lint` looks on. `understood` is how all that is compared with `multipath -t`.
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod features;
 mod finding;
 mod grammar;
 mod hardware;
+mod ignore;
 mod keyword;
 mod lexer;
 mod lines;

@@ -86,6 +86,16 @@ impl Filter {
         Pattern::new(rest).map(|pattern| Self { inverted, pattern })
     }
 
+    /// The same filter in the syntax of `umpath.toml`, which inverts with a leading `!` too.
+    pub(crate) fn source(&self) -> Option<String> {
+        let pattern = self.pattern.source()?;
+        Some(match (self.inverted, pattern.starts_with('!')) {
+            (true, _) => format!("!{pattern}"),
+            (false, true) => format!("\\{pattern}"),
+            (false, false) => pattern.to_owned(),
+        })
+    }
+
     /// Whether it holds for `text`.
     pub(crate) fn matches(&self, text: &str) -> bool {
         self.pattern.matches(text) != self.inverted
@@ -394,6 +404,10 @@ mod tests {
         assert!(holds("!^sd", "nvme0n1"));
         assert!(!holds("!^sd", "sda"));
         assert!(holds("\\!x", "!x"));
+        let source = |pattern: &str| Filter::new(pattern).unwrap().source().unwrap();
+        assert_eq!(source("!^sd"), "!^sd");
+        assert_eq!(source("\\!x"), "\\!x");
+        assert_eq!(source("a/b{,2}"), "a/b{0,2}");
     }
 
     #[test]

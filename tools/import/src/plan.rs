@@ -4,10 +4,14 @@ use crate::Mode;
 use crate::document::Document;
 use crate::finding::Findings;
 use crate::hardware::Device;
+use crate::ignore;
 use crate::resolve::{Class, Layer, View};
 use crate::toml::{Value, Writer};
 use crate::translate::{self, Entry};
 use crate::volume;
+
+/// What is left alone; nothing tells its entries from each other but all they say.
+const IGNORE: &str = "[[ignore]]";
 
 /// A key with where it comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,7 +24,7 @@ pub(crate) struct Key {
 /// One table.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Table {
-    /// `[defaults]`, `[[device]]` or `[[volume]]`.
+    /// `[defaults]`, `[[device]]`, `[[volume]]` or `[[ignore]]`.
     header: &'static str,
     comment: String,
     /// About arrays that the file says nothing of.
@@ -36,7 +40,7 @@ impl Table {
                 key: "model" | "id",
                 value,
                 ..
-            }) => format!("{} {value}", self.header),
+            }) if self.header != IGNORE => format!("{} {value}", self.header),
             _ => self.header.to_owned(),
         }
     }
@@ -114,7 +118,29 @@ pub(crate) fn plan(
             tables.push(table("[[volume]]", comment, "id", &volume.id, own));
         }
     }
+    tables.extend(ignore::entries(document).iter().map(ignored));
     Plan { tables }
+}
+
+fn ignored(entry: &ignore::Ignore) -> Table {
+    let own = entry.except.then(|| Key {
+        key: "except",
+        value: Value::from(true),
+        comment: String::new(),
+    });
+    let list = if entry.except {
+        "blacklist_exceptions"
+    } else {
+        "blacklist"
+    };
+    let comment = format!("line {} of {list}", entry.line);
+    table(
+        IGNORE,
+        comment,
+        entry.key,
+        &entry.pattern,
+        own.into_iter().collect(),
+    )
 }
 
 fn table(
@@ -207,7 +233,7 @@ impl Plan {
             None => by_table.push((table.to_owned(), vec![words])),
         };
         for (table, key, value) in theirs.iter().filter(|key| !ours.contains(key)) {
-            if !matches!(*key, "model" | "id") {
+            if !matches!(*key, "model" | "id") || table == IGNORE {
                 add(table, format!("{key} = {value}"));
             }
         }

@@ -166,8 +166,10 @@ rules! {
         "the pattern matches no device name there is";
     FilterNotNeeded Note "filter-not-needed"
         "umpath takes only what it is told to connect, so there is nothing to keep out";
+    FilterCarried Note "filter-carried"
+        "the filter becomes an [[ignore]] entry";
     FilterLeftOut Warning "filter-left-out"
-        "the blacklist names NVMe volumes; do not connect them";
+        "the filter is about NVMe, and umpath.toml cannot say it";
     // What is different with us.
     NotNeeded Note "not-needed"
         "umpath does without this setting";

@@ -119,6 +119,9 @@ fn later_device_sections_win() {
     };
     let text = format!("devices {{\n {}{}}}\n", section("manual"), section("7"));
     assert_eq!(literal(&text, "failback").unwrap(), "7");
+    let other = section("manual").replace(".*", ".+");
+    let text = format!("devices {{\n {}{other}}}\n", section("7"));
+    assert_eq!(literal(&text, "failback").unwrap(), "manual");
 }
 
 #[test]
@@ -163,6 +166,48 @@ fn three_damping_families_become_one() {
         flaps(marginal),
         "the strongest"
     );
+}
+
+#[test]
+fn filters_become_ignore_entries_unless_they_keep_out_everything() {
+    let ignored = |wwids: &[&str], exceptions: &[&str]| -> Vec<String> {
+        let list = |name: &str, wwids: &[&str]| {
+            let lines: Vec<_> = wwids.iter().map(|w| format!(" wwid {w:?}\n")).collect();
+            format!("{name} {{\n{}}}\n", lines.concat())
+        };
+        let text = [
+            list("blacklist", wwids),
+            list("blacklist_exceptions", exceptions),
+        ];
+        let toml = toml(&text.concat(), Mode::Literal);
+        let entries = toml.get("ignore").and_then(toml::Value::as_array).cloned();
+        let shown = |entry: toml::Value| {
+            let except = entry.get("except").map_or("", |_| "not ");
+            format!("{except}{}", entry["wwid"].as_str().unwrap())
+        };
+        entries.unwrap_or_default().into_iter().map(shown).collect()
+    };
+    let one = "^eui.0025385b71b00a01$";
+    assert_eq!(ignored(&[one], &[]), [one]);
+    assert_eq!(
+        ignored(&[".*"], &[one]),
+        [".*".into(), format!("not {one}")]
+    );
+    for scsi in [&[][..], &["^3600144f.*"], &["!^(eui|uuid)"]] {
+        let nothing: [&str; 0] = [];
+        assert_eq!(ignored(&[".*"], scsi), nothing, "that is about SCSI disks");
+    }
+    assert_eq!(ignored(&["!^uuid"], &[]), ["!^uuid"], "all but these");
+    let scsi = "3600508b4000156d700012000000b0000";
+    assert_eq!(ignored(&[scsi, "^eui"], &[scsi]), ["^eui"]);
+    let device = "blacklist {\n device {\n vendor NVME\n product \"^PVL-\"\n }\n device {\n \
+                  vendor IBM\n product X\n }\n}\nblacklist_exceptions {\n device {\n vendor \
+                  \"NVM.\"\n product MX09\n }\n}\n";
+    let models = toml(device, Mode::Literal)["ignore"].clone();
+    assert_eq!(models[0]["model"].as_str(), Some("^PVL-"));
+    assert_eq!(models[1]["model"].as_str(), Some("MX09"));
+    assert_eq!(models[1]["except"].as_bool(), Some(true));
+    assert_eq!(models.as_array().unwrap().len(), 2);
 }
 
 /// Regression: the sections and values were lost in intended mode too.

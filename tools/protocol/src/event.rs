@@ -83,6 +83,8 @@ pub enum EventKind {
     NamespaceChanged,
     /// A request or a namespace was refused.
     Refused,
+    /// A subsystem or a namespace is left alone: the configuration says so.
+    Ignored,
 }
 
 impl EventKind {
@@ -127,6 +129,7 @@ impl EventKind {
             Self::PolicyChanged => "policy_changed",
             Self::NamespaceChanged => "namespace_changed",
             Self::Refused => "refused",
+            Self::Ignored => "ignored",
         }
     }
 }

@@ -55,6 +55,9 @@ pub struct PathOutcome {
     pub already: bool,
     /// Namespaces of the subsystem that could not be used.
     pub refused: Vec<Failure>,
+    /// Namespaces of the subsystem that the configuration leaves alone, and the entry that does.
+    #[serde(default)]
+    pub ignored: Vec<Failure>,
 }
 
 /// The daemon's answer to a [`Request`].
@@ -69,6 +72,10 @@ pub enum Reply {
         paths: Vec<PathOutcome>,
         /// What failed; empty when everything asked for is up.
         failures: Vec<Failure>,
+        /// Subsystems, and namespaces beside which there is no other, that the configuration leaves
+        /// alone, and the entry that does.
+        #[serde(default)]
+        ignored: Vec<Failure>,
     },
     /// Paths removed, and what could not be removed.
     Disconnected {

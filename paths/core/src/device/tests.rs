@@ -239,6 +239,9 @@ fn queueing_turned_off_by_hand_reaches_the_lanes() {
     outputs(&mut device);
     device.set_no_path(NoPath::Fail, ms(20));
     assert_eq!(kinds(&outputs(&mut device)), ["publish"]);
+    assert_eq!(device.table().on_no_path, OnNoPath::Fail);
+    device.set_no_path(NoPath::Queue, ms(30));
+    assert_eq!(device.table().on_no_path, OnNoPath::Queue, "and on again");
 }
 
 #[test]

@@ -228,6 +228,11 @@ fn without_a_path_requests_fail_if_the_table_says_so() {
     lane.set_table(table(&[0], limits(), OnNoPath::Fail), ms(4));
     submit(&mut lane, request(2, Op::Write, 0, 1), ms(5));
     assert_eq!(sends(&mut lane).len(), 1, "with a path nothing fails");
+    lane.set_table(table(&[], limits(), OnNoPath::Queue), ms(6));
+    submit(&mut lane, request(3, Op::Write, 8, 1), ms(7));
+    lane.set_table(table(&[1], limits(), OnNoPath::Fail), ms(8));
+    let (sent, over) = actions(&mut lane);
+    assert_eq!((sent.len(), over), (1, vec![]), "what waits goes there");
 }
 
 #[test]

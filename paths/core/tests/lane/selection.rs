@@ -100,4 +100,12 @@ fn the_selector_changes_while_io_is_in_flight() {
         answer(&mut lane, send, Status::SUCCESS, ms(20));
     }
     assert_eq!(completions(&mut lane).len(), flying.len());
+    multibus.selector.kind = umpath_core::policies::SelectorKind::RoundRobin;
+    multibus.selector.rr_min_io = 3;
+    lane.set_table(Arc::new(multibus), ms(30));
+    for tag in 0..6 {
+        submit(&mut lane, request(tag, Op::Read, 0, 1), ms(30));
+    }
+    let taken: Vec<u8> = sends(&mut lane).iter().map(|send| send.path.0).collect();
+    assert_eq!(taken, [0, 0, 0, 1, 1, 1], "turns of three from now on");
 }

@@ -26,9 +26,13 @@ pub(super) fn reply(reply: &Reply) -> String {
         Reply::Events(events) => pretty(&json!({
             "version": VERSION, "failovers": events.failovers, "events": events.events,
         })),
-        Reply::Connected { paths, failures } => {
-            pretty(&json!({ "version": VERSION, "connected": paths, "failed": failures }))
-        }
+        Reply::Connected {
+            paths,
+            failures,
+            ignored,
+        } => pretty(&json!({
+            "version": VERSION, "connected": paths, "failed": failures, "ignored": ignored,
+        })),
         Reply::Disconnected { paths, deleted } => {
             pretty(&json!({ "version": VERSION, "disconnected": paths, "deleted": deleted }))
         }

@@ -18,6 +18,8 @@ pub(crate) enum Place {
     Defaults,
     /// An entry of `[[connect]]`.
     Connect(usize),
+    /// An entry of `[[ignore]]`.
+    Ignore(usize),
     /// An entry of `[[device]]`.
     Device(usize),
     /// An entry of `[[volume]]`.
@@ -48,6 +50,7 @@ impl Mistake {
                 Some((file.path, file.line(self.key(defaults)?)))
             }),
             Place::Connect(index) => self.entry(files, "connect", index),
+            Place::Ignore(index) => self.entry(files, "ignore", index),
             Place::Device(index) => self.entry(files, "device", index),
             Place::Volume(index) => self.entry(files, "volume", index),
         }
@@ -144,6 +147,8 @@ mod tests {
             "\n[[volume]]\nid = \"uuid.1\"\n",
         ];
         assert_eq!(places(&twins), ["1.toml:3"], "the second of two that clash");
+        let ignore = "[[ignore]]\nnqn = \"GB\"\n[[ignore]]\nwwid = \"a(\"\n";
+        assert_eq!(places(&[one, ignore]), ["1.toml:4"]);
         let nobody = "[[connect]]\ncontrollers = []\n";
         assert_eq!(places(&[one, nobody]), ["1.toml:2"]);
     }

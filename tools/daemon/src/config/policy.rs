@@ -218,6 +218,8 @@ mod tests {
             NoPathRetry::For(Duration::from_millis(1500)).to_string(),
             "1500ms"
         );
+        let wait = NoPathRetry::For(Duration::from_millis(1500));
+        assert_eq!("1500ms".parse(), Ok(wait));
         assert!("often".parse::<NoPathRetry>().is_err());
         assert!("-1".parse::<NoPathRetry>().is_err());
     }

@@ -306,6 +306,7 @@ mod tests {
         assert!(entry("192.168.10.14").prefers(ip("192.168.10.14")));
         assert!(!entry("192.168.10.14").prefers(ip("192.168.10.15")));
         assert!(entry("192.168.10.0/24").prefers(ip("192.168.10.15")));
+        assert!(entry("192.168.10.0/24").prefers(ip("192.168.10.200")));
         assert!(!entry("192.168.10.0/24").prefers(ip("192.168.11.15")));
         assert!(entry("0.0.0.0/0").prefers(ip("1.2.3.4")));
         assert!(entry("fe80::/10").prefers(ip("fe80::1")));

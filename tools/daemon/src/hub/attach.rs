@@ -36,6 +36,8 @@ pub(super) struct Live {
     pub(super) pending: BTreeSet<StableId>,
     /// Namespaces that could not be used, and why.
     pub(super) refusals: Vec<Failure>,
+    /// Namespaces that the configuration leaves alone, and the entries that do.
+    pub(super) ignored: Vec<Failure>,
     /// The evidence against it, while there is some.
     pub(super) suspect: Option<Suspicion>,
 }
@@ -79,6 +81,7 @@ impl Hub {
             recorded: None,
             pending: BTreeSet::new(),
             refusals: Vec::new(),
+            ignored: Vec::new(),
             suspect: None,
         });
         self.put_on_record(path);
@@ -116,6 +119,8 @@ impl Hub {
                 self.refuse(path, namespace.nsid, why, fix);
                 return;
             }
+        } else if self.leaves_alone(path, namespace.nsid, facts) {
+            return;
         } else if let Err(failure) = self.begin_volume(path, namespace.nsid, facts) {
             self.refuse(path, namespace.nsid, failure, "");
             return;
@@ -478,19 +483,20 @@ impl Hub {
         let Some(live) = &record.live else { return };
         let mut outcome = self.outcome(path, record);
         outcome.refused.clone_from(&live.refusals);
+        outcome.ignored.clone_from(&live.ignored);
         let none = outcome.volumes.is_empty();
+        let useless = none && !(live.refusals.is_empty() && live.ignored.is_empty());
         let answer = match live.refusals.first() {
             Some(failure) if none => Err(failure.clone()),
             _ => Ok(outcome),
         };
-        let failed = answer.is_err();
         let Some(record) = self.paths.get_mut(&path) else {
             return;
         };
         for waiting in record.waiting.drain(..) {
             waiting.tell(answer.clone());
         }
-        if failed && !record.standing {
+        if useless && !record.standing {
             self.end_path(path);
         }
     }

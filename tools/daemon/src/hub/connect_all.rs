@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use umpath_protocol::{ConnectOptions, DiscoveryListing, Failure, PathOutcome, Portal, Reply};
+use umpath_protocol::{
+    ConnectOptions, DiscoveryListing, EventKind, Failure, PathOutcome, Portal, Reply,
+};
 use umpath_session::{Backoff, BackoffPolicy};
 
-use super::{Context, Hub, Message, Wanted};
+use super::{Context, Hub, Message, Wanted, ignore};
 use crate::clock;
 use crate::config::{DiscoveryLine, read_discovery_conf};
 use crate::discovery::{discover, listing, offers, resolve};
+use crate::events::Subject;
 
 /// Who is asked: one portal, or every line of `discovery.conf`.
 fn portals(
@@ -76,11 +79,16 @@ pub(super) async fn connect_all_verb(
         Err(failure) => return Reply::Failed(failure),
     };
     let (mut paths, mut failures, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+    let mut ignored: Vec<Failure> = Vec::new();
     for line in lines {
         let found = discover(&line.portal, &line.options, &context.config, &context.host).await;
         match found {
             Ok(log) => {
                 for (portal, nqn) in offers(&line.portal, &log) {
+                    if let Some(failure) = ignore::subsystem(&context.config, &nqn) {
+                        leave_alone(&context, &mut ignored, failure);
+                        continue;
+                    }
                     let path = connect(hub.clone(), portal, nqn, line.options.clone(), false);
                     waiting.push(tokio::spawn(path));
                 }
@@ -90,7 +98,10 @@ pub(super) async fn connect_all_verb(
     }
     for answer in waiting {
         match answer.await {
-            Ok(Ok(outcome)) => paths.push(outcome),
+            Ok(Ok(path)) if path.volumes.is_empty() && !path.ignored.is_empty() => {
+                ignored.extend(path.ignored);
+            }
+            Ok(Ok(path)) => paths.push(path),
             Ok(Err(failure)) => failures.push(failure),
             Err(error) => failures.push(Failure::new("umpathd", error.to_string(), "")),
         }
@@ -99,8 +110,23 @@ pub(super) async fn connect_all_verb(
         Some(failure) if paths.is_empty() && failures.is_empty() => Reply::Failed(failure),
         last => {
             failures.extend(last);
-            Reply::Connected { paths, failures }
+            Reply::Connected {
+                paths,
+                failures,
+                ignored,
+            }
         }
+    }
+}
+
+/// Tells the event log of a subsystem that is left alone, once for each list.
+fn leave_alone(context: &Context, told: &mut Vec<Failure>, failure: Failure) {
+    if !told.contains(&failure) {
+        let words = format!("{}: {}", failure.what, failure.why);
+        context
+            .events
+            .record(EventKind::Ignored, Subject::default(), words);
+        told.push(failure);
     }
 }
 
@@ -147,6 +173,7 @@ async fn keep_portal(
         cap: Duration::from_millis(defaults.reconnect_delay_max_ms),
     });
     let mut known_failure = String::new();
+    let mut ignored = Vec::new();
     loop {
         let found = discover(&line.portal, &line.options, &context.config, &context.host).await;
         let pause = match found {
@@ -154,6 +181,10 @@ async fn keep_portal(
                 backoff.reset();
                 known_failure.clear();
                 for (portal, nqn) in offers(&line.portal, &log) {
+                    if let Some(failure) = ignore::subsystem(&context.config, &nqn) {
+                        leave_alone(&context, &mut ignored, failure);
+                        continue;
+                    }
                     let path = connect(hub.clone(), portal, nqn, line.options.clone(), true);
                     tokio::spawn(path);
                 }

@@ -39,6 +39,8 @@ pub(super) struct PathRecord {
     pub(super) connects: u64,
     /// Volumes that were removed by hand: their namespaces are left alone.
     pub(super) ignored: BTreeSet<StableId>,
+    /// Namespaces that the configuration leaves alone, as far as the event log was told.
+    pub(super) left_alone: BTreeSet<StableId>,
     /// The path is being removed.
     pub(super) ending: bool,
     /// Name for a volume the path brings.
@@ -108,6 +110,7 @@ impl Hub {
             ..
         } = wanted;
         let spec = path_spec(id, portal, nqn, options, &context.config, &context.host)?;
+        self.may_connect(nqn)?;
         let twin = self.paths.values_mut().find(|record| {
             record.spec.traddr == spec.traddr
                 && record.spec.host_traddr == spec.host_traddr
@@ -146,6 +149,7 @@ impl Hub {
             last_error: String::new(),
             connects: 0,
             ignored: BTreeSet::new(),
+            left_alone: BTreeSet::new(),
             ending: false,
             alias: wanted.options.alias.clone(),
         };
@@ -266,6 +270,7 @@ impl Hub {
             devices: volumes().map(Volume::device_name).collect(),
             already: false,
             refused: Vec::new(),
+            ignored: Vec::new(),
         }
     }
 }

@@ -37,9 +37,14 @@ impl Hub {
                 tokio::spawn(async move {
                     let answer = connect_all::connect(hub, portal, nqn, options, false).await;
                     let _ = reply.send(match answer {
+                        // Who names a subsystem wants to know why nothing came of it.
+                        Ok(mut path) if path.volumes.is_empty() && !path.ignored.is_empty() => {
+                            Reply::Failed(path.ignored.swap_remove(0))
+                        }
                         Ok(path) => Reply::Connected {
                             paths: vec![path],
                             failures: Vec::new(),
+                            ignored: Vec::new(),
                         },
                         Err(failure) => Reply::Failed(failure),
                     });

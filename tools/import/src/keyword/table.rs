@@ -29,7 +29,7 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         "product",
         H | F,
         Kind::Text,
-        Becomes("`[[device]]` `model`"),
+        Becomes("`[[device]]` `model`; in a blacklist `[[ignore]]` `model`"),
     ),
     row(
         "revision",
@@ -43,7 +43,12 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         Kind::Text,
         NotNeeded("umpath takes only what it is told to connect"),
     ),
-    row("wwid", M | B, Kind::Text, Becomes("`[[volume]]` `id`")),
+    row(
+        "wwid",
+        M | B,
+        Kind::Text,
+        Becomes("`[[volume]]` `id`; in a blacklist `[[ignore]]` `wwid`"),
+    ),
     row("alias", M, Kind::Name, Becomes("`[[volume]]` `alias`")),
     row(
         "devnode",

@@ -1,11 +1,14 @@
 //! Rules about `blacklist` and `blacklist_exceptions`.
 //!
-//! umpath takes only what it is told to connect, so filters are not carried over. They are read all
-//! the same: a file that keeps NVMe away from multipathd says something about what its author wants.
+//! What becomes of wwid filters and device sections is decided in `ignore`. umpath takes only what it is
+//! told to connect, so the others are not carried over; a file that keeps NVMe away from multipathd
+//! says something about what its author wants all the same.
 
 use crate::document::{Document, Filters, Section, Setting};
 use crate::finding::Findings;
-use crate::pattern::{Filter, Pattern};
+use crate::hardware::is_nvme;
+use crate::ignore::{self, Fate};
+use crate::pattern::Filter;
 use crate::repair::is_glob;
 use crate::rule::Rule;
 
@@ -20,119 +23,97 @@ pub(super) fn lint(document: &Document, findings: &mut Findings) {
     let (blacklist, exceptions) = (&document.blacklist, &document.exceptions);
     for rule in &blacklist.rules {
         odd(rule, findings);
-        if let Some(what) = hides_nvme(rule, exceptions) {
-            findings.add(
-                Rule::NvmeBlacklisted,
-                rule.line,
-                format!(
-                    "{} {:?} covers {what}: multipathd leaves NVMe devices alone",
-                    rule.keyword.name, rule.value.text
-                ),
-                "umpath uses them once they are connected, whatever this file says",
-            );
-        } else if names_nvme_volume(rule) {
-            findings.add(
-                Rule::FilterLeftOut,
-                rule.line,
-                format!("wwid {:?} keeps an NVMe volume from multipathd", rule.value.text),
-                "do not connect its subsystem, or list the subsystems you want: nqns in [[connect]]",
-            );
-        } else {
-            not_needed(rule.keyword.name, &rule.value.text, rule.line, findings);
-        }
+        let fate = match rule.keyword.name {
+            "wwid" => ignore::hidden_wwid(rule, exceptions),
+            _ if hides_nvme(rule, exceptions) => Fate::Everything,
+            _ => Fate::Foreign,
+        };
+        told(
+            &fate,
+            rule.keyword.name,
+            &rule.value.text,
+            rule.line,
+            findings,
+        );
     }
     for rule in &exceptions.rules {
         odd(rule, findings);
-        not_needed(rule.keyword.name, &rule.value.text, rule.line, findings);
+        let fate = match rule.keyword.name {
+            "wwid" => ignore::excepted_wwid(rule, document),
+            _ => Fate::Foreign,
+        };
+        told(
+            &fate,
+            rule.keyword.name,
+            &rule.value.text,
+            rule.line,
+            findings,
+        );
     }
     for device in &blacklist.devices {
-        hidden_device(device, exceptions, findings);
+        let fate = ignore::hidden_device(device, exceptions);
+        told(&fate, "device", named(device), device.line, findings);
     }
     for device in &exceptions.devices {
-        let name = device.settings.text("vendor").unwrap_or_default();
-        not_needed("device", name, device.line, findings);
+        let fate = ignore::excepted_device(device, document);
+        told(&fate, "device", named(device), device.line, findings);
     }
 }
 
-fn not_needed(name: &str, text: &str, line: u32, findings: &mut Findings) {
-    findings.add(
-        Rule::FilterNotNeeded,
-        line,
-        format!("{name} {text:?}: umpath takes only what it is told to connect"),
-        String::new(),
-    );
-}
-
-/// What of NVMe the rule hides, if no exception takes it back.
-fn hides_nvme(rule: &Setting, exceptions: &Filters) -> Option<&'static str> {
-    let (_, names) = NVME
-        .iter()
-        .find(|(keyword, _)| *keyword == rule.keyword.name)?;
-    let filter = Filter::new(&rule.value.text).ok()?;
-    names.iter().copied().find(|name| {
-        filter.matches(name)
-            && !exceptions.rules.iter().any(|exception| {
-                exception.keyword.name == rule.keyword.name
-                    && Filter::new(&exception.value.text).is_ok_and(|filter| filter.matches(name))
-            })
-    })
-}
-
-fn names_nvme_volume(rule: &Setting) -> bool {
-    let text = rule.value.text.trim_start_matches(['!', '^', '(']);
-    rule.keyword.name == "wwid"
-        && ["eui", "uuid", "nvme"]
-            .iter()
-            .any(|kind| text.starts_with(kind))
-}
-
-fn hidden_device(device: &Section, exceptions: &Filters, findings: &mut Findings) {
-    let vendor = device.settings.text("vendor");
-    let product = device.settings.text("product");
-    let holds = |pattern: Option<&str>, text: &str| {
-        pattern.is_none_or(|pattern| Filter::new(pattern).is_ok_and(|filter| filter.matches(text)))
-    };
-    if (vendor.is_none() && product.is_none()) || !holds(vendor, "NVME") {
-        not_needed(
-            "device",
-            vendor.or(product).unwrap_or_default(),
-            device.line,
-            findings,
-        );
-        return;
+/// What a device section is called.
+fn named(device: &Section) -> &str {
+    let text = |key| device.settings.text(key);
+    match text("vendor") {
+        Some(vendor) if is_nvme(vendor) => text("product").unwrap_or(vendor),
+        vendor => vendor.or(text("product")).unwrap_or_default(),
     }
-    let excepted = exceptions.devices.iter().any(|exception| {
-        let vendor = exception.settings.text("vendor");
-        vendor.is_some() && holds(vendor, "NVME") && exception.settings.text("product").is_none()
-    });
-    let every = product.is_none_or(|product| {
-        Pattern::new(product).is_ok_and(|pattern| pattern.matches_everything())
-    });
-    if excepted {
-        not_needed(
-            "device",
-            vendor.or(product).unwrap_or_default(),
-            device.line,
-            findings,
-        );
-    } else if every {
-        findings.add(
+}
+
+/// Says what becomes of a filter.
+fn told(fate: &Fate, name: &str, text: &str, line: u32, findings: &mut Findings) {
+    let (rule, cause, correction) = match fate {
+        Fate::Carried(pattern) => (
+            Rule::FilterCarried,
+            format!("{name} {text:?} becomes an [[ignore]] entry: {pattern:?}"),
+            "",
+        ),
+        Fate::Everything => (
             Rule::NvmeBlacklisted,
-            device.line,
-            "the section covers every NVMe device: multipathd leaves them alone",
-            "umpath uses them once they are connected, whatever this file says",
-        );
-    } else {
-        findings.add(
+            format!("{name} {text:?} covers NVMe: multipathd leaves such devices alone"),
+            "umpath uses what it is told to connect, whatever this line says; [[ignore]] in \
+             umpath.toml leaves subsystems and namespaces alone",
+        ),
+        Fate::Foreign => (
+            Rule::FilterNotNeeded,
+            format!("{name} {text:?}: umpath takes only what it is told to connect"),
+            "",
+        ),
+        Fate::Unsayable => (
             Rule::FilterLeftOut,
-            device.line,
-            format!(
-                "product {:?} keeps NVMe arrays from multipathd",
-                product.unwrap_or_default()
-            ),
-            "do not connect them",
-        );
-    }
+            format!("{name} {text:?} holds a back-reference, which umpath.toml cannot"),
+            "write an [[ignore]] entry with another regular expression",
+        ),
+    };
+    findings.add(rule, line, cause, correction);
+}
+
+/// Whether the rule hides something of NVMe that no exception takes back.
+fn hides_nvme(rule: &Setting, exceptions: &Filters) -> bool {
+    let names = NVME
+        .iter()
+        .find(|(keyword, _)| *keyword == rule.keyword.name);
+    let (Some((_, names)), Ok(filter)) = (names, Filter::new(&rule.value.text)) else {
+        return false;
+    };
+    let excepted = |name: &str| {
+        exceptions.rules.iter().any(|exception| {
+            exception.keyword.name == rule.keyword.name
+                && Filter::new(&exception.value.text).is_ok_and(|filter| filter.matches(name))
+        })
+    };
+    names
+        .iter()
+        .any(|name| filter.matches(name) && !excepted(name))
 }
 
 /// Patterns that do not mean what they look like.

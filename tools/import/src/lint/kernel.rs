@@ -98,7 +98,7 @@ fn max_sectors(scope: Scope, setting: &Setting, findings: &mut Findings) {
         findings.add(
             Rule::NoEquivalent,
             setting.line,
-            "max_sectors_kb of single volumes: umpath has max_io_kib, for all of them",
+            "max_sectors_kb for some volumes only: umpath has one max_io_kib for all of them",
             "write max_sectors_kb into defaults",
         );
     }
@@ -125,7 +125,7 @@ fn damping(scope: Scope, setting: &Setting, findings: &mut Findings) {
         _ if general => {
             format!("{name} becomes part of flap_threshold, flap_hold_ms, flap_forget_ms")
         }
-        _ => format!("{name} of single volumes: umpath damps the paths of all volumes alike"),
+        _ => format!("{name} for some volumes only: umpath damps the paths of all volumes alike"),
     };
     findings.add(
         Rule::Damping,
