@@ -105,6 +105,24 @@ impl Nvmet {
         set(&port.join("ana_groups/1/ana_state"), &state.to_string())
     }
 
+    /// The UUID of the namespace.
+    pub fn uuid(&self) -> Result<String> {
+        let file = self.subsystem.join("namespaces/1/device_uuid");
+        let text = fs::read_to_string(&file);
+        let text = text.with_context(|| format!("cannot read {}", file.display()))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// Deletes the namespace, and gives its number to another one if there is a UUID for it. Hosts are
+    /// told.
+    pub fn replace_namespace(&self, uuid: Option<&str>) -> Result<()> {
+        let namespace = self.subsystem.join("namespaces/1");
+        set(&namespace.join("enable"), "0")?;
+        let Some(uuid) = uuid else { return Ok(()) };
+        set(&namespace.join("device_uuid"), uuid)?;
+        set(&namespace.join("enable"), "1")
+    }
+
     /// Takes a port, counted from 1, from the subsystem: its controllers end at once.
     pub fn withdraw(&self, port: usize) -> Result<()> {
         let link = self.link(port)?;

@@ -7,6 +7,7 @@ mod hostile;
 mod in_use;
 mod limits;
 mod nvmet_ana;
+mod nvmet_namespace;
 mod policies;
 mod restart;
 pub(crate) mod rig;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Case> {
         ccr::CASES,
         limits::CASES,
         nvmet_ana::CASES,
+        nvmet_namespace::CASES,
         in_use::CASES,
         faults::CASES,
         bad_input::CASES,

@@ -78,7 +78,7 @@ fn ana(network: &Network) -> Result<()> {
 }
 
 /// Requests are waiting, and none of them ends. Rounds of fio tell nothing here: one takes longer.
-fn stands_still(device: &Path) -> Result<()> {
+pub(super) fn stands_still(device: &Path) -> Result<()> {
     let done = |now: Progress| (now.reads, now.writes);
     // What was on its way when the last path closed comes to its end first.
     let before = within_value(PATIENCE, "I/O waiting for a path", || {

@@ -1,0 +1,68 @@
+//! A namespace that is deleted under load while its number goes to another one: nothing is read
+//! from or written to the other, and the load goes on when the first is back.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::nvmet_ana::stands_still;
+use super::rig::{Daemon, PATIENCE, ublk_nodes};
+use crate::bed::{AnaState, Load, Network, NullDisk, Nvmet, NvmetConfig, Side, within};
+use crate::suite::{Case, Topology};
+
+/// The cases of this module.
+pub(super) const CASES: &[Case] = &[Case {
+    name: "volume-namespace-replaced",
+    topology: Topology::KernelArray(2),
+    limit_seconds: 180,
+    run: replaced,
+}];
+
+const NQN: &str = "nqn.2026-11.io.umpath:replaced";
+/// A namespace that is not the volume's.
+const OTHER: &str = "11111111-2222-3333-4444-555555555555";
+/// Longest time without a round: fio starts a process for each.
+const ROUND: Duration = Duration::from_secs(40);
+
+fn replaced(network: &Network) -> Result<()> {
+    let disk = NullDisk::make("umpath0", 64)?;
+    let address = |cable| IpAddr::V4(network.cable(cable).address(Side::Array));
+    let target = Nvmet::start(&NvmetConfig {
+        nqn: NQN,
+        device: disk.device(),
+        transport: "rdma",
+        ports: &[
+            (address(1), 4420, AnaState::Optimized),
+            (address(2), 4420, AnaState::NonOptimized),
+        ],
+    })?;
+    let first = target.uuid()?;
+    let mut daemon = Daemon::start(network, "")?;
+    daemon.connect(network, 1, NQN, &["-k", "2"])?;
+    daemon.connect(network, 2, NQN, &["-k", "2"])?;
+    let device = daemon.device()?;
+    let load = Load::start(&device);
+    load.more(1, ROUND)?;
+    for other in [None, Some(OTHER)] {
+        eprintln!("--- number 1 is {}", other.unwrap_or("nobody's"));
+        target.replace_namespace(other)?;
+        stands_still(&device)?;
+        if let Some(other) = other {
+            within(PATIENCE, "news of the other namespace", || {
+                let events = daemon.ask(&["show", "events"]).unwrap_or_default();
+                events.contains(&format!("namespace 1 appeared: uuid.{other}"))
+            })?;
+            // It has no queues on these associations, and gets none of the volume's.
+            let nodes = ublk_nodes();
+            ensure!(nodes.len() == 1, "{nodes:?}");
+            stands_still(&device)?;
+        }
+        target.replace_namespace(Some(&first))?;
+        load.more(1, ROUND)?;
+    }
+    let rounds = load.finish()?;
+    eprintln!("{rounds} rounds, all compared");
+    daemon.ask(&["disconnect", "-n", NQN])?;
+    daemon.expect_nothing("disconnect")
+}
