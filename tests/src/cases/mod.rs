@@ -4,6 +4,7 @@ mod bad_input;
 mod ccr;
 mod faults;
 mod hostile;
+mod ignore;
 mod in_use;
 mod limits;
 mod nvmet_ana;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Case> {
         limits::CASES,
         nvmet_ana::CASES,
         nvmet_namespace::CASES,
+        ignore::CASES,
         in_use::CASES,
         faults::CASES,
         bad_input::CASES,
