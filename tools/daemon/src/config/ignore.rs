@@ -49,7 +49,12 @@ impl IgnoreEntry {
         let (_, pattern) = inversion(pattern);
         match regex(kind, pattern) {
             Ok(_) => Ok(()),
-            Err(error) => Err(format!("{self}: {error}")),
+            // It draws a picture, and says what is wrong on its last line. A mistake has one line.
+            Err(error) => {
+                let words = error.to_string();
+                let last = words.lines().next_back().unwrap_or_default();
+                Err(format!("{self}: {last}"))
+            }
         }
     }
 
