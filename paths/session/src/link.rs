@@ -339,22 +339,23 @@ impl Link {
     /// A reset or an abort that is not answered costs only itself: whoever asked has other ways.
     fn give_up_helpers(&mut self, now: Duration) {
         for slot in &mut self.slots {
-            let event = match slot.outstanding {
-                Some((Kind::Reset(impacted), Some(deadline))) if deadline <= now => Event::Reset {
-                    impacted,
-                    answer: ResetAnswer::Unanswered,
-                },
-                // The controller owes this one for good; another abort would be one too many.
-                Some((Kind::Abort(command), Some(deadline))) if deadline <= now => {
-                    slot.outstanding = Some((Kind::Abort(command), None));
+            let Some((kind, Some(deadline))) = slot.outstanding else {
+                continue;
+            };
+            let (owed, event) = match kind {
+                _ if deadline > now => continue,
+                Kind::Reset(impacted) => {
+                    let answer = ResetAnswer::Unanswered;
+                    (Kind::Abandoned, Event::Reset { impacted, answer })
+                }
+                // Still one: another abort would be one too many.
+                Kind::Abort(command) => {
                     let answer = AbortAnswer::Unanswered;
-                    self.outputs
-                        .push_back(Output::Event(Event::Abort { command, answer }));
-                    continue;
+                    (kind, Event::Abort { command, answer })
                 }
                 _ => continue,
             };
-            slot.outstanding = Some((Kind::Abandoned, None));
+            slot.outstanding = Some((owed, None));
             self.outputs.push_back(Output::Event(event));
         }
     }

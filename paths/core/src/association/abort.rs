@@ -39,9 +39,16 @@ impl Aborts {
         }
     }
 
-    /// Whether the controller is to be asked for a command now. It never is twice.
-    pub fn is_due(&self, stuck: Stuck, now: Duration) -> bool {
-        now.saturating_sub(stuck.since) >= self.after && !self.asked.contains(&stuck)
+    /// Asks for a command by `send`, if it is time; never twice, unless `send` says that it could not.
+    pub fn ask(&mut self, stuck: Stuck, now: Duration, send: impl FnOnce() -> bool) {
+        let due = now.saturating_sub(stuck.since) >= self.after && !self.asked.contains(&stuck);
+        if !due || !send() {
+            return;
+        }
+        if self.asked.len() == ASKED_MAX {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(stuck);
     }
 
     /// The command of this name that was asked for last.
@@ -50,14 +57,6 @@ impl Aborts {
         asked
             .find(|stuck| (stuck.qid, stuck.cid) == (qid, cid))
             .copied()
-    }
-
-    /// It was asked for.
-    pub fn asked(&mut self, stuck: Stuck) {
-        if self.asked.len() == ASKED_MAX {
-            self.asked.pop_front();
-        }
-        self.asked.push_back(stuck);
     }
 }
 
@@ -69,21 +68,33 @@ mod tests {
     fn each_command_is_asked_for_once_and_not_before_its_time() {
         let ms = Duration::from_millis;
         let mut aborts = Aborts::new(ms(10_000));
+        let ask = |aborts: &mut Aborts, stuck, now, could| {
+            let mut sent = false;
+            aborts.ask(stuck, now, || {
+                sent = true;
+                could
+            });
+            sent
+        };
         let stuck = Stuck {
             qid: 1,
             cid: 7,
             since: ms(500),
         };
-        assert!(!aborts.is_due(stuck, ms(10_499)));
-        assert!(aborts.is_due(stuck, ms(10_500)));
-        aborts.asked(stuck);
-        assert!(!aborts.is_due(stuck, ms(11_000)));
+        assert!(!ask(&mut aborts, stuck, ms(10_499), true));
+        assert!(ask(&mut aborts, stuck, ms(10_500), false));
+        assert_eq!(aborts.last_asked(1, 7), None, "it could not be");
+        assert!(ask(&mut aborts, stuck, ms(10_600), true));
+        assert!(!ask(&mut aborts, stuck, ms(11_000), true));
         assert_eq!(aborts.last_asked(1, 7), Some(stuck));
         assert_eq!(aborts.last_asked(2, 7), None);
         let later = Stuck {
             since: ms(600),
             ..stuck
         };
-        assert!(aborts.is_due(later, ms(11_000)), "another one of that name");
+        assert!(
+            ask(&mut aborts, later, ms(11_000), true),
+            "another one of that name"
+        );
     }
 }

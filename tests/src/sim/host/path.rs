@@ -45,9 +45,9 @@ impl Attempt {
     /// Asks its controller to give a command back that it has had for too long.
     pub(crate) fn ask_back(&mut self, stuck: Stuck, now: Duration) {
         let Stuck { qid, cid, .. } = stuck;
-        if self.aborts.is_due(stuck, now) && self.session.abort(IoCommand { qid, cid }, now) {
-            self.aborts.asked(stuck);
-        }
+        let session = &mut self.session;
+        self.aborts
+            .ask(stuck, now, || session.abort(IoCommand { qid, cid }, now));
     }
 
     /// It is up, and its controller can be asked to reset others.

@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use umpath_core::association::{
-    Aborts, Health, HealthConfig, Patience, Stuck, Verdict as Judgement,
-};
+use umpath_core::association::{Aborts, Health, HealthConfig, Patience, Verdict as Judgement};
 use umpath_core::{AssociationId, PathId, VolumeShared};
 use umpath_nvme::Nqn;
 use umpath_nvme::command::Instance;
@@ -412,7 +410,10 @@ impl<'a> Attempt<'a> {
                     health.io_overdue(since, now);
                 }
                 if let Some(stuck) = stuck {
-                    self.ask_back(stuck, now);
+                    let (qid, cid) = (stuck.qid, stuck.cid);
+                    let session = self.driver.session();
+                    self.aborts
+                        .ask(stuck, now, || session.abort(IoCommand { qid, cid }, now));
                 }
             }
             Order::RefreshAna(association) if association == self.association => {
@@ -431,16 +432,6 @@ impl<'a> Attempt<'a> {
             }
             // For an association that is gone, or nothing to hurry.
             _ => {}
-        }
-    }
-
-    /// Asks the controller to give a command back that it has had for too long.
-    fn ask_back(&mut self, stuck: Stuck, now: Duration) {
-        let Stuck { qid, cid, .. } = stuck;
-        if self.aborts.is_due(stuck, now)
-            && self.driver.session().abort(IoCommand { qid, cid }, now)
-        {
-            self.aborts.asked(stuck);
         }
     }
 
