@@ -91,8 +91,6 @@ struct Member {
     qids: Vec<u16>,
     ana_group: u32,
     preferred: bool,
-    /// Its namespace is not to be found there under this number.
-    withdrawn: bool,
     /// Where marks of its current failover go.
     failover: Option<FailoverId>,
 }
@@ -325,7 +323,6 @@ impl Volume {
             member.nsid = new.nsid;
             member.qids = new.queues.iter().map(HostQueue::qid).collect();
             member.ana_group = new.ana_group;
-            member.withdrawn = false;
             return Ok(member.number);
         }
         let free = (0..PATHS_MAX as u8)
@@ -352,7 +349,6 @@ impl Volume {
             qids: new.queues.iter().map(HostQueue::qid).collect(),
             ana_group: new.ana_group,
             preferred: new.steering.preferred,
-            withdrawn: false,
             failover: None,
         });
         Ok(number)

@@ -74,7 +74,7 @@ pub struct Volume {
     pub read_only: bool,
     /// The controllers report ANA.
     pub ana: bool,
-    /// Grouping policy, in the words of `policies.md`.
+    /// Grouping policy, in the words of `docs/policies.md`.
     pub grouping: String,
     /// Path selector with its arguments, `queue-length 0`.
     pub selector: String,

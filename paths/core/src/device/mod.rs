@@ -155,11 +155,15 @@ impl Device {
     }
 
     /// Whether the path's controller has lost the namespace: nothing new is sent there meanwhile.
-    pub fn withdraw(&mut self, path: PathId, withdrawn: bool, now: Duration) {
-        if let Some(live) = self.path_mut(path).and_then(|known| known.live.as_mut()) {
-            live.withdrawn = withdrawn;
+    /// False: that is no news.
+    pub fn withdraw(&mut self, path: PathId, withdrawn: bool, now: Duration) -> bool {
+        let live = self.path_mut(path).and_then(|known| known.live.as_mut());
+        let news = live
+            .is_some_and(|live| core::mem::replace(&mut live.withdrawn, withdrawn) != withdrawn);
+        if news {
+            self.settle(now);
         }
-        self.settle(now);
+        news
     }
 
     /// A path has a new association, with a queue pair on its way to every lane. An association it

@@ -180,16 +180,21 @@ fn an_ana_change_regroups_at_once() {
 #[test]
 fn a_controller_that_lost_the_namespace_is_left_alone_until_it_is_back() {
     let mut device = two_paths(config());
-    device.withdraw(PathId(0), true, ms(10));
+    assert!(device.withdraw(PathId(0), true, ms(10)));
+    assert!(!device.withdraw(PathId(0), true, ms(11)), "no news");
     assert_eq!(active_paths(&device), [PathId(1)]);
     // Its log may still speak of the number, or speak of it again.
     device.ana(PathId(0), AnaState::Optimized, ms(20));
     assert_eq!(active_paths(&device), [PathId(1)]);
-    device.withdraw(PathId(0), false, ms(30));
+    assert!(device.withdraw(PathId(0), false, ms(30)));
     assert_eq!(active_paths(&device), [PathId(0)]);
-    device.withdraw(PathId(0), true, ms(40));
+    assert!(device.withdraw(PathId(0), true, ms(40)));
     device.path_ready(PathId(0), ready(7, AnaState::Optimized), ms(50));
     assert_eq!(active_paths(&device), [PathId(0)], "a new association");
+    assert!(
+        !device.withdraw(PathId(0), false, ms(60)),
+        "it never lost it"
+    );
 }
 
 fn lose_everything(device: &mut Device, at: Duration) {

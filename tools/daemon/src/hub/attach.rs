@@ -15,7 +15,7 @@ use umpath_protocol::{EventKind, Failure};
 use umpath_rdma::{Domain, HostQueue};
 use umpath_session::{Namespace, NamespaceFacts, Ready, StableId};
 
-use super::paths::Known;
+use super::paths::{Known, PathRecord};
 use super::{Hub, Message};
 use crate::association::{Order, Up};
 use crate::events::Subject;
@@ -252,11 +252,7 @@ impl Hub {
 
     /// Registers the memory of a volume that is built with an association that waits for it.
     fn register(&mut self, path: u32, id: StableId) {
-        let Some(live) = self
-            .paths
-            .get(&path)
-            .and_then(|record| record.live.as_ref())
-        else {
+        let Some(live) = self.live(path) else {
             return;
         };
         let Some(arenas) = self.volumes.get(&id).and_then(Volume::arenas) else {
@@ -281,13 +277,8 @@ impl Hub {
         association: AssociationId,
         outcome: Result<(), Failure>,
     ) {
-        let found = self.paths.iter().find(|(_, record)| {
-            record
-                .live
-                .as_ref()
-                .is_some_and(|live| live.association == association)
-        });
-        let Some((&path, _)) = found else {
+        let found = self.path_with(association);
+        let Some(path) = found.map(|(record, _)| record.spec.id) else {
             return self.drop_unborn(id);
         };
         let Some(live) = self.live_mut(path) else {
@@ -501,7 +492,30 @@ impl Hub {
         }
     }
 
+    pub(super) fn live(&self, path: u32) -> Option<&Live> {
+        self.paths.get(&path)?.live.as_ref()
+    }
+
     pub(super) fn live_mut(&mut self, path: u32) -> Option<&mut Live> {
         self.paths.get_mut(&path)?.live.as_mut()
+    }
+
+    /// A path's association, if it still is this one.
+    pub(super) fn still_live(
+        &mut self,
+        path: u32,
+        association: AssociationId,
+    ) -> Option<&mut Live> {
+        let live = self.live_mut(path);
+        live.filter(|live| live.association == association)
+    }
+
+    /// The path that has this association, and the association.
+    pub(super) fn path_with(&self, association: AssociationId) -> Option<(&PathRecord, &Live)> {
+        let mut live = self
+            .paths
+            .values()
+            .filter_map(|record| Some((record, record.live.as_ref()?)));
+        live.find(|(_, live)| live.association == association)
     }
 }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use umpath_protocol::{
-    ConnectOptions, DiscoveryListing, EventKind, Failure, PathOutcome, Portal, Reply,
-};
+use umpath_protocol::{ConnectOptions, DiscoveryListing, Failure, PathOutcome, Portal, Reply};
 use umpath_session::{Backoff, BackoffPolicy};
 
 use super::{Context, Hub, Message, Wanted, ignore};
@@ -122,10 +120,7 @@ pub(super) async fn connect_all_verb(
 /// Tells the event log of a subsystem that is left alone, once for each list.
 fn leave_alone(context: &Context, told: &mut Vec<Failure>, failure: Failure) {
     if !told.contains(&failure) {
-        let words = format!("{}: {}", failure.what, failure.why);
-        context
-            .events
-            .record(EventKind::Ignored, Subject::default(), words);
+        ignore::note(&context.events, Subject::default(), &failure);
         told.push(failure);
     }
 }

@@ -37,12 +37,9 @@ impl Hub {
         at: Duration,
         why: Suspicion,
     ) {
-        let Some(live) = self.live_mut(path) else {
+        let Some(live) = self.still_live(path, association) else {
             return;
         };
-        if live.association != association {
-            return;
-        }
         live.suspect = Some(why);
         self.failover(path, at, EventKind::Suspected, &why.to_string());
         for volume in self.volumes.values_mut() {
@@ -109,10 +106,7 @@ impl Hub {
         at: Duration,
         why: Conviction,
     ) {
-        if self
-            .live_mut(path)
-            .is_none_or(|live| live.association != association)
-        {
+        if self.still_live(path, association).is_none() {
             return;
         }
         let failover = self.failover(path, at, EventKind::Convicted, &why.to_string());
@@ -287,13 +281,9 @@ impl Hub {
 
     /// Tells the path whose association it is; nobody when it is gone.
     pub(super) fn tell(&self, association: AssociationId, order: Order) {
-        let mut live = self.paths.values().filter_map(|record| {
-            let live = record.live.as_ref()?;
-            (live.association == association).then_some(&record.orders)
-        });
-        if let Some(orders) = live.next() {
+        if let Some((record, _)) = self.path_with(association) {
             // A path that has ended hears nothing, and need not.
-            let _ = orders.send(order);
+            let _ = record.orders.send(order);
         }
     }
 

@@ -9,7 +9,7 @@ use umpath_session::NamespaceFacts;
 
 use super::Hub;
 use crate::config::{Config, IgnoreEntry};
-use crate::events::Subject;
+use crate::events::{EventLog, Subject};
 
 /// The words for a person who asked for something that is left alone.
 fn failure(what: &str, entry: &IgnoreEntry) -> Failure {
@@ -24,6 +24,12 @@ fn failure(what: &str, entry: &IgnoreEntry) -> Failure {
 pub(super) fn subsystem(config: &Config, nqn: &str) -> Option<Failure> {
     let entry = config.ignored_subsystem(nqn)?;
     Some(failure(nqn, entry))
+}
+
+/// Tells the event log what is left alone.
+pub(super) fn note(events: &EventLog, subject: Subject, failure: &Failure) {
+    let words = format!("{}: {}", failure.what, failure.why);
+    events.record(EventKind::Ignored, subject, words);
 }
 
 impl Hub {
@@ -53,10 +59,7 @@ impl Hub {
         let failure = failure(&what, entry);
         // Every association meets it again; that is no news.
         if record.left_alone.insert(facts.id) {
-            let words = format!("{}: {}", failure.what, failure.why);
-            self.context
-                .events
-                .record(EventKind::Ignored, Subject::path(path), words);
+            note(&self.context.events, Subject::path(path), &failure);
         }
         live.ignored.push(failure);
         true

@@ -119,8 +119,7 @@ impl Hub {
         association: AssociationId,
         outcome: Result<(), Failure>,
     ) {
-        let live = self.live_mut(path);
-        let Some(live) = live.filter(|live| live.association == association) else {
+        let Some(live) = self.still_live(path, association) else {
             // It was given up before any volume met it: nothing was ever sent.
             if !self.teardowns.contains_key(&association) {
                 forget_association(self.context.records.file(association));

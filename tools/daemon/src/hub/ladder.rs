@@ -183,9 +183,10 @@ impl Hub {
         {
             match output {
                 LadderOutput::Reset { via, lost } => {
-                    self.order_of(via, Order::ResetOther(via, lost));
+                    // A survivor that is gone meanwhile says so by its own end.
+                    self.tell(via, Order::ResetOther(via, lost));
                 }
-                LadderOutput::ReadLog { via } => self.order_of(via, Order::ReadResets(via)),
+                LadderOutput::ReadLog { via } => self.tell(via, Order::ReadResets(via)),
                 LadderOutput::Fenced(by) => {
                     let words = self.in_words(by);
                     if let Some(teardown) = self.teardowns.get_mut(&association) {
@@ -197,32 +198,16 @@ impl Hub {
         }
     }
 
-    fn order_of(&self, association: AssociationId, order: Order) {
-        let mut paths = self.paths.values();
-        let survivor = paths.find(|record| {
-            let live = record.live.as_ref();
-            live.is_some_and(|live| live.association == association)
-        });
-        // One that is gone meanwhile says so by its own end.
-        if let Some(record) = survivor {
-            let _ = record.orders.send(order);
-        }
-    }
-
     fn in_words(&self, by: FencedBy) -> String {
         match by {
             FencedBy::Time => "by time".to_owned(),
-            FencedBy::Reset { via } => {
-                let mut paths = self.paths.iter();
-                let survivor = paths.find_map(|(id, record)| {
-                    let live = record.live.as_ref()?;
-                    (live.association == via).then_some((*id, live.ready.facts.cntlid))
-                });
-                survivor.map_or_else(
-                    || "by ccr".to_owned(),
-                    |(path, cntlid)| format!("by ccr through path {path}, controller {cntlid}"),
-                )
-            }
+            FencedBy::Reset { via } => self.path_with(via).map_or_else(
+                || "by ccr".to_owned(),
+                |(record, live)| {
+                    let (path, cntlid) = (record.spec.id, live.ready.facts.cntlid);
+                    format!("by ccr through path {path}, controller {cntlid}")
+                },
+            ),
         }
     }
 }

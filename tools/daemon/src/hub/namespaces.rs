@@ -53,25 +53,19 @@ impl Fate {
 
 impl Hub {
     pub(super) fn ana_changed(&mut self, path: u32, association: AssociationId, table: AnaTable) {
-        let Some(live) = self.live_mut(path) else {
+        let Some(live) = self.still_live(path, association) else {
             return;
         };
-        if live.association != association {
-            return;
-        }
         live.ready.ana = Some(table);
         self.pass_ana_on(path);
     }
 
     /// Tells every volume in which ANA group its namespace is and in which state.
     fn pass_ana_on(&mut self, path: u32) {
-        let Some(live) = self
-            .paths
-            .get(&path)
-            .and_then(|record| record.live.as_ref())
-        else {
+        let Some(record) = self.paths.get(&path) else {
             return;
         };
+        let Some(live) = &record.live else { return };
         let (Some(table), Some(terms)) = (&live.ready.ana, live.ready.facts.ana) else {
             return;
         };
@@ -96,12 +90,9 @@ impl Hub {
         association: AssociationId,
         namespaces: &[Namespace],
     ) {
-        let Some(live) = self.live_mut(path) else {
+        let Some(live) = self.still_live(path, association) else {
             return;
         };
-        if live.association != association {
-            return;
-        }
         let before = std::mem::replace(&mut live.ready.namespaces, namespaces.to_vec());
         if live.recorded != Some(true) {
             return;
@@ -135,14 +126,14 @@ impl Hub {
     }
 
     /// A volume has queue pairs for the namespace here, or is about to.
-    fn is_met(&mut self, path: u32, association: AssociationId, namespace: &Namespace) -> bool {
+    fn is_met(&self, path: u32, association: AssociationId, namespace: &Namespace) -> bool {
         let Ok(facts) = &namespace.facts else {
             return false;
         };
         let volume = self.volumes.get(&facts.id);
-        let pending = |live: &mut Live| live.pending.contains(&facts.id);
+        let pending = |live: &Live| live.pending.contains(&facts.id);
         volume.is_some_and(|volume| volume.nsid_on(association).is_some())
-            || self.live_mut(path).is_some_and(pending)
+            || self.live(path).is_some_and(pending)
     }
 
     /// What becomes of the volumes that an association serves.

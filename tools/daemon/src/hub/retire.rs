@@ -34,11 +34,7 @@ impl Hub {
         for volume in self.volumes.values().filter(|volume| volume.has_path(path)) {
             self.note_paths_of(volume);
         }
-        let live = self
-            .paths
-            .get(&path)
-            .and_then(|record| record.live.as_ref());
-        let Some(live) = live else {
+        let Some(live) = self.live(path) else {
             return self.end_path(path);
         };
         let association = live.association;

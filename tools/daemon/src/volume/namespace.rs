@@ -62,15 +62,11 @@ impl Volume {
     /// Whether the namespace is not to be found on a controller: nothing new is sent there then. False:
     /// known already.
     pub(crate) fn withdraw(&mut self, association: AssociationId, withdrawn: bool) -> bool {
-        let Some(member) = self.member_on_mut(association) else {
+        let Some(number) = self.member_on(association).map(|member| member.number) else {
             return false;
         };
-        let news = std::mem::replace(&mut member.withdrawn, withdrawn) != withdrawn;
-        let number = member.number;
-        if news {
-            self.core.withdraw(number, withdrawn, clock::now());
-            self.pump();
-        }
+        let news = self.core.withdraw(number, withdrawn, clock::now());
+        self.pump();
         news
     }
 
