@@ -14,6 +14,7 @@ use umpath_target::array::{
 use umpath_target::config::CntlidRange;
 use umpath_target::controller::Answer;
 use umpath_target::controller::board::{Board, Memory, Witness};
+use umpath_target::controller::view::IoAccess;
 use umpath_target::model::{Geometry, PortId, derive_nguid, derive_serial, derive_uuid};
 
 pub(crate) const NQN: &str = "nqn.2026-11.test:vol1";
@@ -172,6 +173,20 @@ impl Host {
         qid: u16,
     ) -> Result<Connected<Media>, Refusal> {
         self.connect(array, qid, Duration::ZERO)
+    }
+
+    /// What its first I/O queue may do.
+    pub(crate) fn io(&mut self, array: &mut Array<Media>) -> IoAccess<Media> {
+        let connected = self.connect_io(array, 1).expect("connected");
+        connected.io.expect("access")
+    }
+
+    /// The same, with a command on the medium.
+    pub(crate) fn busy_io(&mut self, array: &mut Array<Media>) -> IoAccess<Media> {
+        let io = self.io(array);
+        let entered = io.shared().gate.enter(io.epoch(), Duration::ZERO);
+        entered.expect("the gate is open");
+        io
     }
 
     pub(crate) fn admin_at(&self, array: &mut Array<Media>, sqe: Sqe, now: Duration) -> Answer {

@@ -71,11 +71,7 @@ fn an_idle_controller_is_reset_at_once_and_closed() {
     let mut array = array();
     let mut victim = Host::ready(&mut array, 1);
     let survivor = Host::ready_on(&mut array, 1, PortId(2));
-    let io = victim
-        .connect_io(&mut array, 1)
-        .unwrap()
-        .io
-        .expect("access");
+    let io = victim.io(&mut array);
     let impacted = instance(&mut array, &victim);
     drain(&mut array);
 
@@ -204,12 +200,7 @@ fn it_is_complete_only_when_the_media_is_left() {
     let mut array = array();
     let mut victim = Host::ready(&mut array, 1);
     let survivor = Host::ready_on(&mut array, 1, PortId(2));
-    let io = victim
-        .connect_io(&mut array, 1)
-        .unwrap()
-        .io
-        .expect("access");
-    io.shared().gate.enter(io.epoch(), Duration::ZERO).unwrap();
+    let io = victim.busy_io(&mut array);
     let impacted = instance(&mut array, &victim);
 
     let asked = survivor.admin(&mut array, reset(impacted), &mut []);
@@ -243,12 +234,7 @@ fn a_reset_asked_for_before_the_asker_was_disabled_is_not_answered_after() {
     let mut array = array();
     let mut victim = Host::ready(&mut array, 1);
     let survivor = Host::ready_on(&mut array, 1, PortId(2));
-    let io = victim
-        .connect_io(&mut array, 1)
-        .unwrap()
-        .io
-        .expect("access");
-    io.shared().gate.enter(io.epoch(), Duration::ZERO).unwrap();
+    let io = victim.busy_io(&mut array);
     let impacted = instance(&mut array, &victim);
     let asked = survivor.admin(&mut array, reset(impacted), &mut []);
     assert_eq!(asked, Answer::Parked);
@@ -273,12 +259,7 @@ fn what_takes_longer_is_told_by_the_log_and_its_event() {
     let survivor = Host::ready_on(&mut array, 1, PortId(2));
     survivor.want_events(&mut array);
     survivor.request_event(&mut array, 9);
-    let io = victim
-        .connect_io(&mut array, 1)
-        .unwrap()
-        .io
-        .expect("access");
-    io.shared().gate.enter(io.epoch(), Duration::ZERO).unwrap();
+    let io = victim.busy_io(&mut array);
     let impacted = instance(&mut array, &victim);
     survivor.admin(&mut array, reset(impacted), &mut []);
     drain(&mut array);
@@ -337,12 +318,7 @@ fn a_reset_that_never_completes_fails() {
     let mut array = array();
     let mut victim = Host::ready(&mut array, 1);
     let survivor = Host::ready_on(&mut array, 1, PortId(2));
-    let io = victim
-        .connect_io(&mut array, 1)
-        .unwrap()
-        .io
-        .expect("access");
-    io.shared().gate.enter(io.epoch(), Duration::ZERO).unwrap();
+    let _io = victim.busy_io(&mut array);
     let impacted = instance(&mut array, &victim);
     survivor.admin(&mut array, reset(impacted), &mut []);
     array.handle_timeout(20 * MS);
@@ -362,12 +338,7 @@ fn resets_in_progress_are_limited() {
     let mut last = None;
     for _ in 0..=limit {
         let mut victim = Host::ready(&mut array, 1);
-        let io = victim
-            .connect_io(&mut array, 1)
-            .unwrap()
-            .io
-            .expect("access");
-        io.shared().gate.enter(io.epoch(), Duration::ZERO).unwrap();
+        let _io = victim.busy_io(&mut array);
         let impacted = instance(&mut array, &victim);
         last = Some(survivor.admin(&mut array, reset(impacted), &mut []));
     }
@@ -379,11 +350,7 @@ fn a_controller_of_another_process_is_reset_through_the_board() {
     let (mut primary, mut standby, _) = pair();
     let mut victim = Host::ready(&mut primary, 1);
     let survivor = Host::ready_on(&mut standby, 1, PortId(2));
-    let io = victim
-        .connect_io(&mut primary, 1)
-        .unwrap()
-        .io
-        .expect("access");
+    let io = victim.io(&mut primary);
     let impacted = instance(&mut primary, &victim);
 
     assert_eq!(
@@ -431,11 +398,7 @@ fn a_controller_condemned_unnoticed_takes_no_other_with_it() {
         IMMEDIATE
     );
     let mut heir = Host::ready(&mut primary, 3);
-    let io = heir
-        .connect_io(&mut primary, 1)
-        .unwrap()
-        .io
-        .expect("access");
+    let io = heir.io(&mut primary);
     drain(&mut primary);
 
     primary.handle_timeout(20 * MS);
@@ -454,12 +417,7 @@ fn a_dead_process_is_reset_once_its_witness_says_so() {
     let (mut primary, mut standby, grave) = pair();
     let mut victim = Host::ready(&mut primary, 1);
     let survivor = Host::ready_on(&mut standby, 1, PortId(2));
-    let io = victim
-        .connect_io(&mut primary, 1)
-        .unwrap()
-        .io
-        .expect("access");
-    io.shared().gate.enter(io.epoch(), Duration::ZERO).unwrap();
+    let _io = victim.busy_io(&mut primary);
     let impacted = instance(&mut primary, &victim);
     assert_eq!(
         survivor.admin(&mut standby, reset(impacted), &mut []),
