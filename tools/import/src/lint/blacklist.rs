@@ -22,33 +22,19 @@ const NVME: &[(&str, &[&str])] = &[
 pub(super) fn lint(document: &Document, findings: &mut Findings) {
     let (blacklist, exceptions) = (&document.blacklist, &document.exceptions);
     for rule in &blacklist.rules {
-        odd(rule, findings);
         let fate = match rule.keyword.name {
             "wwid" => ignore::hidden_wwid(rule, exceptions),
             _ if hides_nvme(rule, exceptions) => Fate::Everything,
             _ => Fate::Foreign,
         };
-        told(
-            &fate,
-            rule.keyword.name,
-            &rule.value.text,
-            rule.line,
-            findings,
-        );
+        told_of_rule(&fate, rule, findings);
     }
     for rule in &exceptions.rules {
-        odd(rule, findings);
         let fate = match rule.keyword.name {
             "wwid" => ignore::excepted_wwid(rule, document),
             _ => Fate::Foreign,
         };
-        told(
-            &fate,
-            rule.keyword.name,
-            &rule.value.text,
-            rule.line,
-            findings,
-        );
+        told_of_rule(&fate, rule, findings);
     }
     for device in &blacklist.devices {
         let fate = ignore::hidden_device(device, exceptions);
@@ -67,6 +53,13 @@ fn named(device: &Section) -> &str {
         Some(vendor) if is_nvme(vendor) => text("product").unwrap_or(vendor),
         vendor => vendor.or(text("product")).unwrap_or_default(),
     }
+}
+
+/// The same of one that is a keyword with a value, and whether its value is odd.
+fn told_of_rule(fate: &Fate, rule: &Setting, findings: &mut Findings) {
+    odd(rule, findings);
+    let (name, text) = (rule.keyword.name, &rule.value.text);
+    told(fate, name, text, rule.line, findings);
 }
 
 /// Says what becomes of a filter.
