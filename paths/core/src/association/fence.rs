@@ -55,16 +55,16 @@ impl FenceTerms {
 /// *Proof.* A queue pair in the error state sends nothing and retransmits nothing (IBTA 10.3.1), so
 /// no capsule is sent after `silent_at`. This is why every queue pair counts: with traffic-based
 /// keep-alive any command restarts the timer.
-/// 1. Let `t <= silent_at` be the last moment at which the controller started its timer anew for
-///    something of ours *while it was awake and we were sending*. If it sleeps from then on, capsules of
-///    ours may wait for it. It looks at its timer before it looks at them (assumed below), so it
-///    takes them only if it wakes before the timer expires.
+/// 1. Let `t <= silent_at` be the last moment at which the controller started its timer anew while it
+///    was awake and we were sending. If it sleeps afterwards, capsules of ours may wait for it. It looks
+///    at its timer before it looks at them (assumed below), so it takes them only if the timer has
+///    not expired for good when it wakes.
 /// 2. Command-based: the timer expires at `t + KATO`. A keep-alive found waiting before that
 ///    restarts it once more, until `t + 2 x KATO` at the latest; nothing is left to restart it again.
 /// 3. Traffic-based: the timer is not restarted by a command; at expiry the controller looks whether
-///    there was any since the timer was started, and if so starts it once more. Whatever it does at
-///    `t + KATO` at the latest: commands found waiting let it start once more at `t + 2 x KATO`
-///    at the latest, and the timer expires at `t + 3 x KATO`.
+///    there was any since the timer was started, and if so starts it once more, from that moment on.
+///    What came before the sleep lets it start once more at `t + KATO`, what was found waiting at
+///    `t + 2 x KATO`; nothing else came, so it expires at `t + 3 x KATO` at the latest.
 /// 4. Both are at most `silent_at + n x KATO`. On expiry the controller ends the association, and has
 ///    stopped the commands it had accepted within CQT.
 ///

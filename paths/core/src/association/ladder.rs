@@ -1,10 +1,11 @@
 //! How the order fence of one lost association is reached: whom to ask, when to ask again, and what
 //! counts as proof.
 //!
-//! Two rungs. (A third, [`Aborts`](super::Aborts), is for commands of associations that live.) Cross-Controller Reset (TP8028): any surviving controller of the subsystem that
-//! offers it is asked to reset the lost incarnation, which needs no silent queue pair of ours and is
-//! asked for at conviction. Time: the moment [`OrderFence`](super::OrderFence) computes, which the
-//! host waits for meanwhile. Whichever comes first is the fence; the other changes nothing any more.
+//! Two rungs. Cross-Controller Reset (TP8028): any surviving controller of the subsystem that offers it
+//! is asked to reset the lost incarnation, which needs no silent queue pair of ours and is asked for
+//! at conviction. Time: the moment [`OrderFence`](super::OrderFence) computes, which the host waits
+//! for meanwhile. Whichever comes first is the fence; the other changes nothing any more. A third,
+//! [`Aborts`](super::Aborts), is for single commands of associations that live.
 //!
 //! Proof is only what names the incarnation: a reset answered as complete, or a log entry of that
 //! controller and uniquifier which *we* caused through that survivor. Everything else (refusals,
