@@ -4,14 +4,13 @@
 //! job by job, so that a machine that grows slower hurts them alike. Ours runs in both halves: no
 //! ratio crosses them.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use umpath_tests::bed::{AnaState, Network, NullDisk, Nvmet, NvmetConfig, Side, run as execute};
+use umpath_tests::bed::{AnaState, Network, NullDisk, Nvmet, run as execute};
 
-use crate::contender::{Contender, Half, Lineup, NQN, PATHS, SERVICE};
+use crate::contender::{Contender, Half, Lineup, NQN, PATHS};
 use crate::kernel::load_for;
 use crate::matrix::{SHAPES, Shape};
 use crate::report::{HalfReport, Report, ShapeReport};
@@ -78,18 +77,8 @@ fn fill(device: &Path) -> Result<()> {
 }
 
 fn export(network: &Network, device: &Path) -> Result<Nvmet> {
-    let ports: Vec<_> = (1..=PATHS)
-        .map(|number| {
-            let address = IpAddr::V4(network.cable(number).address(Side::Array));
-            (address, SERVICE, AnaState::Optimized)
-        })
-        .collect();
-    Nvmet::start(&NvmetConfig {
-        nqn: NQN,
-        device,
-        transport: "rdma",
-        ports: &ports,
-    })
+    let states = [AnaState::Optimized; PATHS as usize];
+    Nvmet::start(network, NQN, device, &states)
 }
 
 fn measure(plan: &Plan, half: Half, devices: &[(Contender, PathBuf)]) -> (HalfReport, Vec<String>) {

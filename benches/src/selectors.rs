@@ -6,16 +6,15 @@
 //! selectors are to cope.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use umpath_tests::bed::{
-    AnaState, Cable, Fio, Network, NullDisk, Nvmet, NvmetConfig, Place, Side, load, release, run,
+    AnaState, Cable, Fio, Network, NullDisk, Nvmet, Place, Side, load, release, run,
 };
 
-use crate::contender::{NQN, PATHS, SERVICE};
+use crate::contender::{NQN, PATHS};
 use crate::ours::Daemon;
 use crate::report::Runs;
 
@@ -184,16 +183,8 @@ fn reports(samples: &[Vec<Sample>]) -> Vec<SelectorReport> {
 }
 
 fn export(network: &Network, device: &Path) -> Result<Nvmet> {
-    let port = |number| {
-        let address = IpAddr::V4(network.cable(number).address(Side::Array));
-        (address, SERVICE, AnaState::Optimized)
-    };
-    Nvmet::start(&NvmetConfig {
-        nqn: NQN,
-        device,
-        transport: "rdma",
-        ports: &(1..=PATHS).map(port).collect::<Vec<_>>(),
-    })
+    let states = [AnaState::Optimized; PATHS as usize];
+    Nvmet::start(network, NQN, device, &states)
 }
 
 /// netem on what the array sends through a cable, removed with the guard.

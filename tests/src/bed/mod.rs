@@ -31,7 +31,7 @@ pub use kernel::{load, release, rxe_has_namespaces};
 pub use kernel_host::{ConnectOptions, KernelHost};
 pub use load::Load;
 pub use network::{Cable, Network, Pull, Side};
-pub use nvmet::{AnaState, Nvmet, NvmetConfig};
+pub use nvmet::{AnaState, Nvmet};
 pub use nvmet_trace::{NvmetTrace, Received};
 pub use place::Place;
 pub use process::{Process, binary, log_dir};

@@ -5,14 +5,16 @@
 
 use std::fmt;
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
 use super::kernel::{load, mount_configfs};
+use super::network::{Network, Side};
 
 const NVMET: &str = "/sys/kernel/config/nvmet";
+/// The port that IANA gave NVMe over Fabrics.
+const SERVICE: &str = "4420";
 
 /// State of an ANA group at a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,19 +43,6 @@ impl fmt::Display for AnaState {
     }
 }
 
-/// What to export.
-#[derive(Clone, Debug)]
-pub struct NvmetConfig<'a> {
-    /// Name of the subsystem.
-    pub nqn: &'a str,
-    /// Block device behind namespace 1.
-    pub device: &'a Path,
-    /// `rdma` or `tcp`.
-    pub transport: &'a str,
-    /// Address, service and first ANA state of each port.
-    pub ports: &'a [(IpAddr, u16, AnaState)],
-}
-
 /// A running export; dropping removes it.
 #[derive(Debug)]
 pub struct Nvmet {
@@ -62,39 +51,35 @@ pub struct Nvmet {
 }
 
 impl Nvmet {
-    /// Starts exporting.
-    pub fn start(config: &NvmetConfig<'_>) -> Result<Self> {
+    /// Starts exporting `device` as namespace 1 of subsystem `nqn`, by RDMA: on the array's end of
+    /// cable 1 with the first of the ANA states, of cable 2 with the second, and so on.
+    pub fn start(network: &Network, nqn: &str, device: &Path, states: &[AnaState]) -> Result<Self> {
         mount_configfs()?;
-        load(&["nvmet", &format!("nvmet-{}", config.transport)])?;
+        load(&["nvmet", "nvmet-rdma"])?;
         let root = Path::new(NVMET);
         let mut target = Self {
-            subsystem: root.join("subsystems").join(config.nqn),
+            subsystem: root.join("subsystems").join(nqn),
             ports: Vec::new(),
         };
         make(&target.subsystem)?;
         set(&target.subsystem.join("attr_allow_any_host"), "1")?;
         let namespace = target.subsystem.join("namespaces/1");
         make(&namespace)?;
-        set(
-            &namespace.join("device_path"),
-            &config.device.to_string_lossy(),
-        )?;
+        set(&namespace.join("device_path"), &device.to_string_lossy())?;
         set(&namespace.join("enable"), "1")?;
-        for (number, (address, service, state)) in (1..).zip(config.ports) {
+        for (number, state) in (1..).zip(states) {
+            let address = network.cable(number).address(Side::Array);
             let port = root.join("ports").join(format!("{number}"));
             make(&port)?;
             target.ports.push(port.clone());
-            set(&port.join("addr_trtype"), config.transport)?;
-            set(
-                &port.join("addr_adrfam"),
-                if address.is_ipv4() { "ipv4" } else { "ipv6" },
-            )?;
+            set(&port.join("addr_trtype"), "rdma")?;
+            set(&port.join("addr_adrfam"), "ipv4")?;
             set(&port.join("addr_traddr"), &address.to_string())?;
-            set(&port.join("addr_trsvcid"), &service.to_string())?;
+            set(&port.join("addr_trsvcid"), SERVICE)?;
             set(&port.join("ana_groups/1/ana_state"), &state.to_string())?;
-            let link = port.join("subsystems").join(config.nqn);
+            let link = port.join("subsystems").join(nqn);
             std::os::unix::fs::symlink(&target.subsystem, &link)
-                .with_context(|| format!("nvmet cannot listen on {address} port {service}"))?;
+                .with_context(|| format!("nvmet cannot listen on {address} port {SERVICE}"))?;
         }
         Ok(target)
     }

@@ -2,15 +2,11 @@
 //! and remedy, a non-zero exit status, nothing left behind, and a daemon that still works.
 
 use std::fs;
-use std::net::IpAddr;
-use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::rig::{Daemon, PATIENCE, SERVICE, Said, Target, say};
-use crate::bed::{
-    AnaState, Fio, Network, NullDisk, Nvmet, NvmetConfig, Side, binary, load, run, within,
-};
+use crate::bed::{AnaState, Fio, Network, NullDisk, Nvmet, Side, binary, load, run, within};
 use crate::suite::{Case, Topology};
 
 /// The cases of this module.
@@ -255,23 +251,9 @@ fn namespaces_that_differ(network: &Network) -> Result<()> {
 fn namespace_without_identifier(network: &Network) -> Result<()> {
     let disk = NullDisk::make("umpath0", 32)?;
     let address = network.cable(1).address(Side::Array);
-    let _target = Nvmet::start(&NvmetConfig {
-        nqn: NQN,
-        device: disk.device(),
-        transport: "rdma",
-        ports: &[(IpAddr::V4(address), 4420, AnaState::Optimized)],
-    })?;
-    let namespace = Path::new("/sys/kernel/config/nvmet/subsystems")
-        .join(NQN)
-        .join("namespaces/1");
-    let uuid = namespace.join("device_uuid");
-    let before = fs::read_to_string(&uuid)?;
-    let rename = |uuid_text: &str| -> Result<()> {
-        fs::write(namespace.join("enable"), "0")?;
-        fs::write(&uuid, uuid_text).with_context(|| uuid.display().to_string())?;
-        Ok(fs::write(namespace.join("enable"), "1")?)
-    };
-    rename("00000000-0000-0000-0000-000000000000")?;
+    let target = Nvmet::start(network, NQN, disk.device(), &[AnaState::Optimized])?;
+    let uuid = target.uuid()?;
+    target.replace_namespace(Some("00000000-0000-0000-0000-000000000000"))?;
     let mut daemon = Daemon::start(network, CONFIG)?;
     let address = address.to_string();
     let words = [
@@ -283,6 +265,6 @@ fn namespace_without_identifier(network: &Network) -> Result<()> {
     let what = "a namespace without an identifier";
     explained(what, &said, &["no stable identifier", "UUID"])?;
     daemon.expect_nothing(what)?;
-    rename(before.trim())?;
+    target.replace_namespace(Some(&uuid))?;
     expect_health(network, &mut daemon, NQN)
 }

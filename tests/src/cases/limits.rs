@@ -3,16 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::rig::{Daemon, Target};
-use crate::bed::{
-    AnaState, Fio, Network, NullDisk, Nvmet, NvmetConfig, NvmetTrace, Received, Side, output, run,
-};
+use crate::bed::{AnaState, Fio, Network, NullDisk, Nvmet, NvmetTrace, Received, output, run};
 use crate::suite::{Case, Topology};
 
 /// The cases of this module.
@@ -52,16 +49,7 @@ fn disk(block: &str) -> Result<NullDisk> {
 fn nvmet(network: &Network) -> Result<()> {
     for block in ["512", "4096"] {
         let disk = disk(block)?;
-        let _target = Nvmet::start(&NvmetConfig {
-            nqn: NQN,
-            device: disk.device(),
-            transport: "rdma",
-            ports: &[(
-                IpAddr::V4(network.cable(1).address(Side::Array)),
-                4420,
-                AnaState::Optimized,
-            )],
-        })?;
+        let _target = Nvmet::start(network, NQN, disk.device(), &[AnaState::Optimized])?;
         let mut daemon = Daemon::start(network, CONFIG)?;
         daemon.connect(network, 1, NQN, &["-k", "2"])?;
         let device = daemon.device()?;

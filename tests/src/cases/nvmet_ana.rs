@@ -1,7 +1,6 @@
 //! Our volume on the kernel's target, whose ANA states change under load: I/O follows them, comes
 //! back, waits while no path may carry it, and nothing is lost.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,8 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::rig::{Daemon, PATIENCE, Progress};
 use crate::bed::{
-    AnaState, Load, Network, NullDisk, Nvmet, NvmetConfig, NvmetTrace, Side, pause, within,
-    within_value,
+    AnaState, Load, Network, NullDisk, Nvmet, NvmetTrace, pause, within, within_value,
 };
 use crate::suite::{Case, Topology};
 
@@ -32,16 +30,7 @@ const SAMPLE: usize = 300;
 fn ana(network: &Network) -> Result<()> {
     use AnaState::{Change, Inaccessible, NonOptimized, Optimized};
     let disk = NullDisk::make("umpath0", 64)?;
-    let address = |cable| IpAddr::V4(network.cable(cable).address(Side::Array));
-    let target = Nvmet::start(&NvmetConfig {
-        nqn: NQN,
-        device: disk.device(),
-        transport: "rdma",
-        ports: &[
-            (address(1), 4420, Optimized),
-            (address(2), 4420, NonOptimized),
-        ],
-    })?;
+    let target = Nvmet::start(network, NQN, disk.device(), &[Optimized, NonOptimized])?;
     let mut daemon = Daemon::start(network, "")?;
     daemon.connect(network, 1, NQN, &["-k", "2"])?;
     daemon.connect(network, 2, NQN, &["-k", "2"])?;

@@ -1,14 +1,13 @@
 //! A namespace that is deleted under load while its number goes to another one: nothing is read
 //! from or written to the other, and the load goes on when the first is back.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use super::nvmet_ana::stands_still;
 use super::rig::{Daemon, PATIENCE, ublk_nodes};
-use crate::bed::{AnaState, Load, Network, NullDisk, Nvmet, NvmetConfig, Side, within};
+use crate::bed::{AnaState, Load, Network, NullDisk, Nvmet, within};
 use crate::suite::{Case, Topology};
 
 /// The cases of this module.
@@ -27,16 +26,8 @@ const ROUND: Duration = Duration::from_secs(40);
 
 fn replaced(network: &Network) -> Result<()> {
     let disk = NullDisk::make("umpath0", 64)?;
-    let address = |cable| IpAddr::V4(network.cable(cable).address(Side::Array));
-    let target = Nvmet::start(&NvmetConfig {
-        nqn: NQN,
-        device: disk.device(),
-        transport: "rdma",
-        ports: &[
-            (address(1), 4420, AnaState::Optimized),
-            (address(2), 4420, AnaState::NonOptimized),
-        ],
-    })?;
+    let states = [AnaState::Optimized, AnaState::NonOptimized];
+    let target = Nvmet::start(network, NQN, disk.device(), &states)?;
     let first = target.uuid()?;
     let mut daemon = Daemon::start(network, "")?;
     daemon.connect(network, 1, NQN, &["-k", "2"])?;

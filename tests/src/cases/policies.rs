@@ -2,14 +2,13 @@
 //! writes and compares. How fast selectors are on unequal paths: `cargo xtask bench selectors`.
 
 use std::fs;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::rig::{Daemon, PATIENCE, Target};
-use crate::bed::{AnaState, Fio, Load, Network, NullDisk, Nvmet, NvmetConfig, Side, pause, within};
+use crate::bed::{AnaState, Fio, Load, Network, NullDisk, Nvmet, Side, pause, within};
 use crate::suite::{Case, Topology};
 
 /// The cases of this module.
@@ -72,19 +71,8 @@ fn groups_with_ours(network: &Network) -> Result<()> {
 
 fn groups_with_nvmet(network: &Network) -> Result<()> {
     let disk = NullDisk::make("umpath0", 64)?;
-    let port = |cable, state| {
-        let address = network.cable(cable).address(Side::Array);
-        (IpAddr::V4(address), 4420, state)
-    };
-    let target = Nvmet::start(&NvmetConfig {
-        nqn: NQN,
-        device: disk.device(),
-        transport: "rdma",
-        ports: &[
-            port(1, AnaState::Optimized),
-            port(2, AnaState::NonOptimized),
-        ],
-    })?;
+    let states = [AnaState::Optimized, AnaState::NonOptimized];
+    let target = Nvmet::start(network, NQN, disk.device(), &states)?;
     groups(network, &|cable, state| {
         target.set_ana(usize::from(cable), state)
     })

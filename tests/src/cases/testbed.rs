@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::bed::{
-    AnaState, ConnectOptions, Fio, KernelHost, Network, NullDisk, Nvmet, NvmetConfig, Process,
-    Pull, Side, attempt, within,
+    AnaState, ConnectOptions, Fio, KernelHost, Network, NullDisk, Nvmet, Process, Pull, Side,
+    attempt, within,
 };
 use crate::suite::{Case, Topology};
 
@@ -49,15 +49,8 @@ const SERVICE: u16 = 4420;
 fn kernel_nvme_over_rxe(network: &Network) -> Result<()> {
     let disk = NullDisk::make("umpath0", 128)?;
     let address = |number| IpAddr::V4(network.cable(number).address(Side::Array));
-    let target = Nvmet::start(&NvmetConfig {
-        nqn: NQN,
-        device: disk.device(),
-        transport: "rdma",
-        ports: &[
-            (address(1), SERVICE, AnaState::Optimized),
-            (address(2), SERVICE, AnaState::NonOptimized),
-        ],
-    })?;
+    let states = [AnaState::Optimized, AnaState::NonOptimized];
+    let target = Nvmet::start(network, NQN, disk.device(), &states)?;
     let host = KernelHost::new("rdma", NQN)?;
     for number in [1, 2] {
         host.connect(address(number), SERVICE, &ConnectOptions::default())?;

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::bed::{AnaState, Network, NullDisk, Nvmet, NvmetConfig, Side, TargetProcess};
+use crate::bed::{AnaState, Network, NullDisk, Nvmet, Side, TargetProcess};
 
 use super::{Target, clock};
 
@@ -81,16 +81,8 @@ impl Array {
             }
             Target::Kernel => {
                 let disk = NullDisk::make("umpath0", SIZE_MIB)?;
-                let port = |number, state| (address(network, number), SERVICE, state);
-                let nvmet = Nvmet::start(&NvmetConfig {
-                    nqn: NQN,
-                    device: disk.device(),
-                    transport: "rdma",
-                    ports: &[
-                        port(PRIMARY, AnaState::Optimized),
-                        port(STANDBY, AnaState::NonOptimized),
-                    ],
-                })?;
+                let states = [AnaState::Optimized, AnaState::NonOptimized];
+                let nvmet = Nvmet::start(network, NQN, disk.device(), &states)?;
                 Ok(Self::Kernel(nvmet, disk))
             }
         }

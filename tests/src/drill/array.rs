@@ -5,13 +5,12 @@
 //! only. The kernel knows no second subsystem of one name; a host cannot tell the difference.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 
-use crate::bed::{AnaState, Network, NullDisk, Nvmet, NvmetConfig, Side, SlowDisk, TargetProcess};
+use crate::bed::{AnaState, Network, NullDisk, Nvmet, Side, SlowDisk, TargetProcess};
 
 /// Name of the subsystem.
 pub(super) const NQN: &str = "nqn.2026-11.io.umpath:drill";
@@ -158,13 +157,7 @@ impl Array {
 
 /// nvmet with the identity of our standby.
 fn nvmet(network: &Network, slow: &SlowDisk) -> Result<Nvmet> {
-    let address = IpAddr::V4(network.cable(PRIMARY).address(Side::Array));
-    let nvmet = Nvmet::start(&NvmetConfig {
-        nqn: NQN,
-        device: &slow.device(),
-        transport: "rdma",
-        ports: &[(address, 4420, AnaState::Optimized)],
-    })?;
+    let nvmet = Nvmet::start(network, NQN, &slow.device(), &[AnaState::Optimized])?;
     let subsystem = Path::new("/sys/kernel/config/nvmet/subsystems").join(NQN);
     for (file, value) in [
         ("attr_serial", SERIAL),
