@@ -12,7 +12,6 @@ mod ignore;
 mod load;
 mod mistake;
 mod parse;
-mod policy;
 mod volume;
 
 pub(crate) use connect::{ConnectEntry, parse_portal};
@@ -21,13 +20,15 @@ pub(crate) use discovery_conf::{DiscoveryLine, read_discovery_conf};
 pub(crate) use ignore::IgnoreEntry;
 pub(crate) use load::load;
 pub(crate) use mistake::{Mistake, Place};
-pub(crate) use policy::{Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector};
-pub(crate) use volume::{VolumeEntry, VolumePolicy, is_name};
+pub(crate) use volume::{VolumeEntry, is_name};
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use umpath_core::policies::DampingConfig;
+use umpath_host::policy::{
+    Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector, VolumePolicy,
+};
 
 /// The documented file: every key with its default.
 pub(crate) const DOCUMENTED: &str = include_str!("../umpath.toml");
@@ -204,12 +205,12 @@ impl Config {
 
     /// What holds for the volume of this identity behind controllers of this model.
     pub(crate) fn policy(&self, id: &str, model: &str) -> VolumePolicy {
-        let mut policy = VolumePolicy::new(&self.defaults);
+        let mut policy = self.defaults.policy();
         for device in self.device.iter().filter(|device| device.holds_for(model)) {
             device.set(&mut policy);
         }
         if let Some(entry) = self.volume(id) {
-            policy.override_with(entry);
+            entry.set(&mut policy);
         }
         policy
     }

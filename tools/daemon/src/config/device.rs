@@ -7,7 +7,9 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::{Defaults, VolumePolicy};
+use umpath_host::policy::VolumePolicy;
+
+use super::Defaults;
 
 /// One `[[device]]` entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,7 +30,7 @@ impl DeviceEntry {
             let why = error.lines().last().unwrap_or_default();
             mistakes.push(format!("model is no regular expression: {why}"));
         }
-        let mut policy = VolumePolicy::new(&Defaults::default());
+        let mut policy = Defaults::default().policy();
         for (key, value) in &self.policies {
             mistakes.extend(set_one(&mut policy, key, value).err());
         }

@@ -1,16 +1,13 @@
 //! `[[volume]]`: what holds for one volume.
 
-use std::fmt::Display;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::str::FromStr;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use umpath_core::policies::{DampingConfig, Ranking, SelectorConfig};
-use umpath_core::{DeviceConfig, NoPath};
+use umpath_host::policy::{
+    Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector, VolumePolicy,
+};
 
-use super::{Defaults, Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector};
+use super::Defaults;
 
 /// One `[[volume]]` entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,49 +60,33 @@ pub(crate) struct VolumeEntry {
     pub(crate) shared_with_other_hosts: bool,
 }
 
-/// The policies of one volume, defaults filled in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct VolumePolicy {
-    pub(crate) no_path_retry: NoPathRetry,
-    pub(crate) failback: Failback,
-    pub(crate) grouping: Grouping,
-    pub(crate) selector: Selector,
-    pub(crate) prio: Prio,
-    pub(crate) rr_min_io: u32,
-    pub(crate) rr_weight: RrWeight,
-    pub(crate) exclusive_pref_bit: bool,
-    pub(crate) marginal_pathgroups: bool,
-    pub(crate) flush_on_last_del: bool,
-    pub(crate) fast_io_fail_ms: u64,
-    pub(crate) damping: DampingConfig,
-    pub(crate) shared_with_other_hosts: bool,
-}
-
-impl VolumePolicy {
-    /// What holds for volumes of which nothing is said.
-    pub(crate) fn new(defaults: &Defaults) -> Self {
-        Self {
-            no_path_retry: defaults.no_path_retry,
-            failback: defaults.failback,
-            grouping: defaults.path_grouping_policy,
-            selector: defaults.path_selector,
-            prio: defaults.prio,
-            rr_min_io: defaults.rr_min_io,
-            rr_weight: defaults.rr_weight,
-            exclusive_pref_bit: defaults.exclusive_pref_bit,
-            marginal_pathgroups: defaults.marginal_pathgroups,
-            flush_on_last_del: defaults.flush_on_last_del,
-            fast_io_fail_ms: defaults.fast_io_fail_ms,
-            damping: defaults.damping(),
+impl Defaults {
+    /// What holds for volumes of which nothing else is said.
+    pub(crate) fn policy(&self) -> VolumePolicy {
+        VolumePolicy {
+            no_path_retry: self.no_path_retry,
+            failback: self.failback,
+            grouping: self.path_grouping_policy,
+            selector: self.path_selector,
+            prio: self.prio,
+            rr_min_io: self.rr_min_io,
+            rr_weight: self.rr_weight,
+            exclusive_pref_bit: self.exclusive_pref_bit,
+            marginal_pathgroups: self.marginal_pathgroups,
+            flush_on_last_del: self.flush_on_last_del,
+            fast_io_fail_ms: self.fast_io_fail_ms,
+            damping: self.damping(),
             shared_with_other_hosts: false,
         }
     }
+}
 
-    /// What a volume's own entry says instead.
-    pub(crate) fn override_with(&mut self, entry: &VolumeEntry) {
+impl VolumeEntry {
+    /// Sets what this entry says of a volume's policies.
+    pub(crate) fn set(&self, policy: &mut VolumePolicy) {
         macro_rules! own {
             ($($to:ident = $key:ident),+ $(,)?) => {
-                $(if let Some(value) = entry.$key { self.$to = value; })+
+                $(if let Some(value) = self.$key { policy.$to = value; })+
             };
         }
         own!(
@@ -122,89 +103,7 @@ impl VolumePolicy {
             fast_io_fail_ms = fast_io_fail_ms,
         );
         // Whoever says so knows more than who says nothing.
-        self.shared_with_other_hosts |= entry.shared_with_other_hosts;
-    }
-}
-
-impl VolumePolicy {
-    /// What [`VolumePolicy::set`] knows.
-    pub(crate) const KEYS: [&str; 11] = [
-        "no_path_retry",
-        "failback",
-        "path_grouping_policy",
-        "path_selector",
-        "prio",
-        "rr_min_io",
-        "rr_weight",
-        "exclusive_pref_bit",
-        "marginal_pathgroups",
-        "flush_on_last_del",
-        "fast_io_fail_ms",
-    ];
-
-    /// Changes one policy, by its key and value in `umpath.toml`.
-    pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
-        fn parse<T: FromStr<Err: Display>>(key: &str, value: &str) -> Result<T, String> {
-            value
-                .parse()
-                .map_err(|why| format!("{key} = {value}: {why}"))
-        }
-        match key {
-            "no_path_retry" => self.no_path_retry = parse(key, value)?,
-            "failback" => self.failback = parse(key, value)?,
-            "path_grouping_policy" => self.grouping = parse(key, value)?,
-            "path_selector" => self.selector = parse(key, value)?,
-            "prio" => self.prio = parse(key, value)?,
-            "rr_min_io" => self.rr_min_io = parse::<NonZeroU32>(key, value)?.get(),
-            "rr_weight" => self.rr_weight = parse(key, value)?,
-            "exclusive_pref_bit" => self.exclusive_pref_bit = parse(key, value)?,
-            "marginal_pathgroups" => self.marginal_pathgroups = parse(key, value)?,
-            "flush_on_last_del" => self.flush_on_last_del = parse(key, value)?,
-            "fast_io_fail_ms" => self.fast_io_fail_ms = parse(key, value)?,
-            _ => {
-                return Err(format!(
-                    "{key} is no policy of volumes; there are {}",
-                    Self::KEYS.join(", ")
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl VolumePolicy {
-    /// The same for the core.
-    pub(crate) fn device_config(&self, lba_shift: u8, lanes: u16) -> DeviceConfig {
-        DeviceConfig {
-            lba_shift,
-            lanes,
-            selector: SelectorConfig {
-                kind: self.selector.0,
-                rr_min_io: self.rr_min_io,
-                rr_weight_priorities: self.rr_weight == RrWeight::Priorities,
-            },
-            grouping: self.grouping.0,
-            ranking: Ranking {
-                prioritizer: self.prio.0,
-                exclusive_pref_bit: self.exclusive_pref_bit,
-                marginal_pathgroups: self.marginal_pathgroups,
-            },
-            failback: self.failback.0,
-            no_path: self.no_path(),
-            damping: self.damping,
-            flush_on_last_del: self.flush_on_last_del,
-            fast_io_fail: Duration::from_millis(self.fast_io_fail_ms),
-            shared_with_other_hosts: self.shared_with_other_hosts,
-        }
-    }
-
-    /// What becomes of I/O without a path, for the core.
-    pub(crate) fn no_path(&self) -> NoPath {
-        match self.no_path_retry {
-            NoPathRetry::Queue => NoPath::Queue,
-            NoPathRetry::Fail => NoPath::Fail,
-            NoPathRetry::For(time) => NoPath::QueueFor(time),
-        }
+        policy.shared_with_other_hosts |= self.shared_with_other_hosts;
     }
 }
 
@@ -317,7 +216,7 @@ mod tests {
 
     #[test]
     fn every_policy_of_a_volume_can_be_set_by_its_key() {
-        let mut policy = VolumePolicy::new(&Defaults::default());
+        let mut policy = Defaults::default().policy();
         let mut all = toml::Table::try_from(every_key()).unwrap();
         // What the volume is, not how it is used: no command changes it.
         for key in ["id", "alias", "preferred", "shared_with_other_hosts"] {

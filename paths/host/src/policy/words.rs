@@ -11,7 +11,7 @@ const POLLING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What happens to I/O while a volume has no path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoPathRetry {
+pub enum NoPathRetry {
     /// It waits.
     Queue,
     /// It fails.
@@ -22,23 +22,23 @@ pub(crate) enum NoPathRetry {
 
 /// When I/O returns to a better group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Failback(pub(crate) policies::Failback);
+pub struct Failback(pub policies::Failback);
 
 /// How paths form priority groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Grouping(pub(crate) policies::Grouping);
+pub struct Grouping(pub policies::Grouping);
 
 /// How a path is chosen inside the group in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Selector(pub(crate) policies::SelectorKind);
+pub struct Selector(pub policies::SelectorKind);
 
 /// Where priorities come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Prio(pub(crate) policies::Prioritizer);
+pub struct Prio(pub policies::Prioritizer);
 
 /// What `rr_min_io` is multiplied with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum RrWeight {
+pub enum RrWeight {
     /// Nothing.
     #[default]
     Uniform,

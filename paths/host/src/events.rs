@@ -4,23 +4,19 @@
 //! anything happened at all; the tasks that saw it say so, with the time at which they saw it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use umpath_protocol::{Event, EventKind, EventListing, Timeline, TimelineMark};
 
-use crate::clock;
-
 const EVENTS_MAX: usize = 1024;
 const FAILOVERS_MAX: usize = 64;
 
-/// The log. Cloning it gives another handle to the same log.
-#[derive(Debug, Clone)]
-pub(crate) struct EventLog(Arc<Mutex<Ring>>);
-
+/// The log.
 #[derive(Debug)]
-struct Ring {
+pub struct EventLog {
     started: Duration,
+    /// What the wall clock showed at time zero, milliseconds since 1970.
+    origin_unix_ms: u64,
     seq: u64,
     events: VecDeque<Event>,
     failovers: VecDeque<Failover>,
@@ -66,66 +62,69 @@ impl Subject {
 pub(crate) struct FailoverId(u64);
 
 impl EventLog {
-    /// An empty log.
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Ring {
-            started: clock::now(),
+    /// An empty log. `unix_ms`: what the wall clock shows at `now`, for people.
+    pub(crate) fn new(now: Duration, unix_ms: u64) -> Self {
+        Self {
+            started: now,
+            origin_unix_ms: unix_ms.saturating_sub(millis(now)),
             seq: 0,
             events: VecDeque::new(),
             failovers: VecDeque::new(),
             failover_last: 0,
-        })))
+        }
     }
 
-    fn ring(&self) -> MutexGuard<'_, Ring> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The wall clock shows `unix_ms` at `now`: it may have been set.
+    pub(crate) fn set_wall_clock(&mut self, now: Duration, unix_ms: u64) {
+        self.origin_unix_ms = unix_ms.saturating_sub(millis(now));
     }
 
-    /// Writes an event seen now.
-    pub(crate) fn record(&self, kind: EventKind, subject: Subject, detail: impl Into<String>) {
-        self.record_at(clock::now(), kind, subject, detail.into());
+    fn wall(&self, at: Duration) -> u64 {
+        self.origin_unix_ms + millis(at)
+    }
+
+    fn failover_mut(&mut self, id: FailoverId) -> Option<&mut Failover> {
+        self.failovers.iter_mut().find(|failover| failover.timeline.id == id.0)
     }
 
     /// Writes an event seen at `at`.
-    pub(crate) fn record_at(
-        &self,
+    pub(crate) fn record(
+        &mut self,
         at: Duration,
         kind: EventKind,
         subject: Subject,
         detail: String,
     ) {
         log_line(kind, &subject, &detail);
-        let mut ring = self.ring();
-        ring.seq += 1;
+        self.seq += 1;
         let event = Event {
-            seq: ring.seq,
-            at_unix_ms: wall(at),
-            at_ms: millis(at.saturating_sub(ring.started)),
+            seq: self.seq,
+            at_unix_ms: self.wall(at),
+            at_ms: millis(at.saturating_sub(self.started)),
             kind,
             volume: subject.volume,
             path: subject.path,
             detail,
         };
-        if ring.events.len() == EVENTS_MAX {
-            ring.events.pop_front();
+        if self.events.len() == EVENTS_MAX {
+            self.events.pop_front();
         }
-        ring.events.push_back(event);
+        self.events.push_back(event);
     }
 
     /// Begins a failover of a path with its first mark.
     pub(crate) fn failover(
-        &self,
+        &mut self,
         at: Duration,
         kind: EventKind,
         path: u32,
         address: &str,
         cause: &str,
     ) -> FailoverId {
-        self.record_at(at, kind, Subject::path(path), cause.to_owned());
-        let mut ring = self.ring();
-        ring.failover_last += 1;
-        let id = ring.failover_last;
-        let started_unix_ms = wall(at);
+        self.record(at, kind, Subject::path(path), cause.to_owned());
+        self.failover_last += 1;
+        let id = self.failover_last;
+        let started_unix_ms = self.wall(at);
         let timeline = Timeline {
             id,
             path,
@@ -141,10 +140,10 @@ impl EventLog {
             }],
             longest_stall_ms: None,
         };
-        if ring.failovers.len() == FAILOVERS_MAX {
-            ring.failovers.pop_front();
+        if self.failovers.len() == FAILOVERS_MAX {
+            self.failovers.pop_front();
         }
-        ring.failovers.push_back(Failover {
+        self.failovers.push_back(Failover {
             timeline,
             started: at,
         });
@@ -153,76 +152,61 @@ impl EventLog {
 
     /// Adds a mark to a failover, and the same as an event.
     pub(crate) fn mark(
-        &self,
+        &mut self,
         id: FailoverId,
         at: Duration,
         kind: EventKind,
         volume: Option<&str>,
         detail: &str,
     ) {
-        let mut path = None;
-        {
-            let mut ring = self.ring();
-            if let Some(failover) = ring.failovers.iter_mut().find(|f| f.timeline.id == id.0) {
-                path = Some(failover.timeline.path);
-                let mark = TimelineMark {
-                    kind,
-                    at_unix_ms: wall(at),
-                    after_ms: millis(at.saturating_sub(failover.started)),
-                    detail: match volume {
-                        Some(name) if detail.is_empty() => name.to_owned(),
-                        Some(name) => format!("{name}: {detail}"),
-                        None => detail.to_owned(),
-                    },
-                };
-                let marks = &mut failover.timeline.marks;
-                let place = marks.partition_point(|earlier| earlier.after_ms <= mark.after_ms);
-                marks.insert(place, mark);
-            }
-        }
+        let at_unix_ms = self.wall(at);
+        // The ring may have forgotten it.
+        let path = self.failover_mut(id).map(|failover| {
+            let mark = TimelineMark {
+                kind,
+                at_unix_ms,
+                after_ms: millis(at.saturating_sub(failover.started)),
+                detail: match volume {
+                    Some(name) if detail.is_empty() => name.to_owned(),
+                    Some(name) => format!("{name}: {detail}"),
+                    None => detail.to_owned(),
+                },
+            };
+            let marks = &mut failover.timeline.marks;
+            let place = marks.partition_point(|earlier| earlier.after_ms <= mark.after_ms);
+            marks.insert(place, mark);
+            failover.timeline.path
+        });
         let subject = Subject {
             volume: volume.map(str::to_owned),
             path,
         };
-        self.record_at(at, kind, subject, detail.to_owned());
+        self.record(at, kind, subject, detail.to_owned());
     }
 
     /// Names a volume the failover concerns.
-    pub(crate) fn concerns(&self, id: FailoverId, volume: &str) {
-        if let Some(failover) = self
-            .ring()
-            .failovers
-            .iter_mut()
-            .find(|f| f.timeline.id == id.0)
-            && !failover
-                .timeline
-                .volumes
-                .iter()
-                .any(|known| known == volume)
-        {
-            failover.timeline.volumes.push(volume.to_owned());
+    pub(crate) fn concerns(&mut self, id: FailoverId, volume: &str) {
+        if let Some(failover) = self.failover_mut(id) {
+            let volumes = &mut failover.timeline.volumes;
+            if volumes.iter().all(|known| known != volume) {
+                volumes.push(volume.to_owned());
+            }
         }
     }
 
     /// A request was held up for so long during the failover.
-    pub(crate) fn stalled(&self, id: FailoverId, stall: Duration) {
-        if let Some(failover) = self
-            .ring()
-            .failovers
-            .iter_mut()
-            .find(|f| f.timeline.id == id.0)
-        {
+    pub(crate) fn stalled(&mut self, id: FailoverId, stall: Duration) {
+        if let Some(failover) = self.failover_mut(id) {
             let longest = &mut failover.timeline.longest_stall_ms;
             *longest = (*longest).max(Some(millis(stall)));
         }
     }
 
     /// Everything that is still in the ring.
-    pub(crate) fn listing(&self) -> EventListing {
-        let ring = self.ring();
+    pub fn listing(&self) -> EventListing {
         EventListing {
-            failovers: ring.failovers.iter().map(|f| f.timeline.clone()).collect(),
-            events: ring.events.iter().cloned().collect(),
+            failovers: self.failovers.iter().map(|f| f.timeline.clone()).collect(),
+            events: self.events.iter().cloned().collect(),
         }
     }
 }
@@ -254,20 +238,15 @@ fn millis(time: Duration) -> u64 {
     time.as_millis() as u64
 }
 
-/// The wall clock at a monotonic time of the recent past.
-fn wall(at: Duration) -> u64 {
-    clock::unix_ms().saturating_sub(millis(clock::now().saturating_sub(at)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_ring_forgets_the_oldest_and_numbers_go_on() {
-        let log = EventLog::new();
+        let mut log = EventLog::new(Duration::ZERO, 0);
         for _ in 0..EVENTS_MAX + 3 {
-            log.record(EventKind::PathReady, Subject::path(1), "");
+            log.record(Duration::ZERO, EventKind::PathReady, Subject::path(1), String::new());
         }
         let events = log.listing().events;
         assert_eq!(events.len(), EVENTS_MAX);
@@ -276,9 +255,9 @@ mod tests {
 
     #[test]
     fn marks_stand_in_the_order_they_happened() {
-        let log = EventLog::new();
-        let start = clock::now();
+        let mut log = EventLog::new(Duration::ZERO, 7_000);
         let ms = Duration::from_millis;
+        let start = ms(50);
         let id = log.failover(start, EventKind::Suspected, 1, "rdma,a:1", "link down");
         log.concerns(id, "vol1");
         log.concerns(id, "vol1");
@@ -289,6 +268,7 @@ mod tests {
         let timeline = log.listing().failovers.remove(0);
         let after: Vec<_> = timeline.marks.iter().map(|mark| mark.after_ms).collect();
         assert_eq!(after, [0, 100, 300]);
+        assert_eq!(timeline.marks[1].at_unix_ms, 7_150);
         assert_eq!(timeline.volumes, ["vol1"]);
         assert_eq!(timeline.longest_stall_ms, Some(120));
     }

@@ -6,9 +6,8 @@
 
 use std::fmt::Write as _;
 
-use umpath_core::Limits as PathLimits;
+use umpath_core::{BlockLimits, Discard, Limits as PathLimits};
 use umpath_session::{ControllerFacts, NamespaceFacts};
-use umpath_ublk::{Discard, Limits as BlockLimits};
 
 /// ONCS bits (NVMe Base 2.x, Identify Controller).
 const ONCS_DATASET_MANAGEMENT: u16 = 1 << 2;
@@ -25,7 +24,8 @@ const TRANSFER_BYTES: u64 = (1 << 24) - 4096;
 const OPTIMAL_BYTES: u32 = 128 * 1024;
 
 /// What commands to this namespace through this controller may ask.
-pub(crate) fn path_limits(controller: &ControllerFacts, namespace: &NamespaceFacts) -> PathLimits {
+#[must_use]
+pub fn path_limits(controller: &ControllerFacts, namespace: &NamespaceFacts) -> PathLimits {
     let transfer = controller
         .max_transfer
         .unwrap_or(TRANSFER_BYTES)
@@ -49,7 +49,8 @@ fn only(supported: bool, value: u32) -> u32 {
 }
 
 /// How the volume appears to the kernel.
-pub(crate) fn block_limits(
+#[must_use]
+pub fn block_limits(
     controller: &ControllerFacts,
     namespace: &NamespaceFacts,
     max_io_bytes: u32,

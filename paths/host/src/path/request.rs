@@ -1,21 +1,17 @@
-//! What the hub asks of a path's task, and what the task tells the hub.
+//! What the host asks of a path, and what the path reports.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use umpath_core::association::{Conviction, Stuck, Suspicion};
 use umpath_core::{AssociationId, PathId, VolumeShared};
 use umpath_nvme::command::Instance;
 use umpath_protocol::Failure;
-use umpath_rdma::{Domain, HostQueue};
 use umpath_session::{AbortAnswer, AnaTable, LostHost, Namespace, Ready, ResetAnswer, ResetRecord};
 
-use crate::hub::Message;
-
-/// What the hub asks of a path.
-#[derive(Debug)]
-pub(crate) enum Order {
+/// What the host asks of a path.
+#[derive(Debug, Clone)]
+pub enum Request {
     /// Try to connect now rather than later.
     Retry,
     /// A volume uses the association: its load is evidence.
@@ -32,16 +28,18 @@ pub(crate) enum Order {
     ReadResets(AssociationId),
     /// Another controller says that this association's has lost us.
     HostLost(AssociationId),
-    /// I/O has ended: shut the controller down and end the task.
+    /// I/O has ended: shut the controller down and end.
     Shutdown,
 }
 
-/// What a path tells the hub.
+/// What a path reports.
 #[derive(Debug)]
-pub(crate) enum Report {
+pub enum Report {
     /// An attempt failed. `retry_at`: when the next one is due; `None`: the path is given up.
     Failed {
+        /// Why.
         failure: Failure,
+        /// When the next one begins.
         retry_at: Option<Duration>,
     },
     /// The association is ready for I/O.
@@ -50,41 +48,62 @@ pub(crate) enum Report {
     Ana(AssociationId, AnaTable),
     /// The controller's namespaces changed.
     Namespaces(AssociationId, Vec<Namespace>),
-    /// The answer to [`Order::ResetOther`].
+    /// The answer to [`Request::ResetOther`].
     Reset {
+        /// Who was asked.
         association: AssociationId,
+        /// Whom it was to reset.
         impacted: Instance,
+        /// What it said.
         answer: ResetAnswer,
     },
     /// A command that was old was asked back; what the controller said.
-    Abort { stuck: Stuck, answer: AbortAnswer },
+    Abort {
+        /// The command.
+        stuck: Stuck,
+        /// What it said.
+        answer: AbortAnswer,
+    },
     /// The controller's log of resets was read, or, with `None`, could not be.
     ResetLog {
+        /// Whose controller's.
         association: AssociationId,
+        /// Its entries.
         records: Option<Vec<ResetRecord>>,
     },
     /// Controllers that lost this host, by the word of this one.
     LostHosts(Vec<LostHost>),
     /// Evidence against the association.
     Suspect {
+        /// Which.
         association: AssociationId,
+        /// Since when.
         at: Duration,
+        /// What.
         why: Suspicion,
     },
     /// The evidence is gone.
     Clear {
+        /// Which association.
         association: AssociationId,
+        /// Since when.
         at: Duration,
     },
     /// The association is given up.
     Convict {
+        /// Which.
         association: AssociationId,
+        /// When.
         at: Duration,
+        /// Why.
         why: Conviction,
     },
-    /// The admin queue of an association that was given up is silent since `at`.
+    /// The admin queue of an association that was ready once is silent since `at`. It comes from the
+    /// shell, when [`PathOrder::Release`](super::PathOrder::Release) is done.
     AdminSilent {
+        /// Which association.
         association: AssociationId,
+        /// Since when.
         at: Duration,
     },
     /// The path has ended as ordered.
@@ -93,27 +112,15 @@ pub(crate) enum Report {
 
 /// A new association.
 #[derive(Debug)]
-pub(crate) struct Up {
+pub struct Up {
     /// Its number, never used again.
-    pub(crate) association: AssociationId,
+    pub association: AssociationId,
     /// What the controller said.
-    pub(crate) ready: Ready,
-    /// Its I/O queues, all idle.
-    pub(crate) queues: Vec<HostQueue>,
-    /// Where memory for those queues is registered.
-    pub(crate) domain: Arc<Domain>,
-}
-
-/// Sends reports with the path's number on them.
-#[derive(Debug, Clone)]
-pub(super) struct Reporter {
-    pub(super) path: u32,
-    pub(super) hub: mpsc::UnboundedSender<Message>,
-}
-
-impl Reporter {
-    pub(super) fn send(&self, report: Report) {
-        // The hub outlives its paths; when it does not, the process is ending.
-        let _ = self.hub.send(Message::Path(self.path, report));
-    }
+    pub ready: Ready,
+    /// Identifiers of its I/O queues, all idle.
+    pub queues: Vec<u16>,
+    /// The RDMA device it runs over; the shell fills it in.
+    pub device: String,
+    /// NUMA node of that device, if known; the shell fills it in.
+    pub node: Option<u16>,
 }

@@ -1,0 +1,52 @@
+//! What comes of handling one input: orders and events, all at one time.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use umpath_core::LaneCommand;
+use umpath_protocol::EventKind;
+use umpath_session::StableId;
+
+use crate::events::{EventLog, Subject};
+use crate::order::Order;
+use crate::path::Request;
+
+/// Handed down to whatever decides something.
+#[derive(Debug)]
+pub(crate) struct Effects {
+    /// The time of the input being handled.
+    pub(crate) now: Duration,
+    pub(crate) orders: VecDeque<Order>,
+    pub(crate) events: EventLog,
+}
+
+impl Effects {
+    pub(crate) fn new(now: Duration, unix_ms: u64) -> Self {
+        Self {
+            now,
+            orders: VecDeque::new(),
+            events: EventLog::new(now, unix_ms),
+        }
+    }
+
+    pub(crate) fn order(&mut self, order: Order) {
+        self.orders.push_back(order);
+    }
+
+    pub(crate) fn lane(&mut self, volume: StableId, queue: u16, command: LaneCommand<u16>) {
+        self.order(Order::Lane {
+            volume,
+            queue,
+            command,
+        });
+    }
+
+    pub(crate) fn to_path(&mut self, path: u32, request: Request) {
+        self.order(Order::ToPath(path, request));
+    }
+
+    /// Notes an event seen now.
+    pub(crate) fn event(&mut self, kind: EventKind, subject: Subject, detail: impl Into<String>) {
+        self.events.record(self.now, kind, subject, detail.into());
+    }
+}

@@ -1,0 +1,49 @@
+//! Everything that stays the same over a path's life.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use umpath_core::association::HealthConfig;
+use umpath_nvme::Nqn;
+use umpath_session::{ReconnectPolicy, SessionConfig};
+
+/// A path as it is to be run.
+#[derive(Debug, Clone)]
+pub struct PathSpec {
+    /// Number of the path.
+    pub id: u32,
+    /// The controller's address.
+    pub traddr: SocketAddr,
+    /// Local address, when one was chosen.
+    pub host_traddr: Option<IpAddr>,
+    /// The subsystem.
+    pub nqn: Nqn,
+    /// What to ask of the controller.
+    pub session: SessionConfig,
+    /// When to try again.
+    pub reconnect: ReconnectPolicy,
+    /// When evidence becomes a verdict.
+    pub health: HealthConfig,
+    /// Longest wait for a queue pair that is torn down.
+    pub drain_deadline: Duration,
+    /// Preferred by configuration.
+    pub preferred: bool,
+    /// Priority for the `weighted` prioritizer.
+    pub weight: i32,
+    /// Throughput relative to other paths, 0 to 100.
+    pub throughput: u8,
+}
+
+impl PathSpec {
+    /// `rdma,192.168.10.14:4420`
+    pub fn address(&self) -> String {
+        format!("rdma,{}", self.traddr)
+    }
+
+    /// Both lead to the same subsystem in the same way.
+    pub(crate) fn leads_where(&self, other: &Self) -> bool {
+        self.traddr == other.traddr
+            && self.host_traddr == other.host_traddr
+            && self.nqn == other.nqn
+    }
+}
