@@ -6,9 +6,8 @@
 
 use std::fmt::Write as _;
 
-use umpath_core::Limits as PathLimits;
+use umpath_core::{BlockLimits, Discard, Limits as PathLimits};
 use umpath_session::{ControllerFacts, NamespaceFacts};
-use umpath_ublk::{Discard, Limits as BlockLimits};
 
 /// ONCS bits (NVMe Base 2.x, Identify Controller).
 const ONCS_DATASET_MANAGEMENT: u16 = 1 << 2;
