@@ -20,10 +20,11 @@ use std::time::{Duration, Instant};
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use libublk::sys;
 use rustix::thread::CpuSet;
+use umpath_core::BlockLimits;
 
 use crate::Error;
 use crate::features::{Features, KernelVersion};
-use crate::limits::Limits;
+use crate::limits;
 
 const CONTROL_PATH: &str = "/dev/ublk-control";
 /// The kernel's `ENOTSUPP`, which libc does not name: the driver's answer to an unknown command.
@@ -268,8 +269,8 @@ impl Control {
     }
 
     /// Sets a new device's limits; only before it is started.
-    pub fn set_params(&mut self, id: u32, limits: &Limits) -> Result<(), Error> {
-        let params = limits.to_params()?;
+    pub fn set_params(&mut self, id: u32, limits: &BlockLimits) -> Result<(), Error> {
+        let params = limits::to_params(limits)?;
         let answer = self.transfer(Command::SetParams, id, u16::MAX, params);
         answer
             .map(drop)

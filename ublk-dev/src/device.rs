@@ -18,19 +18,17 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use rustix::thread::CpuSet;
-use umpath_core::Lane;
+use umpath_core::{BlockLimits, Lane, LaneCommand};
 use umpath_rdma::Arena;
 
 use crate::control::{Control, DeviceInfo, block_path, char_path};
 use crate::features::Features;
 use crate::frontend::Frontend;
-use crate::limits::Limits;
-use crate::mailbox::{self, LaneCommand, LaneHandle, LaneReports, Mailbox};
-use crate::numa;
+use crate::mailbox::{self, LaneHandle, LaneReports, Mailbox};
 use crate::polling::Polling;
 use crate::queue::{Clock, QueueThread};
 use crate::transport::Transport;
-use crate::{Error, partitions};
+use crate::{Error, limits, numa, partitions};
 
 /// What to create.
 #[derive(Clone, Debug)]
@@ -42,7 +40,7 @@ pub struct DeviceSpec {
     /// Tags of each queue, at most 4,096.
     pub depth: u16,
     /// How the volume appears.
-    pub limits: Limits,
+    pub limits: BlockLimits,
     /// Left with the device, to recognise it by after this process has died.
     pub cookie: u64,
 }
@@ -74,7 +72,7 @@ struct Queue<T: Transport> {
 pub struct Device<T: Transport> {
     control: Control,
     info: DeviceInfo,
-    limits: Limits,
+    limits: BlockLimits,
     /// The only opening of the character device there can be.
     node: Option<Arc<File>>,
     queues: Vec<Queue<T>>,
@@ -95,7 +93,7 @@ impl<T: Transport> Device<T> {
     /// for how many queues lanes are needed.
     pub fn create(spec: &DeviceSpec) -> Result<Self, Error> {
         // Refused before the kernel knows of anything.
-        spec.limits.to_params()?;
+        limits::to_params(&spec.limits)?;
         let mut control = Control::open()?;
         let info = control.add(
             spec.id,
@@ -112,7 +110,7 @@ impl<T: Transport> Device<T> {
     /// Takes over a device whose server died. `limits` are those it was created with. Requests the
     /// dead server held come again, so the caller has fenced that server's associations before it
     /// lets mutations through.
-    pub fn recover(id: u32, limits: Limits) -> Result<Self, Error> {
+    pub fn recover(id: u32, limits: BlockLimits) -> Result<Self, Error> {
         let mut control = Control::open()?;
         control.start_recovery(id)?;
         let info = control
@@ -121,7 +119,7 @@ impl<T: Transport> Device<T> {
         Ok(Self::new(control, info, limits, Origin::Recovered))
     }
 
-    fn new(control: Control, info: DeviceInfo, limits: Limits, origin: Origin) -> Self {
+    fn new(control: Control, info: DeviceInfo, limits: BlockLimits, origin: Origin) -> Self {
         Self {
             control,
             info,
@@ -147,7 +145,7 @@ impl<T: Transport> Device<T> {
     }
 
     /// The limits it was created with.
-    pub fn limits(&self) -> &Limits {
+    pub fn limits(&self) -> &BlockLimits {
         &self.limits
     }
 
@@ -186,7 +184,7 @@ impl<T: Transport> Device<T> {
                 node: Arc::clone(node),
                 queue: number,
                 depth: self.info.depth,
-                lba_shift: self.limits.lba_shift(),
+                lba_shift: limits::lba_shift(&self.limits),
                 cpus,
                 ready,
             };
@@ -273,13 +271,14 @@ impl<T: Transport> Device<T> {
         if !self.info.flags.contains(Features::UPDATE_SIZE) {
             return Err(Error::MissingFeature("live resize (Linux 6.16)"));
         }
-        let limits = Limits {
+        let resized = BlockLimits {
             size_bytes,
             ..self.limits.clone()
         };
-        limits.to_params()?;
-        self.control.update_size(self.info.id, limits.sectors())?;
-        self.limits = limits;
+        limits::to_params(&resized)?;
+        self.control
+            .update_size(self.info.id, limits::sectors(&resized))?;
+        self.limits = resized;
         Ok(())
     }
 

@@ -7,7 +7,7 @@
 //! control side decide, this crate carries it out.
 //!
 //! The parts, from the outside in: [`Device`] is the lifecycle of one block device, built from
-//! [`Control`] commands and queue threads; [`LaneHandle`] sends [`LaneCommand`]s to a queue thread
+//! [`Control`] commands and queue threads; [`LaneHandle`] sends [`LaneCommand`](umpath_core::LaneCommand)s to a queue thread
 //! and [`LaneReports`] brings its [`LaneReport`]s back; [`Transport`] is what a queue thread asks
 //! of one queue pair; [`process`] makes a process fit to serve a disk it may itself depend on.
 
@@ -27,16 +27,14 @@ pub mod process;
 mod queue;
 mod request;
 mod ring;
-mod stats;
 mod transport;
 
 pub use control::{Command, Control, DeviceInfo, State};
 pub use device::{Device, DeviceSpec, LaneSetup, Started};
 pub use error::Error;
 pub use features::{Features, KernelVersion};
-pub use limits::{Discard, Limits, LimitsError};
-pub use mailbox::{LaneCommand, LaneGone, LaneHandle, LaneReport, LaneReports, Stats};
+pub use limits::LimitsError;
+pub use mailbox::{LaneGone, LaneHandle, LaneReport, LaneReports};
 pub use polling::Polling;
 pub use queue::Clock;
-pub use stats::{LATENCY_BUCKETS, QueueStats};
 pub use transport::{Loss, Transport};

@@ -12,50 +12,12 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
-use umpath_core::{AssociationId, Ghost, GhostTable, LaneEvent, LaneStats, PathId, PathTable};
+use umpath_core::{AssociationId, Ghost, LaneCommand, LaneEvent, ThreadStats};
 
-use crate::stats::QueueStats;
 use crate::transport::{Loss, Transport};
 
 /// Messages in transit to one thread.
 const CAPACITY: usize = 64;
-
-/// What a queue thread is told.
-#[derive(Debug)]
-pub enum LaneCommand<T> {
-    /// Use this queue pair for the path's commands. Its arena is registered already.
-    Attach {
-        /// The path.
-        path: PathId,
-        /// The association the queue pair belongs to.
-        association: AssociationId,
-        /// The queue pair, empty.
-        transport: T,
-    },
-    /// Choose paths by this table from now on.
-    SetTable(Arc<PathTable>),
-    /// Give up an association: send nothing more, drain the queue pair. Answered by
-    /// [`LaneReport::Drained`] and [`LaneReport::BufferFenced`], also where the thread had no queue
-    /// pair of it.
-    Convict(AssociationId),
-    /// The queue pair handed back undrained has been destroyed: its memory is ours again. Answered
-    /// by [`LaneReport::BufferFenced`].
-    Destroyed(AssociationId),
-    /// Keep off the blocks of these ghosts. Answered by [`LaneEvent::Guarded`].
-    Guard(Arc<GhostTable>),
-    /// Every thread keeps off the blocks of the association's ghosts.
-    Locked(AssociationId),
-    /// The controller will execute nothing more of the association.
-    Fenced(AssociationId),
-    /// Fail what waits for a path now. Later requests are not affected.
-    FailQueued,
-    /// The device is going away: fail what waits, now and from now on.
-    Close,
-    /// Report [`LaneReport::Stats`].
-    Snapshot,
-    /// Leave the device to another server: end without answering anything more.
-    Stop,
-}
 
 /// What a queue thread tells.
 #[derive(Debug)]
@@ -102,7 +64,7 @@ pub enum LaneReport<T: Transport> {
         at: Duration,
     },
     /// Counters.
-    Stats(Box<Stats>),
+    Stats(Box<ThreadStats>),
     /// The thread has ended. The last report.
     Ended {
         /// Queue pairs it still had.
@@ -110,15 +72,6 @@ pub enum LaneReport<T: Transport> {
         /// `Err`: its ring failed or it panicked; the device waits for another server.
         outcome: io::Result<()>,
     },
-}
-
-/// Counters of one queue thread and its lane.
-#[derive(Clone, Copy, Debug)]
-pub struct Stats {
-    /// The thread's.
-    pub queue: QueueStats,
-    /// The lane's.
-    pub lane: LaneStats,
 }
 
 /// Receives the reports of queue threads. Called between two batches of requests: it must not
@@ -213,6 +166,8 @@ pub(crate) fn pair<T>() -> io::Result<(LaneHandle<T>, Mailbox<T>)> {
 
 #[cfg(test)]
 mod tests {
+    use umpath_core::PathId;
+
     use super::*;
 
     #[test]

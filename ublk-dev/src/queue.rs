@@ -15,16 +15,18 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use umpath_core::{Action, AssociationId, BlockError, BlockRequest, Lane, Op, PathId, Send};
+use umpath_core::{
+    Action, AssociationId, BlockError, BlockRequest, Lane, LaneCommand, Op, PathId, QueueStats,
+    Send, ThreadStats,
+};
 
 use crate::descriptor::Descriptor;
 use crate::device::LaneSetup;
 use crate::frontend::{Event, Frontend};
 use crate::links::Links;
-use crate::mailbox::{LaneCommand, LaneReport, LaneReports, Mailbox, Stats};
+use crate::mailbox::{LaneReport, LaneReports, Mailbox};
 use crate::polling::Poller;
 use crate::request::{success, translate};
-use crate::stats::QueueStats;
 use crate::transport::{Loss, Transport};
 
 /// Origin of the times given to a lane and found in its reports.
@@ -407,7 +409,7 @@ impl<T: Transport> QueueThread<T> {
         self.stats.oldest_waiting =
             oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since));
         self.stats.anomalies = self.frontend.anomalies();
-        let stats = Stats {
+        let stats = ThreadStats {
             queue: self.stats,
             lane: self.lane.stats(),
         };

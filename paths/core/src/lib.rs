@@ -33,24 +33,30 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 pub mod association;
+mod block_limits;
 pub mod device;
 mod event;
 pub mod ghost;
 pub mod lane;
+mod lane_command;
 mod request;
 mod shared;
 mod status;
 mod table;
+mod thread_stats;
 
+pub use block_limits::{BlockLimits, Discard};
 pub use device::{
     Device, DeviceConfig, DeviceError, NoPath, Output, PathConfig, PathView, Ready, Unchanged,
 };
 pub use event::{Event, EventKind, LaneEvent, LaneId};
 pub use ghost::{Ghost, GhostTable, Owner, Resend};
 pub use lane::{Action, HeldStats, Lane, LaneConfig, LaneStats, Send, SubmitError};
+pub use lane_command::LaneCommand;
 pub use request::{BlockError, BlockRequest, Data, Op, Tag};
 pub use shared::{Pulse, VolumeShared};
 pub use table::{
     AssociationId, GroupEntry, Limits, OnNoPath, PATHS_MAX, PathEntry, PathId, PathTable, Steering,
 };
+pub use thread_stats::{LATENCY_BUCKETS, QueueStats, ThreadStats};
 pub use umpath_policies as policies;

@@ -25,13 +25,13 @@ use std::time::Duration;
 
 use umpath_core::policies;
 use umpath_core::{
-    AssociationId, Device, LaneEvent, LaneId, Limits, NoPath, Output, PATHS_MAX, PathConfig,
-    PathId, VolumeShared,
+    AssociationId, BlockLimits, Device, LaneCommand, LaneEvent, LaneId, Limits, NoPath, Output,
+    PATHS_MAX, PathConfig, PathId, VolumeShared,
 };
 use umpath_protocol::Failure;
 use umpath_rdma::{Arena, HostQueue, QueueError};
 use umpath_session::{AnaState, NamespaceFacts, StableId};
-use umpath_ublk::{LaneCommand, LaneHandle, Loss};
+use umpath_ublk::{LaneHandle, Loss};
 
 use crate::clock;
 use crate::config::{NoPathRetry, VolumePolicy};
@@ -49,7 +49,7 @@ pub(crate) struct VolumeSpec {
     pub(crate) firmware: String,
     pub(crate) nsid: u32,
     pub(crate) namespace: NamespaceFacts,
-    pub(crate) limits: umpath_ublk::Limits,
+    pub(crate) limits: BlockLimits,
     pub(crate) queues: u16,
     pub(crate) depth: u16,
     pub(crate) polling: Duration,

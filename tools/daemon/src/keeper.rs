@@ -11,6 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use umpath_core::BlockLimits;
 use umpath_protocol::{ConnectOptions, Portal};
 use umpath_session::{NamespaceFacts, StableId};
 
@@ -44,7 +45,7 @@ pub(crate) struct VolumeRecord {
     pub(crate) firmware: String,
     pub(crate) nsid: u32,
     pub(crate) namespace: NamespaceFacts,
-    pub(crate) limits: umpath_ublk::Limits,
+    pub(crate) limits: BlockLimits,
     pub(crate) paths: Vec<Asked>,
 }
 
@@ -191,7 +192,7 @@ mod tests {
             firmware: "1".into(),
             nsid: 1,
             namespace: crate::shape::sample(7),
-            limits: umpath_ublk::Limits {
+            limits: BlockLimits {
                 size_bytes: 4 << 30,
                 logical_block_bytes: 4096,
                 physical_block_bytes: 4096,

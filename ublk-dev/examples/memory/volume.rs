@@ -7,13 +7,11 @@ use std::time::{Duration, Instant};
 
 use umpath_core::policies::SelectorConfig;
 use umpath_core::{
-    AssociationId, GroupEntry, Lane, LaneConfig, LaneId, Limits as PathLimits, OnNoPath, PathEntry,
-    PathId, PathTable, Steering, VolumeShared,
+    AssociationId, BlockLimits, Discard, GroupEntry, Lane, LaneCommand, LaneConfig, LaneId, Limits,
+    OnNoPath, PathEntry, PathId, PathTable, Steering, VolumeShared,
 };
 use umpath_rdma::Arena;
-use umpath_ublk::{
-    Clock, Device, DeviceSpec, Discard, LaneCommand, LaneReport, LaneSetup, Limits, Polling,
-};
+use umpath_ublk::{Clock, Device, DeviceSpec, LaneReport, LaneSetup, Polling};
 
 use crate::store::{BLOCK, Cable, MemoryQueue, Store};
 
@@ -176,12 +174,12 @@ impl Volume {
                 association: path.association,
                 usable: path.usable,
                 nsid: 1,
-                limits: PathLimits {
+                limits: Limits {
                     transfer_bytes_max: MAX_IO,
                     write_zeroes_blocks_max: 1 << 16,
                     write_zeroes_deallocate: true,
                     discard_blocks_max: u32::MAX,
-                    ..PathLimits::default()
+                    ..Limits::default()
                 },
                 priority: Default::default(),
                 ana: None,
@@ -338,8 +336,8 @@ impl std::fmt::Display for Shown<'_> {
     }
 }
 
-fn limits(options: &Options) -> Limits {
-    Limits {
+fn limits(options: &Options) -> BlockLimits {
+    BlockLimits {
         size_bytes: u64::from(options.mebibytes) << 20,
         logical_block_bytes: BLOCK,
         physical_block_bytes: BLOCK,

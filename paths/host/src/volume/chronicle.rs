@@ -4,9 +4,8 @@
 //! A failover is open on a path from the first evidence until the evidence is gone or the I/O is
 //! back on the path. Moving between groups is a step of the failover that was opened last.
 
-use umpath_core::{Event, EventKind as Core};
+use umpath_core::{Event, EventKind as Core, LaneCommand, ThreadStats};
 use umpath_protocol::EventKind;
-use umpath_ublk::{LaneCommand, Stats};
 
 use super::{Member, Volume};
 use crate::events::{FailoverId, Subject};
@@ -37,7 +36,7 @@ impl Volume {
     }
 
     /// Statistics of a queue thread.
-    pub(crate) fn stats(&mut self, queue: u16, stats: &Stats) {
+    pub(crate) fn stats(&mut self, queue: u16, stats: &ThreadStats) {
         self.counters.told(queue, stats);
         let longest = stats.queue.longest.max(stats.queue.oldest_waiting);
         for failover in self.measures.told(queue) {

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
+use umpath_core::{LaneCommand, ThreadStats};
 use umpath_protocol::{HeldStats, VolumeStats};
-use umpath_ublk::{LaneCommand, Stats};
 
 use super::Volume;
 
 /// What queue threads have told, by number.
 #[derive(Debug, Default)]
-pub(super) struct Counters(Vec<Option<Stats>>);
+pub(super) struct Counters(Vec<Option<ThreadStats>>);
 
 impl Counters {
     pub(super) fn set_lanes(&mut self, lanes: usize) {
         self.0 = vec![None; lanes];
     }
 
-    pub(super) fn told(&mut self, queue: u16, stats: &Stats) {
+    pub(super) fn told(&mut self, queue: u16, stats: &ThreadStats) {
         if let Some(last) = self.0.get_mut(usize::from(queue)) {
             *last = Some(*stats);
         }
@@ -46,7 +46,7 @@ impl Volume {
             silent: self.silent(ticket),
             ..VolumeStats::default()
         };
-        for Stats { queue, lane } in self.counters.0.iter().flatten() {
+        for ThreadStats { queue, lane } in self.counters.0.iter().flatten() {
             sum.reads += queue.reads;
             sum.writes += queue.writes;
             sum.flushes += queue.flushes;

@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use umpath_core::association::{Conviction, Suspicion};
-use umpath_core::{AssociationId, Ghost, LaneId};
-use umpath_ublk::LaneCommand;
+use umpath_core::{AssociationId, Ghost, LaneCommand, LaneId};
 
 use super::Volume;
 

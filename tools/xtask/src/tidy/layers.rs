@@ -34,7 +34,8 @@ const TESTS: &str = "umpath-tests";
 const TABLE: &[Row] = &[
     (POLICIES, &[], Only(&[])),
     (NVME, &[], Only(&["zerocopy"])),
-    (CORE, &[POLICIES, NVME], Only(&["thiserror"])),
+    // serde derives only: a volume's limits are kept over a restart of the daemon.
+    (CORE, &[POLICIES, NVME], Only(&["serde", "thiserror"])),
     // serde derives only: what a controller said is kept over a restart of the daemon.
     (SESSION, &[NVME], Only(&["serde", "thiserror"])),
     (RDMA, &[NVME], Any),

@@ -1,6 +1,8 @@
 //! What one queue thread has done: plain counters it owns, copied out on request.
 
-use std::time::Duration;
+use core::time::Duration;
+
+use crate::lane::LaneStats;
 
 /// Buckets of the latency histogram; bucket n counts requests of 2^n up to 2^(n+1) microseconds,
 /// bucket 0 also shorter ones, the last one also longer ones.
@@ -45,7 +47,7 @@ pub struct QueueStats {
 
 impl QueueStats {
     /// Counts a request that took `took` and was answered at `now`.
-    pub(crate) fn answered(&mut self, took: Duration, now: Duration) {
+    pub fn answered(&mut self, took: Duration, now: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
         let bucket = (micros.ilog2() as usize).min(LATENCY_BUCKETS - 1);
         if let Some(count) = self.latency.get_mut(bucket) {
@@ -56,6 +58,15 @@ impl QueueStats {
             self.longest_at = now;
         }
     }
+}
+
+/// Counters of one queue thread and its lane.
+#[derive(Clone, Copy, Debug)]
+pub struct ThreadStats {
+    /// The thread's.
+    pub queue: QueueStats,
+    /// The lane's.
+    pub lane: LaneStats,
 }
 
 #[cfg(test)]

@@ -1,0 +1,43 @@
+//! What the control side asks of a lane's thread.
+
+use std::sync::Arc;
+
+use crate::ghost::GhostTable;
+use crate::table::{AssociationId, PathId, PathTable};
+
+/// What a queue thread is told.
+#[derive(Clone, Debug)]
+pub enum LaneCommand<T> {
+    /// Use this queue pair for the path's commands. Its arena is registered already.
+    Attach {
+        /// The path.
+        path: PathId,
+        /// The association the queue pair belongs to.
+        association: AssociationId,
+        /// The queue pair, empty.
+        transport: T,
+    },
+    /// Choose paths by this table from now on.
+    SetTable(Arc<PathTable>),
+    /// Give up an association: send nothing more, drain the queue pair. Answered by the reports
+    /// `Drained` and `BufferFenced`, also where the thread had no queue pair of it.
+    Convict(AssociationId),
+    /// The queue pair handed back undrained has been destroyed: its memory is ours again. Answered
+    /// by the report `BufferFenced`.
+    Destroyed(AssociationId),
+    /// Keep off the blocks of these ghosts. Answered by
+    /// [`LaneEvent::Guarded`](crate::LaneEvent::Guarded).
+    Guard(Arc<GhostTable>),
+    /// Every thread keeps off the blocks of the association's ghosts.
+    Locked(AssociationId),
+    /// The controller will execute nothing more of the association.
+    Fenced(AssociationId),
+    /// Fail what waits for a path now. Later requests are not affected.
+    FailQueued,
+    /// The device is going away: fail what waits, now and from now on.
+    Close,
+    /// Report the thread's counters ([`ThreadStats`](crate::ThreadStats)).
+    Snapshot,
+    /// Leave the device to another server: end without answering anything more.
+    Stop,
+}
