@@ -1,39 +1,46 @@
-//! The hub: one task that owns every path and every volume.
+//! The host: the one owner of every path and every volume.
 //!
-//! Everything that happens arrives as a [`Message`] and is handled to its end without waiting, so
-//! there are no locks and no half-done states to see. Whatever takes time (verbs teardown, ublk
-//! commands, memory registration, discovery) runs elsewhere and comes back as a message. What the
-//! events of paths *mean* is decided in `umpath_core`; here they are matched with the volumes they
-//! concern.
+//! Everything that happens arrives as a call and is handled to its end, so there are no half-done
+//! states to see. Whatever takes time (destroying a queue pair, a block device, a record on disk) is
+//! an order, and its end is another call. What the reports of single paths *mean* is decided in
+//! `umpath_core` and in [`Path`](crate::Path); here they are matched with the volumes they concern.
 //!
 //! | file | concern |
 //! |---|---|
 //! | `paths` | paths come, try, and go |
-//! | `attach` | a new association meets its volumes |
+//! | `attach` | a new association is matched with its volumes |
+//! | `build` | a volume's block device is made, started, or cannot be had |
+//! | `refusal` | what an association could not be used for, and when that is tried again |
 //! | `namespaces` | what a live association says of its namespaces |
 //! | `ignore` | what the configuration leaves alone |
-//! | `failover` | suspicion, conviction, the two fences |
+//! | `failover` | suspicion and conviction |
+//! | `lanes` | what queue threads report |
+//! | `fence` | both fences of a lost association, and what follows from them |
 //! | `ladder` | how the order fence is reached |
-//! | `inherit` | associations that outlive what knew of them |
+//! | `inherited` | associations that outlive what knew of them |
 //! | `disconnect` | removal that refuses rather than half-removes |
-//! | `recover` | taking over the volumes of an umpathd that died |
+//! | `recover` | taking over the volumes of a process that died |
 //! | `retire` | taking a path from volumes that live on |
-//! | `connect_all` | discovery and standing connections |
-//! | `verbs` | requests of the control socket |
+//! | `verbs` | what an operator asks |
 //! | `steer` | paths, groups and policies changed by hand |
+//! | `stats` | counters, asked of the queue threads |
 //! | `snapshot` | what listings are drawn from |
-//! | `stop` | the end of the daemon |
+//! | `stop` | the end of the process |
 
 mod attach;
-mod connect_all;
+mod build;
 mod disconnect;
 mod failover;
+mod fence;
 mod ignore;
-mod inherit;
+mod inherited;
 mod ladder;
+mod lanes;
 mod namespaces;
+mod numbers;
 mod paths;
 mod recover;
+mod refusal;
 mod retire;
 mod snapshot;
 mod stats;
@@ -46,222 +53,129 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
 use umpath_core::AssociationId;
-use umpath_protocol::{ConnectOptions, EventKind, Failure, PathOutcome, Portal};
-use umpath_rdma::HostQueue;
+use umpath_protocol::{EventKind, EventListing};
 use umpath_session::StableId;
-use umpath_ublk::LaneReport;
 
-use crate::association::Report;
-use crate::clock;
-use crate::config::Config;
-use crate::events::{EventLog, Subject};
-use crate::host::Host;
-use crate::keeper::Keeper;
-use crate::links::Links;
+use crate::effects::Effects;
+use crate::events::Subject;
 use crate::names::Names;
-use crate::records::Records;
-use crate::server::Call;
-use crate::volume::{BlockDevice, Built, Volume};
+use crate::order::Order;
+use crate::settings::Settings;
+use crate::volume::Volume;
 
-pub(crate) use failover::EXIT_SOFTWARE;
+use attach::Live;
+pub use ignore::ignored_subsystem;
+pub use lanes::LaneNews;
+use numbers::Numbers;
 use paths::PathRecord;
-pub(crate) use recover::FIRST_PATH_PATIENCE;
+pub use paths::Wanted;
+pub use recover::Found;
 use teardown::Teardown;
 
-/// How often usage is looked at while the daemon waits to end.
-const USAGE_LOOK: Duration = Duration::from_secs(1);
-
-/// What happens.
-pub(crate) enum Message {
-    /// A path reports.
-    Path(u32, Report),
-    /// A queue thread reports.
-    Lane(StableId, u16, Box<LaneReport<HostQueue>>),
-    /// A path is wanted.
-    Connect(Box<Wanted>),
-    /// A new association was put on disk, or could not be.
-    Recorded(u32, AssociationId, Result<(), Failure>),
-    /// A volume's block device was made, or could not be.
-    Built(StableId, Result<Box<Built>, Failure>),
-    /// The memory of a volume is registered with an association, or could not be.
-    Registered(StableId, AssociationId, Result<(), Failure>),
-    /// The block device is there for everyone, or could not be started.
-    Started(StableId, Result<(), Failure>),
-    /// What was handed back of an association has been destroyed.
-    Destroyed(AssociationId, Remains, Duration),
-    /// The order fence of an association stands.
-    Fenced(AssociationId),
-    /// The effects of a failover are over: see how long requests were held up.
-    Settled(AssociationId),
-    /// Queue threads may have told their counters.
-    Counters(stats::Question),
-    /// Nothing is in flight any more on a path that is being taken away, or it took too long.
-    Idle(u32, AssociationId),
-    /// Who uses which volume was looked up for a removal.
-    Looked(u64, Vec<(StableId, Vec<String>)>),
-    /// A volume's block device was removed, or was not.
-    Removed(u64, StableId, Option<Box<BlockDevice>>, Result<(), Failure>),
-    /// SIGTERM or SIGINT.
-    Stop,
-}
-
-/// What was destroyed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Remains {
-    /// Queue pairs that no queue thread ever had.
-    Spare,
-    /// The queue pair of this queue thread, which had not drained.
-    Lane(StableId, u16),
-}
-
-/// A path to make.
+/// The owner of everything. See the [module](self).
 #[derive(Debug)]
-pub(crate) struct Wanted {
-    /// Where.
-    pub(crate) portal: Portal,
-    /// To which subsystem.
-    pub(crate) nqn: String,
-    /// How.
-    pub(crate) options: ConnectOptions,
-    /// Keep trying although it was never up.
-    pub(crate) standing: bool,
-    /// Told when it is up, or that it could not be made.
-    pub(crate) reply: Option<oneshot::Sender<Result<PathOutcome, Failure>>>,
-}
-
-/// What every part of the daemon may know.
-#[derive(Debug)]
-pub(crate) struct Context {
-    /// The configuration in force.
-    pub(crate) config: Config,
-    /// Who this host is.
-    pub(crate) host: Host,
-    /// `discovery.conf`.
-    pub(crate) discovery_conf: std::path::PathBuf,
-    /// Links of RDMA devices.
-    pub(crate) links: Links,
-    /// The event log.
-    pub(crate) events: EventLog,
-    /// Volumes on disk.
-    pub(crate) keeper: Keeper,
-    /// Files of associations.
-    pub(crate) records: Records,
-    /// Order fences are not waited for: data are at risk. For drills only.
-    pub(crate) unfenced: bool,
-}
-
-/// The owner of everything.
-pub(crate) struct Hub {
-    context: Arc<Context>,
+pub struct Host {
+    settings: Arc<dyn Settings>,
+    fx: Effects,
     names: Names,
-    inbox: mpsc::UnboundedReceiver<Message>,
-    /// Given to everyone who reports.
-    outbox: mpsc::UnboundedSender<Message>,
-    calls: mpsc::Receiver<Call>,
+    numbers: Numbers,
     paths: BTreeMap<u32, PathRecord>,
-    path_last: u32,
     volumes: BTreeMap<StableId, Volume>,
-    /// Associations given up, until their order fence stands.
+    /// Associations given up, until the effects of that are over.
     teardowns: BTreeMap<AssociationId, Teardown>,
+    /// Paths that are taken away and have commands in flight.
+    retirements: Vec<retire::Retirement>,
     removals: BTreeMap<u64, disconnect::Removal>,
     removal_last: u64,
-    /// Set once the daemon is to end.
+    /// Questions for counters.
+    questions: Vec<stats::Question>,
+    /// Set once the process is to end.
     stopping: Option<stop::Stopping>,
 }
 
-impl Hub {
-    /// An empty hub, and where to send messages to.
-    pub(crate) fn new(
-        context: Arc<Context>,
-        names: Names,
-        calls: mpsc::Receiver<Call>,
-    ) -> (Self, mpsc::UnboundedSender<Message>) {
-        let (outbox, inbox) = mpsc::unbounded_channel();
-        let hub = Self {
-            context,
-            names,
-            inbox,
-            outbox: outbox.clone(),
-            calls,
+impl Host {
+    /// A host without anything. `names` and `numbers`: as they were kept. `unix_ms`: what the wall
+    /// clock shows at `now`.
+    #[must_use]
+    pub fn new(
+        settings: Arc<dyn Settings>,
+        names: impl IntoIterator<Item = (String, String)>,
+        numbers: impl IntoIterator<Item = (String, u32)>,
+        now: Duration,
+        unix_ms: u64,
+    ) -> Self {
+        let mut fx = Effects::new(now, unix_ms);
+        fx.event(EventKind::Started, Subject::default(), "");
+        Self {
+            settings,
+            fx,
+            names: Names::new(names),
+            numbers: Numbers::new(numbers),
             paths: BTreeMap::new(),
-            path_last: 0,
             volumes: BTreeMap::new(),
             teardowns: BTreeMap::new(),
+            retirements: Vec::new(),
             removals: BTreeMap::new(),
             removal_last: 0,
+            questions: Vec::new(),
             stopping: None,
-        };
-        (hub, outbox)
-    }
-
-    /// Runs until the daemon may end.
-    pub(crate) async fn run(mut self) {
-        self.context
-            .events
-            .record(EventKind::Started, Subject::default(), "");
-        self.inherit_associations();
-        self.recover_volumes();
-        self.start_standing();
-        while !self.is_over() {
-            let wake = self.wake_at();
-            tokio::select! {
-                biased;
-                Some(message) = self.inbox.recv() => self.handle(message),
-                Some(call) = self.calls.recv() => self.call(call),
-                () = tokio::time::sleep_until(wake) => self.time_passed(),
-            }
         }
     }
 
-    /// When something is due although nothing happened.
-    fn wake_at(&self) -> tokio::time::Instant {
+    /// The next thing to do, oldest first.
+    pub fn poll_order(&mut self) -> Option<Order> {
+        self.fx.orders.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Duration> {
         let volumes = self.volumes.values().filter_map(Volume::poll_timeout);
-        let stopping = self.stopping.as_ref().map(|stopping| stopping.look_at);
-        let next = volumes.chain(stopping).chain(self.ladders_due()).min();
-        next.map_or_else(
-            || tokio::time::Instant::now() + Duration::from_secs(3600),
-            clock::instant,
-        )
+        let teardowns = self.teardowns.values().filter_map(Teardown::poll_timeout);
+        let retirements = self.retirements.iter().map(retire::Retirement::poll_timeout);
+        let questions = self.questions.iter().map(stats::Question::poll_timeout);
+        let paths = self.paths.values().filter_map(PathRecord::poll_timeout);
+        let stopping = self.stopping.as_ref().map(stop::Stopping::poll_timeout);
+        volumes
+            .chain(teardowns)
+            .chain(retirements)
+            .chain(questions)
+            .chain(paths)
+            .chain(stopping)
+            .min()
     }
 
-    fn time_passed(&mut self) {
-        let now = clock::now();
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        self.begin(now);
         for volume in self.volumes.values_mut() {
-            volume.handle_timeout(now);
+            if volume.poll_timeout().is_some_and(|due| due <= now) {
+                volume.handle_timeout(&mut self.fx);
+            }
         }
-        self.climb(now);
-        self.look_whether_unused(now);
+        self.teardowns_due();
+        self.escalate();
+        self.retirements_due();
+        self.questions_due();
+        self.refusals_due();
+        self.check_whether_unused();
+        self.settle();
     }
 
-    fn handle(&mut self, message: Message) {
-        match message {
-            Message::Path(path, report) => self.path_report(path, report),
-            Message::Lane(volume, queue, report) => self.lane_report(volume, queue, *report),
-            Message::Connect(wanted) => self.connect(*wanted),
-            Message::Recorded(path, association, outcome) => {
-                self.recorded(path, association, outcome);
-            }
-            Message::Built(volume, outcome) => self.built(volume, outcome),
-            Message::Registered(volume, association, outcome) => {
-                self.registered(volume, association, outcome);
-            }
-            Message::Started(volume, outcome) => self.started(volume, outcome),
-            Message::Destroyed(association, remains, at) => {
-                self.destroyed(association, remains, at);
-            }
-            Message::Fenced(association) => self.order_fenced(association),
-            Message::Settled(association) => self.settled(association),
-            Message::Counters(question) => self.look_at_counters(question),
-            Message::Idle(path, association) => self.idle(path, association),
-            Message::Looked(removal, users) => self.looked(removal, &users),
-            Message::Removed(removal, volume, device, outcome) => {
-                self.removed(removal, volume, device, outcome);
-            }
-            Message::Stop => self.stop(),
-        }
-        self.settle();
+    /// The wall clock shows `unix_ms` at `now`; for people, never for decisions.
+    pub fn handle_wall_clock(&mut self, unix_ms: u64, now: Duration) {
+        self.fx.events.set_wall_clock(now, unix_ms);
+    }
+
+    /// The event log.
+    pub fn events(&self) -> EventListing {
+        self.fx.events.listing()
+    }
+
+    /// An input is handled now.
+    fn begin(&mut self, now: Duration) {
+        assert!(now >= self.fx.now, "time runs backwards");
+        self.fx.now = now;
     }
 
     /// Answers whoever waited for what is true now.
@@ -270,11 +184,42 @@ impl Hub {
         self.settle_removals();
     }
 
-    /// Runs blocking work elsewhere; what it returns comes back as a message.
-    fn elsewhere(&self, work: impl FnOnce() -> Message + Send + 'static) {
-        let outbox = self.outbox.clone();
-        tokio::task::spawn_blocking(move || {
-            let _ = outbox.send(work());
-        });
+    fn live(&self, path: u32) -> Option<&Live> {
+        self.paths.get(&path)?.live.as_ref()
+    }
+
+    fn live_mut(&mut self, path: u32) -> Option<&mut Live> {
+        self.paths.get_mut(&path)?.live.as_mut()
+    }
+
+    /// A path's association, if it still is this one.
+    fn still_live(&mut self, path: u32, association: AssociationId) -> Option<&mut Live> {
+        let live = self.live_mut(path);
+        live.filter(|live| live.association == association)
+    }
+
+    /// The path that has this association, and the association.
+    fn path_with(&self, association: AssociationId) -> Option<(u32, &Live)> {
+        let mut live = self
+            .paths
+            .iter()
+            .filter_map(|(path, record)| Some((*path, record.live.as_ref()?)));
+        live.find(|(_, live)| live.association == association)
+    }
+
+    /// A path of this number, which its caller has just found.
+    fn path(&self, path: u32) -> &PathRecord {
+        self.paths.get(&path).expect("a path that is there")
+    }
+
+    fn path_mut(&mut self, path: u32) -> &mut PathRecord {
+        self.paths.get_mut(&path).expect("a path that is there")
+    }
+
+    /// Passes something to the path whose association it is; to nobody when it is gone.
+    fn tell(&mut self, association: AssociationId, request: crate::path::Request) {
+        if let Some((path, _)) = self.path_with(association) {
+            self.fx.to_path(path, request);
+        }
     }
 }

@@ -34,7 +34,7 @@ pub mod settings;
 mod shape;
 mod volume;
 
-pub use host::{Found, Host, LaneNews, Owner, Wanted};
+pub use host::{Found, Host, LaneNews, Wanted, ignored_subsystem};
 pub use order::{Answer, CallId, Order, QueueKey, Remains, Verb};
 pub use path::{Path, PathOrder, PathSpec, Report, Request};
 pub use shape::{block_limits, path_limits};

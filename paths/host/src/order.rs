@@ -134,6 +134,8 @@ pub enum Order {
     Rewrite(Box<VolumeRecord>),
     /// Keep the names given to identities.
     SaveNames(Vec<(String, String)>),
+    /// Keep the numbers given to paths.
+    SaveNumbers(Vec<(String, u32)>),
     /// Somebody gets an answer.
     Answer(CallId, Answer),
     /// End this process at once, as if it had been killed: its successor puts right what cannot be

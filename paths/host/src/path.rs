@@ -128,8 +128,8 @@ pub struct Path {
     random: u64,
     /// What the last association has learnt of late commands.
     patience: Patience,
-    /// The link of the device the last association was on is watched: its return ends a pause.
-    watched: bool,
+    /// [`Report::GivenUp`] was said of this loss.
+    given_up: bool,
     orders: VecDeque<PathOrder>,
 }
 
@@ -144,7 +144,7 @@ impl Path {
             stage: Stage::Over,
             random,
             patience: Patience::default(),
-            watched: false,
+            given_up: false,
             orders: VecDeque::new(),
         };
         path.begin(now);
@@ -161,7 +161,7 @@ impl Path {
         self.orders.pop_front()
     }
 
-    /// It has ended: [`Report::Ended`], or a failure without another attempt, was its last.
+    /// It has ended: [`Report::Ended`] was its last.
     pub fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Over)
     }
@@ -252,10 +252,6 @@ impl Path {
 
     /// What has become of the link that is watched, or what is known of it when watching begins.
     pub fn handle_link(&mut self, link: Link, now: Duration) {
-        // The watcher of a broken device ends with it; keep-alives must tell from now on.
-        if matches!(link, Link::Fatal | Link::Unwatched) {
-            self.watched = false;
-        }
         match &mut self.stage {
             Stage::Attempt(attempt) => {
                 if attempt.handle_link(link, now) {
@@ -304,6 +300,7 @@ impl Path {
                 );
                 let retry_at = None;
                 self.report(Report::Failed { failure, retry_at });
+                self.end();
             }
         }
     }
@@ -316,7 +313,6 @@ impl Path {
         let end = attempt.settle(
             &self.spec,
             &mut self.reconnect,
-            &mut self.watched,
             &mut self.orders,
             now,
         );
@@ -339,19 +335,26 @@ impl Path {
             return self.end();
         };
         self.random = next_random(self.random);
-        let retry_at = match self.reconnect.failed(now, refused, self.random) {
-            Verdict::RetryAt(at) => Some(at),
-            Verdict::GiveUp { .. } => None,
+        let until = match self.reconnect.failed(now, refused, self.random) {
+            Verdict::RetryAt(at) => {
+                self.given_up = false;
+                at
+            }
+            Verdict::GiveUp { .. } => {
+                // That ends the waiting for the path, not the asking; who may end is the host's word.
+                if !std::mem::replace(&mut self.given_up, true) {
+                    self.report(Report::GivenUp);
+                }
+                now + self.spec.reconnect.backoff.cap
+            }
         };
         if let Some(error) = error {
             let doing = format!("connect to {}", self.spec.nqn);
             let failure = explain(&doing, &self.spec.address(), &error);
+            let retry_at = Some(until);
             self.report(Report::Failed { failure, retry_at });
         }
-        match retry_at {
-            Some(until) => self.stage = Stage::Pause { until },
-            None => self.end(),
-        }
+        self.stage = Stage::Pause { until };
     }
 
     fn end(&mut self) {

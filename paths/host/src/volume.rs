@@ -1,65 +1,93 @@
 //! A volume: one namespace, its block device, and the paths to it.
 //!
-//! Decided here: nothing about paths. [`umpath_core::Device`] decides which may be used, and what a
-//! failover is; this module carries its orders to the queue threads, its events to the event log,
-//! and keeps the numbers by which the hub knows the same paths.
+//! Decided here: how far its block device has come, which numbers its paths have, what is written
+//! down of it. Not decided here: which path may be used and what a failover is, which
+//! [`umpath_core::Device`] decides; its orders go from here to the queue threads, its events to the
+//! event log.
 
-mod build;
-mod chronicle;
 mod counters;
 mod failover;
+mod log;
 mod measure;
 mod namespace;
 mod steer;
 mod view;
 
-pub(crate) use build::{BlockDevice, Built, build, recover};
 pub(crate) use view::PathFacts;
-
-use counters::Counters;
-use measure::Measures;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use umpath_core::policies;
 use umpath_core::{
     AssociationId, BlockLimits, Device, LaneCommand, LaneEvent, LaneId, Limits, NoPath, Output,
-    PATHS_MAX, PathConfig, PathId, VolumeShared,
+    PATHS_MAX, PathConfig, PathId, VolumeShared, policies,
 };
 use umpath_protocol::Failure;
-use umpath_rdma::{Arena, HostQueue, QueueError};
 use umpath_session::{AnaState, NamespaceFacts, StableId};
-use umpath_ublk::{LaneHandle, Loss};
 
-use crate::clock;
-use crate::config::{NoPathRetry, VolumePolicy};
-use crate::events::{EventLog, FailoverId};
-use crate::keeper::VolumeRecord;
+use crate::effects::Effects;
+use crate::events::FailoverId;
+use crate::order::Order;
+use crate::policy::{NoPathRetry, VolumePolicy};
+use crate::record::VolumeRecord;
+
+use counters::Counters;
+use measure::Measures;
+
+/// Requests of a volume taken over wait at least so long for a first usable path, whatever its
+/// policy says of volumes without one: the paths it had are being connected.
+const FIRST_PATH_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Pauses between attempts to take a block device over: the first, and the longest.
+const RECOVERY_PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
 
 /// What a volume is made of.
 #[derive(Debug, Clone)]
-pub(crate) struct VolumeSpec {
-    pub(crate) id: StableId,
-    pub(crate) name: String,
-    pub(crate) nqn: String,
-    pub(crate) serial: String,
-    pub(crate) model: String,
-    pub(crate) firmware: String,
-    pub(crate) nsid: u32,
-    pub(crate) namespace: NamespaceFacts,
-    pub(crate) limits: BlockLimits,
-    pub(crate) queues: u16,
-    pub(crate) depth: u16,
-    pub(crate) polling: Duration,
-    pub(crate) policy: VolumePolicy,
+pub struct VolumeSpec {
+    /// Identity.
+    pub id: StableId,
+    /// Name.
+    pub name: String,
+    /// Subsystem.
+    pub nqn: String,
+    /// Serial number of the subsystem.
+    pub serial: String,
+    /// Model of its controllers.
+    pub model: String,
+    /// Their firmware.
+    pub firmware: String,
+    /// Namespace identifier, where it was found first.
+    pub nsid: u32,
+    /// What is known of the namespace.
+    pub namespace: NamespaceFacts,
+    /// How it appears to the kernel.
+    pub limits: BlockLimits,
+    /// Queues to make; of a device that is taken over the driver knows.
+    pub queues: u16,
+    /// Requests each may have.
+    pub depth: u16,
+    /// Its policies.
+    pub policy: VolumePolicy,
+    /// What the queue threads and the host share.
+    pub shared: Arc<VolumeShared>,
 }
 
-/// A new path as the hub describes it.
+/// A block device with its queue threads, made or taken over.
+#[derive(Debug, Clone)]
+pub struct DeviceFacts {
+    /// Number of the block device.
+    pub device: u32,
+    /// Its queues: the driver may have made fewer than wished for.
+    pub queues: u16,
+    /// What the driver keeps with it.
+    pub cookie: u64,
+}
+
+/// A new path as the host describes it.
 #[derive(Debug)]
 pub(crate) struct Attachment {
-    /// The hub's number of the path.
+    /// The host's number of the path.
     pub(crate) path: u32,
     pub(crate) association: AssociationId,
     pub(crate) nsid: u32,
@@ -73,14 +101,14 @@ pub(crate) struct Attachment {
     pub(crate) steering: PathConfig,
     /// NUMA node of its RDMA device, if known.
     pub(crate) node: Option<u16>,
-    /// One queue pair for each queue thread.
-    pub(crate) queues: Vec<HostQueue>,
+    /// One queue identifier for each queue thread.
+    pub(crate) qids: Vec<u16>,
 }
 
 /// A path of the volume.
 #[derive(Debug)]
 struct Member {
-    /// The hub's number.
+    /// The host's number.
     path: u32,
     /// The core's number.
     number: PathId,
@@ -98,30 +126,32 @@ struct Member {
 /// How far the block device has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// It and its queue threads are being made.
+    /// It and its queue threads are being made, or taken over.
     Building,
+    /// It could not be taken over from an earlier process; that is tried again.
+    Unrecovered { retry_at: Duration },
     /// Queue threads run; the block device waits for its first path.
     Built,
     /// It is being started.
     Starting,
     /// It is there for everyone.
     Started,
+    /// It is being removed; `started`: what it was before.
+    Removing { started: bool },
 }
 
 /// A volume.
+#[derive(Debug)]
 pub(crate) struct Volume {
     spec: VolumeSpec,
     stage: Stage,
-    shared: Arc<VolumeShared>,
     core: Device,
-    events: EventLog,
-    /// Absent while it is being made or removed.
-    device: Option<BlockDevice>,
-    device_id: u32,
-    handles: Vec<LaneHandle<HostQueue>>,
+    /// Number of the block device, once it has one.
+    device: Option<u32>,
+    /// Queue threads.
+    lanes: u16,
     /// Queue threads that have ended: they confirm nothing any more.
     ended: BTreeSet<u16>,
-    arenas: Vec<Arc<Arena>>,
     members: Vec<Member>,
     /// Longest stalls being measured.
     measures: Measures,
@@ -129,43 +159,52 @@ pub(crate) struct Volume {
     path_faults: u64,
     group_switches: u64,
     /// What proved the last order fence.
-    surety: String,
+    proof: String,
     /// There was a path, and there is none now.
     pathless: bool,
-    /// What is kept of it for the next umpathd, once its block device is made.
+    /// What is kept of it for the next process, once its block device is made.
     record: Option<VolumeRecord>,
-    recovered: bool,
+    /// An earlier process made its block device.
+    adopted: bool,
+    /// Why its block device could not be taken over yet; empty where it was, or needed not.
+    trouble: String,
+    /// The last pause between attempts to do so.
+    recovery_pause: Duration,
 }
 
 impl Volume {
     /// A volume whose block device is still to be made.
-    pub(crate) fn new(spec: VolumeSpec, events: EventLog) -> Self {
-        let shared = Arc::new(VolumeShared::new());
-        let core = Device::new(
-            spec.policy
-                .device_config(spec.namespace.lba_shift, spec.queues),
-            clock::now(),
-        );
+    pub(crate) fn new(spec: VolumeSpec, now: Duration) -> Self {
+        let config = spec.policy.device_config(spec.namespace.lba_shift, spec.queues);
         Self {
+            core: Device::new(config, now),
             spec,
             stage: Stage::Building,
-            shared,
-            core,
-            events,
             device: None,
-            device_id: u32::MAX,
-            handles: Vec::new(),
+            lanes: 0,
             ended: BTreeSet::new(),
-            arenas: Vec::new(),
             members: Vec::new(),
             measures: Measures::default(),
             counters: Counters::default(),
             path_faults: 0,
             group_switches: 0,
-            surety: String::new(),
+            proof: String::new(),
             pathless: false,
             record: None,
-            recovered: false,
+            adopted: false,
+            trouble: String::new(),
+            recovery_pause: Duration::ZERO,
+        }
+    }
+
+    /// A volume whose block device an earlier process has made and left.
+    pub(crate) fn adopted(spec: VolumeSpec, record: VolumeRecord, now: Duration) -> Self {
+        let device = Some(record.device);
+        Self {
+            device,
+            record: Some(record),
+            adopted: true,
+            ..Self::new(spec, now)
         }
     }
 
@@ -183,38 +222,47 @@ impl Volume {
 
     /// `ublkb0`, or what stands for it before the driver gave it a number.
     pub(crate) fn device_name(&self) -> String {
-        if self.device_id == u32::MAX {
-            "(no device yet)".to_owned()
-        } else {
-            format!("ublkb{}", self.device_id)
-        }
+        self.device
+            .map_or_else(|| "(no device yet)".to_owned(), |id| format!("ublkb{id}"))
     }
 
-    /// Counters its queue threads share.
+    /// What its queue threads share with the host.
     pub(crate) fn shared(&self) -> &Arc<VolumeShared> {
-        &self.shared
+        &self.spec.shared
     }
 
-    /// The queue threads' memory, once there are any.
-    pub(crate) fn arenas(&self) -> Option<Vec<Arc<Arena>>> {
-        (self.stage != Stage::Building).then(|| self.arenas.clone())
+    /// The queue threads' memory is there.
+    pub(crate) fn is_built(&self) -> bool {
+        !matches!(self.stage, Stage::Building | Stage::Unrecovered { .. })
     }
 
     /// Queue threads.
-    pub(crate) fn lanes(&self) -> usize {
-        self.handles.len()
+    pub(crate) fn lanes(&self) -> u16 {
+        self.lanes
+    }
+
+    /// Queue pairs that a path of it needs.
+    pub(crate) fn queues_wanted(&self) -> u16 {
+        self.lanes.max(self.spec.queues)
     }
 
     pub(crate) fn is_started(&self) -> bool {
-        self.stage == Stage::Started
+        match self.stage {
+            Stage::Started | Stage::Removing { started: true } => true,
+            Stage::Building
+            | Stage::Unrecovered { .. }
+            | Stage::Built
+            | Stage::Starting
+            | Stage::Removing { started: false } => false,
+        }
     }
 
     /// The block device was made and nobody ever saw it.
     pub(crate) fn is_unborn(&self) -> bool {
-        self.stage == Stage::Built
+        self.stage == Stage::Built && !self.adopted
     }
 
-    /// The hub's numbers of its paths.
+    /// The host's numbers of its paths.
     pub(crate) fn paths(&self) -> impl Iterator<Item = u32> {
         self.members.iter().map(|member| member.path)
     }
@@ -223,130 +271,153 @@ impl Volume {
         self.paths().any(|known| known == path)
     }
 
+    /// An earlier process made its block device.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Why its block device could not be taken over yet.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        Some(self.trouble.as_str()).filter(|why| !why.is_empty())
+    }
+
+    /// What is kept of it on disk, once its block device is made.
+    pub(crate) fn record(&self) -> Option<&VolumeRecord> {
+        self.record.as_ref()
+    }
+
+    pub(crate) fn set_record(&mut self, record: VolumeRecord) {
+        self.record = Some(record);
+    }
+
+    pub(crate) fn spec(&self) -> &VolumeSpec {
+        &self.spec
+    }
+
+    /// Orders its block device.
+    pub(crate) fn build(&mut self, fx: &mut Effects) {
+        self.stage = Stage::Building;
+        let spec = Box::new(self.spec.clone());
+        fx.order(match (self.adopted, &self.record) {
+            (true, Some(record)) => Order::Recover {
+                spec,
+                device: record.device,
+                cookie: record.cookie,
+            },
+            _ => Order::Build(spec),
+        });
+    }
+
     /// Block device and queue threads are there.
-    pub(crate) fn built(&mut self, built: Built) {
+    pub(crate) fn built(&mut self, facts: &DeviceFacts, fx: &mut Effects) {
+        assert_eq!(self.stage, Stage::Building, "a block device nobody ordered");
         self.stage = Stage::Built;
-        self.record = Some(built.record);
-        self.recovered = built.recovered;
-        self.device_id = built.device.info().id;
-        self.handles = built.device.lanes().cloned().collect();
-        self.ended.clear();
-        self.measures.set_lanes(self.handles.len());
-        self.counters.set_lanes(self.handles.len());
-        self.arenas = built.arenas;
-        self.device = Some(built.device);
-        // The driver may have made fewer queues than wished for, and each has to confirm a fence.
-        let lanes = self.handles.len() as u16;
-        let config = self
-            .spec
-            .policy
-            .device_config(self.spec.namespace.lba_shift, lanes);
-        self.core = Device::new(config, clock::now());
-        if self.recovered {
-            self.core
-                .set_no_path(self.first_path_policy(), clock::now());
+        self.trouble.clear();
+        self.device = Some(facts.device);
+        self.lanes = facts.queues;
+        self.measures.set_lanes(facts.queues);
+        self.counters.set_lanes(facts.queues);
+        if self.record.is_none() {
+            let record = VolumeRecord::new(&self.spec, facts.device, facts.cookie);
+            self.record = Some(record);
         }
+        // The driver may have made fewer queues than wished for, and each has to confirm a fence.
+        let config = self.spec.policy.device_config(self.spec.namespace.lba_shift, self.lanes);
+        self.core = Device::new(config, fx.now);
+        if self.adopted {
+            self.core.set_no_path(self.first_path_policy(), fx.now);
+        }
+    }
+
+    /// An attempt to take its block device over has failed: it is tried again. Its users have open
+    /// files on it, so it is never made anew.
+    pub(crate) fn recovery_failed(&mut self, why: &Failure, fx: &Effects) {
+        assert_eq!(self.stage, Stage::Building, "a recovery nobody ordered");
+        let [first, longest] = RECOVERY_PAUSES;
+        self.recovery_pause = (self.recovery_pause * 2).clamp(first, longest);
+        self.trouble.clone_from(&why.why);
+        let retry_at = fx.now + self.recovery_pause;
+        self.stage = Stage::Unrecovered { retry_at };
     }
 
     /// What becomes of requests before the first path of a volume that was taken over.
     fn first_path_policy(&self) -> NoPath {
-        let least = crate::hub::FIRST_PATH_PATIENCE;
         match self.spec.policy.no_path_retry {
             NoPathRetry::Queue => NoPath::Queue,
-            NoPathRetry::Fail => NoPath::QueueFor(least),
-            NoPathRetry::For(time) => NoPath::QueueFor(time.max(least)),
+            NoPathRetry::Fail => NoPath::QueueFor(FIRST_PATH_PATIENCE),
+            NoPathRetry::For(time) => NoPath::QueueFor(time.max(FIRST_PATH_PATIENCE)),
         }
-    }
-
-    /// Its block device was made by an umpathd before this one.
-    pub(crate) fn is_recovered(&self) -> bool {
-        self.recovered
-    }
-
-    /// What is kept of it on disk.
-    pub(crate) fn record(&self) -> Option<VolumeRecord> {
-        self.record.clone()
     }
 
     /// Gives the queue threads their queue pairs of a new association. Returns the core's number of
-    /// the path.
-    pub(crate) fn attach(&mut self, new: Attachment) -> Result<PathId, Failure> {
-        let number = self.member_for(&new)?;
-        let Attachment {
-            association,
-            nsid,
-            limits,
-            ana_group,
-            queues,
-            ..
-        } = new;
-        for (handle, transport) in self.handles.iter().zip(queues) {
+    /// the path; otherwise the queue pairs come back.
+    pub(crate) fn attach(
+        &mut self,
+        new: Attachment,
+        fx: &mut Effects,
+    ) -> Result<PathId, (Failure, Vec<u16>)> {
+        assert_eq!(
+            new.qids.len(),
+            usize::from(self.lanes),
+            "a queue pair for each queue thread"
+        );
+        let number = match self.member_for(&new, fx) {
+            Ok(number) => number,
+            Err(failure) => return Err((failure, new.qids)),
+        };
+        for (queue, qid) in (0..).zip(&new.qids) {
             let attach = LaneCommand::Attach {
                 path: number,
-                association,
-                transport,
+                association: new.association,
+                transport: *qid,
             };
-            if let Err(gone) = handle.send(attach) {
-                // The thread has ended, and the volume with it: nothing will use the queue pair.
-                tokio::task::spawn_blocking(move || drop(gone));
-            }
+            fx.lane(self.spec.id, queue, attach);
         }
         let ready = umpath_core::Ready {
-            association,
-            nsid,
-            limits,
+            association: new.association,
+            nsid: new.nsid,
+            limits: new.limits,
             ana: new.ana,
-            ana_group,
+            ana_group: new.ana_group,
             controller: Some(policies::ControllerKey {
                 serial: padded(&new.serial),
                 cntlid: new.cntlid,
             }),
             node: new.node,
         };
-        self.core.path_ready(number, ready, clock::now());
-        if self.recovered {
+        self.core.path_ready(number, ready, fx.now);
+        if self.adopted {
             // From its first path on it is a volume like any other.
-            let policy = self.spec.policy.no_path();
-            self.core.set_no_path(policy, clock::now());
+            self.core.set_no_path(self.spec.policy.no_path(), fx.now);
         }
-        self.pump();
+        self.pump(fx);
         Ok(number)
     }
 
-    fn member_for(&mut self, new: &Attachment) -> Result<PathId, Failure> {
-        if let Some(member) = self
-            .members
-            .iter_mut()
-            .find(|member| member.path == new.path)
-        {
+    fn member_for(&mut self, new: &Attachment, fx: &mut Effects) -> Result<PathId, Failure> {
+        if let Some(member) = self.members.iter_mut().find(|member| member.path == new.path) {
             member.association = new.association;
             member.nsid = new.nsid;
-            member.qids = new.queues.iter().map(HostQueue::qid).collect();
+            member.qids.clone_from(&new.qids);
             member.ana_group = new.ana_group;
             return Ok(member.number);
         }
-        let free = (0..PATHS_MAX as u8)
-            .map(PathId)
-            .find(|number| self.members.iter().all(|member| member.number != *number));
-        let Some(number) = free else {
-            return Err(Failure::new(
-                format!("volume {} cannot use {}", self.name(), new.address),
-                format!("a volume has at most {PATHS_MAX} paths"),
-                "disconnect a path that is not needed",
-            ));
+        let failed = |name: &str, why: String, fix: &str| {
+            Failure::new(format!("volume {name} cannot use {}", new.address), why, fix)
+        };
+        let Some(number) = self.free_number(new.path) else {
+            let why = format!("a volume has at most {PATHS_MAX} paths");
+            return Err(failed(self.name(), why, "disconnect a path that is not needed"));
         };
         self.core
-            .add_path(number, new.steering, clock::now())
-            .map_err(|error| {
-                let what = format!("volume {} cannot use {}", self.spec.name, new.address);
-                Failure::new(what, error.to_string(), "")
-            })?;
+            .add_path(number, new.steering, fx.now)
+            .map_err(|error| failed(&self.spec.name, error.to_string(), ""))?;
         self.members.push(Member {
             path: new.path,
             number,
             association: new.association,
             nsid: new.nsid,
-            qids: new.queues.iter().map(HostQueue::qid).collect(),
+            qids: new.qids.clone(),
             ana_group: new.ana_group,
             preferred: new.steering.preferred,
             failover: None,
@@ -354,134 +425,171 @@ impl Volume {
         Ok(number)
     }
 
+    /// A number for a path in the core, whose order is the configuration's: ties between groups are
+    /// settled by it. So a path has the place of its own number where that is free.
+    fn free_number(&self, path: u32) -> Option<PathId> {
+        let free = |number: &PathId| self.members.iter().all(|member| member.number != *number);
+        let own = path.checked_sub(1).and_then(|at| u8::try_from(at).ok());
+        let own = own.map(PathId).filter(|own| own.index() < PATHS_MAX);
+        // Others from the end: the low ones belong to paths that may come yet.
+        let mut others = (0..PATHS_MAX as u8).rev().map(PathId);
+        own.filter(free).or_else(|| others.find(free))
+    }
+
     /// Lets the block device appear, if that has not been done.
-    pub(crate) fn start(&mut self, hub: &tokio::sync::mpsc::UnboundedSender<crate::hub::Message>) {
-        let Some(device) = self.device.as_mut().filter(|_| self.stage == Stage::Built) else {
-            return;
-        };
-        self.stage = Stage::Starting;
-        let (id, name, told) = (self.spec.id, self.spec.name.clone(), hub.clone());
-        let failure = move |error: umpath_ublk::Error| {
-            Failure::new(
-                format!("cannot start the block device of {name}"),
-                error.to_string(),
-                "dmesg tells more",
-            )
-        };
-        let explain = failure.clone();
-        let done = Box::new(move |outcome: Result<(), umpath_ublk::Error>| {
-            let _ = told.send(crate::hub::Message::Started(id, outcome.map_err(explain)));
-        });
-        if let Err(error) = device.start(done) {
-            let _ = hub.send(crate::hub::Message::Started(id, Err(failure(error))));
+    pub(crate) fn start(&mut self, fx: &mut Effects) {
+        if self.stage == Stage::Built {
+            self.stage = Stage::Starting;
+            fx.order(Order::Start(self.spec.id));
         }
     }
 
     /// The block device is there for everyone.
     pub(crate) fn started(&mut self) {
+        assert_eq!(self.stage, Stage::Starting, "a block device nobody started");
         self.stage = Stage::Started;
     }
 
-    /// Takes the block device to remove it.
-    pub(crate) fn take_device(&mut self) -> Option<BlockDevice> {
-        if matches!(self.stage, Stage::Building | Stage::Starting) {
-            return None;
-        }
-        self.device.take()
+    /// The block device could not be started.
+    pub(crate) fn not_started(&mut self) {
+        assert_eq!(self.stage, Stage::Starting, "a block device nobody started");
+        self.stage = Stage::Built;
     }
 
-    /// Gives a block device back that could not be removed.
-    pub(crate) fn put_back(&mut self, device: BlockDevice) {
-        self.device = Some(device);
+    /// It is to be removed; false: not now, something else is being done with it.
+    pub(crate) fn begin_removal(&mut self) -> bool {
+        let started = match self.stage {
+            Stage::Built => false,
+            Stage::Started => true,
+            Stage::Building
+            | Stage::Unrecovered { .. }
+            | Stage::Starting
+            | Stage::Removing { .. } => return false,
+        };
+        self.stage = Stage::Removing { started };
+        true
+    }
+
+    /// It is being removed.
+    pub(crate) fn is_going(&self) -> bool {
+        matches!(self.stage, Stage::Removing { .. })
+    }
+
+    /// It could not be removed.
+    pub(crate) fn removal_failed(&mut self) {
+        let Stage::Removing { started } = self.stage else {
+            panic!("a removal nobody began");
+        };
+        self.stage = if started { Stage::Started } else { Stage::Built };
     }
 
     /// A queue thread noticed something.
-    pub(crate) fn lane_event(&mut self, queue: u16, event: LaneEvent, at: Duration) {
+    pub(crate) fn lane_event(
+        &mut self,
+        queue: u16,
+        event: LaneEvent,
+        at: Duration,
+        fx: &mut Effects,
+    ) {
         self.core.lane_event(LaneId(queue), event, at);
-        self.pump();
+        self.pump(fx);
     }
 
     /// Whether I/O waits while there is no path.
-    pub(crate) fn set_queueing(&mut self, on: bool) {
+    pub(crate) fn set_queueing(&mut self, on: bool, fx: &mut Effects) {
         let no_path = if on { NoPath::Queue } else { NoPath::Fail };
-        self.core.set_no_path(no_path, clock::now());
-        self.pump();
+        self.core.set_no_path(no_path, fx.now);
+        self.pump(fx);
     }
 
     /// Sends nothing new on an association that is to be taken away.
-    pub(crate) fn retire(&mut self, association: AssociationId) {
-        if let Some((number, _)) = self.load_of(association) {
-            self.core.retire_path(number, clock::now());
-            self.pump();
+    pub(crate) fn retire(&mut self, association: AssociationId, fx: &mut Effects) {
+        if let Some(number) = self.number_on(association) {
+            self.core.retire_path(number, fx.now);
+            self.pump(fx);
         }
     }
 
-    /// The load of an association's path.
-    pub(crate) fn load_of(
-        &self,
-        association: AssociationId,
-    ) -> Option<(PathId, Arc<VolumeShared>)> {
-        let path = self
-            .core
-            .paths()
-            .find(|path| path.association == Some(association))?;
-        Some((path.path, self.shared.clone()))
+    /// The core's number of the path that has this association now.
+    pub(crate) fn number_on(&self, association: AssociationId) -> Option<PathId> {
+        let mut paths = self.core.paths();
+        let path = paths.find(|path| path.association == Some(association))?;
+        Some(path.path)
+    }
+
+    /// Requests in flight on an association, if it is a path's.
+    pub(crate) fn in_flight_on(&self, association: AssociationId) -> u32 {
+        self.number_on(association)
+            .map_or(0, |number| self.spec.shared.in_flight(number))
     }
 
     /// Forgets a path.
-    pub(crate) fn path_removed(&mut self, path: u32) {
+    pub(crate) fn path_removed(&mut self, path: u32, fx: &mut Effects) {
         let Some(at) = self.members.iter().position(|member| member.path == path) else {
             return;
         };
         let member = self.members.swap_remove(at);
-        self.core.remove_path(member.number, clock::now());
-        self.pump();
+        self.core.remove_path(member.number, fx.now);
+        self.pump(fx);
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
         let window = self.core.window_ends().filter(|_| self.is_started());
-        [self.core.poll_timeout(), window]
+        let retry = match self.stage {
+            Stage::Unrecovered { retry_at } => Some(retry_at),
+            _ => None,
+        };
+        [self.core.poll_timeout(), window, retry]
             .into_iter()
             .flatten()
             .min()
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Duration) {
+    pub(crate) fn handle_timeout(&mut self, fx: &mut Effects) {
+        let now = fx.now;
+        if matches!(self.stage, Stage::Unrecovered { retry_at } if retry_at <= now) {
+            self.build(fx);
+        }
         if self.core.window_ends().is_some_and(|at| at <= now) {
-            self.core.end_window(&self.shared, now);
-            self.pump();
+            self.core.end_window(&self.spec.shared, now);
+            self.pump(fx);
         }
         if self.core.poll_timeout().is_some_and(|at| at <= now) {
             self.core.handle_timeout(now);
-            self.pump();
+            self.pump(fx);
         }
     }
 
-    fn send_all(&self, command: impl Fn() -> LaneCommand<HostQueue>) {
-        for handle in &self.handles {
-            // A thread that has ended needs to know nothing any more.
-            let _ = handle.send(command());
+    fn send_all(&self, fx: &mut Effects, command: impl Fn() -> LaneCommand<u16>) {
+        for queue in (0..self.lanes).filter(|queue| !self.ended.contains(queue)) {
+            fx.lane(self.spec.id, queue, command());
         }
     }
 
     /// Carries out what the core has decided.
-    fn pump(&mut self) {
-        if self.stage == Stage::Building {
+    fn pump(&mut self, fx: &mut Effects) {
+        // Without queue threads there is nobody to be told yet, and nothing to tell: the core is
+        // made anew when they are there.
+        if !self.is_built() {
             return;
         }
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Publish(table) => {
-                    self.send_all(|| LaneCommand::SetTable(table.clone()));
+                    self.send_all(fx, || LaneCommand::SetTable(table.clone()));
                 }
                 Output::Convict(association) => {
-                    self.send_all(|| LaneCommand::Convict(association));
+                    self.send_all(fx, || LaneCommand::Convict(association));
                 }
-                Output::Guard(ghosts) => self.send_all(|| LaneCommand::Guard(ghosts.clone())),
-                Output::Locked(association) => self.send_all(|| LaneCommand::Locked(association)),
-                Output::Fenced(association) => self.send_all(|| LaneCommand::Fenced(association)),
-                Output::FailQueued => self.send_all(|| LaneCommand::FailQueued),
-                Output::Event(event) => self.log(&event),
+                Output::Guard(ghosts) => self.send_all(fx, || LaneCommand::Guard(ghosts.clone())),
+                Output::Locked(association) => {
+                    self.send_all(fx, || LaneCommand::Locked(association));
+                }
+                Output::Fenced(association) => {
+                    self.send_all(fx, || LaneCommand::Fenced(association));
+                }
+                Output::FailQueued => self.send_all(fx, || LaneCommand::FailQueued),
+                Output::Event(event) => self.log(&event, fx),
             }
         }
     }
@@ -506,14 +614,4 @@ fn padded(serial: &str) -> [u8; 20] {
         *to = from;
     }
     bytes
-}
-
-/// Why a queue pair is of no further use.
-pub(crate) fn loss_in_words(why: &Loss<QueueError>) -> String {
-    match why {
-        Loss::Failed(error) => error.to_string(),
-        Loss::Disconnected => "the controller closed the connection".to_owned(),
-        Loss::DeviceRemoved => "the RDMA device is being removed".to_owned(),
-        Loss::Unregistered(error) => format!("memory is not registered: {error}"),
-    }
 }

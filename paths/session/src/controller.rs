@@ -85,6 +85,10 @@ pub struct Controller {
     facts: Option<ControllerFacts>,
     /// I/O queues the controller grants, of those asked.
     granted: u16,
+    /// Identifiers of I/O queues that were used up to now.
+    last_qid: u16,
+    /// I/O queues that are added to a ready association.
+    adding: Option<Box<IoQueues>>,
     namespaces: Vec<Namespace>,
     /// What was last reported.
     ana: Option<AnaTable>,
@@ -111,6 +115,8 @@ impl Controller {
             connector,
             facts: None,
             granted: 0,
+            last_qid: 0,
+            adding: None,
             namespaces: Vec::new(),
             ana: None,
             ana_asked: false,
@@ -138,7 +144,8 @@ impl Controller {
             Phase::Ready(Work::Idle) => self.pending.settled_at,
             _ => None,
         };
-        [phase, self.link.poll_timeout()]
+        let adding = self.adding.as_ref().and_then(|queues| queues.poll_timeout());
+        [phase, adding, self.link.poll_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -163,12 +170,21 @@ impl Controller {
                     self.link.push(order);
                 }
             }
-            _ => {}
+            _ => {
+                let adding = self.adding.as_mut();
+                if let Some(order) = adding.and_then(|queues| queues.opened(qid, now)) {
+                    self.link.push(order);
+                }
+            }
         }
     }
 
-    /// A queue asked for could not be opened, or an open one was lost. Either ends the association.
+    /// A queue asked for could not be opened, or an open one was lost. Either ends the association,
+    /// except where the queue was to be added to a ready one.
     pub fn handle_queue_failed(&mut self, qid: u16, source: TransportSource) {
+        if self.is_adding(qid) {
+            return self.added(Vec::new());
+        }
         let opening = match &mut self.phase {
             Phase::Opening { .. } => qid == 0,
             Phase::Connecting(queues) => queues.is_opening(qid),
@@ -207,6 +223,30 @@ impl Controller {
     pub fn reset_other(&mut self, impacted: Instance, now: Duration) -> bool {
         let offers = self.facts.as_ref().is_some_and(|facts| facts.ccr_limit > 0);
         matches!(self.phase, Phase::Ready(_)) && offers && self.link.reset(impacted, now)
+    }
+
+    /// Opens so many more I/O queues; the answer is [`Event::QueuesAdded`]. False, and no answer,
+    /// unless the session is ready, nothing is being added and the controller grants so many.
+    pub fn add_io_queues(&mut self, count: u16, now: Duration) -> bool {
+        let free = self.granted.saturating_sub(self.last_qid);
+        let ready = matches!(self.phase, Phase::Ready(_)) && self.adding.is_none();
+        if !ready || count == 0 || count > free {
+            return false;
+        }
+        let queues = self.begin_io_queues(count, now);
+        self.adding = Some(Box::new(queues));
+        true
+    }
+
+    fn is_adding(&self, qid: u16) -> bool {
+        let adding = self.adding.as_ref();
+        adding.is_some_and(|queues| queues.qids().contains(&qid))
+    }
+
+    /// Adding is over. Identifiers are not used again: the controller may have taken some of them.
+    fn added(&mut self, qids: Vec<u16>) {
+        self.adding = None;
+        self.link.event(Event::QueuesAdded(qids));
     }
 
     /// Asks this controller to abort an I/O command; the answer is [`Event::Abort`]. False, and no
@@ -251,6 +291,10 @@ impl Controller {
             }
             _ => {}
         }
+        let adding = self.adding.as_ref().map(|queues| queues.handle_timeout(now));
+        if let Some(Err(_)) = adding {
+            self.added(Vec::new());
+        }
         self.link.handle_timeout(now)?;
         self.look(now);
         Ok(())
@@ -283,16 +327,24 @@ impl Controller {
     }
 
     fn io_response(&mut self, qid: u16, cqe: &Cqe, now: Duration) -> Result<(), SessionError> {
-        let Phase::Connecting(queues) = &mut self.phase else {
-            return Err(PeerError::UnexpectedCompletion {
-                qid,
-                cid: cqe.cid.get(),
+        if let Phase::Connecting(queues) = &mut self.phase {
+            if queues.answer(qid, cqe)? {
+                let (io_queues, io_depth) = (queues.qids().len() as u16, queues.depth());
+                self.ready(io_queues, io_depth, now);
             }
-            .into());
+            return Ok(());
+        }
+        let Some(queues) = self.adding.as_mut().filter(|it| it.qids().contains(&qid)) else {
+            let cid = cqe.cid.get();
+            return Err(PeerError::UnexpectedCompletion { qid, cid }.into());
         };
-        if queues.answer(qid, cqe)? {
-            let (io_queues, io_depth) = (queues.count(), queues.depth());
-            self.ready(io_queues, io_depth, now);
+        match queues.answer(qid, cqe) {
+            Ok(false) => {}
+            Ok(true) => {
+                let qids = queues.qids().collect();
+                self.added(qids);
+            }
+            Err(_) => self.added(Vec::new()),
         }
         Ok(())
     }
@@ -392,9 +444,16 @@ impl Controller {
         if let Some(facts) = self.facts.clone() {
             self.link.event(Event::Identified(Box::new(facts)));
         }
-        let (queues, orders) = IoQueues::begin(self.connector.clone(), self.wanted(), now);
-        orders.for_each(|order| self.link.push(order));
+        let queues = self.begin_io_queues(self.wanted(), now);
         self.phase = Phase::Connecting(Box::new(queues));
+    }
+
+    fn begin_io_queues(&mut self, count: u16, now: Duration) -> IoQueues {
+        let first = self.last_qid + 1;
+        self.last_qid += count;
+        let (queues, orders) = IoQueues::begin(self.connector.clone(), first, count, now);
+        orders.for_each(|order| self.link.push(order));
+        queues
     }
 
     /// I/O queues to open: those granted, or fewer where few namespaces need them.

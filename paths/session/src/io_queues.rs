@@ -17,10 +17,11 @@ enum State {
     Connected,
 }
 
-/// The I/O queues of one association, identifiers `1..=states.len()`.
+/// I/O queues of one association, identifiers from `first` on.
 #[derive(Debug)]
 pub(crate) struct IoQueues {
     connector: Connector,
+    first: u16,
     states: Vec<(State, Duration)>,
     open_timeout: Duration,
     command_timeout: Duration,
@@ -30,17 +31,20 @@ impl IoQueues {
     /// Orders for all queues to be opened.
     pub(crate) fn begin(
         connector: Connector,
+        first: u16,
         count: u16,
         now: Duration,
     ) -> (Self, impl Iterator<Item = Output>) {
         let config = connector.config();
         let (open_timeout, command_timeout) = (config.open_timeout, config.command_timeout);
         let (cntlid, depth) = (connector.cntlid(), connector.io_depth());
-        let orders = (1..=count).map(move |qid| Output::OpenQueue { qid, cntlid, depth });
+        let qids = first..first + count;
+        let orders = qids.map(move |qid| Output::OpenQueue { qid, cntlid, depth });
         let states = vec![(State::Opening, now.saturating_add(open_timeout)); usize::from(count)];
         (
             Self {
                 connector,
+                first,
                 states,
                 open_timeout,
                 command_timeout,
@@ -49,8 +53,9 @@ impl IoQueues {
         )
     }
 
-    pub(crate) fn count(&self) -> u16 {
-        self.states.len() as u16
+    /// Their identifiers.
+    pub(crate) fn qids(&self) -> std::ops::Range<u16> {
+        self.first..self.first + self.states.len() as u16
     }
 
     pub(crate) fn depth(&self) -> u16 {
@@ -64,7 +69,7 @@ impl IoQueues {
     }
 
     fn state(&mut self, qid: u16) -> Option<&mut (State, Duration)> {
-        self.states.get_mut(usize::from(qid).checked_sub(1)?)
+        self.states.get_mut(usize::from(qid.checked_sub(self.first)?))
     }
 
     /// The transport opened a queue: connect it. `None` if it was not being opened.
@@ -106,7 +111,7 @@ impl IoQueues {
     }
 
     pub(crate) fn handle_timeout(&self, now: Duration) -> Result<(), SessionError> {
-        for (qid, (state, deadline)) in (1_u16..).zip(&self.states) {
+        for (qid, (state, deadline)) in self.qids().zip(&self.states) {
             if *deadline > now {
                 continue;
             }

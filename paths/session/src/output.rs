@@ -69,6 +69,9 @@ pub enum Event {
     Identified(Box<ControllerFacts>),
     /// Every queue is connected and every namespace known. I/O may start.
     Ready(Box<Ready>),
+    /// The I/O queues asked for with [`Controller::add_io_queues`](crate::Controller::add_io_queues)
+    /// are connected; none: they could not be had.
+    QueuesAdded(Vec<u16>),
     /// The discovery log was read (`Discovery` only). Call `shutdown` or keep the association.
     Discovered(DiscoveryLog),
     /// ANA states differ from those last reported, or were read because the host asked.

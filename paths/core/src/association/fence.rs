@@ -22,7 +22,9 @@ impl FenceTerms {
         kas_units: u16,
         traffic_based: bool,
         quiesce: Duration,
+        quiesce_floor: Duration,
     ) -> Option<Self> {
+        let quiesce = quiesce.max(quiesce_floor);
         if kato.is_zero() || kas_units == 0 {
             return None;
         }
@@ -84,21 +86,21 @@ pub fn order_fence_at(silent_at: Duration, terms: &FenceTerms) -> Duration {
 
 /// Collects the times of a teardown until the fence is known.
 #[derive(Debug, Clone)]
-pub struct OrderFence {
+pub struct OrderFence<K> {
     terms: Option<FenceTerms>,
     /// Queue pairs not yet in the error state.
-    queues_open: u32,
+    queues_open: std::collections::BTreeSet<K>,
     silent_at: Duration,
 }
 
-impl OrderFence {
+impl<K: Ord + std::fmt::Debug> OrderFence<K> {
     /// Begins when the association is given up. `queues`: queue pairs that were ever connected,
     /// the admin queue's included. `terms`: `None` where time is no fence.
     #[must_use]
-    pub fn new(terms: Option<FenceTerms>, queues: u32) -> Self {
+    pub fn new(terms: Option<FenceTerms>, queues: impl IntoIterator<Item = K>) -> Self {
         Self {
             terms,
-            queues_open: queues,
+            queues_open: queues.into_iter().collect(),
             silent_at: Duration::ZERO,
         }
     }
@@ -108,22 +110,27 @@ impl OrderFence {
     pub fn silent_since(terms: Option<FenceTerms>, at: Duration) -> Self {
         Self {
             terms,
-            queues_open: 0,
+            queues_open: std::collections::BTreeSet::new(),
             silent_at: at,
         }
     }
 
     /// One more queue pair went into the error state (or was destroyed) at `at`.
-    pub fn queue_silent(&mut self, at: Duration) {
-        self.queues_open = self.queues_open.saturating_sub(1);
+    pub fn queue_silent(&mut self, queue: &K, at: Duration) {
+        assert!(self.queues_open.remove(queue), "{queue:?} is not awaited");
         self.silent_at = self.silent_at.max(at);
+    }
+
+    /// Whether this queue pair may still send.
+    pub fn awaits(&self, queue: &K) -> bool {
+        self.queues_open.contains(queue)
     }
 
     /// When the fence stands; `None` while a queue pair may still send, and for ever where time is
     /// no fence.
     pub fn at(&self) -> Option<Duration> {
         let terms = self.terms.as_ref()?;
-        (self.queues_open == 0).then(|| order_fence_at(self.silent_at, terms))
+        self.queues_open.is_empty().then(|| order_fence_at(self.silent_at, terms))
     }
 }
 

@@ -1,24 +1,25 @@
 //! Removal that refuses rather than half-removes.
 //!
-//! First it is settled what goes: paths, and volumes that are left without any. Then all of those
-//! volumes are looked at; if one is in use, nothing happens at all, unless `--force`. Then block
-//! devices go, one after the other, and only after them the paths that served them.
+//! First it is settled what goes: paths, and volumes that are left without any. Then the users of all
+//! of those volumes are found; if there is one, nothing happens at all, unless it is forced. Then
+//! block devices go, one after the other, and only after them the paths that served them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use tokio::sync::oneshot;
 use umpath_protocol::{DisconnectTarget, EventKind, Failure, PathOutcome, Reply};
 use umpath_session::StableId;
 
-use super::{Hub, Message};
+use super::Host;
 use crate::events::Subject;
-use crate::usage::users_of;
-use crate::volume::{BlockDevice, Volume};
+use crate::order::{CallId, Order};
+use crate::volume::Volume;
 
 /// A removal under way.
 #[derive(Debug)]
-pub(crate) struct Removal {
-    reply: Option<oneshot::Sender<Reply>>,
+pub(super) struct Removal {
+    /// Whoever waits for the answer; nobody does where the process is ending.
+    call: Option<CallId>,
     /// Volumes whose block device goes.
     volumes: BTreeSet<StableId>,
     /// Paths that go.
@@ -33,29 +34,37 @@ pub(crate) struct Removal {
     ending: bool,
 }
 
-impl Hub {
+impl Removal {
+    /// It goes no further; what it has not done stays as it is.
+    fn give_up(&mut self, failure: Failure) {
+        self.failure = Some(failure);
+        self.volumes.clear();
+        self.paths.clear();
+    }
+}
+
+impl Host {
     /// Begins a removal.
     pub(super) fn disconnect(
         &mut self,
         target: &DisconnectTarget,
         force: bool,
-        reply: oneshot::Sender<Reply>,
+        call: Option<CallId>,
     ) {
         let (paths, volumes) = match self.what_goes(target) {
             Ok(found) => found,
             Err(failure) => {
-                let _ = reply.send(Reply::Failed(failure));
+                if let Some(call) = call {
+                    self.reply(call, Reply::Failed(failure));
+                }
                 return;
             }
         };
         self.removal_last += 1;
         let number = self.removal_last;
-        let outcomes = paths
-            .iter()
-            .filter_map(|path| Some(self.outcome(*path, self.paths.get(path)?)))
-            .collect();
+        let outcomes = paths.iter().map(|path| self.outcome(*path)).collect();
         let removal = Removal {
-            reply: Some(reply),
+            call,
             volumes: volumes.clone(),
             paths,
             outcomes,
@@ -65,15 +74,14 @@ impl Hub {
             ending: false,
         };
         self.removals.insert(number, removal);
-        let devices: Vec<(StableId, String)> = volumes
-            .iter()
-            .filter_map(|id| Some((*id, self.volumes.get(id)?.device_name())))
-            .collect();
-        self.elsewhere(move || {
-            let look = |(id, device): (StableId, String)| {
-                (id, if force { Vec::new() } else { users_of(&device) })
-            };
-            Message::Looked(number, devices.into_iter().map(look).collect())
+        if force || volumes.is_empty() {
+            return self.remove_next(number);
+        }
+        let name = |id: &StableId| Some((*id, self.volumes.get(id)?.device_name()));
+        let volumes = volumes.iter().filter_map(name).collect();
+        self.fx.order(Order::FindUsers {
+            removal: number,
+            volumes,
         });
     }
 
@@ -92,12 +100,8 @@ impl Hub {
                     .filter(|(_, record)| record.spec.nqn.as_str() == nqn);
                 paths.extend(all.map(|(path, _)| *path).filter(known));
                 // Volumes without any path left belong to their subsystem still.
-                volumes.extend(
-                    self.volumes
-                        .values()
-                        .filter(|volume| volume.nqn() == nqn)
-                        .map(Volume::id),
-                );
+                let all = self.volumes.values().filter(|volume| volume.nqn() == nqn);
+                volumes.extend(all.map(Volume::id));
             }
             DisconnectTarget::Path(path) => {
                 paths.extend(Some(*path).filter(known));
@@ -109,14 +113,15 @@ impl Hub {
                         || volume.id().to_string() == *device
                 });
                 volumes.extend(named.map(Volume::id));
-                paths.extend(self.paths.keys().filter(|path| {
+                let only = |path: &u32| {
                     let mut served = self
                         .volumes
                         .values()
-                        .filter(|volume| volume.has_path(**path))
+                        .filter(|volume| volume.has_path(*path))
                         .peekable();
                     served.peek().is_some() && served.all(|volume| volumes.contains(&volume.id()))
-                }));
+                };
+                paths.extend(self.paths.keys().copied().filter(only).filter(known));
             }
         }
         if !matches!(target, DisconnectTarget::Device(_)) {
@@ -140,163 +145,130 @@ impl Hub {
         Ok((paths, volumes))
     }
 
-    /// Who uses the volumes was looked up.
-    pub(super) fn looked(&mut self, number: u64, users: &[(StableId, Vec<String>)]) {
-        let Some(removal) = self.removals.get_mut(&number) else {
-            return;
-        };
+    /// Who uses the volumes of a removal was found out.
+    pub fn handle_users(
+        &mut self,
+        number: u64,
+        users: &[(StableId, Vec<String>)],
+        now: Duration,
+    ) {
+        self.begin(now);
+        self.users_found(number, users);
+        self.settle();
+    }
+
+    fn users_found(&mut self, number: u64, users: &[(StableId, Vec<String>)]) {
         let used: Vec<String> = users.iter().flat_map(|(_, users)| users.clone()).collect();
-        if !used.is_empty() {
-            let names: Vec<&str> = users
-                .iter()
-                .filter(|(_, users)| !users.is_empty())
-                .filter_map(|(id, _)| self.volumes.get(id).map(Volume::name))
-                .collect();
-            removal.failure = Some(Failure::new(
-                format!("{} is in use, nothing was removed", names.join(", ")),
-                used.join("; "),
-                "unmount and close it first; --force removes it all the same, and its users get \
-                 I/O errors",
-            ));
-            removal.volumes.clear();
-            removal.paths.clear();
-            return;
+        if used.is_empty() {
+            return self.remove_next(number);
         }
-        self.remove_next(number);
+        let names: Vec<&str> = users
+            .iter()
+            .filter(|(_, users)| !users.is_empty())
+            .filter_map(|(id, _)| self.volumes.get(id).map(Volume::name))
+            .collect();
+        let failure = Failure::new(
+            format!("{} is in use, nothing was removed", names.join(", ")),
+            used.join("; "),
+            "unmount and close it first; --force removes it all the same, and its users get \
+             I/O errors",
+        );
+        let removal = self.removals.get_mut(&number);
+        removal.expect("a removal that was begun").give_up(failure);
     }
 
     /// Removes the next block device of a removal.
     fn remove_next(&mut self, number: u64) {
-        let Some(removal) = self.removals.get_mut(&number) else {
-            return;
-        };
-        let force = removal.force;
+        let removal = self.removals.get_mut(&number);
+        let removal = removal.expect("a removal that was begun");
         // A volume that is gone already, by another request, needs no removing.
         removal.volumes.retain(|id| self.volumes.contains_key(id));
         let Some(&id) = removal.volumes.first() else {
             return;
         };
-        let Some(volume) = self.volumes.get_mut(&id) else {
-            return;
-        };
-        let Some(mut device) = volume.take_device() else {
-            removal.failure = Some(Failure::new(
+        let volume = self.volumes.get_mut(&id).expect("a volume that is there");
+        if !volume.begin_removal() {
+            removal.give_up(Failure::new(
                 format!("{} is being made or removed", volume.name()),
                 "another request is at work on it",
                 "try again",
             ));
-            // Nobody comes back to this removal; what it has not done stays as it is.
-            removal.volumes.clear();
-            removal.paths.clear();
             return;
-        };
-        let name = volume.device_name();
-        let record = volume.record();
-        let keeper = self.context.keeper.clone();
-        self.elsewhere(move || match device.remove(!force) {
-            Ok(()) => {
-                drop(device);
-                keeper.remove(record.as_ref());
-                Message::Removed(number, id, None, Ok(()))
-            }
-            Err(error) => {
-                let failure = Failure::new(
-                    format!("cannot remove /dev/{name}"),
-                    error.to_string(),
-                    "unmount and close it first, or --force",
-                );
-                Message::Removed(number, id, Some(Box::new(device)), Err(failure))
-            }
+        }
+        self.fx.order(Order::Remove {
+            removal: number,
+            volume: id,
+            force: removal.force,
         });
     }
 
-    pub(super) fn removed(
+    /// A block device was removed, or was not.
+    pub fn handle_removed(
         &mut self,
         number: u64,
         id: StableId,
-        device: Option<Box<BlockDevice>>,
         outcome: Result<(), Failure>,
+        now: Duration,
     ) {
-        if let Err(failure) = outcome {
-            if let (Some(volume), Some(device)) = (self.volumes.get_mut(&id), device) {
-                volume.put_back(*device);
+        self.begin(now);
+        match outcome {
+            Ok(()) => self.removed(number, id),
+            Err(failure) => {
+                let volume = self.volumes.get_mut(&id).expect("a volume being removed");
+                volume.removal_failed();
+                if let Some(removal) = self.removals.get_mut(&number) {
+                    removal.give_up(failure);
+                }
             }
-            if let Some(removal) = self.removals.get_mut(&number) {
-                removal.failure = Some(failure);
-                removal.volumes.clear();
-                removal.paths.clear();
-            }
-            return;
         }
-        let Some(volume) = self.volumes.remove(&id) else {
-            return;
-        };
-        self.forget_memory_of(&volume);
-        let paths: Vec<u32> = volume.paths().collect();
+        self.settle();
+    }
+
+    fn removed(&mut self, number: u64, id: StableId) {
+        let volume = self.volumes.remove(&id).expect("a volume being removed");
+        self.fx.order(Order::Unregister(id));
         let words = format!("/dev/{}", volume.device_name());
         let subject = Subject::volume(volume.name());
-        self.context
-            .events
-            .record(EventKind::VolumeRemoved, subject, words.clone());
-        for path in paths {
+        self.fx
+            .event(EventKind::VolumeRemoved, subject, words.clone());
+        let Some(removal) = self.removals.get_mut(&number) else {
+            // It could not be started; its namespace is tried again.
+            return;
+        };
+        removal.volumes.remove(&id);
+        removal.deleted.push(words);
+        for path in volume.paths() {
             if let Some(record) = self.paths.get_mut(&path) {
                 record.ignored.insert(id);
             }
         }
-        if let Some(removal) = self.removals.get_mut(&number) {
-            removal.volumes.remove(&id);
-            removal.deleted.push(words);
-        }
         self.remove_next(number);
-    }
-
-    /// Associations that live on let go of a removed volume's memory.
-    fn forget_memory_of(&self, volume: &Volume) {
-        let arenas = volume.arenas().unwrap_or_default();
-        let lives = self
-            .paths
-            .values()
-            .filter_map(|record| record.live.as_ref());
-        for domain in lives.map(|live| live.domain.clone()) {
-            let arenas = arenas.clone();
-            tokio::task::spawn_blocking(move || {
-                for arena in &arenas {
-                    domain.unregister(arena);
-                }
-            });
-        }
     }
 
     /// Ends the paths of removals whose volumes are gone, and answers those that are over.
     pub(super) fn settle_removals(&mut self) {
-        let ready: Vec<(u64, BTreeSet<u32>)> = self
-            .removals
-            .iter_mut()
-            .filter(|(_, removal)| removal.volumes.is_empty() && !removal.ending)
-            .map(|(number, removal)| {
+        let mut going: Vec<u32> = Vec::new();
+        for removal in self.removals.values_mut() {
+            if removal.volumes.is_empty() && !removal.ending {
                 removal.ending = true;
-                (*number, removal.paths.clone())
-            })
-            .collect();
-        for path in ready.into_iter().flat_map(|(_, paths)| paths) {
+                going.extend(&removal.paths);
+            }
+        }
+        for path in going {
             self.take_path_away(path);
         }
+        let over = |removal: &Removal| {
+            let mut paths = removal.paths.iter();
+            removal.ending && paths.all(|path| !self.paths.contains_key(path))
+        };
         let over: Vec<u64> = self
             .removals
             .iter()
-            .filter(|(_, removal)| {
-                removal.ending
-                    && removal
-                        .paths
-                        .iter()
-                        .all(|path| !self.paths.contains_key(path))
-            })
+            .filter(|(_, removal)| over(removal))
             .map(|(number, _)| *number)
             .collect();
         for number in over {
-            let Some(removal) = self.removals.remove(&number) else {
-                continue;
-            };
+            let removal = self.removals.remove(&number).expect("it was just found");
             let reply = match removal.failure {
                 Some(failure) => Reply::Failed(failure),
                 None => Reply::Disconnected {
@@ -304,8 +276,10 @@ impl Hub {
                     deleted: removal.deleted,
                 },
             };
-            if let Some(sender) = removal.reply {
-                let _ = sender.send(reply);
+            match (removal.call, reply) {
+                (Some(call), reply) => self.reply(call, reply),
+                (None, Reply::Failed(failure)) => tracing::warn!("kept until unused: {failure}"),
+                (None, _) => {}
             }
         }
     }

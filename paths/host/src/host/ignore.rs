@@ -1,18 +1,20 @@
 //! What the configuration leaves alone although a controller offers it.
 //!
-//! Which entry names it is decided in `config`; here it is told to whoever asked, and to the event log
-//! once. What exists is never touched: a volume taken over has users, so its paths are made and met
-//! whatever the entries say by now.
+//! Which entry names it is the configuration's word ([`Settings`](crate::settings::Settings)); here it is
+//! passed to whoever asked, and to the event log once. What exists is never touched: a volume taken
+//! over has users, so its paths are made and matched whatever the entries say by now.
+
+use std::time::Duration;
 
 use umpath_protocol::{EventKind, Failure};
 use umpath_session::NamespaceFacts;
 
-use super::Hub;
-use crate::config::{Config, IgnoreEntry};
-use crate::events::{EventLog, Subject};
+use super::Host;
+use crate::events::Subject;
+use crate::settings::Settings;
 
 /// The words for a person who asked for something that is left alone.
-fn failure(what: &str, entry: &IgnoreEntry) -> Failure {
+fn failure(what: &str, entry: &str) -> Failure {
     Failure::new(
         format!("{what} is ignored"),
         format!("{entry} in umpath.toml names it"),
@@ -21,21 +23,15 @@ fn failure(what: &str, entry: &IgnoreEntry) -> Failure {
 }
 
 /// Why a subsystem is left alone, if it is.
-pub(super) fn subsystem(config: &Config, nqn: &str) -> Option<Failure> {
-    let entry = config.ignored_subsystem(nqn)?;
-    Some(failure(nqn, entry))
+pub fn ignored_subsystem(settings: &dyn Settings, nqn: &str) -> Option<Failure> {
+    let entry = settings.ignored_subsystem(nqn)?;
+    Some(failure(nqn, &entry))
 }
 
-/// Tells the event log what is left alone.
-pub(super) fn note(events: &EventLog, subject: Subject, failure: &Failure) {
-    let words = format!("{}: {}", failure.what, failure.why);
-    events.record(EventKind::Ignored, subject, words);
-}
-
-impl Hub {
+impl Host {
     /// A path to a subsystem that is left alone is refused, unless a volume of it is there.
     pub(super) fn may_connect(&self, nqn: &str) -> Result<(), Failure> {
-        match subsystem(&self.context.config, nqn) {
+        match ignored_subsystem(&*self.settings, nqn) {
             Some(failure) if self.volumes.values().all(|volume| volume.nqn() != nqn) => {
                 Err(failure)
             }
@@ -45,39 +41,29 @@ impl Hub {
 
     /// Whether a namespace that would begin a volume is left alone; if so, that is noted.
     pub(super) fn leaves_alone(&mut self, path: u32, nsid: u32, facts: &NamespaceFacts) -> bool {
-        let Some(record) = self.paths.get_mut(&path) else {
-            return false;
-        };
-        let Some(live) = &mut record.live else {
-            return false;
-        };
-        let config = &self.context.config;
-        let Some(entry) = config.ignored_namespace(&live.ready.facts.model, facts) else {
+        let record = self.paths.get_mut(&path).expect("a path that is there");
+        let live = record.live.as_mut().expect("an association to match");
+        let model = &live.ready.facts.model;
+        let Some(entry) = self.settings.ignored_namespace(model, facts) else {
             return false;
         };
         let what = format!("namespace {nsid} ({}) of {}", facts.id, record.spec.nqn);
-        let failure = failure(&what, entry);
-        // Every association meets it again; that is no news.
+        let failure = failure(&what, &entry);
+        // Every association finds it again; that is no news.
         if record.left_alone.insert(facts.id) {
-            note(&self.context.events, Subject::path(path), &failure);
+            let words = format!("{}: {}", failure.what, failure.why);
+            self.fx
+                .event(EventKind::Ignored, Subject::path(path), words);
         }
         live.ignored.push(failure);
         true
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_entry_is_named_as_it_stands_in_the_file() {
-        let text = "[[ignore]]\nnqn = '^GB\\d+$'\n";
-        let config: Config = toml::from_str(text).unwrap();
-        assert_eq!(subsystem(&config, "nqn.2026-11.example:a"), None);
-        let failure = subsystem(&config, "GB01").unwrap();
-        assert_eq!(failure.what, "GB01 is ignored");
-        let why = "[[ignore]] nqn = '^GB\\d+$' in umpath.toml names it";
-        assert_eq!(failure.why, why);
+    /// A portal offered a subsystem that is left alone.
+    pub fn note_ignored(&mut self, failure: &Failure, now: Duration) {
+        self.begin(now);
+        let words = format!("{}: {}", failure.what, failure.why);
+        self.fx
+            .event(EventKind::Ignored, Subject::default(), words);
     }
 }

@@ -1,145 +1,136 @@
-//! Associations that outlive what knew of them: those an earlier umpathd left behind, and those a
+//! Associations that outlive what knew of them: those an earlier process left behind, and those a
 //! removed volume left to its successor.
 //!
 //! Nothing is known of the writes lost with them. So a volume of their subsystem that is made before
 //! they are fenced keeps all its writes back until they are; reads flow. Their fences are reached
-//! like any other: through a survivor's reset, or by time, counted from this umpathd's start, when
+//! like any other: through a survivor's reset, or by time, counted from this process's start, when
 //! every queue pair of the dead one was gone already.
 
-use std::path::PathBuf;
+use std::time::Duration;
 
 use umpath_core::AssociationId;
 use umpath_nvme::Nqn;
 use umpath_protocol::{EventKind, Failure};
 use umpath_session::StableId;
 
-use super::teardown::Teardown;
-use super::{Hub, Message};
-use crate::clock;
+use super::Host;
+use super::attach::Recorded;
+use super::teardown::{Lost, Teardown};
 use crate::events::Subject;
-use crate::records::{self, AssociationRecord};
+use crate::order::Order;
+use crate::record::{AssociationRecord, RecordKey};
 
-/// Inherited associations are numbered from here: this run never makes so many.
+/// Inherited associations are numbered from here: no process ever makes so many.
 const INHERITED: u64 = 1 << 63;
 
-impl Hub {
-    /// Begins to fence what the last umpathd has left. Blocks for a few reads, before anything runs.
-    pub(super) fn inherit_associations(&mut self) {
-        let left = match self.context.records.load() {
-            Ok(left) => left,
-            Err(error) => {
-                // Looked at before anything was started; so they have come since.
-                tracing::error!("{error:#}");
-                return;
-            }
-        };
-        for (number, (file, record)) in (INHERITED..).zip(left) {
-            self.inherit_association(AssociationId(number), file, &record);
-        }
-    }
+/// How long after a record could not be written it is tried again.
+const RECORD_AGAIN: Duration = Duration::from_secs(1);
 
-    fn inherit_association(
+impl Host {
+    /// An earlier process has left this association: it is fenced before anything is written. To be
+    /// called for each before anything else happens. `number`: the record's, for [`Order::Forget`].
+    ///
+    /// `Err`: the record names no subsystem, so nobody can tell whose writes have to wait.
+    pub fn handle_inherited(
         &mut self,
-        association: AssociationId,
-        file: PathBuf,
+        number: u64,
         record: &AssociationRecord,
-    ) {
-        let Ok(nqn) = record.nqn.parse::<Nqn>() else {
-            tracing::error!("{} names no subsystem", file.display());
-            return;
-        };
+        now: Duration,
+    ) -> Result<(), String> {
+        self.begin(now);
+        let nqn: Nqn = record
+            .nqn
+            .parse()
+            .map_err(|error| format!("{:?} is no NQN: {error}", record.nqn))?;
+        let instance = record.instance();
         let words = format!(
-            "{} controller {} of {}: writes wait until it is fenced",
-            record.address,
-            record.instance().cntlid,
-            record.nqn
+            "{} controller {} of {nqn}: writes wait until it is fenced",
+            record.address, instance.cntlid,
         );
-        self.context
-            .events
-            .record(EventKind::Inherited, Subject::default(), words);
-        let terms = record.terms();
+        self.fx
+            .event(EventKind::Inherited, Subject::default(), words);
+        let terms = record.terms(self.settings.quiesce_floor());
         if terms.is_none() {
             tracing::error!(
-                "controller {} of {} has no keep-alive timer, so unless another one resets it \
+                "controller {} of {nqn} has no keep-alive timer, so unless another one resets it \
                  nothing proves that it has stopped: volumes of it take no writes. Once it has \
-                 certainly stopped, end umpathd, remove {} and start again",
-                record.instance().cntlid,
-                record.nqn,
-                file.display()
+                 certainly stopped, end umpathd, remove its file in associations/ of the state \
+                 directory and start again",
+                instance.cntlid,
             );
         }
-        let teardown = Teardown::inherited((nqn, record.instance()), terms, file, clock::now());
+        let lost = Lost {
+            path: 0,
+            nqn,
+            instance,
+            terms,
+        };
+        let association = AssociationId(INHERITED + number);
+        let teardown = Teardown::inherited(lost, number, now);
         self.teardowns.insert(association, teardown);
         self.fence_if_known(association);
+        Ok(())
     }
 
-    /// A volume has just been made, and has no path yet: it inherits what is not fenced.
-    pub(super) fn bequeath(&mut self, id: StableId) {
-        let Some(volume) = self.volumes.get_mut(&id) else {
-            return;
-        };
-        let now = clock::now();
+    /// A volume has just been made, and has no path yet: what is not fenced is carried over to it.
+    pub(super) fn carry_over_to(&mut self, id: StableId) {
+        let volume = self.volumes.get_mut(&id).expect("a volume that was made");
         for (association, teardown) in &mut self.teardowns {
-            if teardown.nqn.as_str() == volume.nqn() && teardown.bequeath(id) {
-                volume.inherit(*association, now);
+            if teardown.lost.nqn.as_str() == volume.nqn() && teardown.carry_over(id) {
+                volume.carry_over(*association, &mut self.fx);
             }
         }
     }
 
-    /// Puts a new association on disk. No volume meets it before that.
-    pub(super) fn put_on_record(&self, path: u32) {
-        let Some(record) = self.paths.get(&path) else {
-            return;
-        };
-        let Some(live) = &record.live else { return };
-        let association = live.association;
-        let facts = AssociationRecord::new(
-            record.spec.nqn.as_str(),
-            record.spec.address(),
-            &live.ready.facts,
-        );
-        let records = self.context.records.clone();
-        self.elsewhere(move || {
-            let outcome = records.write(association, &facts).map_err(|error| {
-                Failure::new(
-                    "an association cannot be used",
-                    format!("{error:#}"),
-                    "make room for the state directory; then disconnect the path and connect it \
-                     again",
-                )
-            });
-            Message::Recorded(path, association, outcome)
+    /// Puts a path's association on record. It is matched with no volume before that is durable.
+    pub(super) fn put_on_record(&mut self, path: u32) {
+        let record = self.paths.get_mut(&path).expect("a path that is there");
+        let live = record.live.as_mut().expect("an association to record");
+        live.recorded = Recorded::Pending;
+        let facts = &live.ready.facts;
+        let (nqn, address) = (record.spec.nqn.as_str(), record.spec.address());
+        self.fx.order(Order::Record {
+            path,
+            association: live.association,
+            record: Box::new(AssociationRecord::new(nqn, address, facts)),
         });
     }
 
-    /// A new association is on disk: it meets its volumes.
-    pub(super) fn recorded(
+    /// An association is on record, or could not be put there.
+    pub fn handle_recorded(
         &mut self,
         path: u32,
         association: AssociationId,
         outcome: Result<(), Failure>,
+        now: Duration,
     ) {
+        self.begin(now);
+        self.recorded(path, association, outcome);
+        self.settle();
+    }
+
+    fn recorded(&mut self, path: u32, association: AssociationId, outcome: Result<(), Failure>) {
+        let retry_at = self.fx.now + RECORD_AGAIN;
         let Some(live) = self.still_live(path, association) else {
-            // It was given up before any volume met it: nothing was ever sent.
+            // It was given up before any volume was matched with it: nothing was ever sent.
             if !self.teardowns.contains_key(&association) {
-                forget_association(self.context.records.file(association));
+                self.fx.order(Order::Forget(RecordKey::Own(association)));
             }
             return;
         };
-        live.recorded = Some(outcome.is_ok());
-        if let Err(failure) = outcome {
-            tracing::error!(path, "{failure}");
-            live.refusals.push(failure);
-            return;
-        }
-        let namespaces = live.ready.namespaces.clone();
-        for namespace in namespaces {
-            self.meet(path, &namespace);
+        match outcome {
+            Ok(()) => {
+                live.recorded = Recorded::Durable;
+                live.refusals.clear(0);
+                for namespace in live.ready.namespaces.clone() {
+                    self.match_namespace(path, &namespace);
+                }
+            }
+            Err(failure) => {
+                live.recorded = Recorded::Failed { retry_at };
+                // Of the whole association: no namespace has the number 0.
+                self.note_refusal(path, 0, failure);
+            }
         }
     }
-}
-
-/// An association is fenced, or nothing was in flight on it: its file goes.
-pub(super) fn forget_association(file: PathBuf) {
-    tokio::task::spawn_blocking(move || records::forget(&file));
 }

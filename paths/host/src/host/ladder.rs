@@ -1,19 +1,18 @@
-//! Helping lost associations to their order fence: whom the ladders of `umpath_core` want asked, and
-//! what the survivors answered.
+//! Helping lost associations to their order fence: which survivors the ladders of `umpath_core` want
+//! asked, and what they answered.
 //!
 //! A survivor is any other live association with the same subsystem whose controller offers
-//! cross-controller reset. Its own path task does the asking; the answer comes back as a report.
-
-use std::time::Duration;
+//! cross-controller reset. Its own path does the asking; the answer comes back as a report.
 
 use umpath_core::AssociationId;
 use umpath_core::association::{FencedBy, Ladder, LadderOutput, ResetNews, ResetReply};
+use umpath_nvme::Nqn;
 use umpath_nvme::command::Instance;
 use umpath_session::{ControllerFacts, LostHost, ResetAnswer, ResetRecord};
 
-use super::Hub;
-use crate::association::Order;
-use crate::clock;
+use super::Host;
+use super::teardown::Lost;
+use crate::path::Request;
 
 /// The incarnation of a controller.
 pub(super) fn instance_of(facts: &ControllerFacts) -> Instance {
@@ -29,20 +28,17 @@ pub(super) fn offers_reset(facts: &ControllerFacts) -> bool {
     facts.ccr_limit > 0
 }
 
-impl Hub {
+impl Host {
     /// The way to the fence of an association that is being given up; it is asked for at once.
-    pub(super) fn ladder_for(&self, path: u32, facts: &ControllerFacts, now: Duration) -> Ladder {
-        let mut ladder = Ladder::new(instance_of(facts));
-        if self.context.unfenced {
+    pub(super) fn ladder_for(&self, path: u32, nqn: &Nqn, lost: Instance) -> Ladder {
+        let mut ladder = Ladder::new(lost);
+        if self.settings.unfenced() {
             return ladder;
         }
-        let Some(lost) = self.paths.get(&path) else {
-            return ladder;
-        };
         let mut survivors: Vec<(bool, AssociationId)> = self
             .paths
             .iter()
-            .filter(|(id, record)| **id != path && record.spec.nqn == lost.spec.nqn)
+            .filter(|(id, record)| **id != path && record.spec.nqn == *nqn)
             .filter_map(|(_, record)| record.live.as_ref())
             .filter(|live| offers_reset(&live.ready.facts))
             .map(|live| (live.suspect.is_some(), live.association))
@@ -50,26 +46,22 @@ impl Hub {
         // Those nothing speaks against first.
         survivors.sort_unstable();
         for (_, survivor) in survivors {
-            ladder.survivor_up(survivor, now);
+            ladder.survivor_up(survivor, self.fx.now);
         }
         ladder
     }
 
     /// A new association may help those that were lost.
     pub(super) fn survivor_up(&mut self, path: u32) {
-        let Some(record) = self.paths.get(&path) else {
-            return;
-        };
-        let Some(live) = record.live.as_ref() else {
-            return;
-        };
-        if !offers_reset(&live.ready.facts) || self.context.unfenced {
+        let record = self.path(path);
+        let live = record.live.as_ref().expect("a new association");
+        if !offers_reset(&live.ready.facts) || self.settings.unfenced() {
             return;
         }
         let (nqn, association) = (record.spec.nqn.clone(), live.association);
-        let now = clock::now();
-        self.every_ladder(|teardown, ladder| {
-            if teardown == nqn.as_str() {
+        let now = self.fx.now;
+        self.every_ladder(|lost, ladder| {
+            if lost.nqn == nqn {
                 ladder.survivor_up(association, now);
             }
         });
@@ -77,7 +69,7 @@ impl Hub {
 
     /// An association is over: it helps nobody any more.
     pub(super) fn survivor_gone(&mut self, association: AssociationId) {
-        let now = clock::now();
+        let now = self.fx.now;
         self.every_ladder(|_, ladder| ladder.survivor_gone(association, now));
     }
 
@@ -97,7 +89,7 @@ impl Hub {
                 ResetReply::refused(status)
             }
         };
-        let now = clock::now();
+        let now = self.fx.now;
         for (association, lost) in self.lost_instances() {
             if lost == impacted {
                 self.on_ladder(association, |ladder| ladder.reply(via, reply, now));
@@ -107,7 +99,7 @@ impl Hub {
 
     /// A survivor's log of resets was read; `None`: it could not be.
     pub(super) fn reset_log(&mut self, via: AssociationId, records: Option<&[ResetRecord]>) {
-        let now = clock::now();
+        let now = self.fx.now;
         for (association, lost) in self.lost_instances() {
             let news = records.map_or(ResetNews::Nothing, |records| {
                 let entries = records.iter();
@@ -125,39 +117,39 @@ impl Hub {
         let Some(nqn) = self.paths.get(&path).map(|record| record.spec.nqn.clone()) else {
             return;
         };
-        for record in self.paths.values().filter(|record| record.spec.nqn == nqn) {
+        for (path, record) in self.paths.iter().filter(|(_, it)| it.spec.nqn == nqn) {
             let Some(live) = record.live.as_ref() else {
                 continue;
             };
             let Instance { cntlid, ciu, .. } = instance_of(&live.ready.facts);
             if lost.contains(&LostHost { cntlid, ciu }) {
-                let _ = record.orders.send(Order::HostLost(live.association));
+                self.fx.to_path(*path, Request::HostLost(live.association));
             }
         }
     }
 
-    /// When a ladder wants to be looked at.
-    pub(super) fn ladders_due(&self) -> Option<Duration> {
-        let ladders = self.teardowns.values().filter_map(|t| t.ladder.as_ref());
-        ladders.filter_map(Ladder::poll_timeout).min()
-    }
-
-    pub(super) fn climb(&mut self, now: Duration) {
-        self.every_ladder(|_, ladder| ladder.handle_timeout(now));
+    /// Ladders whose patience with a survivor is over go on.
+    pub(super) fn escalate(&mut self) {
+        let now = self.fx.now;
+        self.every_ladder(|_, ladder| {
+            if ladder.poll_timeout().is_some_and(|due| due <= now) {
+                ladder.handle_timeout(now);
+            }
+        });
     }
 
     fn lost_instances(&self) -> Vec<(AssociationId, Instance)> {
         self.teardowns
             .iter()
-            .map(|(association, teardown)| (*association, teardown.instance))
+            .map(|(association, teardown)| (*association, teardown.lost.instance))
             .collect()
     }
 
-    fn every_ladder(&mut self, mut step: impl FnMut(&str, &mut Ladder)) {
+    fn every_ladder(&mut self, mut step: impl FnMut(&Lost, &mut Ladder)) {
         let mut moved = Vec::new();
         for (association, teardown) in &mut self.teardowns {
             if let Some(ladder) = &mut teardown.ladder {
-                step(teardown.nqn.as_str(), ladder);
+                step(&teardown.lost, ladder);
                 moved.push(*association);
             }
         }
@@ -184,15 +176,15 @@ impl Hub {
             match output {
                 LadderOutput::Reset { via, lost } => {
                     // A survivor that is gone meanwhile says so by its own end.
-                    self.tell(via, Order::ResetOther(via, lost));
+                    self.tell(via, Request::ResetOther(via, lost));
                 }
-                LadderOutput::ReadLog { via } => self.tell(via, Order::ReadResets(via)),
+                LadderOutput::ReadLog { via } => self.tell(via, Request::ReadResets(via)),
                 LadderOutput::Fenced(by) => {
                     let words = self.in_words(by);
                     if let Some(teardown) = self.teardowns.get_mut(&association) {
-                        teardown.surety = Some(words);
+                        teardown.proof = Some(words);
                     }
-                    self.stand_if_proven(association);
+                    self.fenced_if_proved(association);
                 }
             }
         }
@@ -203,8 +195,8 @@ impl Hub {
             FencedBy::Time => "by time".to_owned(),
             FencedBy::Reset { via } => self.path_with(via).map_or_else(
                 || "by ccr".to_owned(),
-                |(record, live)| {
-                    let (path, cntlid) = (record.spec.id, live.ready.facts.cntlid);
+                |(path, live)| {
+                    let cntlid = live.ready.facts.cntlid;
                     format!("by ccr through path {path}, controller {cntlid}")
                 },
             ),

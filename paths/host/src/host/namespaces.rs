@@ -12,10 +12,10 @@ use umpath_core::AssociationId;
 use umpath_protocol::EventKind;
 use umpath_session::{AnaTable, Namespace, NamespaceFacts, NamespaceProblem, StableId};
 
-use super::Hub;
-use super::attach::Live;
-use crate::association::Order;
+use super::Host;
+use super::attach::{Live, Recorded};
 use crate::events::Subject;
+use crate::path::Request;
 use crate::volume::Volume;
 
 /// What a new list of namespaces means for a volume that is served under a number.
@@ -51,7 +51,7 @@ impl Fate {
     }
 }
 
-impl Hub {
+impl Host {
     pub(super) fn ana_changed(&mut self, path: u32, association: AssociationId, table: AnaTable) {
         let Some(live) = self.still_live(path, association) else {
             return;
@@ -62,9 +62,7 @@ impl Hub {
 
     /// Tells every volume in which ANA group its namespace is and in which state.
     fn pass_ana_on(&mut self, path: u32) {
-        let Some(record) = self.paths.get(&path) else {
-            return;
-        };
+        let record = self.paths.get(&path).expect("a path that is there");
         let Some(live) = &record.live else { return };
         let (Some(table), Some(terms)) = (&live.ready.ana, live.ready.facts.ana) else {
             return;
@@ -78,8 +76,9 @@ impl Hub {
                 |volume: &&mut Volume| volume.nsid_on(live.association) == Some(namespace.nsid);
             if let Some(volume) = volume.filter(serves) {
                 let group = table.group_of(namespace.nsid, facts.ana_group);
-                volume.ana_terms(live.association, group, terms.transition);
-                volume.ana(live.association, table.state(namespace.nsid, group));
+                volume.ana_terms(live.association, group, terms.transition, &mut self.fx);
+                let state = table.state(namespace.nsid, group);
+                volume.ana(live.association, state, &mut self.fx);
             }
         }
     }
@@ -94,39 +93,39 @@ impl Hub {
             return;
         };
         let before = std::mem::replace(&mut live.ready.namespaces, namespaces.to_vec());
-        if live.recorded != Some(true) {
+        if live.recorded != Recorded::Durable {
             return;
         }
-        self.tell_of_changes(path, &before, namespaces);
+        self.note_changes(path, &before, namespaces);
         for (id, fate) in self.fates(association, namespaces) {
-            self.meets_its_fate(path, association, id, fate);
+            self.apply_fate(path, association, id, fate);
         }
         // A namespace may have moved to another ANA group.
         self.pass_ana_on(path);
         for namespace in namespaces.iter().filter(|it| !before.contains(it)) {
-            if !self.is_met(path, association, namespace) {
-                self.meet(path, namespace);
+            if !self.is_matched(path, association, namespace) {
+                self.match_namespace(path, namespace);
             }
         }
     }
 
-    /// Meets namespaces that a path was told to ignore, and is not any more.
-    pub(super) fn meet_again(&mut self, path: u32, ids: &BTreeSet<StableId>) {
+    /// Matches namespaces that a path was told to ignore, and is not any more.
+    pub(super) fn match_again(&mut self, path: u32, ids: &BTreeSet<StableId>) {
         let live = self
             .live_mut(path)
-            .filter(|live| live.recorded == Some(true));
+            .filter(|live| live.recorded == Recorded::Durable);
         let Some(live) = live else { return };
         let association = live.association;
         for namespace in live.ready.namespaces.clone() {
             let wanted = matches!(&namespace.facts, Ok(facts) if ids.contains(&facts.id));
-            if wanted && !self.is_met(path, association, &namespace) {
-                self.meet(path, &namespace);
+            if wanted && !self.is_matched(path, association, &namespace) {
+                self.match_namespace(path, &namespace);
             }
         }
     }
 
     /// A volume has queue pairs for the namespace here, or is about to.
-    fn is_met(&self, path: u32, association: AssociationId, namespace: &Namespace) -> bool {
+    pub(super) fn is_matched(&self, path: u32, association: AssociationId, namespace: &Namespace) -> bool {
         let Ok(facts) = &namespace.facts else {
             return false;
         };
@@ -145,43 +144,62 @@ impl Hub {
         self.volumes.values().filter_map(fate).collect()
     }
 
-    fn meets_its_fate(&mut self, path: u32, association: AssociationId, id: StableId, fate: Fate) {
+    fn apply_fate(&mut self, path: u32, association: AssociationId, id: StableId, fate: Fate) {
         let Some(volume) = self.volumes.get_mut(&id) else {
             return;
         };
         let words = match fate {
             Fate::Stays(blocks) => {
                 if let Some(blocks) = blocks {
-                    volume.resized(blocks);
+                    self.size_heard(path, id, blocks);
                 }
-                if !volume.withdraw(association, false) {
+                let volume = self.volumes.get_mut(&id).expect("a volume that is served");
+                if !volume.withdraw(association, false, &mut self.fx) {
                     return;
                 }
                 "its namespace is back on this controller"
             }
             Fate::Withdrawn => {
-                if !volume.withdraw(association, true) {
+                if !volume.withdraw(association, true, &mut self.fx) {
                     return;
                 }
                 "its namespace is gone from this controller; the path is left alone until it is back"
             }
             Fate::Moved(nsid) => {
-                volume.withdraw(association, true);
+                volume.withdraw(association, true, &mut self.fx);
                 let why = format!("the namespace of {} is now number {nsid}", volume.name());
-                return self.tell(association, Order::Broken(association, why));
+                return self.tell(association, Request::Broken(association, why));
             }
         };
-        let words = format!("volume {}: {words}", volume.name());
-        self.context
-            .events
-            .record(EventKind::NamespaceChanged, Subject::path(path), words);
+        let name = self.volumes.get(&id).map_or("", Volume::name);
+        let words = format!("volume {name}: {words}");
+        self.fx
+            .event(EventKind::NamespaceChanged, Subject::path(path), words);
     }
 
-    fn tell_of_changes(&self, path: u32, before: &[Namespace], now: &[Namespace]) {
-        let tell = |words| {
-            self.context
-                .events
-                .record(EventKind::NamespaceChanged, Subject::path(path), words);
+    /// A path says how large a volume's namespace is. A new size is kept for the next process, and
+    /// paths that were refused for having another one are tried again.
+    pub(super) fn size_heard(&mut self, path: u32, id: StableId, blocks: u64) {
+        let volume = self.volumes.get_mut(&id).expect("a volume that is served");
+        let device = volume.spec().limits.size_bytes;
+        let bytes = blocks << volume.namespace().lba_shift;
+        if !volume.resized(blocks) {
+            return;
+        }
+        let words = format!(
+            "volume {}: the array says {bytes} bytes, the block device has {device}",
+            volume.name()
+        );
+        self.fx
+            .event(EventKind::NamespaceChanged, Subject::path(path), words);
+        self.note_paths_of(id);
+        self.retry_refusals_for(id);
+    }
+
+    fn note_changes(&mut self, path: u32, before: &[Namespace], now: &[Namespace]) {
+        let mut tell = |words: String| {
+            self.fx
+                .event(EventKind::NamespaceChanged, Subject::path(path), words);
         };
         for namespace in now.iter().filter(|namespace| !before.contains(namespace)) {
             let nsid = namespace.nsid;

@@ -1,70 +1,70 @@
-//! Taking over the volumes of an umpathd that died.
+//! Taking over the volumes of a process that died.
 //!
 //! Its block devices wait in the kernel with every request they had. Each is taken over under its
 //! own cookie, is served before any path is there, so that its requests wait here instead, and the
-//! paths it had are asked for again. What may be written before the dead daemon's associations are
-//! fenced is not decided here.
+//! paths it had are asked for again. What may be written before the dead process's associations are
+//! fenced is decided in `inherited`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use umpath_core::VolumeShared;
 use umpath_protocol::EventKind;
-use umpath_ublk::{Control, State};
+use umpath_session::StableId;
 
-use super::{Hub, Message, Wanted};
+use super::Host;
 use crate::events::Subject;
-use crate::keeper::{Asked, VolumeRecord};
-use crate::volume::{Volume, VolumeSpec, recover};
+use crate::order::Order;
+use crate::record::{Asked, VolumeRecord};
+use crate::volume::{Volume, VolumeSpec};
 
-/// Requests of a volume taken over wait at least so long for a first path, whatever its policy says
-/// of volumes without one: the paths it had are being connected.
-pub(crate) const FIRST_PATH_PATIENCE: Duration = Duration::from_secs(30);
+/// What the driver says of a recorded block device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It is there, under the record's cookie, and waits for a server. It has so many queues.
+    Waiting {
+        /// Its queues.
+        queues: u16,
+    },
+    /// It is there, under the record's cookie, but nobody can use it: its server died before it had
+    /// begun, or when it had ended.
+    Dead,
+    /// There is none, or another one of that number: it went with its server, or with the last boot.
+    Gone,
+    /// The driver could not say.
+    Unknown,
+}
 
-impl Hub {
-    /// Begins with what the last umpathd left. Blocks for a few system calls, before anything runs.
-    pub(super) fn recover_volumes(&mut self) {
-        let records = self.context.keeper.load();
-        if records.is_empty() {
-            return;
-        }
-        let mut control = match Control::open() {
-            Ok(control) => control,
-            Err(error) => {
-                tracing::error!("cannot look for the last umpathd's block devices: {error}");
-                return;
+impl Host {
+    /// An earlier process has left this volume. To be called for each before anything else happens;
+    /// true: it is taken over, and [`VolumeRecord::paths`] are to be connected to stand.
+    pub fn handle_recorded_volume(
+        &mut self,
+        record: VolumeRecord,
+        found: Found,
+        now: Duration,
+    ) -> bool {
+        self.begin(now);
+        match found {
+            Found::Waiting { queues } => {
+                self.take_over(record, queues);
+                return true;
             }
-        };
-        for record in records {
-            match control.info(record.device) {
-                Ok(Some(info)) if info.cookie == record.cookie => {
-                    if info.state == State::Dead {
-                        self.sweep(&mut control, &record);
-                    } else {
-                        self.take_over(record);
-                    }
-                }
-                Ok(_) => {
-                    tracing::info!(
-                        volume = record.name,
-                        "its block device went with the last umpathd or the last boot"
-                    );
-                    self.context.keeper.remove(Some(&record));
-                }
-                Err(error) => tracing::error!(volume = record.name, "{error}"),
+            Found::Dead => self.fx.order(Order::Sweep(Box::new(record))),
+            Found::Gone => {
+                tracing::info!(
+                    volume = record.name,
+                    "its block device went with the last umpathd or the last boot"
+                );
+                self.fx.order(Order::ForgetVolume(Box::new(record)));
             }
+            // The record stays for whoever can ask.
+            Found::Unknown => {}
         }
+        false
     }
 
-    /// The last umpathd died before the device had begun, or when it had ended: nobody uses it.
-    fn sweep(&self, control: &mut Control, record: &VolumeRecord) {
-        match control.delete(record.device) {
-            Ok(()) => self.context.keeper.remove(Some(record)),
-            Err(error) => tracing::error!(volume = record.name, "{error}"),
-        }
-    }
-
-    fn take_over(&mut self, record: VolumeRecord) {
-        let config = &self.context.config;
-        let id = record.id.to_string();
+    fn take_over(&mut self, record: VolumeRecord, queues: u16) {
         let spec = VolumeSpec {
             id: record.id,
             name: record.name.clone(),
@@ -75,52 +75,51 @@ impl Hub {
             nsid: record.nsid,
             namespace: record.namespace.clone(),
             limits: record.limits.clone(),
-            // What the device was made with counts; the driver tells.
-            queues: 0,
+            queues,
+            // What the device was made with counts; the driver knows.
             depth: 0,
-            polling: Duration::from_micros(config.defaults.poll_us.into()),
-            policy: config.policy(&id, &record.model),
+            policy: self.settings.policy(&record.id, &record.model),
+            shared: Arc::new(VolumeShared::new()),
         };
-        let words = format!("/dev/ublkb{} {id}", record.device);
-        let subject = Subject::volume(&record.name);
-        self.context
-            .events
-            .record(EventKind::VolumeRecovering, subject, words);
-        let volume = Volume::new(spec.clone(), self.context.events.clone());
-        let (shared, outbox) = (volume.shared().clone(), self.outbox.clone());
-        self.volumes.insert(record.id, volume);
-        let (device, cookie) = (record.device, record.cookie);
-        self.elsewhere(move || {
-            let outcome = recover(&spec, device, cookie, &shared, &outbox);
-            Message::Built(spec.id, outcome.map(Box::new))
-        });
-        for Asked {
-            portal,
-            nqn,
-            options,
-        } in record.paths
-        {
-            self.connect(Wanted {
-                portal,
-                nqn,
-                options,
-                standing: true,
-                reply: None,
-            });
-        }
+        let words = format!("/dev/ublkb{} {}", record.device, record.id);
+        self.fx.event(
+            EventKind::VolumeRecovering,
+            Subject::volume(&record.name),
+            words,
+        );
+        let id = record.id;
+        let mut volume = Volume::adopted(spec, record, self.fx.now);
+        volume.build(&mut self.fx);
+        self.volumes.insert(id, volume);
     }
 
-    /// Notes the paths of a volume for the next umpathd.
-    pub(super) fn note_paths_of(&self, volume: &Volume) {
-        let Some(mut record) = volume.record() else {
+    /// Notes what the next process has to know of a volume: its paths, the size of its namespace. A
+    /// path that was recorded and is only on its way is not forgotten.
+    pub(super) fn note_paths_of(&mut self, id: StableId) {
+        let volume = self.volumes.get(&id).expect("a volume that is there");
+        let Some(record) = volume.record() else {
             return;
         };
-        record.paths = volume
-            .paths()
-            .filter_map(|path| self.paths.get(&path))
-            .filter(|path| !path.ending)
-            .map(|path| path.asked.clone())
-            .collect();
-        self.context.keeper.rewrite(record);
+        let asked = |path: u32| {
+            let path = self.paths.get(&path).filter(|path| !path.ending)?;
+            Some(path.asked.clone())
+        };
+        let mut paths: Vec<_> = volume.paths().filter_map(asked).collect();
+        let same = |one: &Asked, other: &Asked| (&one.portal, &one.nqn) == (&other.portal, &other.nqn);
+        for known in &record.paths {
+            let mut coming = self.paths.values().filter(|path| !path.ending);
+            let coming = coming.any(|path| same(&path.asked, known));
+            if coming && paths.iter().all(|path| !same(path, known)) {
+                paths.push(known.clone());
+            }
+        }
+        paths.sort_by_key(|path| path.number);
+        let record = VolumeRecord {
+            paths,
+            ..record.clone()
+        };
+        let volume = self.volumes.get_mut(&id).expect("a volume that is there");
+        volume.set_record(record.clone());
+        self.fx.order(Order::Rewrite(Box::new(record)));
     }
 }

@@ -1,117 +1,177 @@
 //! Taking a path away from volumes that live on.
 //!
-//! The path gets no new I/O; what is in flight is answered in good order, within [`PATIENCE`]. Then
-//! the queue threads drain their queue pairs as after a conviction. If nothing of unknown fate is
+//! The path gets no new I/O; what is in flight is answered in good order, within [`DRAIN_TIME_MAX`].
+//! Then the queue threads drain their queue pairs as after a conviction. If nothing of unknown fate is
 //! left, there is nothing to fence; otherwise the order fence is waited for like any other, from the
 //! moment when neither the queue threads nor the admin queue can send any more. Last the controller
 //! is shut down.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use umpath_core::AssociationId;
 use umpath_core::association::Conviction;
-use umpath_core::{AssociationId, PathId, VolumeShared};
 
+use super::Host;
 use super::attach::Live;
-use super::failover::fence_terms;
 use super::ladder::instance_of;
-use super::teardown::Teardown;
-use super::{Hub, Message};
-use crate::clock;
+use super::teardown::{Lost, Teardown};
+use crate::order::{Order, QueueKey, Remains};
 
 /// Longest wait for commands in flight.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often they are looked at.
-const LOOK: Duration = Duration::from_millis(5);
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+/// How often they are counted.
+const COUNT_EVERY: Duration = Duration::from_millis(5);
 
-impl Hub {
+/// A path that is taken away and may have commands in flight.
+#[derive(Debug)]
+pub(super) struct Retirement {
+    path: u32,
+    association: AssociationId,
+    count_at: Duration,
+    until: Duration,
+}
+
+impl Retirement {
+    pub(super) fn poll_timeout(&self) -> Duration {
+        self.count_at
+    }
+}
+
+impl Host {
     /// Takes a path away and ends it.
     pub(super) fn take_path_away(&mut self, path: u32) {
         let Some(record) = self.paths.get_mut(&path) else {
             return;
         };
         record.ending = true;
-        for volume in self.volumes.values().filter(|volume| volume.has_path(path)) {
-            self.note_paths_of(volume);
+        record.standing = false;
+        let association = record.live.as_ref().map(|live| live.association);
+        let served: Vec<_> = self
+            .volumes
+            .values()
+            .filter(|volume| volume.has_path(path))
+            .map(crate::volume::Volume::id)
+            .collect();
+        for id in served {
+            self.note_paths_of(id);
         }
-        let Some(live) = self.live(path) else {
+        let Some(association) = association else {
             return self.end_path(path);
         };
-        let association = live.association;
-        let now = clock::now();
-        let mut loads: Vec<(PathId, Arc<VolumeShared>)> = Vec::new();
+        let mut in_use = false;
         for volume in self.volumes.values_mut() {
-            volume.retire(association);
-            loads.extend(volume.load_of(association));
+            in_use |= volume.number_on(association).is_some();
+            volume.retire(association, &mut self.fx);
         }
-        if loads.is_empty() {
+        if !in_use {
             return self.end_path(path);
         }
-        let outbox = self.outbox.clone();
-        tokio::spawn(async move {
-            let until = now + PATIENCE;
-            let busy = |load: &(PathId, Arc<VolumeShared>)| load.1.in_flight(load.0) > 0;
-            while loads.iter().any(busy) && clock::now() < until {
-                tokio::time::sleep(LOOK).await;
-            }
-            let _ = outbox.send(Message::Idle(path, association));
+        self.retirements.push(Retirement {
+            path,
+            association,
+            count_at: self.fx.now,
+            until: self.fx.now + DRAIN_TIME_MAX,
         });
+        self.retirements_due();
     }
 
-    pub(super) fn idle(&mut self, path: u32, association: AssociationId) {
+    /// Counts what is in flight on paths that are taken away.
+    pub(super) fn retirements_due(&mut self) {
+        let now = self.fx.now;
+        let volumes = &self.volumes;
+        let mut idle = Vec::new();
+        self.retirements.retain_mut(|retirement| {
+            if retirement.count_at > now {
+                return true;
+            }
+            let association = retirement.association;
+            let busy = volumes
+                .values()
+                .any(|volume| volume.in_flight_on(association) > 0);
+            if busy && now < retirement.until {
+                retirement.count_at = (now + COUNT_EVERY).min(retirement.until);
+                return true;
+            }
+            idle.push((retirement.path, association));
+            false
+        });
+        for (path, association) in idle {
+            self.retired(path, association);
+        }
+    }
+
+    /// Nothing is in flight any more on a path that is being taken away, or it took too long.
+    fn retired(&mut self, path: u32, association: AssociationId) {
         let Some(record) = self.paths.get_mut(&path) else {
             return;
         };
-        let Some(live) = record.live.take_if(|live| live.association == association) else {
+        let own = |live: &mut Live| live.association == association;
+        let Some(live) = record.live.take_if(own) else {
             // Convicted meanwhile: that teardown does the rest.
             return self.end_path(path);
         };
-        self.let_go_in_order(path, live);
+        self.let_go_in_order(path, &live);
         self.retired_if_drained(association);
     }
 
     /// Makes the queue threads drain an association that is not convicted.
-    pub(super) fn let_go_in_order(&mut self, path: u32, live: Live) {
-        let Some(record) = self.paths.get(&path) else {
-            return;
-        };
+    pub(super) fn let_go_in_order(&mut self, path: u32, live: &Live) {
         let association = live.association;
-        let terms = fence_terms(&live.ready.facts);
-        let whose = (record.spec.nqn.clone(), instance_of(&live.ready.facts));
-        tokio::task::spawn_blocking(move || drop((live.spare, live.domain)));
+        let lost = Lost {
+            path,
+            nqn: self.path(path).spec.nqn.clone(),
+            instance: instance_of(&live.ready.facts),
+            terms: self.fence_terms(&live.ready.facts),
+        };
         let (lanes, volumes) =
-            self.convict_volumes(association, Conviction::Operator, clock::now());
-        let teardown = Teardown::orderly(path, whose, terms, lanes, volumes);
+            self.convict_volumes(association, Conviction::Operator, self.fx.now);
+        let others = live.queues_apart();
+        let report = others.contains(&QueueKey::Spare);
+        let teardown = Teardown::orderly(lost, lanes, volumes, others);
         self.teardowns.insert(association, teardown);
         self.survivor_gone(association);
+        self.fx.order(Order::Destroy {
+            association,
+            remains: Remains::Spare,
+            report,
+        });
     }
 
     /// Ends a path whose queue threads have let go of it.
     pub(super) fn retired_if_drained(&mut self, association: AssociationId) {
-        let Some(teardown) = self.teardowns.get(&association) else {
-            return;
-        };
-        if !teardown.is_orderly_and_drained() {
+        let teardown = self.teardowns.get(&association).expect("an orderly end");
+        if !teardown.lanes.is_empty() {
             return;
         }
-        let path = teardown.path();
+        let path = teardown.lost.path;
         // Every queue thread has said what it lost.
         let ghosts = teardown
-            .volumes()
+            .volumes
+            .iter()
             .map(|id| self.volumes.get(id))
-            // A volume removed meanwhile told nobody: the next one of its subsystem inherits.
+            // A volume removed meanwhile told nobody: the next one of its subsystem is told.
             .any(|volume| volume.is_none_or(|volume| volume.has_ghosts(association)));
         if !ghosts {
             self.nothing_lost(association);
         }
-        self.end_path(path);
+        if self.paths.contains_key(&path) {
+            self.end_path(path);
+        }
     }
 
-    /// Counts the time to the fence of an orderly end, once nothing of it can be sent any more.
-    pub(super) fn fence_if_silent(&mut self, association: AssociationId) {
-        let teardown = self.teardowns.get_mut(&association);
-        if teardown.is_some_and(|teardown| teardown.falls_silent(clock::now())) {
-            self.fence_if_known(association);
+    /// Makes volumes forget a path that has ended in good order.
+    pub(super) fn leave_volumes(&mut self, path: u32) {
+        if let Some(live) = self.path_mut(path).live.take() {
+            let association = live.association;
+            // A volume that has a path on it still gives it up like any other, fences included.
+            self.let_go_in_order(path, &live);
+            let teardown = self.teardowns.get(&association).expect("an orderly end");
+            if teardown.lanes.is_empty() {
+                self.nothing_lost(association);
+            }
+        }
+        for volume in self.volumes.values_mut() {
+            volume.path_removed(path, &mut self.fx);
         }
     }
 }

@@ -1,45 +1,32 @@
 //! What listings are drawn from.
 
-use umpath_protocol::{Association, DaemonView, Snapshot};
+use umpath_protocol::{Association, DaemonView, Failure, Snapshot};
 
-use super::Hub;
+use super::attach::Live;
 use super::paths::PathRecord;
-use crate::clock;
-use crate::links::device_names;
-use crate::volume::PathFacts;
+use super::{Host, attach::Recorded};
+use crate::volume::{PathFacts, Volume};
 
-impl Hub {
-    pub(super) fn snapshot(&self) -> Snapshot {
-        let context = &self.context;
+impl Host {
+    /// Volumes, groups and paths now. `daemon`: what the shell knows of itself.
+    pub fn snapshot(&self, daemon: DaemonView) -> Snapshot {
+        let facts = |path: u32| {
+            let record = self.paths.get(&path)?;
+            Some(PathFacts {
+                address: record.spec.traddr.to_string(),
+                cntlid: record.known.cntlid,
+                suspect: record.live.as_ref().is_some_and(|live| live.suspect.is_some()),
+            })
+        };
         let mut volumes: Vec<_> = self
             .volumes
             .values()
-            .filter(|volume| volume.is_started())
-            .map(|volume| {
-                volume.view(&|path| {
-                    let record = self.paths.get(&path)?;
-                    Some(PathFacts {
-                        address: record.spec.traddr.to_string(),
-                        cntlid: record.known.cntlid,
-                        suspect: record
-                            .live
-                            .as_ref()
-                            .is_some_and(|live| live.suspect.is_some()),
-                    })
-                })
-            })
+            .filter(|volume| volume.is_started() || volume.is_adopted())
+            .map(|volume| volume.view(&facts))
             .collect();
         volumes.sort_by(|a, b| a.name.cmp(&b.name));
         Snapshot {
-            daemon: DaemonView {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                pid: std::process::id(),
-                uptime_ms: clock::now().as_millis() as u64,
-                hostnqn: context.host.nqn.to_string(),
-                hostid: context.host.id.to_string(),
-                rdma_devices: device_names(),
-                detection: crate::detection::explain(&context.config.defaults),
-            },
+            daemon,
             volumes,
             associations: self
                 .paths
@@ -51,26 +38,20 @@ impl Hub {
 
     fn association(&self, path: u32, record: &PathRecord) -> Association {
         let served = self.volumes.values().filter(|volume| volume.has_path(path));
-        let state = match &record.live {
+        let live = record.live.as_ref();
+        let state = match live {
             _ if record.ending => "deleting",
             None => "connecting",
             Some(live) if live.suspect.is_some() => "suspect",
             Some(_) => "live",
         };
+        let host_address = record.spec.host_traddr.map(|address| address.to_string());
         Association {
             path,
             transport: "rdma".to_owned(),
             address: record.spec.traddr.to_string(),
-            host_address: record
-                .spec
-                .host_traddr
-                .map(|a| a.to_string())
-                .unwrap_or_default(),
-            rdma_device: record
-                .live
-                .as_ref()
-                .map(|live| live.domain.device().to_owned())
-                .unwrap_or_default(),
+            host_address: host_address.unwrap_or_default(),
+            rdma_device: live.map(|live| live.device.clone()).unwrap_or_default(),
             nqn: record.spec.nqn.to_string(),
             serial: record.known.serial.clone(),
             model: record.known.model.clone(),
@@ -78,12 +59,75 @@ impl Hub {
             state: state.to_owned(),
             kato_ms: record.known.kato.map_or(0, |kato| kato.as_millis() as u32),
             volumes: served.map(|volume| volume.name().to_owned()).collect(),
-            io_queues: record
-                .live
-                .as_ref()
-                .map_or(0, |live| live.ready.io_queues.into()),
+            io_queues: live.map_or(0, |live| live.ready.io_queues.into()),
             connects: record.connects,
-            last_error: record.last_error.clone(),
+            last_error: self.trouble_of(record),
+        }
+    }
+
+    /// What an operator should know of a path: why it is not up, or what it cannot be used for.
+    fn trouble_of(&self, record: &PathRecord) -> String {
+        let Some(live) = &record.live else {
+            return record.last_error.clone();
+        };
+        let refusal = live.refusals.failures().next();
+        let in_words = |failure: &Failure| format!("{}: {}", failure.what, failure.why);
+        refusal.map(in_words).unwrap_or_default()
+    }
+
+    /// Answers those who wait for a path once all its volumes are there or refused.
+    pub(super) fn settle_connects(&mut self) {
+        let settled: Vec<u32> = self
+            .paths
+            .iter()
+            .filter(|(_, record)| record.is_awaited())
+            .filter(|(path, record)| {
+                let live = record.live.as_ref();
+                live.is_some_and(|live| self.is_settled(**path, live))
+            })
+            .map(|(path, _)| *path)
+            .collect();
+        for path in settled {
+            self.settle_connect(path);
+        }
+    }
+
+    fn is_settled(&self, path: u32, live: &Live) -> bool {
+        let troubled = |id: &_| {
+            let volume = self.volumes.get(id);
+            volume.is_some_and(|volume| volume.trouble().is_some())
+        };
+        let started = |volume: &Volume| volume.is_started() || volume.trouble().is_some();
+        let mut served = self.volumes.values().filter(|volume| volume.has_path(path));
+        match live.recorded {
+            Recorded::Pending => false,
+            Recorded::Failed { .. } => true,
+            Recorded::Durable => live.pending.iter().all(troubled) && served.all(started),
+        }
+    }
+
+    fn settle_connect(&mut self, path: u32) {
+        let live = self.live(path).expect("an association that is settled");
+        let mut refused: Vec<Failure> = live.refusals.failures().cloned().collect();
+        for id in &live.pending {
+            let volume = self.volumes.get(id).expect("a volume that is waited for");
+            refused.push(Failure::new(
+                format!("volume {} cannot be served yet", volume.name()),
+                volume.trouble().unwrap_or_default(),
+                "it is tried again by itself; umpath show events tells more",
+            ));
+        }
+        let ignored = live.ignored.clone();
+        let mut outcome = self.outcome(path);
+        let none = outcome.volumes.is_empty();
+        let useless = none && !(refused.is_empty() && ignored.is_empty());
+        let first = refused.first().filter(|_| none).cloned();
+        outcome.refused = refused;
+        outcome.ignored = ignored;
+        let answer = first.map_or(Ok(outcome), Err);
+        self.answer_waiting(path, &answer);
+        if useless && !self.path(path).standing {
+            self.end_path(path);
         }
     }
 }

@@ -2,57 +2,71 @@
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use umpath_protocol::{Reply, StatsListing};
 use umpath_session::StableId;
 
-use super::{Hub, Message};
+use super::Host;
+use crate::order::CallId;
 
-/// Queue threads answer at once. One that does not within all these looks hangs.
-const LOOK: Duration = Duration::from_millis(10);
-const LOOKS_MAX: u32 = 100;
+/// Queue threads answer at once. One that has not after all these checks hangs.
+const CHECK_EVERY: Duration = Duration::from_millis(10);
+const CHECKS_MAX: u32 = 100;
 
 /// A question for counters.
 #[derive(Debug)]
-pub(crate) struct Question {
-    reply: oneshot::Sender<Reply>,
+pub(super) struct Question {
+    call: CallId,
     /// Volumes asked, and what each said to come back with.
     tickets: Vec<(StableId, u64)>,
-    looks: u32,
+    checks: u32,
+    check_at: Duration,
 }
 
-impl Hub {
-    pub(super) fn ask_counters(&mut self, reply: oneshot::Sender<Reply>) {
-        let volumes = self.volumes.iter_mut();
-        let tickets = volumes
-            .map(|(id, volume)| (*id, volume.ask_counters()))
-            .collect();
-        self.look_at_counters(Question {
-            reply,
+impl Question {
+    pub(super) fn poll_timeout(&self) -> Duration {
+        self.check_at
+    }
+}
+
+impl Host {
+    pub(super) fn ask_counters(&mut self, call: CallId) {
+        let mut tickets = Vec::new();
+        for (id, volume) in &mut self.volumes {
+            tickets.push((*id, volume.ask_counters(&mut self.fx)));
+        }
+        self.questions.push(Question {
+            call,
             tickets,
-            looks: 0,
+            checks: 0,
+            check_at: self.fx.now,
         });
+        self.questions_due();
     }
 
-    /// Answers, or looks again a moment later.
-    pub(super) fn look_at_counters(&mut self, mut question: Question) {
-        let known = |(id, ticket): &(StableId, u64)| Some((self.volumes.get(id)?, *ticket));
-        let asked = || question.tickets.iter().filter_map(known);
-        let complete = asked().all(|(volume, ticket)| volume.silent(ticket) == 0);
-        if complete || question.looks >= LOOKS_MAX {
+    /// Answers what can be answered, and checks the rest a moment later.
+    pub(super) fn questions_due(&mut self) {
+        let now = self.fx.now;
+        let mut open = std::mem::take(&mut self.questions);
+        open.retain_mut(|question| {
+            if question.check_at > now {
+                return true;
+            }
+            let known = |(id, ticket): &(StableId, u64)| Some((self.volumes.get(id)?, *ticket));
+            let asked = || question.tickets.iter().filter_map(known);
+            let complete = asked().all(|(volume, ticket)| volume.silent(ticket) == 0);
+            if !complete && question.checks < CHECKS_MAX {
+                question.checks += 1;
+                question.check_at = now + CHECK_EVERY;
+                return true;
+            }
             let mut volumes: Vec<_> = asked()
                 .map(|(volume, ticket)| volume.counters(ticket))
                 .collect();
             // ublkb2 before ublkb10.
             volumes.sort_by_key(|volume| (volume.device.len(), volume.device.clone()));
-            let _ = question.reply.send(Reply::Stats(StatsListing { volumes }));
-            return;
-        }
-        question.looks += 1;
-        let outbox = self.outbox.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(LOOK).await;
-            let _ = outbox.send(Message::Counters(question));
+            self.reply(question.call, Reply::Stats(StatsListing { volumes }));
+            false
         });
+        self.questions = open;
     }
 }

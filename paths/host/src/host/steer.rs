@@ -7,14 +7,15 @@ use std::fmt::Display;
 use umpath_protocol::{Failure, Reply, Steer};
 use umpath_session::StableId;
 
-use super::Hub;
-use crate::config::VolumePolicy;
+use super::Host;
+use crate::effects::Effects;
+use crate::policy::VolumePolicy;
 use crate::volume::Volume;
 
 /// What was done, for whom.
 type Outcome = Result<String, Failure>;
 
-impl Hub {
+impl Host {
     pub(super) fn steer(&mut self, steer: Steer) -> Reply {
         let outcome = match steer {
             Steer::FailPath { path, volume } => {
@@ -26,8 +27,8 @@ impl Hub {
             }
             Steer::Prefer { path, volume, on } => {
                 let word = if on { "preferred" } else { "not preferred" };
-                self.each_volume_of(path, volume.as_deref(), word, |volume, path| {
-                    volume.prefer(path, on)
+                self.each_volume_of(path, volume.as_deref(), word, |volume, path, fx| {
+                    volume.prefer(path, on, fx)
                 })
             }
             Steer::SwitchGroup { volume, group } => self.switch_group(&volume, group),
@@ -45,7 +46,7 @@ impl Hub {
         path: u32,
         wanted: Option<&str>,
         done: &str,
-        action: impl Fn(&mut Volume, u32) -> Result<(), E>,
+        action: impl Fn(&mut Volume, u32, &mut Effects) -> Result<(), E>,
     ) -> Outcome {
         let mut names = Vec::new();
         for id in self.named(wanted)? {
@@ -53,7 +54,7 @@ impl Hub {
                 continue;
             };
             let name = volume.name().to_owned();
-            action(volume, path).map_err(|why| {
+            action(volume, path, &mut self.fx).map_err(|why| {
                 Failure::new(format!("path {path} of {name}"), why.to_string(), "")
             })?;
             names.push(name);
@@ -79,7 +80,7 @@ impl Hub {
         let at = (group as usize).checked_sub(1);
         let at = at.ok_or_else(|| refused("groups count from 1".to_owned()))?;
         volume
-            .switch_group(at)
+            .switch_group(at, &mut self.fx)
             .map_err(|why| refused(why.to_string()))?;
         Ok(format!(
             "group {group} carries the I/O: {}\n",
@@ -97,7 +98,7 @@ impl Hub {
             })
         };
         // A mistake is one without a volume too.
-        set(&mut VolumePolicy::new(&self.context.config.defaults))?;
+        set(&mut self.settings.default_policy())?;
         let ids = self.named_or_any(wanted, "no policy was changed")?;
         // All or nothing: every value is understood before the first volume changes.
         let mut changes = Vec::new();
@@ -111,7 +112,7 @@ impl Hub {
         let mut names = Vec::new();
         for (id, policy) in changes {
             if let Some(volume) = self.volumes.get_mut(&id) {
-                volume.set_policy(policy);
+                volume.set_policy(policy, &mut self.fx);
                 names.push(volume.name().to_owned());
             }
         }

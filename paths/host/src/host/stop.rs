@@ -1,64 +1,75 @@
-//! The end of the daemon.
+//! The end of the process.
 //!
-//! The first SIGTERM begins an orderly end: nothing new is accepted, volumes that nobody uses are
-//! removed, their controllers shut down. A volume in use is served on, and looked at every second,
+//! The first request begins an orderly end: nothing new is accepted, volumes that nobody uses are
+//! removed, their controllers shut down. A volume in use is served on, and checked every second,
 //! until it is unused; so `systemctl stop` with something still mounted waits, instead of pulling
-//! the disk from under a file system. A second SIGTERM stops at once and leaves volumes that are
-//! in use to the next umpathd: their requests wait for it.
+//! the disk from under a file system. A second request ends it at once and leaves volumes that are
+//! in use to the next process: their requests wait for it.
 
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use umpath_protocol::{DisconnectTarget, EventKind, Reply};
+use umpath_protocol::{DisconnectTarget, EventKind};
+use umpath_session::StableId;
 
-use super::{Hub, USAGE_LOOK};
-use crate::clock;
+use super::Host;
 use crate::events::Subject;
+use crate::order::Order;
+
+/// How often usage is checked while the process waits to end.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// An end under way.
 #[derive(Debug)]
 pub(super) struct Stopping {
-    /// When usage is looked at next.
-    pub(super) look_at: Duration,
+    /// When usage is checked next.
+    check_at: Duration,
     /// Volumes in use are not waited for.
     at_once: bool,
 }
 
-impl Hub {
-    pub(super) fn stop(&mut self) {
+impl Stopping {
+    pub(super) fn poll_timeout(&self) -> Duration {
+        self.check_at
+    }
+}
+
+impl Host {
+    /// The process is asked to end.
+    pub fn handle_stop(&mut self, now: Duration) {
+        self.begin(now);
+        self.stop();
+        self.settle();
+    }
+
+    fn stop(&mut self) {
+        let check_at = self.fx.now + CHECK_EVERY;
         if let Some(stopping) = &mut self.stopping {
             stopping.at_once = true;
-            self.abandon();
-            return;
+            return self.abandon();
         }
-        self.context
-            .events
-            .record(EventKind::Stopping, Subject::default(), "");
+        self.fx.event(EventKind::Stopping, Subject::default(), "");
         self.stopping = Some(Stopping {
-            look_at: clock::now() + USAGE_LOOK,
+            check_at,
             at_once: false,
         });
         self.remove_unused();
     }
 
-    /// Whether the daemon may end.
-    pub(super) fn is_over(&self) -> bool {
+    /// Whether the process may end.
+    pub fn is_over(&self) -> bool {
         let Some(stopping) = &self.stopping else {
             return false;
         };
         stopping.at_once || self.volumes.is_empty() && self.paths.is_empty()
     }
 
-    pub(super) fn look_whether_unused(&mut self, now: Duration) {
-        let Some(stopping) = self
-            .stopping
-            .as_mut()
-            .filter(|stopping| stopping.look_at <= now)
-        else {
-            return;
-        };
-        stopping.look_at = now + USAGE_LOOK;
-        self.remove_unused();
+    pub(super) fn check_whether_unused(&mut self) {
+        let now = self.fx.now;
+        let due = |stopping: &&mut Stopping| stopping.check_at <= now;
+        if let Some(stopping) = self.stopping.as_mut().filter(due) {
+            stopping.check_at = now + CHECK_EVERY;
+            self.remove_unused();
+        }
     }
 
     /// Removes every volume nobody uses, then the paths that serve none.
@@ -66,41 +77,37 @@ impl Hub {
         if !self.removals.is_empty() {
             return;
         }
-        let devices: Vec<String> = self
+        let names: Vec<String> = self
             .volumes
             .values()
             .map(|volume| volume.name().to_owned())
             .collect();
-        for device in devices {
-            let (reply, answer) = oneshot::channel();
-            self.disconnect(&DisconnectTarget::Device(device.clone()), false, reply);
-            tokio::spawn(async move {
-                if let Ok(Reply::Failed(failure)) = answer.await {
-                    tracing::warn!("{device} is kept until it is unused: {failure}");
-                }
-            });
+        for name in names {
+            self.disconnect(&DisconnectTarget::Device(name), false, None);
         }
+        let serves = |path: u32| self.volumes.values().any(|volume| volume.has_path(path));
         let idle: Vec<u32> = self
             .paths
             .keys()
-            .filter(|path| !self.volumes.values().any(|volume| volume.has_path(**path)))
             .copied()
+            .filter(|path| !serves(*path))
             .collect();
         for path in idle {
             self.end_path(path);
         }
     }
 
-    /// Leaves what is in use to the next daemon.
+    /// Leaves what is in use to the next process.
     fn abandon(&mut self) {
-        for volume in self.volumes.values_mut() {
-            if let Some(device) = volume.take_device() {
+        let ids: Vec<StableId> = self.volumes.keys().copied().collect();
+        for id in ids {
+            let volume = self.volumes.get_mut(&id).expect("a volume that is there");
+            if volume.begin_removal() {
                 tracing::warn!(
                     volume = volume.name(),
                     "in use: its requests wait for the next umpathd"
                 );
-                // Waits for the queue threads to end, which they do at once.
-                tokio::task::block_in_place(|| device.abandon());
+                self.fx.order(Order::Abandon(id));
             }
         }
     }

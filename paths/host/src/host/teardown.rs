@@ -1,145 +1,146 @@
-//! What is known of an association that was given up, until its order fence stands.
+//! What is known of an association that was given up, until its order fence is proved.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use umpath_core::AssociationId;
 use umpath_core::association::{FenceTerms, Ladder, OrderFence};
 use umpath_nvme::Nqn;
 use umpath_nvme::command::Instance;
 use umpath_session::StableId;
 
 use crate::events::FailoverId;
+use crate::order::QueueKey;
+use crate::record::RecordKey;
 
-/// An association that was given up, until its order fence stands.
-#[derive(Debug)]
-pub(super) struct Teardown {
+/// What was lost.
+#[derive(Debug, Clone)]
+pub(super) struct Lost {
+    /// The path that had it; 0: an earlier process's.
     pub(super) path: u32,
-    /// Where its marks go; an orderly end is no failover.
-    pub(super) failover: Option<FailoverId>,
-    pub(super) fence: OrderFence,
-    /// Queue threads that have not passed their buffer fence.
-    pub(super) lanes: BTreeSet<(StableId, u16)>,
-    /// Queue threads whose queue pair may still send.
-    pub(super) talking: BTreeSet<(StableId, u16)>,
-    /// Volumes that had a path on it.
-    pub(super) volumes: BTreeSet<StableId>,
-    /// The time was found and is being waited for.
-    pub(super) timed: bool,
-    /// The path is taken away by request: its admin queue lives on, and with it the controller's
-    /// timer. False once nothing of the association can be sent any more.
-    pub(super) orderly: bool,
-    /// Of an orderly end: the admin queue sends nothing any more.
-    pub(super) admin_silent: bool,
-    /// Terms of the order fence; `None` where time is no fence.
-    pub(super) terms: Option<FenceTerms>,
     /// The subsystem it was with.
     pub(super) nqn: Nqn,
-    /// The incarnation that was lost.
+    /// The incarnation of the controller.
     pub(super) instance: Instance,
+    /// Terms of the order fence; `None` where time is no fence.
+    pub(super) terms: Option<FenceTerms>,
+}
+
+/// An association that was given up, until its order fence is proved and the effects of that are over.
+#[derive(Debug)]
+pub(super) struct Teardown {
+    pub(super) lost: Lost,
+    /// Where its marks go; an orderly end is no failover.
+    pub(super) failover: Option<FailoverId>,
+    pub(super) fence: OrderFence<QueueKey>,
+    /// Queue threads that have not passed their buffer fence.
+    pub(super) lanes: BTreeSet<(StableId, u16)>,
+    /// Volumes that had a path on it.
+    pub(super) volumes: BTreeSet<StableId>,
+    /// When time proves the fence, once that is known.
+    pub(super) fence_due: Option<Duration>,
+    /// The path is taken away by request. Its admin queue lives until the queue threads have drained,
+    /// and is silent in good order after that.
+    pub(super) orderly: bool,
     /// The way to its fence; an orderly end has none but time.
     pub(super) ladder: Option<Ladder>,
     /// What proves that it executes nothing more, in words, once something does.
-    pub(super) surety: Option<String>,
-    /// The volumes were told.
-    pub(super) stood: bool,
-    /// Its file, where an earlier umpathd has written that.
-    pub(super) inherited: Option<PathBuf>,
+    pub(super) proof: Option<String>,
+    /// When the effects are over; set when the volumes were told.
+    pub(super) over_at: Option<Duration>,
+    /// Number of its record, where an earlier process has written that.
+    inherited: Option<u64>,
 }
 
 impl Teardown {
-    /// The end of a path taken away by request; its admin queue is alive still.
-    pub(super) fn orderly(
-        path: u32,
-        (nqn, instance): (Nqn, Instance),
-        terms: Option<FenceTerms>,
+    /// An association that was convicted. `others`: queue pairs that no queue thread has.
+    pub(super) fn convicted(
+        lost: Lost,
+        failover: FailoverId,
+        ladder: Ladder,
         lanes: BTreeSet<(StableId, u16)>,
         volumes: BTreeSet<StableId>,
+        others: BTreeSet<QueueKey>,
     ) -> Self {
-        // Not asked before everything is silent.
-        let fence = OrderFence::new(None, 1);
         Self {
-            path,
+            failover: Some(failover),
+            ladder: Some(ladder),
+            orderly: false,
+            ..Self::orderly(lost, lanes, volumes, others)
+        }
+    }
+
+    /// The end of a path taken away by request; its admin queue is alive still. `others`: queue pairs
+    /// that no queue thread has.
+    pub(super) fn orderly(
+        lost: Lost,
+        lanes: BTreeSet<(StableId, u16)>,
+        volumes: BTreeSet<StableId>,
+        mut others: BTreeSet<QueueKey>,
+    ) -> Self {
+        others.insert(QueueKey::Admin);
+        others.extend(lanes.iter().map(|(id, queue)| QueueKey::Lane(*id, *queue)));
+        Self {
+            fence: OrderFence::new(lost.terms, others),
+            lost,
             failover: None,
-            fence,
-            talking: lanes.clone(),
             lanes,
             volumes,
-            timed: false,
+            fence_due: None,
             orderly: true,
-            admin_silent: false,
-            terms,
-            nqn,
-            instance,
             ladder: None,
-            surety: None,
-            stood: false,
+            proof: None,
+            over_at: None,
             inherited: None,
         }
     }
 
-    /// What an earlier umpathd has left, found at `now`: its queue pairs went with it.
-    pub(super) fn inherited(
-        (nqn, instance): (Nqn, Instance),
-        terms: Option<FenceTerms>,
-        file: PathBuf,
-        now: Duration,
-    ) -> Self {
+    /// What an earlier process has left, found at `now`: its queue pairs went with it.
+    pub(super) fn inherited(lost: Lost, record: u64, now: Duration) -> Self {
         Self {
-            path: 0,
-            failover: None,
-            fence: OrderFence::silent_since(terms, now),
-            lanes: BTreeSet::new(),
-            talking: BTreeSet::new(),
-            volumes: BTreeSet::new(),
-            timed: false,
+            fence: OrderFence::silent_since(lost.terms, now),
+            ladder: Some(Ladder::new(lost.instance)),
             orderly: false,
-            admin_silent: false,
-            terms,
-            nqn,
-            instance,
-            ladder: Some(Ladder::new(instance)),
-            surety: None,
-            stood: false,
-            inherited: Some(file),
+            inherited: Some(record),
+            ..Self::orderly(lost, BTreeSet::new(), BTreeSet::new(), BTreeSet::new())
         }
     }
 
-    /// A new volume is to be told of the fence as well; `false`: it stands already.
-    pub(super) fn bequeath(&mut self, volume: StableId) -> bool {
-        if !self.stood {
+    /// A new volume is to be told of the fence as well; `false`: it is proved already.
+    pub(super) fn carry_over(&mut self, volume: StableId) -> bool {
+        let open = self.over_at.is_none();
+        if open {
             self.volumes.insert(volume);
         }
-        !self.stood
+        open
     }
 
-    pub(super) fn path(&self) -> u32 {
-        self.path
-    }
-
-    pub(super) fn volumes(&self) -> impl Iterator<Item = &StableId> {
-        self.volumes.iter()
-    }
-
-    pub(super) fn is_orderly_and_drained(&self) -> bool {
-        self.orderly && self.lanes.is_empty()
-    }
-
-    /// Of an orderly end: the admin queue sends nothing any more.
-    pub(super) fn admin_silent(&mut self) {
-        self.admin_silent = true;
-    }
-
-    /// Of an orderly end: true once, when nothing of the association can be sent any more. Whatever
-    /// is held waits for the time that counts from `now`, wherever the path has got to by then: the
-    /// admin queue and the queue threads fall silent in any order, before or after the path is gone.
-    pub(super) fn falls_silent(&mut self, now: Duration) -> bool {
-        let silent = self.is_orderly_and_drained() && self.talking.is_empty() && self.admin_silent;
-        if silent {
-            self.orderly = false;
-            self.fence = OrderFence::silent_since(self.terms, now);
+    /// Which record goes with it.
+    pub(super) fn record(&self, association: AssociationId) -> RecordKey {
+        match self.inherited {
+            Some(number) => RecordKey::Inherited(number),
+            None => RecordKey::Own(association),
         }
-        silent
+    }
+
+    /// A queue pair has sent nothing since `at`. Its destruction may be reported after its silence.
+    pub(super) fn queue_silent(&mut self, key: QueueKey, at: Duration) {
+        if self.fence.awaits(&key) {
+            self.fence.queue_silent(&key, at);
+        }
+    }
+
+    /// When the fence by time has come, or when the effects of a proved one are over.
+    pub(super) fn poll_fence(&self) -> Option<Duration> {
+        // What is proved needs no time; it waits for queue threads at most.
+        let due = self.fence_due.filter(|_| self.proof.is_none());
+        self.over_at.or(due)
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        let ladder = self.ladder.as_ref().filter(|_| self.over_at.is_none());
+        let ladder = ladder.and_then(Ladder::poll_timeout);
+        self.poll_fence().into_iter().chain(ladder).min()
     }
 }
 
@@ -149,61 +150,75 @@ mod tests {
 
     const ASSOCIATION_ENDS: Duration = Duration::from_secs(100);
     const KATO: Duration = Duration::from_secs(1);
+    const VOLUME: StableId = StableId::Uuid([1; 16]);
+
+    fn terms() -> Option<FenceTerms> {
+        FenceTerms::new(KATO, 1, false, Duration::ZERO, Duration::ZERO)
+    }
+
+    fn lost() -> Lost {
+        Lost {
+            path: 1,
+            nqn: "nqn.2024-01.org.example:array".parse().unwrap(),
+            instance: Instance {
+                cntlid: 1,
+                ciu: 0,
+                cirn: 0,
+            },
+            terms: terms(),
+        }
+    }
 
     /// A path taken away from a volume with two queue threads.
     fn orderly() -> Teardown {
-        let nqn: Nqn = "nqn.2024-01.org.example:array".parse().unwrap();
-        let volume = StableId::Uuid([1; 16]);
-        let instance = Instance {
-            cntlid: 1,
-            ciu: 1,
-            cirn: 1,
-        };
-        let terms = FenceTerms::new(KATO, 1, false, Duration::ZERO);
-        Teardown::orderly(
-            7,
-            (nqn, instance),
-            terms,
-            BTreeSet::from([(volume, 0), (volume, 1)]),
-            BTreeSet::from([volume]),
-        )
+        let lanes = [(VOLUME, 0), (VOLUME, 1)].into();
+        Teardown::orderly(lost(), lanes, [VOLUME].into(), BTreeSet::new())
     }
 
-    fn drain(teardown: &mut Teardown) {
-        teardown.lanes.clear();
-        teardown.talking.clear();
+    /// Whatever falls silent last, the fence counts from there.
+    #[test]
+    fn an_orderly_end_counts_from_the_last_silence_in_any_order() {
+        let queues = [
+            QueueKey::Admin,
+            QueueKey::Lane(VOLUME, 0),
+            QueueKey::Lane(VOLUME, 1),
+        ];
+        for last in queues {
+            let mut teardown = orderly();
+            for other in queues.into_iter().filter(|other| *other != last) {
+                teardown.queue_silent(other, ASSOCIATION_ENDS);
+            }
+            assert_eq!(teardown.fence.at(), None);
+            let later = ASSOCIATION_ENDS + Duration::from_secs(5);
+            teardown.queue_silent(last, later);
+            // Its destruction is told as well, and changes nothing.
+            teardown.queue_silent(last, later + KATO);
+            let expected = OrderFence::<QueueKey>::silent_since(terms(), later).at();
+            assert_eq!(teardown.fence.at(), expected);
+        }
     }
 
     #[test]
-    fn a_path_gone_before_its_queue_threads_have_drained_is_fenced_all_the_same() {
-        let mut teardown = orderly();
-        teardown.admin_silent();
-        assert!(!teardown.falls_silent(ASSOCIATION_ENDS));
-        assert_eq!(teardown.fence.at(), None);
-        drain(&mut teardown);
-        assert!(teardown.falls_silent(ASSOCIATION_ENDS));
-        assert_eq!(teardown.fence.at(), Some(ASSOCIATION_ENDS + 2 * KATO));
-        assert!(!teardown.falls_silent(ASSOCIATION_ENDS + KATO), "once");
-    }
-
-    #[test]
-    fn a_keep_alive_that_may_still_be_sent_delays_the_fence_of_an_orderly_end() {
-        let mut teardown = orderly();
-        drain(&mut teardown);
-        assert!(!teardown.falls_silent(ASSOCIATION_ENDS), "admin queue");
-        assert_eq!(teardown.fence.at(), None);
-        teardown.admin_silent();
-        assert!(teardown.falls_silent(ASSOCIATION_ENDS + KATO));
-        assert_eq!(teardown.fence.at(), Some(ASSOCIATION_ENDS + 3 * KATO));
-    }
-
-    #[test]
-    fn a_queue_pair_that_is_not_destroyed_yet_delays_the_fence_of_an_orderly_end() {
-        let mut teardown = orderly();
-        teardown.admin_silent();
-        teardown.lanes.clear();
-        assert!(!teardown.falls_silent(ASSOCIATION_ENDS));
-        teardown.talking.clear();
-        assert!(teardown.falls_silent(ASSOCIATION_ENDS));
+    fn spare_queue_pairs_count_where_there_were_any() {
+        for spare in [false, true] {
+            let failover = {
+                let mut log = crate::events::EventLog::new(Duration::ZERO, 0);
+                let kind = umpath_protocol::EventKind::Convicted;
+                log.failover(Duration::ZERO, kind, 1, "a", "b")
+            };
+            let ladder = Ladder::new(lost().instance);
+            let mut teardown = Teardown::convicted(
+                lost(),
+                failover,
+                ladder,
+                BTreeSet::new(),
+                BTreeSet::new(),
+                spare.then_some(QueueKey::Spare).into_iter().collect(),
+            );
+            teardown.queue_silent(QueueKey::Admin, ASSOCIATION_ENDS);
+            assert_eq!(teardown.fence.at().is_some(), !spare);
+            teardown.queue_silent(QueueKey::Spare, ASSOCIATION_ENDS);
+            assert!(teardown.fence.at().is_some());
+        }
     }
 }

@@ -36,7 +36,6 @@ pub(super) struct Attempt {
 struct Around<'a> {
     spec: &'a PathSpec,
     reconnect: &'a mut Reconnect,
-    watched: &'a mut bool,
     orders: &'a mut VecDeque<PathOrder>,
     now: Duration,
 }
@@ -107,14 +106,12 @@ impl Attempt {
         &mut self,
         spec: &PathSpec,
         reconnect: &mut Reconnect,
-        watched: &mut bool,
         orders: &mut VecDeque<PathOrder>,
         now: Duration,
     ) -> Option<End> {
         let mut around = Around {
             spec,
             reconnect,
-            watched,
             orders,
             now,
         };
@@ -169,6 +166,7 @@ impl Attempt {
                 around.reconnect.established(now);
                 self.ready(*ready, around);
             }
+            Event::QueuesAdded(qids) => around.report(Report::Queues(association, qids)),
             Event::AnaChanged(table) => around.report(Report::Ana(association, table)),
             Event::NamespacesChanged(list) => around.report(Report::Namespaces(association, list)),
             Event::AnaStale(error) | Event::NamespacesStale(error) => {
@@ -241,7 +239,6 @@ impl Attempt {
         let association = self.association;
         self.health = Some(Health::new(around.spec.health, self.patience, around.now));
         // The last association's link may have been another port's: it says nothing of this one.
-        *around.watched = true;
         around.orders.push_back(PathOrder::WatchLink(association));
         let queues = (1..=ready.io_queues).collect();
         around.report(Report::Up(Box::new(Up {
@@ -283,6 +280,12 @@ impl Attempt {
             }
             Request::ResetOther(association, impacted) if association == own => {
                 self.reset_other(impacted, now, orders);
+            }
+            Request::OpenQueues(association, count) if association == own => {
+                if !self.session.add_io_queues(count, now) {
+                    let none = Report::Queues(association, Vec::new());
+                    orders.push_back(PathOrder::Report(none));
+                }
             }
             Request::ReadResets(association) if association == own => {
                 self.session.read_resets(now);

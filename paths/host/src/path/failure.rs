@@ -4,7 +4,7 @@ use umpath_protocol::Failure;
 use umpath_session::{SessionError, TransportError};
 
 /// What failed, why, and what to do: `doing` (connect to …, discover) at `address`.
-pub(crate) fn explain(doing: &str, address: &str, error: &SessionError) -> Failure {
+pub fn explain(doing: &str, address: &str, error: &SessionError) -> Failure {
     let what = format!("cannot {doing} at {address}");
     let mut why = error.to_string();
     if let SessionError::Transport(

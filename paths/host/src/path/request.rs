@@ -28,6 +28,8 @@ pub enum Request {
     ReadResets(AssociationId),
     /// Another controller says that this association's has lost us.
     HostLost(AssociationId),
+    /// Open so many more I/O queues.
+    OpenQueues(AssociationId, u16),
     /// I/O has ended: shut the controller down and end.
     Shutdown,
 }
@@ -35,7 +37,8 @@ pub enum Request {
 /// What a path reports.
 #[derive(Debug)]
 pub enum Report {
-    /// An attempt failed. `retry_at`: when the next one is due; `None`: the path is given up.
+    /// An attempt failed. `retry_at`: when the next one is due; `None`: none can ever succeed, and
+    /// [`Ended`](Self::Ended) follows.
     Failed {
         /// Why.
         failure: Failure,
@@ -44,6 +47,10 @@ pub enum Report {
     },
     /// The association is ready for I/O.
     Up(Box<Up>),
+    /// More I/O queues are open, as asked by [`Request::OpenQueues`]; none: there are no more.
+    Queues(AssociationId, Vec<u16>),
+    /// The time in which the path was to come back is over. It goes on trying.
+    GivenUp,
     /// The controller's ANA states changed.
     Ana(AssociationId, AnaTable),
     /// The controller's namespaces changed.

@@ -6,29 +6,29 @@ use umpath_core::{LaneCommand, ThreadStats};
 use umpath_protocol::{HeldStats, VolumeStats};
 
 use super::Volume;
+use crate::effects::Effects;
 
 /// What queue threads have told, by number.
 #[derive(Debug, Default)]
 pub(super) struct Counters(Vec<Option<ThreadStats>>);
 
 impl Counters {
-    pub(super) fn set_lanes(&mut self, lanes: usize) {
-        self.0 = vec![None; lanes];
+    pub(super) fn set_lanes(&mut self, lanes: u16) {
+        self.0 = vec![None; lanes.into()];
     }
 
     pub(super) fn told(&mut self, queue: u16, stats: &ThreadStats) {
-        if let Some(last) = self.0.get_mut(usize::from(queue)) {
-            *last = Some(*stats);
-        }
+        let last = self.0.get_mut(usize::from(queue));
+        *last.expect("a queue thread of this volume") = Some(*stats);
     }
 }
 
 impl Volume {
     /// Asks all queue threads for their counters. The answers are there when [`Self::silent`] says
     /// so of the ticket returned.
-    pub(crate) fn ask_counters(&mut self) -> u64 {
+    pub(crate) fn ask_counters(&mut self, fx: &mut Effects) -> u64 {
         let ticket = self.measures.ask();
-        self.send_all(|| LaneCommand::Snapshot);
+        self.send_all(fx, || LaneCommand::Snapshot);
         ticket
     }
 

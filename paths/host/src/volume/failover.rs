@@ -1,4 +1,4 @@
-//! A volume's part in a failover: what the hub has learnt of an association goes to the core, and
+//! A volume's part in a failover: what the host has learnt of an association goes to the core, and
 //! the core's orders to the queue threads.
 
 use std::time::Duration;
@@ -7,16 +7,23 @@ use umpath_core::association::{Conviction, Suspicion};
 use umpath_core::{AssociationId, Ghost, LaneCommand, LaneId};
 
 use super::Volume;
+use crate::effects::Effects;
 
 impl Volume {
-    pub(crate) fn suspect(&mut self, association: AssociationId, why: Suspicion, at: Duration) {
+    pub(crate) fn suspect(
+        &mut self,
+        association: AssociationId,
+        why: Suspicion,
+        at: Duration,
+        fx: &mut Effects,
+    ) {
         self.core.suspect(association, why, at);
-        self.pump();
+        self.pump(fx);
     }
 
-    pub(crate) fn clear(&mut self, association: AssociationId, at: Duration) {
+    pub(crate) fn clear(&mut self, association: AssociationId, at: Duration, fx: &mut Effects) {
         self.core.clear(association, at);
-        self.pump();
+        self.pump(fx);
     }
 
     /// Gives an association up. Returns the queue threads that will confirm it: all that live, if the
@@ -26,22 +33,23 @@ impl Volume {
         association: AssociationId,
         why: Conviction,
         at: Duration,
+        fx: &mut Effects,
     ) -> Vec<u16> {
-        if self.load_of(association).is_none() {
+        if self.number_on(association).is_none() {
             return Vec::new();
         }
         self.path_faults += 1;
         self.core.convict(association, why, at);
-        self.pump();
-        let queues = 0..self.handles.len() as u16;
+        self.pump(fx);
+        let queues = 0..self.lanes;
         queues.filter(|queue| !self.ended.contains(queue)).collect()
     }
 
     /// An association that is not fenced may have carried writes for the namespace before this
     /// volume was there. Call before it has a path.
-    pub(crate) fn inherit(&mut self, association: AssociationId, at: Duration) {
-        self.core.inherit(association, at);
-        self.pump();
+    pub(crate) fn carry_over(&mut self, association: AssociationId, fx: &mut Effects) {
+        self.core.inherit(association, fx.now);
+        self.pump(fx);
     }
 
     /// A queue thread has passed its buffer fence.
@@ -51,24 +59,30 @@ impl Volume {
         queue: u16,
         ghosts: Vec<Ghost>,
         at: Duration,
+        fx: &mut Effects,
     ) {
         self.core
             .lane_drained(association, LaneId(queue), ghosts, at);
-        self.pump();
+        self.pump(fx);
     }
 
     /// A queue thread has ended: what it had in flight is unknown.
-    pub(crate) fn lane_gone(&mut self, queue: u16, at: Duration) {
+    pub(crate) fn lane_gone(&mut self, queue: u16, fx: &mut Effects) {
         self.ended.insert(queue);
-        self.core.lane_gone(LaneId(queue), at);
-        self.pump();
+        self.core.lane_gone(LaneId(queue), fx.now);
+        self.pump(fx);
     }
 
     /// A queue pair that had not drained was destroyed: its memory is the thread's again.
-    pub(crate) fn queue_destroyed(&mut self, association: AssociationId, queue: u16) {
-        if let Some(handle) = self.handles.get(usize::from(queue)) {
-            // A thread that has ended says so itself.
-            let _ = handle.send(LaneCommand::Destroyed(association));
+    pub(crate) fn queue_destroyed(
+        &mut self,
+        association: AssociationId,
+        queue: u16,
+        fx: &mut Effects,
+    ) {
+        // A thread that has ended has said so itself.
+        if !self.ended.contains(&queue) {
+            fx.lane(self.spec.id, queue, LaneCommand::Destroyed(association));
         }
     }
 
@@ -77,10 +91,15 @@ impl Volume {
         self.core.has_ghosts(association)
     }
 
-    /// `surety`: what proves it, for the record.
-    pub(crate) fn order_fenced(&mut self, association: AssociationId, surety: &str, at: Duration) {
-        surety.clone_into(&mut self.surety);
-        self.core.order_fenced(association, at);
-        self.pump();
+    /// `proof`: what proves it, for the record.
+    pub(crate) fn order_fenced(
+        &mut self,
+        association: AssociationId,
+        proof: &str,
+        fx: &mut Effects,
+    ) {
+        proof.clone_into(&mut self.proof);
+        self.core.order_fenced(association, fx.now);
+        self.pump(fx);
     }
 }

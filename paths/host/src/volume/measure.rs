@@ -28,9 +28,9 @@ pub(super) struct Measures {
 
 impl Measures {
     /// The queue threads are there, and have been asked nothing.
-    pub(super) fn set_lanes(&mut self, lanes: usize) {
+    pub(super) fn set_lanes(&mut self, lanes: u16) {
         *self = Self {
-            told: vec![0; lanes],
+            told: vec![0; lanes.into()],
             ..Self::default()
         };
     }
@@ -72,9 +72,8 @@ impl Measures {
 
     /// A queue thread has told a snapshot: the failovers it counts for.
     pub(super) fn told(&mut self, queue: u16) -> Vec<FailoverId> {
-        let Some(told) = self.told.get_mut(usize::from(queue)) else {
-            return Vec::new();
-        };
+        let told = self.told.get_mut(usize::from(queue));
+        let told = told.expect("a queue thread of this volume");
         *told += 1;
         let number = *told;
         let counts = |measure: &&Measure| {
@@ -92,13 +91,13 @@ impl Measures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
     use crate::events::EventLog;
     use umpath_protocol::EventKind;
 
     fn failovers() -> [FailoverId; 2] {
-        let log = EventLog::new();
-        [1, 2].map(|path| log.failover(clock::now(), EventKind::Convicted, path, "a", "b"))
+        let now = std::time::Duration::ZERO;
+        let mut log = EventLog::new(now, 0);
+        [1, 2].map(|path| log.failover(now, EventKind::Convicted, path, "a", "b"))
     }
 
     #[test]

@@ -6,7 +6,7 @@ use umpath_core::AssociationId;
 use umpath_session::{AnaState, NamespaceFacts};
 
 use super::{Member, Volume, ana_state};
-use crate::clock;
+use crate::effects::Effects;
 
 impl Volume {
     /// Under which number an association serves the volume, if it does.
@@ -26,13 +26,20 @@ impl Volume {
     }
 
     /// Why a namespace of `nqn` that claims this volume's identity is another one.
+    ///
+    /// A size is news, not identity: it is compared with what a path says that serves the volume now.
+    /// Without one there is nothing to contradict, and the array may have been resized meanwhile.
     pub(crate) fn difference(&self, nqn: &str, facts: &NamespaceFacts) -> Option<String> {
         let mut known = self.spec.namespace.clone();
-        if self.recovered && self.members.is_empty() {
-            // Nobody was there to hear of a change of its size.
+        if !self.is_served() {
             known.blocks = facts.blocks;
         }
         crate::shape::difference((&self.spec.nqn, &known), (nqn, facts))
+    }
+
+    /// A path has an association with it.
+    fn is_served(&self) -> bool {
+        self.core.paths().any(|path| path.association.is_some())
     }
 
     /// In which ANA group its namespace is, and how long a transition may take.
@@ -41,39 +48,55 @@ impl Volume {
         association: AssociationId,
         group: u32,
         transition: Duration,
+        fx: &mut Effects,
     ) {
         if let Some(member) = self.member_on_mut(association) {
             member.ana_group = group;
             let number = member.number;
-            self.core.ana_terms(number, group, transition, clock::now());
-            self.pump();
+            self.core.ana_terms(number, group, transition, fx.now);
+            self.pump(fx);
         }
     }
 
     /// The controller reports an ANA state; `None`: its log does not know the namespace.
-    pub(crate) fn ana(&mut self, association: AssociationId, state: Option<AnaState>) {
+    pub(crate) fn ana(
+        &mut self,
+        association: AssociationId,
+        state: Option<AnaState>,
+        fx: &mut Effects,
+    ) {
         let number = self.member_on(association).map(|member| member.number);
         if let Some(number) = number {
-            self.core.ana(number, ana_state(state), clock::now());
-            self.pump();
+            self.core.ana(number, ana_state(state), fx.now);
+            self.pump(fx);
         }
     }
 
     /// Whether the namespace is not to be found on a controller: nothing new is sent there then. False:
     /// known already.
-    pub(crate) fn withdraw(&mut self, association: AssociationId, withdrawn: bool) -> bool {
+    pub(crate) fn withdraw(
+        &mut self,
+        association: AssociationId,
+        withdrawn: bool,
+        fx: &mut Effects,
+    ) -> bool {
         let Some(number) = self.member_on(association).map(|member| member.number) else {
             return false;
         };
-        let news = self.core.withdraw(number, withdrawn, clock::now());
-        self.pump();
+        let news = self.core.withdraw(number, withdrawn, fx.now);
+        self.pump(fx);
         news
     }
 
-    /// The size the array says the namespace has. The block device keeps the one it was made with;
-    /// this one is what further paths are compared with.
-    pub(crate) fn resized(&mut self, blocks: u64) {
+    /// The size the array says the namespace has; true: that is news. The block device keeps the one
+    /// it was made with; this one is what further paths are compared with, also after a restart.
+    pub(crate) fn resized(&mut self, blocks: u64) -> bool {
+        let news = self.spec.namespace.blocks != blocks;
         self.spec.namespace.blocks = blocks;
+        if let Some(record) = &mut self.record {
+            record.namespace.blocks = blocks;
+        }
+        news
     }
 
     fn member_on(&self, association: AssociationId) -> Option<&Member> {

@@ -1,38 +1,38 @@
-//! A volume's paths, groups and policies changed by hand, in the hub's numbers.
+//! A volume's paths, groups and policies changed by hand, in the host's numbers.
 
 use umpath_core::{PathId, Unchanged};
 
 use super::Volume;
-use crate::clock;
-use crate::config::VolumePolicy;
+use crate::effects::Effects;
+use crate::policy::VolumePolicy;
 
 impl Volume {
     /// Sends nothing new on a path until it is reinstated.
-    pub(crate) fn fail_path(&mut self, path: u32) -> Result<(), Unchanged> {
-        let outcome = self.core.fail_path(self.number_of(path), clock::now());
-        self.pump();
+    pub(crate) fn fail_path(&mut self, path: u32, fx: &mut Effects) -> Result<(), Unchanged> {
+        let outcome = self.core.fail_path(self.number_of(path), fx.now);
+        self.pump(fx);
         outcome
     }
 
     /// Undoes that, and forgets what is held against the path.
-    pub(crate) fn reinstate_path(&mut self, path: u32) -> Result<(), Unchanged> {
-        let outcome = self.core.reinstate_path(self.number_of(path), clock::now());
-        self.pump();
+    pub(crate) fn reinstate_path(&mut self, path: u32, fx: &mut Effects) -> Result<(), Unchanged> {
+        let outcome = self.core.reinstate_path(self.number_of(path), fx.now);
+        self.pump(fx);
         outcome
     }
 
     /// Prefers a path, or does not.
-    pub(crate) fn prefer(&mut self, path: u32, on: bool) -> Result<(), Unchanged> {
+    pub(crate) fn prefer(&mut self, path: u32, on: bool, fx: &mut Effects) -> Result<(), Unchanged> {
         let number = self.number_of(path);
-        let outcome = self.core.prefer(number, on, clock::now());
-        self.pump();
+        let outcome = self.core.prefer(number, on, fx.now);
+        self.pump(fx);
         outcome
     }
 
     /// Makes a group carry the I/O; `group` counts from 0.
-    pub(crate) fn switch_group(&mut self, group: usize) -> Result<(), Unchanged> {
-        let outcome = self.core.switch_group(group, clock::now());
-        self.pump();
+    pub(crate) fn switch_group(&mut self, group: usize, fx: &mut Effects) -> Result<(), Unchanged> {
+        let outcome = self.core.switch_group(group, fx.now);
+        self.pump(fx);
         outcome
     }
 
@@ -42,12 +42,11 @@ impl Volume {
     }
 
     /// Policies from now on; what is in flight is not disturbed.
-    pub(crate) fn set_policy(&mut self, policy: VolumePolicy) {
+    pub(crate) fn set_policy(&mut self, policy: VolumePolicy, fx: &mut Effects) {
         self.spec.policy = policy;
-        let lanes = self.handles.len() as u16;
-        let config = policy.device_config(self.spec.namespace.lba_shift, lanes);
-        self.core.set_config(config, clock::now());
-        self.pump();
+        let config = policy.device_config(self.spec.namespace.lba_shift, self.lanes);
+        self.core.set_config(config, fx.now);
+        self.pump(fx);
     }
 
     /// The core's number of a path; one that nobody has for a path of another volume.

@@ -6,9 +6,9 @@ use umpath_core::{OnNoPath, PathEntry};
 use umpath_protocol::{self as protocol, AnaView, Group, GroupState, NoPath, Path, PathState};
 
 use super::{Member, Volume};
-use crate::config::NoPathRetry;
+use crate::policy::NoPathRetry;
 
-/// What the hub knows of a path that a volume does not.
+/// What the host knows of a path that a volume does not.
 #[derive(Debug, Clone)]
 pub(crate) struct PathFacts {
     /// Address and service, `192.168.10.14:4420`.
@@ -20,7 +20,7 @@ pub(crate) struct PathFacts {
 }
 
 impl Volume {
-    /// The volume now. `facts_of` knows the hub's paths.
+    /// The volume now. `facts_of` knows the host's paths.
     pub(crate) fn view(&self, facts_of: &dyn Fn(u32) -> Option<PathFacts>) -> protocol::Volume {
         let spec = &self.spec;
         protocol::Volume {
@@ -57,7 +57,7 @@ impl Volume {
             in_flight: self
                 .members
                 .iter()
-                .map(|m| u64::from(self.shared.in_flight(m.number)))
+                .map(|m| u64::from(self.shared().in_flight(m.number)))
                 .sum(),
         }
     }
@@ -150,7 +150,7 @@ impl Volume {
             },
             priority: entry.map_or(0, |entry| entry.priority.into()),
             preferred: core.map_or(member.preferred, |path| path.preferred),
-            in_flight: self.shared.in_flight(member.number).into(),
+            in_flight: self.shared().in_flight(member.number).into(),
         }
     }
 }

@@ -8,11 +8,17 @@ use umpath_core::{Event, EventKind as Core, LaneCommand, ThreadStats};
 use umpath_protocol::EventKind;
 
 use super::{Member, Volume};
+use crate::effects::Effects;
 use crate::events::{FailoverId, Subject};
 
 impl Volume {
     /// The path's marks belong to this failover from now on; `None`: it is over.
-    pub(crate) fn note_failover(&mut self, path: u32, failover: Option<FailoverId>) {
+    pub(crate) fn note_failover(
+        &mut self,
+        path: u32,
+        failover: Option<FailoverId>,
+        fx: &mut Effects,
+    ) {
         let Some(member) = self.members.iter_mut().find(|member| member.path == path) else {
             return;
         };
@@ -20,7 +26,7 @@ impl Volume {
         if let Some(id) = failover.filter(|_| before != failover) {
             // What was slow before has nothing to do with it.
             self.measures.begin(id);
-            self.send_all(|| LaneCommand::Snapshot);
+            self.send_all(fx, || LaneCommand::Snapshot);
         }
     }
 
@@ -30,22 +36,22 @@ impl Volume {
     }
 
     /// Asks the queue threads for the longest time a request took, for a failover's record.
-    pub(crate) fn ask_longest(&mut self, failover: FailoverId) {
+    pub(crate) fn ask_longest(&mut self, failover: FailoverId, fx: &mut Effects) {
         self.measures.end(failover);
-        self.send_all(|| LaneCommand::Snapshot);
+        self.send_all(fx, || LaneCommand::Snapshot);
     }
 
     /// Statistics of a queue thread.
-    pub(crate) fn stats(&mut self, queue: u16, stats: &ThreadStats) {
+    pub(crate) fn stats(&mut self, queue: u16, stats: &ThreadStats, fx: &mut Effects) {
         self.counters.told(queue, stats);
         let longest = stats.queue.longest.max(stats.queue.oldest_waiting);
         for failover in self.measures.told(queue) {
-            self.events.stalled(failover, longest);
+            fx.events.stalled(failover, longest);
         }
     }
 
     /// Writes an event of the core down.
-    pub(super) fn log(&mut self, event: &Event) {
+    pub(super) fn log(&mut self, event: &Event, fx: &mut Effects) {
         let Some(kind) = kind_of(event) else {
             return;
         };
@@ -62,24 +68,24 @@ impl Volume {
             _ => {}
         }
         let detail = match kind {
-            EventKind::OrderFenced => self.surety.clone(),
+            EventKind::OrderFenced => self.proof.clone(),
             _ => detail_of(event),
         };
         let path = self.member_of(event).map(|member| member.path);
         if let Some(failover) = self.failover_of(event, kind) {
-            self.events
+            fx.events
                 .mark(failover, event.at, kind, Some(self.name()), &detail);
         } else {
             let subject = Subject {
                 volume: Some(self.spec.name.clone()),
                 path,
             };
-            self.events.record_at(event.at, kind, subject, detail);
+            fx.events.record(event.at, kind, subject, detail);
         }
         if kind == EventKind::FailedBack
             && let Some(path) = path
         {
-            self.note_failover(path, None);
+            self.note_failover(path, None, fx);
         }
     }
 

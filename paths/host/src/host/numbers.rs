@@ -1,0 +1,77 @@
+//! The numbers by which people know paths: given once, and kept over restarts.
+//!
+//! A number belongs to what a path is (where it leads, from where), not to when it was connected. So
+//! the numbers of configured paths are reserved in the order of the configuration before any of them
+//! connects.
+
+use std::collections::BTreeMap;
+
+use umpath_protocol::Portal;
+
+/// Which number belongs to which path.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    known: BTreeMap<String, u32>,
+    last: u32,
+}
+
+impl Numbers {
+    /// From pairs of key and number, as they were kept.
+    pub(super) fn new(pairs: impl IntoIterator<Item = (String, u32)>) -> Self {
+        let known: BTreeMap<String, u32> = pairs.into_iter().collect();
+        let last = known.values().copied().max().unwrap_or(0);
+        Self { known, last }
+    }
+
+    /// The number of a path; true: it is new.
+    pub(super) fn number(&mut self, key: &str) -> (u32, bool) {
+        if let Some(number) = self.known.get(key) {
+            return (*number, false);
+        }
+        self.last += 1;
+        self.known.insert(key.to_owned(), self.last);
+        (self.last, true)
+    }
+
+    /// Nobody wants the path any more; true: it was known.
+    pub(super) fn forget(&mut self, number: u32) -> bool {
+        let known = self.known.len();
+        self.known.retain(|_, other| *other != number);
+        self.known.len() != known
+    }
+
+    /// Pairs of key and number, to be kept.
+    pub(super) fn pairs(&self) -> Vec<(String, u32)> {
+        let pairs = self.known.iter();
+        pairs.map(|(key, number)| (key.clone(), *number)).collect()
+    }
+}
+
+/// What a path is, however often it is connected.
+pub(super) fn key(portal: &Portal, nqn: &str) -> String {
+    let service = portal.trsvcid.as_deref().unwrap_or("4420");
+    let from = portal.host_traddr.as_deref().unwrap_or("");
+    let interface = portal.host_iface.as_deref().unwrap_or("");
+    let Portal {
+        transport, traddr, ..
+    } = portal;
+    format!("{transport},{traddr},{service},{from},{interface} {nqn}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_its_number_again_after_a_restart() {
+        let mut numbers = Numbers::new([]);
+        assert_eq!(numbers.number("a"), (1, true));
+        assert_eq!(numbers.number("b"), (2, true));
+        assert_eq!(numbers.number("a"), (1, false));
+        let mut next = Numbers::new(numbers.pairs());
+        assert_eq!(next.number("b"), (2, false));
+        assert_eq!(next.number("c"), (3, true));
+        assert!(next.forget(3));
+        assert_eq!(next.number("d"), (4, true), "no number means two paths");
+    }
+}

@@ -1,0 +1,184 @@
+//! What an association could not be used for, and when that is tried again.
+//!
+//! Nothing is refused for good: what refused it (a full disk, a missing driver, another path's word,
+//! an array's setting) may change without anybody telling. So every refusal is tried again after a
+//! while, at once when something that may have caused it has changed or somebody asks; said is it
+//! only when it is news.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use umpath_protocol::{EventKind, Failure};
+use umpath_session::StableId;
+
+use super::Host;
+use super::attach::Recorded;
+use crate::events::Subject;
+
+/// Pauses between attempts: the first, and the longest.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+
+#[derive(Debug)]
+struct Refusal {
+    failure: Failure,
+    /// `None`: it is being tried.
+    retry_at: Option<Duration>,
+    pause: Duration,
+}
+
+/// The refusals of one association, by namespace.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(BTreeMap<u32, Refusal>);
+
+impl Refusals {
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        self.0.values().filter_map(|refusal| refusal.retry_at).min()
+    }
+
+    /// The namespace is used, or is gone.
+    pub(super) fn clear(&mut self, nsid: u32) {
+        self.0.remove(&nsid);
+    }
+
+    pub(super) fn failures(&self) -> impl Iterator<Item = &Failure> {
+        self.0.values().map(|refusal| &refusal.failure)
+    }
+
+    /// True: that is news.
+    fn note(&mut self, nsid: u32, failure: Failure, now: Duration) -> bool {
+        let [first, longest] = PAUSES;
+        let known = self.0.get(&nsid);
+        let news = known.is_none_or(|known| known.failure != failure);
+        let pause = known.map_or(first, |known| (known.pause * 2).min(longest));
+        let refusal = Refusal {
+            failure,
+            retry_at: Some(now + pause),
+            pause,
+        };
+        self.0.insert(nsid, refusal);
+        news
+    }
+
+    /// Those that are due, which are being tried from now on.
+    fn take_due(&mut self, now: Duration) -> Vec<u32> {
+        let due = |refusal: &&mut Refusal| refusal.retry_at.is_some_and(|at| at <= now);
+        let mut nsids = Vec::new();
+        for (nsid, refusal) in &mut self.0 {
+            if due(&refusal) {
+                refusal.retry_at = None;
+                nsids.push(*nsid);
+            }
+        }
+        nsids
+    }
+
+    fn hurry(&mut self, now: Duration) {
+        for refusal in self.0.values_mut() {
+            refusal.retry_at = refusal.retry_at.map(|at| at.min(now));
+        }
+    }
+}
+
+impl Host {
+    /// A namespace cannot be used through a path.
+    pub(super) fn refuse(&mut self, path: u32, nsid: u32, why: String, fix: &str) {
+        let record = self.path(path);
+        let what = format!(
+            "namespace {nsid} of {} at {} is refused",
+            record.spec.nqn,
+            record.spec.address()
+        );
+        self.note_refusal(path, nsid, Failure::new(what, why, fix));
+    }
+
+    pub(super) fn note_refusal(&mut self, path: u32, nsid: u32, failure: Failure) {
+        let now = self.fx.now;
+        let Some(live) = self.live_mut(path) else {
+            return;
+        };
+        if live.refusals.note(nsid, failure.clone(), now) {
+            let subject = Subject::path(path);
+            self.fx
+                .event(EventKind::Refused, subject, failure.to_string());
+        }
+    }
+
+    /// What refused a path's namespaces may have changed: they are tried now.
+    pub(super) fn retry_refusals_of(&mut self, path: u32) {
+        let now = self.fx.now;
+        if let Some(live) = self.live_mut(path) {
+            live.refusals.hurry(now);
+            if let Recorded::Failed { retry_at } = &mut live.recorded {
+                *retry_at = now;
+            }
+        }
+        self.retry_due(path);
+    }
+
+    /// The same for whatever was refused on account of a volume.
+    pub(super) fn retry_refusals_for(&mut self, id: StableId) {
+        let concerned = |(path, record): (&u32, &super::PathRecord)| {
+            let live = record.live.as_ref()?;
+            live.namespace(id).map(|_| *path)
+        };
+        let paths: Vec<u32> = self.paths.iter().filter_map(concerned).collect();
+        for path in paths {
+            self.retry_refusals_of(path);
+        }
+    }
+
+    pub(super) fn refusals_due(&mut self) {
+        let paths: Vec<u32> = self.paths.keys().copied().collect();
+        for path in paths {
+            self.retry_due(path);
+        }
+    }
+
+    fn retry_due(&mut self, path: u32) {
+        let now = self.fx.now;
+        let Some(live) = self.live_mut(path) else {
+            return;
+        };
+        match live.recorded {
+            Recorded::Failed { retry_at } if retry_at <= now => return self.put_on_record(path),
+            Recorded::Failed { .. } | Recorded::Pending => return,
+            Recorded::Durable => {}
+        }
+        let association = live.association;
+        for nsid in live.refusals.take_due(now) {
+            let live = self.live_mut(path).expect("an association with refusals");
+            let mut namespaces = live.ready.namespaces.iter();
+            let Some(namespace) = namespaces.find(|it| it.nsid == nsid).cloned() else {
+                live.refusals.clear(nsid);
+                continue;
+            };
+            if !self.is_matched(path, association, &namespace) {
+                self.match_namespace(path, &namespace);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_tried_again_ever_later_and_said_when_it_is_news() {
+        let s = Duration::from_secs;
+        let full = || Failure::new("a", "no space", "");
+        let mut refusals = Refusals::default();
+        assert!(refusals.note(1, full(), s(10)));
+        assert_eq!(refusals.poll_timeout(), Some(s(11)));
+        assert_eq!(refusals.take_due(s(10)), []);
+        assert_eq!(refusals.take_due(s(11)), [1]);
+        assert_eq!(refusals.poll_timeout(), None, "it is being tried");
+        assert!(!refusals.note(1, full(), s(11)), "the same is no news");
+        assert_eq!(refusals.poll_timeout(), Some(s(13)));
+        refusals.hurry(s(12));
+        assert_eq!(refusals.take_due(s(12)), [1]);
+        assert!(refusals.note(1, Failure::new("a", "read-only", ""), s(12)));
+        refusals.clear(1);
+        assert_eq!(refusals.failures().count(), 0);
+    }
+}
