@@ -41,3 +41,30 @@ pub enum LaneCommand<T> {
     /// Leave the device to another server: end without answering anything more.
     Stop,
 }
+
+impl<T> LaneCommand<T> {
+    /// The same command, with the queue pair it brings in another form.
+    pub fn map<U>(self, attach: impl FnOnce(AssociationId, T) -> U) -> LaneCommand<U> {
+        match self {
+            Self::Attach {
+                path,
+                association,
+                transport,
+            } => LaneCommand::Attach {
+                path,
+                association,
+                transport: attach(association, transport),
+            },
+            Self::SetTable(table) => LaneCommand::SetTable(table),
+            Self::Convict(association) => LaneCommand::Convict(association),
+            Self::Destroyed(association) => LaneCommand::Destroyed(association),
+            Self::Guard(ghosts) => LaneCommand::Guard(ghosts),
+            Self::Locked(association) => LaneCommand::Locked(association),
+            Self::Fenced(association) => LaneCommand::Fenced(association),
+            Self::FailQueued => LaneCommand::FailQueued,
+            Self::Close => LaneCommand::Close,
+            Self::Snapshot => LaneCommand::Snapshot,
+            Self::Stop => LaneCommand::Stop,
+        }
+    }
+}

@@ -129,8 +129,8 @@ pub enum Order {
     Sweep(Box<VolumeRecord>),
     /// A volume's record goes: its block device went before.
     ForgetVolume(Box<VolumeRecord>),
-    /// Write a volume's record again, some time, if it still exists then;
-    /// [`Host::handle_rewritten`](crate::Host::handle_rewritten) says when that failed.
+    /// Write a volume's record again, some time, if it still exists then. Until that is done the
+    /// next process would know what the last one knew.
     Rewrite(Box<VolumeRecord>),
     /// Keep the names given to identities.
     SaveNames(Vec<(String, String)>),

@@ -106,6 +106,7 @@ pub(crate) struct Defaults {
     pub(crate) ack_timeout_ms: u32,
     pub(crate) retry_count: u8,
     pub(crate) drain_deadline_ms: u64,
+    pub(crate) quiesce_floor_ms: u64,
     pub(crate) reconnect_first_ms: u64,
     pub(crate) reconnect_delay_ms: u64,
     pub(crate) reconnect_delay_max_ms: u64,
@@ -152,6 +153,7 @@ impl Default for Defaults {
             ack_timeout_ms: 0,
             retry_count: 6,
             drain_deadline_ms: 1000,
+            quiesce_floor_ms: 500,
             reconnect_first_ms: 20,
             reconnect_delay_ms: 250,
             reconnect_delay_max_ms: 10_000,
@@ -235,6 +237,11 @@ impl Defaults {
             window: Duration::from_millis(self.outlier_window_ms),
             windows: self.outlier_windows,
         }
+    }
+
+    /// Longest time a queue thread polls before it sleeps.
+    pub(crate) fn polling(&self) -> Duration {
+        Duration::from_micros(self.poll_us.into())
     }
 
     /// I/O queues of each volume: as configured, or one for each CPU up to 4.

@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use umpath_core::AssociationId;
 use umpath_rdma::{Drain, HostQueue};
 
 use super::driver::Halt;
-use super::report::{Report, Reporter};
 use crate::clock;
 
 /// How often a draining queue is looked at: its completion descriptor may not fire in error.
@@ -14,15 +12,15 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// Drains and destroys what a driver left when nobody waits for it.
 pub(crate) async fn release(halt: Halt, deadline: Duration) {
-    admin(halt, deadline, None).await;
+    admin(halt, deadline, None::<fn(Duration)>).await;
 }
 
-/// Drains and destroys what a driver left. `silence`: whom to tell that nothing of it can be sent any
-/// more, when someone waits for that.
+/// Drains and destroys what a driver left. `silence`: told when nothing of it can be sent any more, where
+/// someone waits for that.
 pub(super) async fn admin(
     halt: Halt,
     deadline: Duration,
-    silence: Option<(Reporter, AssociationId)>,
+    silence: Option<impl FnOnce(Duration)>,
 ) {
     let deadline = Instant::now() + deadline;
     let mut queues = halt.queues;
@@ -40,16 +38,14 @@ pub(super) async fn admin(
         drop(queues);
         clock::now()
     });
-    let Some((reporter, association)) = silence else {
-        return;
-    };
+    let Some(report) = silence else { return };
     // Flushed markers prove the error state; without them only destruction does.
     let at = if all_quiet {
         drained
     } else {
         destroyed.await.unwrap_or_else(|_| clock::now())
     };
-    reporter.send(Report::AdminSilent { association, at });
+    report(at);
 }
 
 fn quiet(queue: &mut HostQueue) -> bool {
