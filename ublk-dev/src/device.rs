@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 
 use rustix::thread::CpuSet;
 use umpath_core::{BlockLimits, Lane, LaneCommand};
-use umpath_rdma::Arena;
+use umpath_transport::Arena;
 
 use crate::control::{Control, DeviceInfo, block_path, char_path};
 use crate::features::Features;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libublk::sys;
-use umpath_rdma::Arena;
+use umpath_transport::Arena;
 
 use crate::descriptor::{Descriptor, Descriptors};
 use crate::ring::{QueueRing, Token};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use umpath_core::{AssociationId, Data, PATHS_MAX, PathId};
 use umpath_nvme::{Cqe, Sqe};
-use umpath_rdma::{Arena, Data as Range, Drain, PushError};
+use umpath_transport::{Arena, Data as Range, Drain, PushError};
 
 use crate::frontend::Frontend;
 use crate::queue::Clock;

@@ -9,7 +9,8 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use umpath_nvme::{Cqe, Sqe};
-use umpath_rdma::{CmEvent, Data, Drain, HostQueue, PushError, QueueError};
+use umpath_rdma::{CmEvent, HostQueue, QueueError};
+use umpath_transport::{Data, Drain, PushError};
 
 /// Why a queue pair is of no further use.
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use umpath_rdma::{Drain, TargetQueue};
+use umpath_rdma::TargetQueue;
+use umpath_transport::Drain;
 
 use super::hub::Store;
 use super::owed::Owed;

@@ -7,16 +7,7 @@
 
 use std::time::Instant;
 
-/// How far a drain has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drain {
-    /// Work may still be under way: buffers are not ours yet.
-    Pending,
-    /// Both markers came back: no buffer will be touched again. Retire the queue whenever convenient.
-    Quiet,
-    /// The device did not flush in time: buffers are ours only when the queue was retired.
-    DeadlinePassed,
-}
+use umpath_transport::Drain;
 
 /// The markers of one drain.
 #[derive(Debug)]

@@ -17,48 +17,18 @@ use std::time::Instant;
 
 use umpath_nvme::sgl::KEYED_LENGTH_MAX;
 use umpath_nvme::{Cqe, FromBytes, IntoBytes, Sgl, Sqe};
+use umpath_transport::{Arena, Data, Drain, PushError};
 
 use crate::CmEvent;
-use crate::arena::Arena;
 use crate::chain::{Segment, SendKind, WorkId};
 use crate::domain::{Buffers, Domain, KeyCache};
-use crate::drain::Drain;
-use crate::error::{LocalError, PushError, QueueError};
+use crate::error::{LocalError, QueueError};
 use crate::link::{Link, LinkShape, failure, keep_first, page_round};
 use crate::slots::Slots;
 use crate::verbs::{CmId, Completion};
 
 const SEND: u8 = 1;
 const RECEIVE: u8 = 2;
-
-/// A command's data.
-#[derive(Debug, Clone, Copy)]
-pub enum Data<'a> {
-    /// No data.
-    None,
-    /// The controller writes into this range.
-    Read {
-        /// Memory registered in the queue's domain.
-        arena: &'a Arena,
-        /// Slot in it.
-        slot: u32,
-        /// First byte in the slot.
-        offset: u32,
-        /// Bytes.
-        len: u32,
-    },
-    /// The controller reads from this range, which must not change until the command is over.
-    Write {
-        /// Memory registered in the queue's domain.
-        arena: &'a Arena,
-        /// Slot in it.
-        slot: u32,
-        /// First byte in the slot.
-        offset: u32,
-        /// Bytes.
-        len: u32,
-    },
-}
 
 /// What a queue is made of.
 #[derive(Debug, Clone, Copy)]

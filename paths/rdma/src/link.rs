@@ -10,9 +10,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
+use umpath_transport::Drain;
+
 use crate::CmEvent;
 use crate::chain::{ReceiveChain, Segment, SendChain, SendKind, WorkId};
-use crate::drain::{Drain, Draining};
+use crate::drain::Draining;
 use crate::error::{QueueError, TransportError, WcStatus};
 use crate::verbs::{Batch, CmId, Completion, Cq, Outcome, Pd, Qp, QpShape, VerbsError};
 

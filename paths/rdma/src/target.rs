@@ -21,13 +21,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use umpath_nvme::{Cqe, FromBytes, IntoBytes, Sqe};
+use umpath_transport::{Arena, Drain, PushError};
 
 use crate::CmEvent;
-use crate::arena::Arena;
 use crate::chain::{Segment, SendKind, WorkId};
 use crate::domain::{Buffers, Domain, KeyCache};
-use crate::drain::Drain;
-use crate::error::{LocalError, PushError, QueueError};
+use crate::error::{LocalError, QueueError};
 use crate::link::{Link, LinkShape, failure, keep_first, page_round};
 use crate::verbs::{CmId, Completion};
 

@@ -29,8 +29,9 @@ use umpath_core::{
     PATHS_MAX, PathConfig, PathId, VolumeShared,
 };
 use umpath_protocol::Failure;
-use umpath_rdma::{Arena, HostQueue, QueueError};
+use umpath_rdma::{HostQueue, QueueError};
 use umpath_session::{AnaState, NamespaceFacts, StableId};
+use umpath_transport::Arena;
 use umpath_ublk::{LaneHandle, Loss};
 
 use crate::clock;

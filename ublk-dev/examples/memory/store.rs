@@ -16,7 +16,7 @@ use std::time::Instant;
 use rustix::event::{EventfdFlags, eventfd};
 use umpath_nvme::command::io::{DatasetManagement, DsmRange, ReadWrite, WriteZeroes};
 use umpath_nvme::{Cqe, FromBytes, Sqe, Status, opcode::nvm};
-use umpath_rdma::{Arena, Data, Drain, PushError};
+use umpath_transport::{Arena, Data, Drain, PushError};
 use umpath_ublk::{Loss, Transport};
 
 /// Bytes of a logical block.

@@ -10,7 +10,7 @@ use umpath_core::{
     AssociationId, BlockLimits, Discard, GroupEntry, Lane, LaneCommand, LaneConfig, LaneId, Limits,
     OnNoPath, PathEntry, PathId, PathTable, Steering, VolumeShared,
 };
-use umpath_rdma::Arena;
+use umpath_transport::Arena;
 use umpath_ublk::{Clock, Device, DeviceSpec, LaneReport, LaneSetup, Polling};
 
 use crate::store::{BLOCK, Cable, MemoryQueue, Store};

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use umpath_nvme::{Sqe, U32};
 use umpath_rdma::{
-    Arena, AsyncEvents, CmEvent, ConnectError, ConnectParams, Connecting, Data, Domain, Drain,
-    HostQueue, Progress, PushError, QueueError,
+    AsyncEvents, CmEvent, ConnectError, ConnectParams, Connecting, Domain, HostQueue, Progress,
+    QueueError,
 };
+use umpath_transport::{Arena, Data, Drain, PushError};
 
 use crate::{OPCODE_PARK, OPCODE_READ, OPCODE_WRITE, REFUSED_QID, Result};
 

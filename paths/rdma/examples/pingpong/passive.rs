@@ -8,9 +8,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use umpath_nvme::rdma::RejectReason;
 use umpath_nvme::{Cqe, SglKind, Sqe, Status};
 use umpath_rdma::{
-    Arena, CapsuleSlot, CmEvent, ConnectRequest, Drain, Listener, Remote, TargetEvent,
-    TargetParams, TargetQueue,
+    CapsuleSlot, CmEvent, ConnectRequest, Listener, Remote, TargetEvent, TargetParams, TargetQueue,
 };
+use umpath_transport::{Arena, Drain};
 
 use crate::{BLOCKS, OPCODE_READ, OPCODE_WRITE, REFUSED_QID, Result};
 

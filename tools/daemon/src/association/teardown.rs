@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use umpath_core::AssociationId;
-use umpath_rdma::{Drain, HostQueue};
+use umpath_rdma::HostQueue;
+use umpath_transport::Drain;
 
 use super::driver::Halt;
 use super::report::{Report, Reporter};

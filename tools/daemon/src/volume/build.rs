@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use umpath_core::{Lane, LaneConfig, LaneId, PathTable, VolumeShared};
 use umpath_protocol::Failure;
-use umpath_rdma::{Arena, HostQueue};
+use umpath_rdma::HostQueue;
+use umpath_transport::Arena;
 use umpath_ublk::{Clock, Device, DeviceSpec, LaneReport, LaneSetup, Polling};
 
 use super::VolumeSpec;
