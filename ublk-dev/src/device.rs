@@ -16,10 +16,11 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rustix::thread::CpuSet;
 use umpath_core::{BlockLimits, Lane, LaneCommand};
-use umpath_transport::Arena;
+use umpath_transport::{Arena, Pollable, Transport};
 
 use crate::control::{Control, DeviceInfo, block_path, char_path};
 use crate::features::Features;
@@ -27,7 +28,6 @@ use crate::frontend::Frontend;
 use crate::mailbox::{self, LaneHandle, LaneReports, Mailbox};
 use crate::polling::Polling;
 use crate::queue::{Clock, QueueThread};
-use crate::transport::Transport;
 use crate::{Error, limits, numa, partitions};
 
 /// What to create.
@@ -56,6 +56,9 @@ pub struct LaneSetup<T: Transport> {
     pub reports: Box<dyn LaneReports<T>>,
     /// The longest a thread polls for completions before it sleeps.
     pub polling: Polling,
+    /// How long the device of a queue pair has to confirm that it let go of memory. Then the queue
+    /// pair is handed back undrained: destroying it is certain but may block.
+    pub drain_deadline: Duration,
     /// Origin of all times given to the lane and found in reports.
     pub clock: Clock,
 }
@@ -63,13 +66,13 @@ pub struct LaneSetup<T: Transport> {
 /// Where the end of `START_DEV` is told: from the thread that waited for it.
 pub type Started = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
-struct Queue<T: Transport> {
+struct Queue<T> {
     handle: LaneHandle<T>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// One block device and the threads that serve it.
-pub struct Device<T: Transport> {
+pub struct Device<T: Pollable + Send + 'static> {
     control: Control,
     info: DeviceInfo,
     limits: BlockLimits,
@@ -88,7 +91,7 @@ enum Origin {
     Recovered,
 }
 
-impl<T: Transport> Device<T> {
+impl<T: Pollable + Send + 'static> Device<T> {
     /// Creates the device. It is invisible as yet; [`DeviceInfo::queues`] of [`Self::info`] says
     /// for how many queues lanes are needed.
     pub fn create(spec: &DeviceSpec) -> Result<Self, Error> {
@@ -341,7 +344,7 @@ impl<T: Transport> Device<T> {
     }
 }
 
-impl<T: Transport> Drop for Device<T> {
+impl<T: Pollable + Send + 'static> Drop for Device<T> {
     fn drop(&mut self) {
         if self.deleted {
             return;
@@ -367,7 +370,7 @@ struct Opening {
 }
 
 impl Opening {
-    fn run<T: Transport>(self, mut setup: LaneSetup<T>, mailbox: Mailbox<T>) {
+    fn run<T: Pollable>(self, mut setup: LaneSetup<T>, mailbox: Mailbox<T>) {
         // Requests of these CPUs arrive here. Not being allowed there is no reason not to serve.
         let _ = rustix::thread::sched_setaffinity(None, &self.cpus);
         setup.lane.set_node(numa::node_of(&self.cpus));

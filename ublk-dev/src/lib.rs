@@ -7,9 +7,9 @@
 //! control side decide, this crate carries it out.
 //!
 //! The parts, from the outside in: [`Device`] is the lifecycle of one block device, built from
-//! [`Control`] commands and queue threads; [`LaneHandle`] sends [`LaneCommand`](umpath_core::LaneCommand)s to a queue thread
-//! and [`LaneReports`] brings its [`LaneReport`]s back; [`Transport`] is what a queue thread asks
-//! of one queue pair; [`process`] makes a process fit to serve a disk it may itself depend on.
+//! [`Control`] commands and queue threads; [`LaneHandle`] sends
+//! [`LaneCommand`](umpath_core::LaneCommand)s to a queue thread and [`LaneReports`] brings its
+//! [`LaneReport`]s back; [`process`] makes a process fit to serve a disk it may itself depend on.
 
 mod control;
 mod descriptor;
@@ -27,7 +27,6 @@ pub mod process;
 mod queue;
 mod request;
 mod ring;
-mod transport;
 
 pub use control::{Command, Control, DeviceInfo, State};
 pub use device::{Device, DeviceSpec, LaneSetup, Started};
@@ -37,4 +36,3 @@ pub use limits::LimitsError;
 pub use mailbox::{LaneGone, LaneHandle, LaneReport, LaneReports};
 pub use polling::Polling;
 pub use queue::Clock;
-pub use transport::{Loss, Transport};

@@ -6,19 +6,15 @@
 //! until somebody decides that the association is over.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use umpath_core::{AssociationId, Data, PATHS_MAX, PathId};
 use umpath_nvme::{Cqe, Sqe};
-use umpath_transport::{Arena, Data as Range, Drain, PushError};
+use umpath_transport::{Arena, Data as Range, Drain, Loss, Pollable, PushError, Transport};
 
 use crate::frontend::Frontend;
 use crate::queue::Clock;
-use crate::transport::{Loss, Transport};
 
-/// How long a device has to confirm that it let go of memory. Then the queue pair is destroyed,
-/// which is certain but may block.
-const DRAIN_TIME: Duration = Duration::from_millis(500);
 /// How often a drain is looked at when nothing else wakes the thread.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// A path may have its old queue pair draining while the new one works.
@@ -61,6 +57,9 @@ pub(crate) struct Links<T> {
     used: usize,
     arena: Arc<Arena>,
     clock: Clock,
+    /// How long a device has to confirm that it let go of memory. Then the queue pair is destroyed,
+    /// which is certain but may block.
+    drain_deadline: Duration,
     generation: u32,
     draining: u32,
 }
@@ -68,14 +67,15 @@ pub(crate) struct Links<T> {
 /// Which half of a link's events a wake-up is about: both share the link's slot number.
 const CONNECTION: u16 = 1 << 15;
 
-impl<T: Transport> Links<T> {
-    pub(crate) fn new(arena: Arc<Arena>, clock: Clock) -> Self {
+impl<T: Pollable> Links<T> {
+    pub(crate) fn new(arena: Arc<Arena>, clock: Clock, drain_deadline: Duration) -> Self {
         let links = std::array::from_fn(|_| None);
         Self {
             links,
             used: 0,
             arena,
             clock,
+            drain_deadline,
             generation: 0,
             draining: 0,
         }
@@ -236,12 +236,12 @@ impl<T: Transport> Links<T> {
     /// Gives up an association: nothing of it is sent after this. `false`: there is no queue pair
     /// of it here.
     pub(crate) fn begin_drain(&mut self, association: AssociationId) -> bool {
-        let clock = self.clock;
+        let (clock, deadline) = (self.clock, self.drain_deadline);
         let Some(link) = self.all().find(|link| link.association == association) else {
             return false;
         };
         if !matches!(link.state, State::Draining { .. }) {
-            link.transport.begin_drain(Instant::now() + DRAIN_TIME);
+            link.transport.begin_drain(clock.now() + deadline);
             link.unsent = false;
             link.state = State::Draining {
                 silent_at: clock.now(),
@@ -260,7 +260,7 @@ impl<T: Transport> Links<T> {
         if self.draining == 0 {
             return None;
         }
-        let now = Instant::now();
+        let now = self.clock.now();
         for (slot, place) in (0..).zip(self.links.iter_mut()) {
             let Some(link) = place.as_mut() else { continue };
             let State::Draining { silent_at } = link.state else {

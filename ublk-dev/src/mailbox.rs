@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use umpath_core::{AssociationId, Ghost, LaneCommand, LaneEvent, ThreadStats};
-
-use crate::transport::{Loss, Transport};
+use umpath_transport::{Loss, Transport};
 
 /// Messages in transit to one thread.
 const CAPACITY: usize = 64;

@@ -19,6 +19,7 @@ use umpath_core::{
     Action, AssociationId, BlockError, BlockRequest, Lane, LaneCommand, Op, PathId, QueueStats,
     Send, ThreadStats,
 };
+use umpath_transport::{Loss, Pollable, Transport};
 
 use crate::descriptor::Descriptor;
 use crate::device::LaneSetup;
@@ -27,7 +28,6 @@ use crate::links::Links;
 use crate::mailbox::{LaneReport, LaneReports, Mailbox};
 use crate::polling::Poller;
 use crate::request::{success, translate};
-use crate::transport::{Loss, Transport};
 
 /// Origin of the times given to a lane and found in its reports.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ struct Pending {
 }
 
 /// Everything one thread owns.
-pub(crate) struct QueueThread<T: Transport> {
+pub(crate) struct QueueThread<T: Pollable> {
     // First: the ring goes before the queue pairs whose descriptors it watches.
     frontend: Frontend,
     links: Links<T>,
@@ -95,7 +95,7 @@ impl<T: Transport> Reports<T> {
     }
 }
 
-impl<T: Transport> QueueThread<T> {
+impl<T: Pollable> QueueThread<T> {
     pub(crate) fn new(
         frontend: Frontend,
         setup: LaneSetup<T>,
@@ -106,7 +106,7 @@ impl<T: Transport> QueueThread<T> {
     ) -> Self {
         Self {
             frontend,
-            links: Links::new(setup.arena, setup.clock),
+            links: Links::new(setup.arena, setup.clock, setup.drain_deadline),
             lane: setup.lane,
             mailbox,
             reports: Reports {

@@ -13,7 +13,7 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use umpath_nvme::sgl::KEYED_LENGTH_MAX;
 use umpath_nvme::{Cqe, FromBytes, IntoBytes, Sgl, Sqe};
@@ -189,13 +189,14 @@ impl HostQueue {
     }
 
     /// Closes the queue: the queue pair goes to the error state, the peer is told, and a marker is
-    /// queued behind everything else. Commands pushed but not rung are never sent.
-    pub fn begin_drain(&mut self, deadline: Instant) {
+    /// queued behind everything else. Commands pushed but not rung are never sent. `deadline`: on the
+    /// caller's clock, which [`HostQueue::poll_drained`] is told the time of.
+    pub fn begin_drain(&mut self, deadline: Duration) {
         self.link.begin_drain(deadline);
     }
 
     /// Whether memory is still in use; reports responses that had arrived before the end.
-    pub fn poll_drained(&mut self, now: Instant, mut f: impl FnMut(Cqe)) -> Drain {
+    pub fn poll_drained(&mut self, now: Duration, mut f: impl FnMut(Cqe)) -> Drain {
         let _ = self.reap(&mut None, &mut f);
         self.link.drain_state(now)
     }

@@ -35,6 +35,7 @@ mod listen;
 mod retire;
 mod slots;
 mod target;
+mod transport;
 mod verbs;
 
 pub use connect::{ConnectParams, Connecting, Progress};

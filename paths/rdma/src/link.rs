@@ -8,7 +8,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use umpath_transport::Drain;
 
@@ -162,7 +162,7 @@ impl Link {
         }
     }
 
-    pub(crate) fn begin_drain(&mut self, deadline: Instant) {
+    pub(crate) fn begin_drain(&mut self, deadline: Duration) {
         if self.draining.is_some() {
             return;
         }
@@ -176,7 +176,7 @@ impl Link {
         self.draining = Some(Draining::new(deadline));
     }
 
-    pub(crate) fn drain_state(&self, now: Instant) -> Drain {
+    pub(crate) fn drain_state(&self, now: Duration) -> Drain {
         self.draining
             .as_ref()
             .map_or(Drain::Pending, |draining| draining.state(now))

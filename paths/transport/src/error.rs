@@ -1,4 +1,4 @@
-//! Why a command was not taken.
+//! Why a queue pair took no command, or takes none any more.
 
 /// Why a command could not be queued; nothing changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -15,4 +15,17 @@ pub enum PushError {
     /// The queue is draining or broken.
     #[error("the queue is closed")]
     Closed,
+}
+
+/// Why a queue pair is of no further use.
+#[derive(Debug)]
+pub enum Loss<E> {
+    /// The transport failed.
+    Failed(E),
+    /// The peer, or the connection manager, closed the connection.
+    Disconnected,
+    /// The local device is being removed.
+    DeviceRemoved,
+    /// It cannot reach the lane's memory: the caller attached it before registering the arena.
+    Unregistered(PushError),
 }

@@ -177,9 +177,9 @@ fn connection(
         looks: 0,
     };
     let outcome = liar.run();
-    liar.queue
-        .begin_drain(Instant::now() + Duration::from_secs(1));
-    while liar.queue.poll_drained(Instant::now()) == Drain::Pending {
+    let start = Instant::now();
+    liar.queue.begin_drain(Duration::from_secs(1));
+    while liar.queue.poll_drained(start.elapsed()) == Drain::Pending {
         thread::sleep(Duration::from_millis(1));
     }
     outcome

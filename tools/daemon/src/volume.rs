@@ -31,8 +31,8 @@ use umpath_core::{
 use umpath_protocol::Failure;
 use umpath_rdma::{HostQueue, QueueError};
 use umpath_session::{AnaState, NamespaceFacts, StableId};
-use umpath_transport::Arena;
-use umpath_ublk::{LaneHandle, Loss};
+use umpath_transport::{Arena, Loss};
+use umpath_ublk::LaneHandle;
 
 use crate::clock;
 use crate::config::{NoPathRetry, VolumePolicy};
@@ -54,6 +54,8 @@ pub(crate) struct VolumeSpec {
     pub(crate) queues: u16,
     pub(crate) depth: u16,
     pub(crate) polling: Duration,
+    /// How long a lane's queue pair may take to drain; then it is destroyed.
+    pub(crate) drain_deadline: Duration,
     pub(crate) policy: VolumePolicy,
 }
 

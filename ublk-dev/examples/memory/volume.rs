@@ -138,6 +138,7 @@ impl Volume {
                 polling: Polling {
                     at_most: Duration::from_micros(options.poll_us.into()),
                 },
+                drain_deadline: Duration::from_millis(500),
                 clock: self.clock,
             });
         }

@@ -309,9 +309,9 @@ fn drain_idle(mut queue: HostQueue) -> Result<()> {
 
 fn drain(queue: &mut HostQueue) -> (Drain, usize, Duration) {
     let (start, mut late) = (Instant::now(), 0);
-    queue.begin_drain(start + Duration::from_secs(2));
+    queue.begin_drain(Duration::from_secs(2));
     loop {
-        match queue.poll_drained(Instant::now(), |_| late += 1) {
+        match queue.poll_drained(start.elapsed(), |_| late += 1) {
             Drain::Pending => std::thread::yield_now(),
             over => return (over, late, start.elapsed()),
         }

@@ -93,9 +93,9 @@ impl Server<'_> {
             }
         };
         let start = Instant::now();
-        self.queue.begin_drain(start + Duration::from_secs(2));
+        self.queue.begin_drain(Duration::from_secs(2));
         let drain = loop {
-            match self.queue.poll_drained(Instant::now()) {
+            match self.queue.poll_drained(start.elapsed()) {
                 Drain::Pending => std::thread::yield_now(),
                 over => break over,
             }

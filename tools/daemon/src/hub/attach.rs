@@ -183,6 +183,7 @@ impl Hub {
             queues,
             depth: record.spec.session.io_depth - 1,
             polling: std::time::Duration::from_micros(defaults.poll_us.into()),
+            drain_deadline: std::time::Duration::from_millis(defaults.drain_deadline_ms),
             policy,
         };
         let volume = Volume::new(spec.clone(), self.context.events.clone());

@@ -79,6 +79,7 @@ impl Hub {
             queues: 0,
             depth: 0,
             polling: Duration::from_micros(config.defaults.poll_us.into()),
+            drain_deadline: Duration::from_millis(config.defaults.drain_deadline_ms),
             policy: config.policy(&id, &record.model),
         };
         let words = format!("/dev/ublkb{} {id}", record.device);

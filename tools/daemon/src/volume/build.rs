@@ -160,6 +160,7 @@ fn lane_setup(
         polling: Polling {
             at_most: spec.polling,
         },
+        drain_deadline: spec.drain_deadline,
         clock: Clock {
             origin: clock::origin(),
         },

@@ -42,7 +42,7 @@ const TABLE: &[Row] = &[
     (TRANSPORT, &[NVME], Only(&["rustix", "thiserror"])),
     (RDMA, &[NVME, TRANSPORT], Any),
     (TCP, &[NVME], Any),
-    (UBLK, &[CORE, NVME, TRANSPORT, RDMA, TCP], Any),
+    (UBLK, &[CORE, NVME, TRANSPORT], Any),
     (TARGET, &[MAN, NVME, TRANSPORT, RDMA, TCP], Any),
     (MAN, &[], Only(&["clap", "clap_mangen"])),
     (PROTOCOL, &[], Only(&["serde", "serde_json"])),
