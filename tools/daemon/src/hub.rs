@@ -48,10 +48,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use umpath_core::AssociationId;
+use umpath_engine::LaneReport;
 use umpath_protocol::{ConnectOptions, EventKind, Failure, PathOutcome, Portal};
 use umpath_rdma::HostQueue;
 use umpath_session::StableId;
-use umpath_ublk::LaneReport;
 
 use crate::association::Report;
 use crate::clock;

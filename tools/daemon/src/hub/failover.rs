@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use umpath_core::association::{Conviction, FenceTerms, Ladder, OrderFence, Stuck, Suspicion};
 use umpath_core::{AssociationId, LaneEvent};
+use umpath_engine::LaneReport;
 use umpath_protocol::EventKind;
 use umpath_rdma::HostQueue;
 use umpath_session::{ControllerFacts, StableId};
-use umpath_ublk::LaneReport;
 
 use super::inherit::forget_association;
 use super::ladder::instance_of;

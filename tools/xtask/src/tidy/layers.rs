@@ -24,6 +24,7 @@ const SESSION: &str = "umpath-session";
 const TRANSPORT: &str = "umpath-transport";
 const RDMA: &str = "umpath-rdma";
 const TCP: &str = "umpath-tcp";
+const ENGINE: &str = "umpath-engine";
 const UBLK: &str = "umpath-ublk";
 const TARGET: &str = "umpath-target";
 const IMPORT: &str = "umpath-import";
@@ -41,15 +42,16 @@ const TABLE: &[Row] = &[
     (SESSION, &[NVME], Only(&["serde", "thiserror"])),
     (TRANSPORT, &[NVME], Only(&["rustix", "thiserror"])),
     (RDMA, &[NVME, TRANSPORT], Any),
-    (TCP, &[NVME], Any),
-    (UBLK, &[CORE, NVME, TRANSPORT], Any),
+    (TCP, &[NVME, TRANSPORT], Any),
+    (ENGINE, &[CORE, NVME, TRANSPORT], Only(&[])),
+    (UBLK, &[CORE, ENGINE, TRANSPORT], Any),
     (TARGET, &[MAN, NVME, TRANSPORT, RDMA, TCP], Any),
     (MAN, &[], Only(&["clap", "clap_mangen"])),
     (PROTOCOL, &[], Only(&["serde", "serde_json"])),
     (
         "umpathd",
         &[
-            POLICIES, CORE, MAN, NVME, SESSION, TRANSPORT, RDMA, TCP, UBLK, PROTOCOL,
+            POLICIES, CORE, MAN, NVME, SESSION, TRANSPORT, ENGINE, RDMA, TCP, UBLK, PROTOCOL,
         ],
         Any,
     ),
@@ -59,14 +61,16 @@ const TABLE: &[Row] = &[
     (
         TESTS,
         &[
-            POLICIES, CORE, NVME, SESSION, TRANSPORT, RDMA, TCP, UBLK, TARGET, PROTOCOL, IMPORT,
+            POLICIES, CORE, NVME, SESSION, TRANSPORT, ENGINE, RDMA, TCP, UBLK, TARGET, PROTOCOL,
+            IMPORT,
         ],
         Any,
     ),
     (
         "umpath-benches",
         &[
-            POLICIES, CORE, NVME, SESSION, TRANSPORT, RDMA, TCP, UBLK, TARGET, PROTOCOL, TESTS,
+            POLICIES, CORE, NVME, SESSION, TRANSPORT, ENGINE, RDMA, TCP, UBLK, TARGET, PROTOCOL,
+            TESTS,
         ],
         Any,
     ),
