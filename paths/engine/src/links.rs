@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use umpath_core::{AssociationId, Data, PATHS_MAX, PathId, Send, Tag};
 use umpath_nvme::Cqe;
-use umpath_transport::{Arena, Data as Range, Drain, Loss, PushError, Transport};
+use umpath_transport::{Arena, Data as Range, Drain, Loss, PushError, Silence, Transport};
 
 use crate::frontend::{Channel, Frontend, LinkId};
 
@@ -24,7 +24,8 @@ enum State {
     /// Failed, and reported.
     Broken,
     Draining {
-        silent_at: Duration,
+        /// Nothing was sent later than this; `None`: not proved.
+        silent_at: Option<Duration>,
     },
 }
 
@@ -43,8 +44,8 @@ struct Link<T> {
 /// A queue pair that is drained, or would not be, and has left.
 pub(crate) struct Drained<T> {
     pub(crate) association: AssociationId,
-    /// When it was in the error state.
-    pub(crate) silent_at: Duration,
+    /// Nothing was sent later than this; `None`: only destroying it proves that.
+    pub(crate) silent_at: Option<Duration>,
     pub(crate) transport: T,
     /// Our memory is no longer in use.
     pub(crate) quiet: bool,
@@ -235,11 +236,11 @@ impl<T: Transport> Links<T> {
             return false;
         };
         if !matches!(link.state, State::Draining { .. }) {
-            link.transport.begin_drain(frontend.now() + deadline);
+            let silence = link.transport.begin_drain(frontend.now() + deadline);
             link.unsent = false;
-            link.state = State::Draining {
-                silent_at: frontend.now(),
-            };
+            // Now, not before the call: until then it could still send.
+            let silent_at = (silence == Silence::Proved).then(|| frontend.now());
+            link.state = State::Draining { silent_at };
             self.draining += 1;
         }
         true
@@ -256,28 +257,23 @@ impl<T: Transport> Links<T> {
         }
         let now = frontend.now();
         for (slot, place) in (0..).zip(self.links.iter_mut()) {
-            let Some(link) = place.as_mut() else { continue };
-            let State::Draining { silent_at } = link.state else {
-                continue;
-            };
-            let (path, association) = (link.path, link.association);
-            let drain = link
-                .transport
-                .poll_drained(now, |cqe| answer(path, association, &cqe));
-            if drain == Drain::Pending {
-                continue;
-            }
-            let link = place.take()?;
+            let mut drain = Drain::Pending;
+            let over = place.take_if(|link| {
+                drain = link.poll_drained(now, &mut answer);
+                drain != Drain::Pending
+            });
+            let Some(link) = over else { continue };
             self.draining -= 1;
             frontend.unwatch(LinkId {
                 slot,
                 generation: link.generation,
             });
-            let (transport, quiet) = (link.transport, drain == Drain::Quiet);
+            let quiet = drain == Drain::Quiet;
             return Some(Drained {
-                association,
-                silent_at,
-                transport,
+                association: link.association,
+                // What is quiet is silent, since now at the latest.
+                silent_at: link.silent_at().or_else(|| quiet.then(|| frontend.now())),
+                transport: link.transport,
                 quiet,
             });
         }
@@ -304,6 +300,28 @@ impl<T: Transport> Link<T> {
             State::Open => self.transport.in_flight() > 0,
             State::Draining { .. } => true,
             State::Broken => false,
+        }
+    }
+
+    /// How far its drain has come; one that is not draining goes on.
+    fn poll_drained(
+        &mut self,
+        now: Duration,
+        mut answer: impl FnMut(PathId, AssociationId, &Cqe),
+    ) -> Drain {
+        let (path, association) = (self.path, self.association);
+        match self.state {
+            State::Draining { .. } => self
+                .transport
+                .poll_drained(now, |cqe| answer(path, association, &cqe)),
+            State::Open | State::Broken => Drain::Pending,
+        }
+    }
+
+    fn silent_at(&self) -> Option<Duration> {
+        match self.state {
+            State::Draining { silent_at } => silent_at,
+            State::Open | State::Broken => None,
         }
     }
 

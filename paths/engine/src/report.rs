@@ -13,8 +13,9 @@ pub enum LaneReport<T: Transport> {
     Drained {
         /// The association.
         association: AssociationId,
-        /// When the queue pair went into the error state: nothing was sent later than this.
-        silent_at: Duration,
+        /// Nothing was sent on the queue pair later than this. `None`: not proved, it may send until
+        /// the transport has been dropped. A quiet one is silent.
+        silent_at: Option<Duration>,
         /// What is left of it, to be dropped where it disturbs nobody. `None`: there was none.
         transport: Option<T>,
         /// `false`: the device did not confirm in time. Memory counts as in use until the transport

@@ -222,7 +222,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
             Ok(()) => self.lane.attach(path, association, depth, now),
             Err(transport) => self.reports.report(LaneReport::Drained {
                 association,
-                silent_at: now,
+                silent_at: Some(now),
                 transport: Some(transport),
                 quiet: true,
                 at: now,
@@ -235,7 +235,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
         if !self.links.begin_drain(&self.frontend, association) {
             self.reports.report(LaneReport::Drained {
                 association,
-                silent_at: now,
+                silent_at: Some(now),
                 transport: None,
                 quiet: true,
                 at: now,

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use umpath_nvme::sgl::KEYED_LENGTH_MAX;
 use umpath_nvme::{Cqe, FromBytes, IntoBytes, Sgl, Sqe};
-use umpath_transport::{Arena, Data, Drain, PushError};
+use umpath_transport::{Arena, Data, Drain, PushError, Silence};
 
 use crate::CmEvent;
 use crate::chain::{Segment, SendKind, WorkId};
@@ -191,8 +191,8 @@ impl HostQueue {
     /// Closes the queue: the queue pair goes to the error state, the peer is told, and a marker is
     /// queued behind everything else. Commands pushed but not rung are never sent. `deadline`: on the
     /// caller's clock, which [`HostQueue::poll_drained`] is told the time of.
-    pub fn begin_drain(&mut self, deadline: Duration) {
-        self.link.begin_drain(deadline);
+    pub fn begin_drain(&mut self, deadline: Duration) -> Silence {
+        self.link.begin_drain(deadline)
     }
 
     /// Whether memory is still in use; reports responses that had arrived before the end.

@@ -296,9 +296,10 @@ impl TargetQueue {
         self.link.verdict(fault, reported)
     }
 
-    /// Closes the queue, as [`HostQueue::begin_drain`](crate::HostQueue::begin_drain).
+    /// Closes the queue, as [`HostQueue::begin_drain`](crate::HostQueue::begin_drain). Whether it is
+    /// silent is no matter at this end.
     pub fn begin_drain(&mut self, deadline: Duration) {
-        self.link.begin_drain(deadline);
+        let _ = self.link.begin_drain(deadline);
     }
 
     /// Whether memory is still in use. Tokens still outstanding when it is not never come back.

@@ -155,7 +155,7 @@ fn a_conviction_drains_reports_and_sends_reads_again() {
     else {
         panic!("{reports:?}");
     };
-    assert_eq!((*silent_at, *at), (ms(10), ms(30)));
+    assert_eq!((*silent_at, *at), (Some(ms(10)), ms(30)));
     assert_eq!(ghosts.len(), 1, "the write's fate is unknown");
     assert_eq!(rig.pair(1).rung.len(), 1, "the read goes elsewhere");
     assert_eq!(rig.pair(1).rung[0].opcode, nvm::READ);
@@ -217,6 +217,24 @@ fn memory_is_in_use_until_an_undrained_queue_pair_is_destroyed() {
         }]
     ));
     assert_eq!(rig.pair(1).rung.len(), 1);
+}
+
+#[test]
+fn silence_is_reported_when_it_is_proved() {
+    let silent_at = |flushed: bool| {
+        let mut rig = Rig::new();
+        rig.pair(0).stuck = true;
+        rig.command(LaneCommand::Convict(AssociationId(0)));
+        rig.rest(ms(10));
+        rig.pair(0).flushed = flushed;
+        rig.rest(ms(600));
+        rig.reports().into_iter().find_map(|report| match report {
+            LaneReport::Drained { silent_at, .. } => Some(silent_at),
+            _ => None,
+        })
+    };
+    assert_eq!(silent_at(true), Some(Some(ms(600))));
+    assert_eq!(silent_at(false), Some(None), "only destruction proves it");
 }
 
 #[test]

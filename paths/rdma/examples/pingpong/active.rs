@@ -309,7 +309,7 @@ fn drain_idle(mut queue: HostQueue) -> Result<()> {
 
 fn drain(queue: &mut HostQueue) -> (Drain, usize, Duration) {
     let (start, mut late) = (Instant::now(), 0);
-    queue.begin_drain(Duration::from_secs(2));
+    let _ = queue.begin_drain(Duration::from_secs(2));
     loop {
         match queue.poll_drained(start.elapsed(), |_| late += 1) {
             Drain::Pending => std::thread::yield_now(),

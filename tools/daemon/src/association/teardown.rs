@@ -28,7 +28,8 @@ pub(super) async fn admin(
     let deadline = clock::now() + deadline;
     let mut queues = halt.queues;
     for queue in &mut queues {
-        queue.begin_drain(deadline);
+        // Its silence is proved below: by its markers, or by destroying it.
+        let _ = queue.begin_drain(deadline);
     }
     while !queues.iter_mut().all(quiet) {
         tokio::time::sleep(LOOK).await;

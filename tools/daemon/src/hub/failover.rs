@@ -208,12 +208,13 @@ impl Hub {
                 quiet,
                 ..
             } => {
-                if let Some(transport) = transport {
-                    if !quiet {
-                        let remains = Remains::Lane(id, queue);
-                        self.destroy(association, remains, move || drop(transport));
-                        return;
-                    }
+                let proved = silent_at.filter(|_| quiet);
+                let Some(silent_at) = proved else {
+                    let remains = Remains::Lane(id, queue);
+                    self.destroy(association, remains, move || drop(transport));
+                    return;
+                };
+                if transport.is_some() {
                     tokio::task::spawn_blocking(move || drop(transport));
                 }
                 self.lane_silent(id, queue, association, silent_at);
