@@ -8,11 +8,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
+
+use umpath_transport::{Drain, Silence};
 
 use crate::CmEvent;
 use crate::chain::{ReceiveChain, Segment, SendChain, SendKind, WorkId};
-use crate::drain::{Drain, Draining};
+use crate::drain::{Draining, Marker};
 use crate::error::{QueueError, TransportError, WcStatus};
 use crate::verbs::{Batch, CmId, Completion, Cq, Outcome, Pd, Qp, QpShape, VerbsError};
 
@@ -135,11 +137,12 @@ impl Link {
         let batch = self.qp.cq().poll()?;
         if let Some(draining) = self.draining.as_mut() {
             for completion in batch.iter() {
-                match WorkId::from_raw(completion.id).kind {
-                    SEND_MARKER => draining.send_marker(),
-                    RECEIVE_MARKER => draining.receive_marker(),
-                    _ => {}
-                }
+                let marker = match WorkId::from_raw(completion.id).kind {
+                    SEND_MARKER => Marker::Send,
+                    RECEIVE_MARKER => Marker::Receive,
+                    _ => continue,
+                };
+                draining.came_back(marker, completion.outcome);
             }
         }
         Ok(batch)
@@ -160,21 +163,30 @@ impl Link {
         }
     }
 
-    pub(crate) fn begin_drain(&mut self, deadline: Instant) {
+    /// Moves the queue pair to the error state, tells the peer, and posts the markers. Once: later
+    /// calls prove nothing.
+    pub(crate) fn begin_drain(&mut self, deadline: Duration) -> Silence {
         if self.draining.is_some() {
-            return;
+            return Silence::Unproved;
         }
         self.sends.take();
         self.receives.take();
-        // A device that refuses any of this is waited for until the deadline; destroying the
-        // queue pair is the barrier then.
-        let _ = self.qp.set_error();
+        let stopped = self.qp.set_error();
         self.qp.id().disconnect();
-        let _ = self.post_markers();
-        self.draining = Some(Draining::new(deadline));
+        // A queue pair that is not in the error state gets no markers: it would send one of them.
+        let marked = stopped.is_ok() && self.post_markers().is_ok();
+        self.draining = Some(if marked {
+            Draining::marked(deadline)
+        } else {
+            Draining::unmarked()
+        });
+        match stopped {
+            Ok(()) => Silence::Proved,
+            Err(_) => Silence::Unproved,
+        }
     }
 
-    pub(crate) fn drain_state(&self, now: Instant) -> Drain {
+    pub(crate) fn drain_state(&self, now: Duration) -> Drain {
         self.draining
             .as_ref()
             .map_or(Drain::Pending, |draining| draining.state(now))

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use umpath_core::{Lane, LaneConfig, LaneId, PathTable};
+use umpath_engine::{LaneReport, LaneSetup, Polling};
 use umpath_host::VolumeSpec;
 use umpath_host::record::VolumeRecord;
 use umpath_protocol::Failure;
-use umpath_rdma::{Arena, HostQueue};
-use umpath_ublk::{Clock, Device, DeviceSpec, LaneReport, LaneSetup, Polling};
+use umpath_rdma::HostQueue;
+use umpath_transport::Arena;
+use umpath_ublk::{Clock, Device, DeviceSpec, Reports};
 
 use crate::clock;
 use crate::keeper::Keeper;
@@ -17,6 +19,15 @@ use crate::shell::Message;
 
 /// The block device of a volume.
 pub(crate) type BlockDevice = Device<HostQueue>;
+
+/// Waits of queue threads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waits {
+    /// Longest time a thread polls before it sleeps.
+    pub(crate) polling: Duration,
+    /// Longest time a queue pair may take to drain; then it is destroyed.
+    pub(crate) drain_deadline: Duration,
+}
 
 /// A block device nobody sees yet, and its queue threads.
 pub(crate) struct Built {
@@ -39,7 +50,7 @@ impl std::fmt::Debug for Built {
 pub(crate) fn build(
     spec: &VolumeSpec,
     keeper: &Keeper,
-    polling: Duration,
+    waits: Waits,
     shell: &mpsc::UnboundedSender<Message>,
 ) -> Result<Built, Failure> {
     let wish = DeviceSpec {
@@ -65,7 +76,7 @@ pub(crate) fn build(
             "make room in the state directory",
         )
     })?;
-    let built = serve(spec, device, record.clone(), polling, shell);
+    let built = serve(spec, device, record.clone(), waits, shell);
     if built.is_err() {
         keeper.remove(&record);
     }
@@ -78,13 +89,13 @@ pub(crate) fn recover(
     spec: &VolumeSpec,
     device: u32,
     cookie: u64,
-    polling: Duration,
+    waits: Waits,
     shell: &mpsc::UnboundedSender<Message>,
 ) -> Result<Built, Failure> {
     let record = VolumeRecord::new(spec, device, cookie);
     let device: BlockDevice = Device::recover(device, spec.limits.clone())
         .map_err(|error| failed(spec, with_sources(&error), "the kernel log tells more"))?;
-    serve(spec, device, record, polling, shell)
+    serve(spec, device, record, waits, shell)
 }
 
 fn failed(spec: &VolumeSpec, why: String, fix: &str) -> Failure {
@@ -100,7 +111,7 @@ fn serve(
     spec: &VolumeSpec,
     mut device: BlockDevice,
     record: VolumeRecord,
-    polling: Duration,
+    waits: Waits,
     shell: &mpsc::UnboundedSender<Message>,
 ) -> Result<Built, Failure> {
     let info = *device.info();
@@ -116,10 +127,13 @@ fn serve(
                 )
             })?;
         arenas.push(arena.clone());
-        lanes.push(lane_setup(spec, polling, shell, queue, info.depth, arena));
+        lanes.push(lane_setup(spec, waits, shell, queue, info.depth, arena));
     }
+    let clock = Clock {
+        origin: clock::origin(),
+    };
     device
-        .serve(lanes)
+        .serve(lanes, clock)
         .map_err(|error| failed(spec, with_sources(&error), "the kernel log tells more"))?;
     Ok(Built {
         device,
@@ -130,12 +144,12 @@ fn serve(
 
 fn lane_setup(
     spec: &VolumeSpec,
-    polling: Duration,
+    waits: Waits,
     shell: &mpsc::UnboundedSender<Message>,
     queue: u16,
     depth: u16,
     arena: Arc<Arena>,
-) -> LaneSetup<HostQueue> {
+) -> LaneSetup<Reports<HostQueue>> {
     let config = LaneConfig {
         id: LaneId(queue),
         tags: depth,
@@ -144,7 +158,7 @@ fn lane_setup(
     };
     let table = Arc::new(PathTable::empty(spec.namespace.lba_shift));
     let (id, shell) = (spec.id, shell.clone());
-    let reports = Box::new(move |queue: u16, report: LaneReport<HostQueue>| {
+    let reports: Reports<HostQueue> = Box::new(move |report: LaneReport<HostQueue>| {
         let _ = shell.send(Message::Lane(id, queue, Box::new(report)));
     });
     LaneSetup {
@@ -152,11 +166,9 @@ fn lane_setup(
         arena,
         reports,
         polling: Polling {
-            at_most: polling,
+            at_most: waits.polling,
         },
-        clock: Clock {
-            origin: clock::origin(),
-        },
+        drain_deadline: waits.drain_deadline,
     }
 }
 

@@ -30,6 +30,8 @@ use umpath_host::policy::{
     Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector, VolumePolicy,
 };
 
+use crate::build::Waits;
+
 /// The documented file: every key with its default.
 pub(crate) const DOCUMENTED: &str = include_str!("../umpath.toml");
 
@@ -152,7 +154,7 @@ impl Default for Defaults {
             command_timeout_ms: 5000,
             ack_timeout_ms: 0,
             retry_count: 6,
-            drain_deadline_ms: 1000,
+            drain_deadline_ms: 500,
             quiesce_floor_ms: 500,
             reconnect_first_ms: 20,
             reconnect_delay_ms: 250,
@@ -239,9 +241,12 @@ impl Defaults {
         }
     }
 
-    /// Longest time a queue thread polls before it sleeps.
-    pub(crate) fn polling(&self) -> Duration {
-        Duration::from_micros(self.poll_us.into())
+    /// Waits of queue threads.
+    pub(crate) fn waits(&self) -> Waits {
+        Waits {
+            polling: Duration::from_micros(self.poll_us.into()),
+            drain_deadline: Duration::from_millis(self.drain_deadline_ms),
+        }
     }
 
     /// I/O queues of each volume: as configured, or one for each CPU up to 4.

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use umpath_core::AssociationId;
+use umpath_engine::LaneReport;
 use umpath_host::order::{Answer, CallId, Remains};
 use umpath_host::path::AssociationNumbers;
 use umpath_host::record::Asked;
@@ -32,7 +33,6 @@ use umpath_host::{Host, Report, Request};
 use umpath_protocol::{Failure, PathOutcome, Reply};
 use umpath_rdma::{Domain, HostQueue};
 use umpath_session::StableId;
-use umpath_ublk::LaneReport;
 
 use crate::association;
 use crate::build::{BlockDevice, Built};

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use umpath_nvme::Cqe;
 use umpath_rdma::{
-    Arena, CmEvent, ConnectError, ConnectParams, Connecting, Data, Domain, HostQueue, Progress,
-    QueueError,
+    CmEvent, ConnectError, ConnectParams, Connecting, Domain, HostQueue, Progress, QueueError,
 };
 use umpath_session::{AdminData, DATA_MAX, IO_QUEUES_MAX, TransportSource};
+use umpath_transport::{Arena, Data};
 
 use crate::readiness::Readiness;
 

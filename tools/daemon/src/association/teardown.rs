@@ -1,8 +1,9 @@
 //! Letting go of an association's admin queue: drained within a deadline, then destroyed.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use umpath_rdma::{Drain, HostQueue};
+use umpath_rdma::HostQueue;
+use umpath_transport::Drain;
 
 use super::driver::Halt;
 use crate::clock;
@@ -22,10 +23,11 @@ pub(super) async fn admin(
     deadline: Duration,
     silence: Option<impl FnOnce(Duration)>,
 ) {
-    let deadline = Instant::now() + deadline;
+    let deadline = clock::now() + deadline;
     let mut queues = halt.queues;
     for queue in &mut queues {
-        queue.begin_drain(deadline);
+        // Its silence is proved below: by its markers, or by destroying it.
+        let _ = queue.begin_drain(deadline);
     }
     while !queues.iter_mut().all(quiet) {
         tokio::time::sleep(LOOK).await;
@@ -33,7 +35,7 @@ pub(super) async fn admin(
     let drained = clock::now();
     let all_quiet = queues
         .iter_mut()
-        .all(|queue| matches!(queue.poll_drained(Instant::now(), |_| {}), Drain::Quiet));
+        .all(|queue| matches!(queue.poll_drained(clock::now(), |_| {}), Drain::Quiet));
     let destroyed = tokio::task::spawn_blocking(move || {
         drop(queues);
         clock::now()
@@ -49,5 +51,5 @@ pub(super) async fn admin(
 }
 
 fn quiet(queue: &mut HostQueue) -> bool {
-    queue.poll_drained(Instant::now(), |_| {}) != Drain::Pending
+    queue.poll_drained(clock::now(), |_| {}) != Drain::Pending
 }

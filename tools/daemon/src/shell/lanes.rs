@@ -1,10 +1,11 @@
 //! Reports of queue threads: queue pairs that come with them stay here, the rest is the host's.
 
+use umpath_engine::LaneReport;
 use umpath_host::LaneNews;
 use umpath_host::order::Remains;
 use umpath_rdma::{HostQueue, QueueError};
 use umpath_session::StableId;
-use umpath_ublk::{LaneReport, Loss};
+use umpath_transport::Loss;
 
 use super::Shell;
 use crate::clock;
@@ -27,7 +28,7 @@ impl Shell {
                 }
                 LaneNews::Drained {
                     association,
-                    silent_at: Some(silent_at),
+                    silent_at,
                     handed_back,
                     quiet,
                 }

@@ -162,12 +162,12 @@ impl Shell {
 
     /// Makes a block device, or takes one over.
     fn build(&self, spec: VolumeSpec, device: Option<(u32, u64)>) {
-        let polling = self.context.config.defaults.polling();
+        let waits = self.context.config.defaults.waits();
         let (keeper, outbox) = (self.context.keeper.clone(), self.outbox.clone());
         self.elsewhere(move || {
             let outcome = match device {
-                Some((device, cookie)) => recover(&spec, device, cookie, polling, &outbox),
-                None => build(&spec, &keeper, polling, &outbox),
+                Some((device, cookie)) => recover(&spec, device, cookie, waits, &outbox),
+                None => build(&spec, &keeper, waits, &outbox),
             };
             Message::Built(spec.id, outcome.map(Box::new))
         });

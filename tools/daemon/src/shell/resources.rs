@@ -7,8 +7,9 @@ use umpath_core::AssociationId;
 use umpath_host::DeviceFacts;
 use umpath_host::order::Remains;
 use umpath_host::record::VolumeRecord;
-use umpath_rdma::{Arena, Domain, HostQueue};
+use umpath_rdma::{Domain, HostQueue};
 use umpath_session::StableId;
+use umpath_transport::Arena;
 use umpath_ublk::LaneHandle;
 
 use super::Brought;
