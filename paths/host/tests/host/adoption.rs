@@ -1,0 +1,135 @@
+//! A process takes over what an earlier one left.
+
+use umpath_host::Report;
+use umpath_host::policy::NoPathRetry;
+
+use super::rig::{Disk, Failing, Rig, asked, id, ms, namespace, policy};
+
+/// What a process with a volume over two configured paths leaves when it is killed.
+fn killed() -> Disk {
+    let mut rig = Rig::new();
+    for path in 1..=2 {
+        rig.want(asked(path as u8), true);
+        rig.up(path, &[namespace(1, 1, 1_000)]);
+    }
+    assert_eq!(rig.usable(id(1)), 2);
+    rig.disk
+}
+
+#[test]
+fn paths_have_their_numbers_again_whichever_is_up_first() {
+    let disk = killed();
+    let mut rig = Rig::with(policy(), disk);
+    rig.settle();
+    let mut numbers: Vec<_> = rig.specs.iter().map(|spec| (spec.id, spec.traddr.ip())).collect();
+    numbers.sort_unstable();
+    let expected = [(1, [10, 0, 0, 1].into()), (2, [10, 0, 0, 2].into())];
+    assert_eq!(numbers, expected);
+    rig.up(2, &[namespace(1, 1, 1_000)]);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let numbers: Vec<u8> = rig.tables[&id(1)].paths.iter().map(|path| path.path.0).collect();
+    assert_eq!(numbers, [0, 1], "and their places in the volume");
+}
+
+#[test]
+fn numbers_are_reserved_in_the_order_of_the_configuration() {
+    let mut rig = Rig::new();
+    let first = rig.host.reserve(&asked(7));
+    let second = rig.host.reserve(&asked(3));
+    rig.want(asked(3), true);
+    rig.want(asked(7), true);
+    let ids: Vec<u32> = rig.specs.iter().map(|spec| spec.id).collect();
+    assert_eq!(ids, [second, first]);
+}
+
+#[test]
+fn a_path_that_is_down_during_one_restart_is_known_to_the_next() {
+    let mut disk = killed();
+    for _ in 0..3 {
+        let mut rig = Rig::with(policy(), disk);
+        rig.settle();
+        rig.up(1, &[namespace(1, 1, 1_000)]);
+        assert_eq!(rig.usable(id(1)), 1);
+        disk = rig.disk;
+        assert_eq!(disk.volumes[&id(1)].paths.len(), 2);
+    }
+}
+
+#[test]
+fn a_size_the_array_changed_is_known_to_the_next_process() {
+    let mut disk = killed();
+    for _ in 0..2 {
+        let mut rig = Rig::with(policy(), disk);
+        rig.settle();
+        for path in 1..=2 {
+            rig.up(path, &[namespace(1, 1, 2_000)]);
+        }
+        assert_eq!(rig.usable(id(1)), 2);
+        disk = rig.disk;
+        assert_eq!(disk.volumes[&id(1)].namespace.blocks, 2_000);
+    }
+}
+
+#[test]
+fn paths_have_a_queue_for_each_of_the_block_device_s_whatever_is_configured() {
+    let mut disk = killed();
+    let device = disk.devices.get_mut(&0).unwrap();
+    device.1 = 4;
+    let mut rig = Rig::with(policy(), disk);
+    rig.settle();
+    assert!(rig.specs.iter().all(|spec| spec.session.io_queues_per_namespace == 4));
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    assert_eq!(rig.usable(id(1)), 1);
+}
+
+#[test]
+fn a_device_that_cannot_be_taken_over_yet_is_never_made_anew() {
+    let failing = Failing {
+        build: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.advance(ms(20_000));
+    assert_eq!(rig.made, 0, "no second block device");
+    let told = rig.events();
+    let told = told.iter().filter(|(kind, _)| kind == "refused").count();
+    assert_eq!(told, 1, "said once");
+    rig.failing.build = false;
+    rig.advance(ms(6_000));
+    assert_eq!(rig.usable(id(1)), 1);
+    assert_eq!((rig.made, rig.disk.volumes[&id(1)].cookie), (0, 77));
+}
+
+#[test]
+fn writes_wait_for_the_fence_of_what_the_last_process_had() {
+    let mut rig = Rig::with(policy(), killed());
+    rig.settle();
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    assert!(rig.events().iter().any(|(kind, _)| kind == "inherited"));
+    assert_eq!(rig.disk.associations.len(), 3);
+    rig.advance(ms(1_900));
+    assert_eq!(rig.disk.associations.len(), 3, "not before the fence");
+    rig.advance(ms(2_000));
+    assert_eq!(rig.disk.associations.len(), 1, "the new one");
+}
+
+#[test]
+fn requests_wait_for_a_usable_path_and_not_for_an_attached_one() {
+    let fail = umpath_host::policy::VolumePolicy {
+        no_path_retry: NoPathRetry::Fail,
+        ..policy()
+    };
+    let mut rig = Rig::with(fail, killed());
+    rig.settle();
+    let waits = |rig: &Rig| {
+        rig.tables[&id(1)].on_no_path == umpath_core::OnNoPath::Queue
+    };
+    rig.advance(ms(1_000));
+    assert!(waits(&rig), "the paths are being connected");
+    let association = rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.report(1, Report::Namespaces(association, Vec::new()));
+    assert_eq!(rig.usable(id(1)), 0);
+    rig.advance(ms(31_000));
+    assert!(!waits(&rig), "the grace is over");
+}
