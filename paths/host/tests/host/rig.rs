@@ -206,9 +206,9 @@ impl Rig {
         while let Some(due) = self.host.poll_timeout().filter(|due| *due <= until) {
             self.now = self.now.max(due);
             self.host.handle_timeout(self.now);
-            self.settle();
             let next = self.host.poll_timeout();
             assert!(next.is_none_or(|next| next > self.now), "it spins at {:?}", self.now);
+            self.settle();
         }
         self.now = until;
     }
