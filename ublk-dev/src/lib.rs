@@ -24,6 +24,7 @@ mod mailbox;
 mod numa;
 mod partitions;
 pub mod process;
+mod stack;
 mod request;
 mod ring;
 
@@ -31,6 +32,7 @@ pub use clock::Clock;
 pub use control::{Command, Control, DeviceInfo, State};
 pub use device::{Device, DeviceSpec, Reports, Started};
 pub use error::Error;
+pub use stack::on_ublk;
 pub use features::{Features, KernelVersion};
 pub use limits::LimitsError;
 pub use mailbox::{LaneGone, LaneHandle};

@@ -185,7 +185,7 @@ impl Mutant {
     /// When the order fence of an association stands that was given up.
     pub(crate) fn fence(
         mutant: Option<Self>,
-        fence: &OrderFence,
+        fence: &OrderFence<usize>,
         terms: Option<FenceTerms>,
         answered: Nanos,
         now: Nanos,
@@ -206,7 +206,7 @@ impl Mutant {
 
 /// The fence if nothing of ours had reached the controller after the last answer.
 fn by_answer(terms: Option<FenceTerms>, answered: Nanos) -> Option<Nanos> {
-    OrderFence::silent_since(terms, duration(answered))
+    OrderFence::<usize>::silent_since(terms, duration(answered))
         .at()
         .map(nanos)
 }

@@ -113,6 +113,8 @@ fn check(main: &Path) -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
+    // Before the mount table loses what lies on volumes.
+    refuse_state_on_a_volume(&args.state_dir)?;
     // Before any thread exists, and the log has one.
     let unshared = umpath_ublk::process::unshare_mounts();
     let _log = init_log(&args.log)?;
@@ -176,6 +178,20 @@ async fn serve(context: Arc<Context>, kept: Kept, socket: &Path) -> anyhow::Resu
     // On a worker, not on this thread: workers have the priority keep-alives need.
     tokio::spawn(shell.run()).await.context("the shell of the host failed")?;
     Ok(())
+}
+
+/// A daemon whose state lies on a volume could not come back after a crash: it would wait for the
+/// volume, and the volume for it.
+fn refuse_state_on_a_volume(state_dir: &Path) -> anyhow::Result<()> {
+    match umpath_ublk::on_ublk(state_dir) {
+        Ok(Some(layers)) => anyhow::bail!(
+            "the state directory {} lies on {layers}, which umpathd may serve itself: after a crash \
+             each would wait for the other. Put it on a disk of this machine (--state-dir)",
+            state_dir.display()
+        ),
+        // Where nobody can tell, nothing is known against it.
+        Ok(None) | Err(_) => Ok(()),
+    }
 }
 
 /// Starts the log. A thread of its own writes it: a slow disk or journal must not hold up the ones

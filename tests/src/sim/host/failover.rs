@@ -32,7 +32,7 @@ pub(crate) struct Teardown {
     pub(crate) association: AssociationId,
     /// The incarnation that was lost.
     pub(crate) instance: Instance,
-    fence: OrderFence,
+    fence: OrderFence<usize>,
     terms: Option<FenceTerms>,
     answered: Nanos,
     /// Lanes that have not drained.
@@ -62,7 +62,7 @@ impl World {
             instance,
             ladder,
             surety: None,
-            fence: OrderFence::new(terms, 1 + lanes as u32),
+            fence: OrderFence::new(terms, 0..=lanes),
             terms,
             answered: attempt.answered,
             lanes,
@@ -114,7 +114,9 @@ impl World {
         let Some(teardown) = self.host.teardowns.iter_mut().find(known) else {
             return;
         };
-        teardown.fence.queue_silent(duration(at));
+        teardown
+            .fence
+            .queue_silent(&lane.map_or(0, |lane| lane + 1), duration(at));
         if lane.is_some() {
             teardown.lanes -= 1;
         }
@@ -263,5 +265,5 @@ impl World {
 /// What an association's controller promised.
 pub(crate) fn terms_of(facts: &ControllerFacts, mutant: Option<Mutant>) -> Option<FenceTerms> {
     let traffic_based = facts.traffic_based && mutant != Some(Mutant::TrafficIgnored);
-    FenceTerms::new(facts.kato?, 1, traffic_based, facts.cqt)
+    FenceTerms::new(facts.kato?, 1, traffic_based, facts.cqt, std::time::Duration::ZERO)
 }
