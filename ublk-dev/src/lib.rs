@@ -24,15 +24,15 @@ mod mailbox;
 mod numa;
 mod partitions;
 pub mod process;
-mod stack;
 mod request;
 mod ring;
+mod stack;
 
 pub use clock::Clock;
 pub use control::{Command, Control, DeviceInfo, State};
 pub use device::{Device, DeviceSpec, Reports, Started};
 pub use error::Error;
-pub use stack::on_ublk;
 pub use features::{Features, KernelVersion};
 pub use limits::LimitsError;
 pub use mailbox::{LaneGone, LaneHandle};
+pub use stack::on_ublk;

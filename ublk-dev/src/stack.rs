@@ -82,7 +82,10 @@ fn layers(sys: &Path, device: &str, left: usize) -> Option<String> {
 
 /// What a device is made of: its slaves, or what its file lies on.
 fn beneath(node: &Path) -> Vec<String> {
-    let slaves = fs::read_dir(node.join("slaves")).into_iter().flatten().flatten();
+    let slaves = fs::read_dir(node.join("slaves"))
+        .into_iter()
+        .flatten()
+        .flatten();
     let mut below: Vec<String> = slaves
         .map(|entry| whole_of(&entry.path(), &entry.file_name().to_string_lossy()))
         .collect();
@@ -98,9 +101,17 @@ fn beneath(node: &Path) -> Vec<String> {
 
 /// A slave may be a partition.
 fn whole_of(node: &Path, name: &str) -> String {
-    let whole = fs::canonicalize(node).ok().filter(|node| node.join("partition").exists());
-    let whole = whole.as_deref().and_then(Path::parent).and_then(Path::file_name);
-    whole.map_or_else(|| name.to_owned(), |name| name.to_string_lossy().into_owned())
+    let whole = fs::canonicalize(node)
+        .ok()
+        .filter(|node| node.join("partition").exists());
+    let whole = whole
+        .as_deref()
+        .and_then(Path::parent)
+        .and_then(Path::file_name);
+    whole.map_or_else(
+        || name.to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 #[cfg(test)]
@@ -141,8 +152,15 @@ mod tests {
         let found = layers(&sys, "dm-0", LAYERS_MAX);
         assert_eq!(found.as_deref(), Some("dm-0 on md127 on ublkb3"));
         assert_eq!(layers(&sys, "dm-1", LAYERS_MAX), None);
-        assert_eq!(layers(&sys, "ublkb7", LAYERS_MAX).as_deref(), Some("ublkb7"));
-        assert_eq!(layers(&sys, "dm-0", 1), None, "no cycle is followed for ever");
+        assert_eq!(
+            layers(&sys, "ublkb7", LAYERS_MAX).as_deref(),
+            Some("ublkb7")
+        );
+        assert_eq!(
+            layers(&sys, "dm-0", 1),
+            None,
+            "no cycle is followed for ever"
+        );
         fs::remove_dir_all(&sys).unwrap();
     }
 

@@ -132,7 +132,10 @@ impl Host {
     pub fn poll_timeout(&self) -> Option<Duration> {
         let volumes = self.volumes.values().filter_map(Volume::poll_timeout);
         let teardowns = self.teardowns.values().filter_map(Teardown::poll_timeout);
-        let retirements = self.retirements.iter().map(retire::Retirement::poll_timeout);
+        let retirements = self
+            .retirements
+            .iter()
+            .map(retire::Retirement::poll_timeout);
         let questions = self.questions.iter().map(stats::Question::poll_timeout);
         let paths = self.paths.values().filter_map(PathRecord::poll_timeout);
         let stopping = self.stopping.as_ref().map(stop::Stopping::poll_timeout);

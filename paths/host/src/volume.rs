@@ -175,7 +175,9 @@ pub(crate) struct Volume {
 impl Volume {
     /// A volume whose block device is still to be made.
     pub(crate) fn new(spec: VolumeSpec, now: Duration) -> Self {
-        let config = spec.policy.device_config(spec.namespace.lba_shift, spec.queues);
+        let config = spec
+            .policy
+            .device_config(spec.namespace.lba_shift, spec.queues);
         Self {
             core: Device::new(config, now),
             spec,
@@ -322,7 +324,10 @@ impl Volume {
             self.record = Some(record);
         }
         // The driver may have made fewer queues than wished for, and each has to confirm a fence.
-        let config = self.spec.policy.device_config(self.spec.namespace.lba_shift, self.lanes);
+        let config = self
+            .spec
+            .policy
+            .device_config(self.spec.namespace.lba_shift, self.lanes);
         self.core = Device::new(config, fx.now);
         if self.adopted {
             self.core.set_no_path(self.first_path_policy(), fx.now);
@@ -395,7 +400,11 @@ impl Volume {
     }
 
     fn member_for(&mut self, new: &Attachment, fx: &mut Effects) -> Result<PathId, Failure> {
-        if let Some(member) = self.members.iter_mut().find(|member| member.path == new.path) {
+        if let Some(member) = self
+            .members
+            .iter_mut()
+            .find(|member| member.path == new.path)
+        {
             member.association = new.association;
             member.nsid = new.nsid;
             member.qids.clone_from(&new.qids);
@@ -403,11 +412,19 @@ impl Volume {
             return Ok(member.number);
         }
         let failed = |name: &str, why: String, fix: &str| {
-            Failure::new(format!("volume {name} cannot use {}", new.address), why, fix)
+            Failure::new(
+                format!("volume {name} cannot use {}", new.address),
+                why,
+                fix,
+            )
         };
         let Some(number) = self.free_number(new.path) else {
             let why = format!("a volume has at most {PATHS_MAX} paths");
-            return Err(failed(self.name(), why, "disconnect a path that is not needed"));
+            return Err(failed(
+                self.name(),
+                why,
+                "disconnect a path that is not needed",
+            ));
         };
         self.core
             .add_path(number, new.steering, fx.now)
@@ -480,7 +497,11 @@ impl Volume {
         let Stage::Removing { started } = self.stage else {
             panic!("a removal nobody began");
         };
-        self.stage = if started { Stage::Started } else { Stage::Built };
+        self.stage = if started {
+            Stage::Started
+        } else {
+            Stage::Built
+        };
     }
 
     /// A queue thread noticed something.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use umpath_host::record::Asked;
 use umpath_host::ignored_subsystem;
+use umpath_host::record::Asked;
 use umpath_protocol::{ConnectOptions, DiscoveryListing, Failure, PathOutcome, Portal, Reply};
 use umpath_session::{Backoff, BackoffPolicy};
 
@@ -51,7 +51,14 @@ pub(crate) async fn discover_verb(
     let mut listings: Vec<DiscoveryListing> = Vec::new();
     let mut last = None;
     for line in lines {
-        match discover(&line.portal, &line.options, &context.config, &context.identity).await {
+        match discover(
+            &line.portal,
+            &line.options,
+            &context.config,
+            &context.identity,
+        )
+        .await
+        {
             Ok(log) => listings.push(listing(&line.portal, &log)),
             Err(failure) if several => {
                 tracing::warn!("{failure}");
@@ -80,7 +87,13 @@ pub(crate) async fn connect_all_verb(
     let (mut paths, mut failures, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
     let mut ignored: Vec<Failure> = Vec::new();
     for line in lines {
-        let found = discover(&line.portal, &line.options, &context.config, &context.identity).await;
+        let found = discover(
+            &line.portal,
+            &line.options,
+            &context.config,
+            &context.identity,
+        )
+        .await;
         match found {
             Ok(log) => {
                 for (portal, nqn) in offers(&line.portal, &log) {
@@ -119,11 +132,7 @@ pub(crate) async fn connect_all_verb(
 }
 
 /// Tells the event log of a subsystem that is left alone, once for each list.
-fn leave_alone(
-    shell: &mpsc::UnboundedSender<Message>,
-    told: &mut Vec<Failure>,
-    failure: Failure,
-) {
+fn leave_alone(shell: &mpsc::UnboundedSender<Message>, told: &mut Vec<Failure>, failure: Failure) {
     if !told.contains(&failure) {
         let _ = shell.send(Message::Ignored(failure.clone()));
         told.push(failure);
@@ -170,7 +179,10 @@ async fn connect(
     let portal = resolve(&asked.portal).await.map_err(|why| {
         let fix = "umpath connect -t rdma -a ADDRESS [-s PORT] -n NQN";
         Failure::new(
-            format!("cannot connect to {:?} at {}", asked.nqn, asked.portal.traddr),
+            format!(
+                "cannot connect to {:?} at {}",
+                asked.nqn, asked.portal.traddr
+            ),
             why,
             fix,
         )
@@ -202,7 +214,13 @@ pub(crate) async fn keep_portal(
     let mut known_failure = String::new();
     let mut ignored = Vec::new();
     loop {
-        let found = discover(&line.portal, &line.options, &context.config, &context.identity).await;
+        let found = discover(
+            &line.portal,
+            &line.options,
+            &context.config,
+            &context.identity,
+        )
+        .await;
         let pause = match found {
             Ok(log) => {
                 backoff.reset();

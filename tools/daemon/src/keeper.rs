@@ -199,7 +199,9 @@ impl Job {
                 write_lines(&state_dir.join(NAMES), "name identity", lines)
             }
             Self::Numbers(numbers) => {
-                let lines = numbers.iter().map(|(key, number)| format!("{number} {key}"));
+                let lines = numbers
+                    .iter()
+                    .map(|(key, number)| format!("{number} {key}"));
                 write_lines(&state_dir.join(NUMBERS), "number path", lines)
             }
         }

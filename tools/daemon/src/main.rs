@@ -176,7 +176,9 @@ async fn serve(context: Arc<Context>, kept: Kept, socket: &Path) -> anyhow::Resu
     );
     notify::systemd("READY=1");
     // On a worker, not on this thread: workers have the priority keep-alives need.
-    tokio::spawn(shell.run()).await.context("the shell of the host failed")?;
+    tokio::spawn(shell.run())
+        .await
+        .context("the shell of the host failed")?;
     Ok(())
 }
 

@@ -152,12 +152,18 @@ mod tests {
         let folder = folder("records-strangers");
         let records = Records::open(&folder).unwrap();
         std::fs::write(folder.join("associations/half.new"), "{").unwrap();
-        assert_eq!(Records::open(&folder).unwrap().inherited(), [], "never in force");
+        assert_eq!(
+            Records::open(&folder).unwrap().inherited(),
+            [],
+            "never in force"
+        );
         std::fs::write(folder.join("associations/half.json"), "{").unwrap();
         let error = format!("{:#}", Records::open(&folder).unwrap_err());
         assert!(error.contains("half.json") && error.contains("remove it"));
         std::fs::remove_file(folder.join("associations/half.json")).unwrap();
-        records.write(AssociationId(1), &record(VERSION + 1)).unwrap();
+        records
+            .write(AssociationId(1), &record(VERSION + 1))
+            .unwrap();
         assert!(Records::open(&folder).is_err());
         std::fs::remove_dir_all(&folder).unwrap();
     }

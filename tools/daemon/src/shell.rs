@@ -216,7 +216,8 @@ impl Shell {
                 self.host.handle_built(volume, outcome, now);
             }
             Message::Registered(volume, association, outcome) => {
-                self.host.handle_registered(volume, association, outcome, now);
+                self.host
+                    .handle_registered(volume, association, outcome, now);
             }
             Message::Started(volume, outcome) => self.host.handle_started(volume, outcome, now),
             Message::Destroyed(association, remains, at) => {
@@ -238,7 +239,11 @@ impl Shell {
             (Some(Asker::Reply(asker)), Answer::Reply(answer)) => drop(asker.send(answer)),
             (asker, answer) => panic!(
                 "call {call:?} is answered with {answer:?}, but {} asked",
-                if asker.is_some() { "something else was" } else { "nobody" }
+                if asker.is_some() {
+                    "something else was"
+                } else {
+                    "nobody"
+                }
             ),
         }
     }

@@ -130,7 +130,9 @@ impl<K: Ord + std::fmt::Debug> OrderFence<K> {
     /// no fence.
     pub fn at(&self) -> Option<Duration> {
         let terms = self.terms.as_ref()?;
-        self.queues_open.is_empty().then(|| order_fence_at(self.silent_at, terms))
+        self.queues_open
+            .is_empty()
+            .then(|| order_fence_at(self.silent_at, terms))
     }
 }
 

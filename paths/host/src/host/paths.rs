@@ -114,7 +114,8 @@ impl Host {
     pub fn note_refused(&mut self, failure: &Failure, now: Duration) {
         self.begin(now);
         let subject = Subject::default();
-        self.fx.event(EventKind::Refused, subject, failure.to_string());
+        self.fx
+            .event(EventKind::Refused, subject, failure.to_string());
     }
 
     /// Makes a path, or finds that it exists.
@@ -135,9 +136,11 @@ impl Host {
             }
             Err(failure) => {
                 let subject = Subject::default();
-                self.fx.event(EventKind::Refused, subject, failure.to_string());
+                self.fx
+                    .event(EventKind::Refused, subject, failure.to_string());
                 if let Some(call) = call {
-                    self.fx.order(Order::Answer(call, Answer::Path(Err(failure))));
+                    self.fx
+                        .order(Order::Answer(call, Answer::Path(Err(failure))));
                 }
             }
         }
@@ -181,7 +184,9 @@ impl Host {
     /// The number that belongs to the path; another one while a path of that number is being removed.
     fn number_for(&mut self, asked: &Asked) -> (u32, bool) {
         let key = numbers::key(&asked.portal, &asked.nqn);
-        let reserved = asked.number.filter(|number| !self.paths.contains_key(number));
+        let reserved = asked
+            .number
+            .filter(|number| !self.paths.contains_key(number));
         if let Some(number) = reserved {
             return (number, self.numbers.bind(&key, number));
         }

@@ -105,7 +105,8 @@ impl Host {
             Some(path.asked.clone())
         };
         let mut paths: Vec<_> = volume.paths().filter_map(asked).collect();
-        let same = |one: &Asked, other: &Asked| (&one.portal, &one.nqn) == (&other.portal, &other.nqn);
+        let same =
+            |one: &Asked, other: &Asked| (&one.portal, &one.nqn) == (&other.portal, &other.nqn);
         for known in &record.paths {
             let mut coming = self.paths.values().filter(|path| !path.ending);
             let coming = coming.any(|path| same(&path.asked, known));

@@ -15,7 +15,10 @@ impl Host {
             Some(PathFacts {
                 address: record.spec.traddr.to_string(),
                 cntlid: record.known.cntlid,
-                suspect: record.live.as_ref().is_some_and(|live| live.suspect.is_some()),
+                suspect: record
+                    .live
+                    .as_ref()
+                    .is_some_and(|live| live.suspect.is_some()),
             })
         };
         let mut volumes: Vec<_> = self

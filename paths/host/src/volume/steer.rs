@@ -22,7 +22,12 @@ impl Volume {
     }
 
     /// Prefers a path, or does not.
-    pub(crate) fn prefer(&mut self, path: u32, on: bool, fx: &mut Effects) -> Result<(), Unchanged> {
+    pub(crate) fn prefer(
+        &mut self,
+        path: u32,
+        on: bool,
+        fx: &mut Effects,
+    ) -> Result<(), Unchanged> {
         let number = self.number_of(path);
         let outcome = self.core.prefer(number, on, fx.now);
         self.pump(fx);

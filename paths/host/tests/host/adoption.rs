@@ -21,13 +21,21 @@ fn paths_have_their_numbers_again_whichever_is_up_first() {
     let disk = killed();
     let mut rig = Rig::with(policy(), disk);
     rig.settle();
-    let mut numbers: Vec<_> = rig.specs.iter().map(|spec| (spec.id, spec.traddr.ip())).collect();
+    let mut numbers: Vec<_> = rig
+        .specs
+        .iter()
+        .map(|spec| (spec.id, spec.traddr.ip()))
+        .collect();
     numbers.sort_unstable();
     let expected = [(1, [10, 0, 0, 1].into()), (2, [10, 0, 0, 2].into())];
     assert_eq!(numbers, expected);
     rig.up(2, &[namespace(1, 1, 1_000)]);
     rig.up(1, &[namespace(1, 1, 1_000)]);
-    let numbers: Vec<u8> = rig.tables[&id(1)].paths.iter().map(|path| path.path.0).collect();
+    let numbers: Vec<u8> = rig.tables[&id(1)]
+        .paths
+        .iter()
+        .map(|path| path.path.0)
+        .collect();
     assert_eq!(numbers, [0, 1], "and their places in the volume");
 }
 
@@ -77,7 +85,11 @@ fn paths_have_a_queue_for_each_of_the_block_device_s_whatever_is_configured() {
     device.1 = 4;
     let mut rig = Rig::with(policy(), disk);
     rig.settle();
-    assert!(rig.specs.iter().all(|spec| spec.session.io_queues_per_namespace == 4));
+    assert!(
+        rig.specs
+            .iter()
+            .all(|spec| spec.session.io_queues_per_namespace == 4)
+    );
     rig.up(1, &[namespace(1, 1, 1_000)]);
     assert_eq!(rig.usable(id(1)), 1);
 }
@@ -122,9 +134,7 @@ fn requests_wait_for_a_usable_path_and_not_for_an_attached_one() {
     };
     let mut rig = Rig::with(fail, killed());
     rig.settle();
-    let waits = |rig: &Rig| {
-        rig.tables[&id(1)].on_no_path == umpath_core::OnNoPath::Queue
-    };
+    let waits = |rig: &Rig| rig.tables[&id(1)].on_no_path == umpath_core::OnNoPath::Queue;
     rig.advance(ms(1_000));
     assert!(waits(&rig), "the paths are being connected");
     let association = rig.up(1, &[namespace(1, 1, 1_000)]);

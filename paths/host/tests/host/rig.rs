@@ -167,7 +167,9 @@ impl Rig {
         for (number, key) in rig.disk.associations.keys().copied().enumerate() {
             rig.inherited.push(key);
             let record = rig.disk.associations[&key].clone();
-            rig.host.handle_inherited(number as u64, &record, now).unwrap();
+            rig.host
+                .handle_inherited(number as u64, &record, now)
+                .unwrap();
         }
         for record in rig.disk.volumes.values().cloned().collect::<Vec<_>>() {
             let found = match rig.disk.devices.get(&record.device) {
@@ -207,7 +209,11 @@ impl Rig {
             self.now = self.now.max(due);
             self.host.handle_timeout(self.now);
             let next = self.host.poll_timeout();
-            assert!(next.is_none_or(|next| next > self.now), "it spins at {:?}", self.now);
+            assert!(
+                next.is_none_or(|next| next > self.now),
+                "it spins at {:?}",
+                self.now
+            );
             self.settle();
         }
         self.now = until;
@@ -315,7 +321,11 @@ impl Rig {
         let failed = |what: &str| Err(why(what));
         match done {
             Done::Recorded(path, association) => {
-                let outcome = if self.failing.record { failed("record") } else { Ok(()) };
+                let outcome = if self.failing.record {
+                    failed("record")
+                } else {
+                    Ok(())
+                };
                 self.host.handle_recorded(path, association, outcome, now);
             }
             Done::Built(spec, device) => {
@@ -341,13 +351,20 @@ impl Rig {
                 self.host.handle_built(spec.id, Ok(facts), now);
             }
             Done::Registered(volume, association) => {
-                let outcome = if self.failing.register { failed("register") } else { Ok(()) };
-                self.host.handle_registered(volume, association, outcome, now);
+                let outcome = if self.failing.register {
+                    failed("register")
+                } else {
+                    Ok(())
+                };
+                self.host
+                    .handle_registered(volume, association, outcome, now);
             }
             Done::Started(volume) => self.host.handle_started(volume, Ok(()), now),
             Done::Removed(removal, volume) => {
                 if self.failing.remove {
-                    return self.host.handle_removed(removal, volume, failed("remove"), now);
+                    return self
+                        .host
+                        .handle_removed(removal, volume, failed("remove"), now);
                 }
                 for queue in 0..self.queues.remove(&volume).unwrap_or(0) {
                     let news = LaneNews::Ended {
@@ -436,7 +453,12 @@ impl Rig {
     ) -> AssociationId {
         self.associations += 1;
         let association = AssociationId(self.associations);
-        let spec = self.specs.iter().rev().find(|spec| spec.id == path).unwrap();
+        let spec = self
+            .specs
+            .iter()
+            .rev()
+            .find(|spec| spec.id == path)
+            .unwrap();
         let io_queues = spec.session.io_queues_per_namespace * namespaces.len().max(1) as u16;
         let up = Up {
             association,
@@ -502,13 +524,17 @@ impl Rig {
     /// Paths that queue threads may use for a volume.
     pub(crate) fn usable(&self, id: StableId) -> usize {
         let table = self.tables.get(&id);
-        table.map_or(0, |table| table.paths.iter().filter(|path| path.usable).count())
+        table.map_or(0, |table| {
+            table.paths.iter().filter(|path| path.usable).count()
+        })
     }
 
     /// Words of the events so far.
     pub(crate) fn events(&self) -> Vec<(String, String)> {
         let events = self.host.events().events.into_iter();
-        events.map(|event| (event.kind.word().to_owned(), event.detail)).collect()
+        events
+            .map(|event| (event.kind.word().to_owned(), event.detail))
+            .collect()
     }
 }
 

@@ -26,14 +26,24 @@ fn an_association_that_could_not_be_recorded_is_used_once_it_is() {
     rig.up(1, &[namespace(1, 1, 1_000)]);
     let refused = rig.path_answer(call).unwrap().unwrap_err();
     assert_eq!(refused.why, "no space left on device");
-    assert!(rig.association(1).last_error.contains("no space"), "an operator sees it");
-    assert!(rig.tables.is_empty(), "nothing is sent on what is not on record");
+    assert!(
+        rig.association(1).last_error.contains("no space"),
+        "an operator sees it"
+    );
+    assert!(
+        rig.tables.is_empty(),
+        "nothing is sent on what is not on record"
+    );
     rig.advance(ms(10_000));
     rig.failing.record = false;
     rig.advance(ms(2_000));
     assert_eq!(rig.usable(id(1)), 1);
     assert_eq!(rig.association(1).last_error, "");
-    let refusals = rig.events().iter().filter(|(kind, _)| kind == "refused").count();
+    let refusals = rig
+        .events()
+        .iter()
+        .filter(|(kind, _)| kind == "refused")
+        .count();
     assert_eq!(refusals, 1, "the same refusal is said once");
 }
 
@@ -67,10 +77,15 @@ fn memory_that_could_not_be_registered_is_tried_again() {
 impl Rig {
     /// The association a path has: a new one.
     fn up_again(&mut self, path: u32) -> umpath_core::AssociationId {
-        let association = *self.requests.iter().rev().find_map(|(known, request)| match request {
-            Request::Serves(association, ..) if *known == path => Some(association),
-            _ => None,
-        }).unwrap();
+        let association = *self
+            .requests
+            .iter()
+            .rev()
+            .find_map(|(known, request)| match request {
+                Request::Serves(association, ..) if *known == path => Some(association),
+                _ => None,
+            })
+            .unwrap();
         association
     }
 }
@@ -86,7 +101,11 @@ fn a_size_is_news_and_not_identity() {
         rig.up(path, &[namespace(1, 1, 2_000)]);
     }
     assert_eq!(rig.usable(id(1)), 2);
-    assert_eq!(rig.disk.volumes[&id(1)].namespace.blocks, 2_000, "for the next process");
+    assert_eq!(
+        rig.disk.volumes[&id(1)].namespace.blocks,
+        2_000,
+        "for the next process"
+    );
 }
 
 #[test]
@@ -96,7 +115,11 @@ fn a_path_refused_for_its_size_is_used_when_the_others_say_the_same() {
     rig.lose(2, lost);
     rig.up(2, &[namespace(1, 1, 2_000)]);
     assert_eq!(rig.usable(id(1)), 1);
-    assert!(rig.association(2).last_error.contains("size"), "{:?}", rig.association(2));
+    assert!(
+        rig.association(2).last_error.contains("size"),
+        "{:?}",
+        rig.association(2)
+    );
     let first = rig.up_again(1);
     rig.report(1, Report::Namespaces(first, vec![namespace(1, 1, 2_000)]));
     assert_eq!(rig.usable(id(1)), 2, "at once");
@@ -110,10 +133,12 @@ fn a_namespace_added_while_its_paths_are_up_gets_a_volume() {
     rig.requests.clear();
     rig.report(1, Report::Namespaces(first, list));
     let asks = |rig: &Rig| {
-        rig.requests.iter().find_map(|(path, request)| match request {
-            Request::OpenQueues(association, count) => Some((*path, *association, *count)),
-            _ => None,
-        })
+        rig.requests
+            .iter()
+            .find_map(|(path, request)| match request {
+                Request::OpenQueues(association, count) => Some((*path, *association, *count)),
+                _ => None,
+            })
     };
     assert_eq!(asks(&rig), Some((1, first, 2)));
     rig.report(1, Report::Queues(first, vec![3, 4]));
@@ -146,7 +171,11 @@ fn a_configured_path_that_stays_away_too_long_is_still_asked_for() {
     rig.lose(2, lost);
     rig.requests.clear();
     rig.report(2, Report::GivenUp);
-    assert!(rig.requests.is_empty(), "nobody ends it: {:?}", rig.requests);
+    assert!(
+        rig.requests.is_empty(),
+        "nobody ends it: {:?}",
+        rig.requests
+    );
     assert_eq!(rig.association(2).state, "connecting");
     rig.up(2, &[namespace(1, 1, 1_000)]);
     assert_eq!(rig.usable(id(1)), 2);
@@ -169,7 +198,8 @@ fn an_orderly_removal_leaves_nothing_behind() {
     let nqn = DisconnectTarget::Nqn(NQN.to_owned());
     let call = rig.call();
     let force = false;
-    rig.host.handle_verb(call, Verb::Disconnect { target: nqn, force }, rig.now);
+    rig.host
+        .handle_verb(call, Verb::Disconnect { target: nqn, force }, rig.now);
     rig.advance(ms(1_000));
     for path in 1..=2 {
         let association = rig.up_again(path);
@@ -184,7 +214,11 @@ fn an_orderly_removal_leaves_nothing_behind() {
         other => panic!("{other:?}"),
     }
     rig.advance(ms(60_000));
-    assert!(rig.disk.associations.is_empty(), "{:?}", rig.disk.associations);
+    assert!(
+        rig.disk.associations.is_empty(),
+        "{:?}",
+        rig.disk.associations
+    );
     assert!(rig.disk.volumes.is_empty() && rig.disk.devices.is_empty());
     assert_eq!(rig.host.poll_timeout(), None, "nothing is waited for");
 }

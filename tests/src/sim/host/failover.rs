@@ -265,5 +265,11 @@ impl World {
 /// What an association's controller promised.
 pub(crate) fn terms_of(facts: &ControllerFacts, mutant: Option<Mutant>) -> Option<FenceTerms> {
     let traffic_based = facts.traffic_based && mutant != Some(Mutant::TrafficIgnored);
-    FenceTerms::new(facts.kato?, 1, traffic_based, facts.cqt, std::time::Duration::ZERO)
+    FenceTerms::new(
+        facts.kato?,
+        1,
+        traffic_based,
+        facts.cqt,
+        std::time::Duration::ZERO,
+    )
 }

@@ -145,7 +145,10 @@ impl Driver {
     }
 
     async fn step(&mut self) {
-        let deadlines = self.connecting.iter().map(|(_, connecting)| connecting.deadline());
+        let deadlines = self
+            .connecting
+            .iter()
+            .map(|(_, connecting)| connecting.deadline());
         let wake = deadlines.min().map(tokio::time::Instant::from_std);
         let timer = async {
             match wake {
@@ -362,7 +365,8 @@ impl Driver {
             self.arena
                 .read_at(0, buffer(qid).0, &mut data)
                 .expect("the range was accepted when the command was sent");
-            self.happened.push_back(Happened::Response { qid, cqe, data });
+            self.happened
+                .push_back(Happened::Response { qid, cqe, data });
         }
         if let Err(error) = outcome {
             self.failed(qid, Arc::new(error));

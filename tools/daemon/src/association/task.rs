@@ -104,7 +104,10 @@ impl Task {
                 data,
             } => {
                 if let Some((known, driver)) = &mut self.current {
-                    assert_eq!(*known, association, "commands are for the association at hand");
+                    assert_eq!(
+                        *known, association,
+                        "commands are for the association at hand"
+                    );
                     driver.send(qid, sqe, &data);
                 }
             }
@@ -122,7 +125,11 @@ impl Task {
         &mut self,
         association: AssociationId,
     ) -> Result<&mut Driver, umpath_rdma::ConnectError> {
-        if self.current.as_ref().is_none_or(|(known, _)| *known != association) {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|(known, _)| *known != association)
+        {
             assert!(self.current.is_none(), "the last association was released");
             self.current = Some((association, Driver::new(self.params.clone())?));
         }
@@ -133,7 +140,8 @@ impl Task {
     fn begin_to_watch(&mut self) {
         self.link = None;
         let driver = self.current.as_ref().map(|(_, driver)| driver);
-        let device = driver.and_then(|driver| Some((driver.domain()?.device().to_owned(), driver.port()?)));
+        let device =
+            driver.and_then(|driver| Some((driver.domain()?.device().to_owned(), driver.port()?)));
         let Some((device, port)) = device else { return };
         let links = self.around.links.clone();
         // Elsewhere: opening a device takes a look at all of them.

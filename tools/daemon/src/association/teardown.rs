@@ -18,11 +18,7 @@ pub(crate) async fn release(halt: Halt, deadline: Duration) {
 
 /// Drains and destroys what a driver left. `silence`: told when nothing of it can be sent any more, where
 /// someone waits for that.
-pub(super) async fn admin(
-    halt: Halt,
-    deadline: Duration,
-    silence: Option<impl FnOnce(Duration)>,
-) {
+pub(super) async fn admin(halt: Halt, deadline: Duration, silence: Option<impl FnOnce(Duration)>) {
     let deadline = clock::now() + deadline;
     let mut queues = halt.queues;
     for queue in &mut queues {

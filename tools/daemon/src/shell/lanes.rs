@@ -54,7 +54,10 @@ impl Shell {
                 transports,
                 outcome,
             } => {
-                let had = transports.iter().map(|(association, _)| *association).collect();
+                let had = transports
+                    .iter()
+                    .map(|(association, _)| *association)
+                    .collect();
                 for (association, transport) in transports {
                     let key = (association, remains);
                     self.resources.handed_back.insert(key, transport);

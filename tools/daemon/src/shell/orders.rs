@@ -133,7 +133,9 @@ impl Shell {
             queue.expect("the host attaches queue pairs that are spare")
         });
         let lanes = &self.resources.served(volume).lanes;
-        let lane = lanes.get(usize::from(queue)).expect("a queue thread that was made");
+        let lane = lanes
+            .get(usize::from(queue))
+            .expect("a queue thread that was made");
         if let Err(gone) = lane.send(command) {
             // The thread has ended, and the volume with it: its last report is on its way.
             tokio::task::spawn_blocking(move || drop(gone));
@@ -176,7 +178,11 @@ impl Shell {
     fn register(&mut self, volume: StableId, association: AssociationId) {
         let arenas = self.resources.served(volume).arenas.clone();
         let known = self.resources.associations.get(&association);
-        let domain = Arc::clone(&known.expect("the host registers with live associations").domain);
+        let domain = Arc::clone(
+            &known
+                .expect("the host registers with live associations")
+                .domain,
+        );
         self.elsewhere(move || {
             let outcome = arenas.iter().try_for_each(|arena| domain.register(arena));
             let outcome = outcome.map_err(|error| {

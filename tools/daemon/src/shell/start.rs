@@ -21,7 +21,9 @@ impl Shell {
     fn inherit(&mut self) {
         for (number, record) in self.context.records.inherited() {
             if let Err(why) = self.host.handle_inherited(number, &record, clock::now()) {
-                tracing::error!("a file in associations/ of the state directory is of no use: {why}");
+                tracing::error!(
+                    "a file in associations/ of the state directory is of no use: {why}"
+                );
             }
         }
     }
@@ -41,7 +43,10 @@ impl Shell {
                 Err(_) => Found::Unknown,
             };
             let paths = record.paths.clone();
-            if !self.host.handle_recorded_volume(record, found, clock::now()) {
+            if !self
+                .host
+                .handle_recorded_volume(record, found, clock::now())
+            {
                 continue;
             }
             for asked in paths {
