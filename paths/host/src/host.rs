@@ -49,7 +49,7 @@ mod stop;
 mod teardown;
 mod verbs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +90,8 @@ pub struct Host {
     removal_last: u64,
     /// Questions for counters.
     questions: Vec<stats::Question>,
+    /// Block devices whose server died and of which no record is left.
+    orphans: BTreeSet<u32>,
     /// Set once the process is to end.
     stopping: Option<stop::Stopping>,
 }
@@ -119,6 +121,7 @@ impl Host {
             removals: BTreeMap::new(),
             removal_last: 0,
             questions: Vec::new(),
+            orphans: BTreeSet::new(),
             stopping: None,
         }
     }

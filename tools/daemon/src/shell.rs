@@ -93,6 +93,8 @@ pub(crate) enum Message {
     Users(u64, Vec<(StableId, Vec<String>)>),
     /// A volume's block device was removed, or was not.
     Removed(u64, StableId, Option<Box<BlockDevice>>, Result<(), Failure>),
+    /// A block device that no record names was deleted, or was not.
+    OrphanDeleted(CallId, u32, Result<(), Failure>),
     /// SIGTERM or SIGINT.
     Stop,
 }
@@ -227,6 +229,9 @@ impl Shell {
             Message::Removed(removal, volume, device, outcome) => {
                 self.resources.removed(volume, device);
                 self.host.handle_removed(removal, volume, outcome, now);
+            }
+            Message::OrphanDeleted(call, device, outcome) => {
+                self.host.handle_orphan_deleted(call, device, outcome, now);
             }
             Message::Stop => self.host.handle_stop(now),
         }

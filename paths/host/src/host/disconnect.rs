@@ -104,7 +104,7 @@ impl Host {
                 volumes.extend(all.map(Volume::id));
             }
             DisconnectTarget::Path(path) => {
-                paths.extend(Some(*path).filter(known));
+                paths.insert(self.path_named(path)?);
             }
             DisconnectTarget::Device(device) => {
                 let named = self.volumes.values().find(|volume| {

@@ -28,6 +28,11 @@ impl Host {
             .map(|volume| volume.view(&facts))
             .collect();
         volumes.sort_by(|a, b| a.name.cmp(&b.name));
+        let name = |device: &u32| format!("ublkb{device}");
+        let daemon = DaemonView {
+            orphans: self.orphans.iter().map(name).collect(),
+            ..daemon
+        };
         Snapshot {
             daemon,
             volumes,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use umpath_protocol::Reply;
+use umpath_protocol::{DisconnectTarget, Reply};
 
 use super::Host;
 use crate::order::{Answer, CallId, Order, Verb};
@@ -21,6 +21,10 @@ impl Host {
                 let reply = self.queueing(volume.as_deref(), on);
                 self.reply(call, reply);
             }
+            Verb::Disconnect {
+                target: DisconnectTarget::Device(name),
+                force,
+            } if self.delete_orphan(&name, force, call) => {}
             Verb::Disconnect { target, force } => self.disconnect(&target, force, Some(call)),
         }
         self.settle();

@@ -1,7 +1,9 @@
 //! A process takes over what an earlier one left.
 
 use umpath_host::Report;
+use umpath_host::order::{Answer, Verb};
 use umpath_host::policy::NoPathRetry;
+use umpath_protocol::{DisconnectTarget, Reply};
 
 use super::rig::{Disk, Failing, Rig, asked, id, ms, namespace, policy};
 
@@ -142,4 +144,28 @@ fn requests_wait_for_a_usable_path_and_not_for_an_attached_one() {
     assert_eq!(rig.usable(id(1)), 0);
     rig.advance(ms(31_000));
     assert!(!waits(&rig), "the grace is over");
+}
+
+#[test]
+fn a_device_without_a_record_is_named_and_removed_by_its_number() {
+    let mut rig = Rig::new();
+    rig.host.handle_orphan(3, ms(0));
+    assert_eq!(rig.snapshot().daemon.orphans, ["ublkb3"]);
+    let target = || DisconnectTarget::Device("ublkb3".to_owned());
+    let mut ask = |force| {
+        let call = rig.call();
+        let target = target();
+        rig.host
+            .handle_verb(call, Verb::Disconnect { target, force }, rig.now);
+        rig.settle();
+        rig.answers.remove(&call)
+    };
+    assert!(matches!(ask(false), Some(Answer::Reply(Reply::Failed(_)))));
+    match ask(true) {
+        Some(Answer::Reply(Reply::Disconnected { deleted, .. })) => {
+            assert_eq!(deleted, ["/dev/ublkb3"]);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(rig.snapshot().daemon.orphans.is_empty());
 }

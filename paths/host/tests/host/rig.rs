@@ -284,6 +284,9 @@ impl Rig {
                 assert!(before.is_none(), "{call:?} is answered twice");
             }
             Order::LeaveToSuccessor(why) => self.successor.push(why),
+            Order::DeleteOrphan { device, call } => {
+                self.host.handle_orphan_deleted(call, device, Ok(()), self.now);
+            }
             Order::Unregister(_) | Order::Discard(_) | Order::Abandon(_) | Order::Sweep(_) => {}
         }
     }
@@ -513,6 +516,7 @@ impl Rig {
             hostid: String::new(),
             rdma_devices: Vec::new(),
             detection: Vec::new(),
+            orphans: Vec::new(),
         })
     }
 

@@ -1,8 +1,8 @@
 //! What is refused is tried again, seen, and never costs more than it must.
 
-use umpath_host::order::Verb;
+use umpath_host::order::{Answer, Verb};
 use umpath_host::{Report, Request};
-use umpath_protocol::{DisconnectTarget, Reply};
+use umpath_protocol::{DisconnectTarget, Reply, Steer};
 
 use super::rig::{NQN, Rig, asked, id, ms, namespace};
 
@@ -208,7 +208,7 @@ fn an_orderly_removal_leaves_nothing_behind() {
         rig.report(path, Report::Ended);
     }
     match rig.answers.remove(&call) {
-        Some(umpath_host::order::Answer::Reply(Reply::Disconnected { deleted, .. })) => {
+        Some(Answer::Reply(Reply::Disconnected { deleted, .. })) => {
             assert_eq!(deleted, ["/dev/ublkb0"]);
         }
         other => panic!("{other:?}"),
@@ -234,4 +234,32 @@ fn a_lost_association_is_on_record_until_its_fence() {
     assert_eq!(rig.disk.associations.len(), 2);
     rig.advance(ms(1_500));
     assert_eq!(rig.disk.associations.len(), 1);
+}
+
+#[test]
+fn a_path_is_named_by_its_number_or_its_address() {
+    let mut rig = two_paths();
+    for name in ["2", "10.0.0.2", "10.0.0.2:4420", "rdma,10.0.0.2:4420"] {
+        let (path, volume) = (name.to_owned(), None);
+        let call = rig.call();
+        rig.host
+            .handle_verb(call, Verb::Steer(Steer::FailPath { path, volume }), rig.now);
+        rig.settle();
+        assert_eq!(rig.usable(id(1)), 1, "{name}");
+        let (path, volume) = (name.to_owned(), None);
+        let reinstate = Steer::ReinstatePath { path, volume };
+        let call = rig.call();
+        rig.host.handle_verb(call, Verb::Steer(reinstate), rig.now);
+        rig.settle();
+        assert_eq!(rig.usable(id(1)), 2, "{name}");
+    }
+    let (path, volume) = ("10.0.0.9".to_owned(), None);
+    let call = rig.call();
+    rig.host
+        .handle_verb(call, Verb::Steer(Steer::FailPath { path, volume }), rig.now);
+    rig.settle();
+    match rig.answers.remove(&call) {
+        Some(Answer::Reply(Reply::Failed(failure))) => assert_eq!(failure.what, "no path 10.0.0.9"),
+        other => panic!("{other:?}"),
+    }
 }

@@ -102,6 +102,8 @@ impl Shell {
             hostid: context.identity.id.to_string(),
             rdma_devices: device_names(),
             detection: crate::detection::explain(&context.config.defaults),
+            // The host knows.
+            orphans: Vec::new(),
         }
     }
 }

@@ -106,6 +106,14 @@ impl Shell {
                     Err(error) => tracing::error!(volume = record.name, "{error}"),
                 }
             }
+            Order::DeleteOrphan { device, call } => self.elsewhere(move || {
+                let deleted = Control::open().and_then(|mut control| control.delete(device));
+                let outcome = deleted.map_err(|error| {
+                    let what = format!("cannot remove /dev/ublkb{device}");
+                    Failure::new(what, error.to_string(), "dmesg tells more")
+                });
+                Message::OrphanDeleted(call, device, outcome)
+            }),
             Order::ForgetVolume(record) => self.context.keeper.remove(&record),
             Order::Rewrite(record) => self.context.keeper.rewrite(*record),
             Order::SaveNames(names) => self.context.keeper.save_names(names),

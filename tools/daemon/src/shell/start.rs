@@ -31,12 +31,21 @@ impl Shell {
     /// Volumes of earlier processes, and the paths they had.
     fn adopt(&mut self) {
         let records = self.context.keeper.load();
-        if records.is_empty() {
+        let devices = block_devices();
+        if records.is_empty() && devices.is_empty() {
             return;
         }
         let mut control = Control::open().inspect_err(|error| {
             tracing::error!("cannot look for the last umpathd's block devices: {error}");
         });
+        if let Ok(control) = &mut control {
+            let known = |device: &u32| records.iter().any(|record| record.device == *device);
+            for device in devices.into_iter().filter(|device| !known(device)) {
+                if is_orphan(control, device) {
+                    self.host.handle_orphan(device, clock::now());
+                }
+            }
+        }
         for record in records {
             let found = match &mut control {
                 Ok(control) => found(control, &record),
@@ -98,6 +107,21 @@ impl Shell {
         let (context, outbox) = (self.context.clone(), self.outbox.clone());
         tokio::spawn(connect_all::keep_portal(context, outbox, line));
     }
+}
+
+/// Numbers of the block devices of the driver.
+fn block_devices() -> Vec<u32> {
+    let entries = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let number = |name: String| name.strip_prefix("ublkb")?.parse().ok();
+    entries
+        .filter_map(|entry| number(entry.file_name().to_string_lossy().into_owned()))
+        .collect()
+}
+
+/// Its server died, and its requests wait for another one.
+fn is_orphan(control: &mut Control, device: u32) -> bool {
+    let info = control.info(device).ok().flatten();
+    info.is_some_and(|info| matches!(info.state, State::Quiesced | State::FailIo))
 }
 
 /// What the driver says of a recorded block device.
