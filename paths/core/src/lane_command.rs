@@ -1,11 +1,11 @@
-//! What the control side asks of a lane's thread.
+//! Commands of the control side to a queue thread.
 
 use std::sync::Arc;
 
 use crate::ghost::GhostTable;
 use crate::table::{AssociationId, PathId, PathTable};
 
-/// What a queue thread is told.
+/// What the control side asks of a queue thread.
 #[derive(Clone, Debug)]
 pub enum LaneCommand<T> {
     /// Use this queue pair for the path's commands. Its arena is registered already.

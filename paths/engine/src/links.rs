@@ -85,7 +85,10 @@ impl<T: Transport> Links<T> {
         association: AssociationId,
         transport: T,
     ) -> Result<(), T> {
-        let Some(slot) = self.links.iter().position(Option::is_none) else {
+        let known = self.all().any(|link| link.association == association);
+        assert!(!known, "{association} has a queue pair here already");
+        let mut places = (0..).zip(self.links.iter_mut());
+        let Some((slot, place)) = places.find(|(_, place)| place.is_none()) else {
             return Err(transport);
         };
         self.generation = self.generation.wrapping_add(1);
@@ -99,16 +102,14 @@ impl<T: Transport> Links<T> {
             generation: self.generation,
         };
         let id = LinkId {
-            slot: slot as u16,
+            slot,
             generation: link.generation,
         };
         for channel in [Channel::Completions, Channel::Connection] {
             frontend.watch(id, channel, &link.transport);
         }
-        if let Some(place) = self.links.get_mut(slot) {
-            *place = Some(link);
-        }
-        self.used = self.used.max(slot + 1);
+        *place = Some(link);
+        self.used = self.used.max(usize::from(slot) + 1);
         Ok(())
     }
 
@@ -128,13 +129,16 @@ impl<T: Transport> Links<T> {
         send: &Send,
         mut report: impl FnMut(AssociationId, Loss<T::Error>),
     ) -> Result<(), PushError> {
-        let range = range(&self.arena, send.tag, &send.data)?;
+        let association = send.association;
         let mut links = self.links.iter_mut().take(self.used).flatten();
-        let link = links.find(|link| link.association == send.association);
-        let link = link.ok_or(PushError::Closed)?;
-        if !matches!(link.state, State::Open) {
-            return Err(PushError::Closed);
+        let link = links.find(|link| link.association == association);
+        let link = link.unwrap_or_else(|| panic!("{association} has no queue pair here"));
+        match link.state {
+            State::Open => {}
+            State::Broken => return Err(PushError::Closed),
+            State::Draining { .. } => panic!("{association} was convicted: nothing more is sent"),
         }
+        let range = range(&self.arena, send.tag, &send.data);
         let pushed = link.transport.push(send.sqe, range);
         match pushed {
             Ok(()) => link.unsent = true,
@@ -339,9 +343,9 @@ impl<T: Transport> Link<T> {
 
 /// The lane's data as a range of the tag's slot. Parameters are put there first: such a request
 /// has no data of its own.
-fn range<'a>(arena: &'a Arena, tag: Tag, data: &Data) -> Result<Range<'a>, PushError> {
+fn range<'a>(arena: &'a Arena, tag: Tag, data: &Data) -> Range<'a> {
     let slot = u32::from(tag.0);
-    Ok(match *data {
+    match *data {
         Data::None => Range::None,
         Data::FromController {
             offset_bytes: offset,
@@ -367,7 +371,7 @@ fn range<'a>(arena: &'a Arena, tag: Tag, data: &Data) -> Result<Range<'a>, PushE
         } => {
             arena
                 .write_at(slot, offset, &bytes)
-                .map_err(|_| PushError::OutOfRange)?;
+                .expect("parameters lie in their tag's slot");
             Range::Write {
                 arena,
                 slot,
@@ -375,5 +379,5 @@ fn range<'a>(arena: &'a Arena, tag: Tag, data: &Data) -> Result<Range<'a>, PushE
                 len: bytes.len() as u32,
             }
         }
-    })
+    }
 }

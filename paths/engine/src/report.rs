@@ -9,7 +9,8 @@ use umpath_transport::{Loss, Transport};
 /// What a queue thread reports.
 #[derive(Debug)]
 pub enum LaneReport<T: Transport> {
-    /// The queue pair of a convicted association is drained, as far as it would.
+    /// The queue pair of a convicted association is drained, as far as it would; or there was no room
+    /// for it, and it goes back unused.
     Drained {
         /// The association.
         association: AssociationId,

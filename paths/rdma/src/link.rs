@@ -22,6 +22,15 @@ use crate::verbs::{Batch, CmId, Completion, Cq, Outcome, Pd, Qp, QpShape, VerbsE
 const SEND_MARKER: u8 = 0xfe;
 const RECEIVE_MARKER: u8 = 0xff;
 
+/// What a completion says that names no work of ours.
+pub(crate) const NEVER_POSTED: QueueError =
+    QueueError::Device("a completion of work that was never posted");
+
+/// Whether work of this kind is a link's own.
+pub(crate) fn is_marker(kind: u8) -> bool {
+    matches!(kind, SEND_MARKER | RECEIVE_MARKER)
+}
+
 /// How much work a link holds at once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LinkShape {
@@ -106,9 +115,13 @@ impl Link {
         self.sends.push(id, kind, parts)
     }
 
-    /// Queues a receive; memory as for [`Link::push_send`]. Ignored while draining.
-    pub(crate) fn push_receive(&mut self, id: WorkId, part: Segment) -> bool {
-        self.draining.is_none() && self.receives.push(id, part)
+    /// Queues a receive; memory as for [`Link::push_send`]. Ignored while draining: nothing is
+    /// received any more. There is room for every buffer, each of which is posted once at a time.
+    pub(crate) fn push_receive(&mut self, id: WorkId, part: Segment) {
+        if self.draining.is_none() {
+            let pushed = self.receives.push(id, part);
+            assert!(pushed, "the chain holds a request for every receive buffer");
+        }
     }
 
     /// Posts what [`Link::push_send`] queued.

@@ -367,7 +367,7 @@ impl Device {
             }
             LaneEvent::Guarded { generation } => self.lane_guarded(lane, generation, now),
             // Evidence about the association, which several volumes may share: for its health.
-            LaneEvent::Overdue { .. } => {}
+            LaneEvent::Overdue { .. } | LaneEvent::QueueSilent { .. } => {}
         }
     }
 

@@ -280,3 +280,21 @@ fn a_stopped_thread_hands_its_queue_pairs_back() {
     };
     assert_eq!(transports.len(), 2);
 }
+
+#[test]
+#[should_panic(expected = "before the tag's last one was answered")]
+fn a_tag_carries_one_request_at_a_time() {
+    let mut rig = Rig::new();
+    rig.submit(0, Op::Read, 1);
+    rig.submit(0, Op::Read, 1);
+    rig.round(ms(1));
+}
+
+#[test]
+#[should_panic(expected = "is still here")]
+fn a_queue_pair_that_is_here_was_not_destroyed() {
+    let mut rig = Rig::new();
+    rig.command(LaneCommand::Convict(AssociationId(0)));
+    rig.command(LaneCommand::Destroyed(AssociationId(0)));
+    rig.round(ms(1));
+}
