@@ -172,6 +172,17 @@ impl Host {
                            the size on the array";
                 return self.refuse(path, namespace.nsid, why, fix);
             }
+            let limits = &volume.spec().limits;
+            let cached = self.live(path).is_some_and(|live| live.ready.facts.volatile_cache);
+            if cached && !limits.volatile_cache {
+                let why = format!(
+                    "the controller has a volatile write cache, and the block device of volume {} \
+                     was made without one: what its users sync would not reach the medium",
+                    volume.name()
+                );
+                let fix = "stop using the volume, disconnect it and connect it again";
+                return self.refuse(path, namespace.nsid, why, fix);
+            }
             if volume.is_going() {
                 let why = format!("volume {} is being removed", volume.name());
                 return self.refuse(path, namespace.nsid, why, "");

@@ -5,7 +5,7 @@ use umpath_host::order::{Answer, Verb};
 use umpath_host::policy::NoPathRetry;
 use umpath_protocol::{DisconnectTarget, Reply};
 
-use super::rig::{Disk, Failing, Rig, asked, id, ms, namespace, policy};
+use super::rig::{Disk, Failing, Rig, asked, facts, id, ms, namespace, policy};
 
 /// What a process with a volume over two configured paths leaves when it is killed.
 fn killed() -> Disk {
@@ -168,4 +168,24 @@ fn a_device_without_a_record_is_named_and_removed_by_its_number() {
         other => panic!("{other:?}"),
     }
     assert!(rig.snapshot().daemon.orphans.is_empty());
+}
+
+#[test]
+fn a_cache_that_only_a_later_controller_has_is_flushed() {
+    let mut rig = Rig::new();
+    rig.want(asked(1), true);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let record = rig.disk.volumes.get_mut(&id(1)).unwrap();
+    assert!(record.limits.volatile_cache, "the kernel sends FLUSH and FUA");
+    // A device that an earlier release has made otherwise.
+    record.limits.volatile_cache = false;
+    let mut rig = Rig::with(policy(), rig.disk);
+    rig.settle();
+    let cached = umpath_session::ControllerFacts {
+        volatile_cache: true,
+        ..facts(1)
+    };
+    rig.up_with(1, cached, &[namespace(1, 1, 1_000)]);
+    assert_eq!(rig.usable(id(1)), 0);
+    assert!(rig.association(1).last_error.contains("volatile write cache"));
 }
