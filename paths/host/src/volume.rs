@@ -166,6 +166,8 @@ pub(crate) struct Volume {
     record: Option<VolumeRecord>,
     /// An earlier process made its block device.
     adopted: bool,
+    /// Requests wait for a first usable path, whatever the policy says of volumes without one.
+    awaits_first_path: bool,
     /// Why its block device could not be taken over yet; empty where it was, or needed not.
     trouble: String,
     /// The last pause between attempts to do so.
@@ -194,6 +196,7 @@ impl Volume {
             pathless: false,
             record: None,
             adopted: false,
+            awaits_first_path: false,
             trouble: String::new(),
             recovery_pause: Duration::ZERO,
         }
@@ -329,7 +332,8 @@ impl Volume {
             .policy
             .device_config(self.spec.namespace.lba_shift, self.lanes);
         self.core = Device::new(config, fx.now);
-        if self.adopted {
+        self.awaits_first_path = self.adopted;
+        if self.awaits_first_path {
             self.core.set_no_path(self.first_path_policy(), fx.now);
         }
     }
@@ -391,10 +395,6 @@ impl Volume {
             node: new.node,
         };
         self.core.path_ready(number, ready, fx.now);
-        if self.adopted {
-            // From its first path on it is a volume like any other.
-            self.core.set_no_path(self.spec.policy.no_path(), fx.now);
-        }
         self.pump(fx);
         Ok(number)
     }
@@ -518,9 +518,22 @@ impl Volume {
 
     /// Whether I/O waits while there is no path.
     pub(crate) fn set_queueing(&mut self, on: bool, fx: &mut Effects) {
-        let no_path = if on { NoPath::Queue } else { NoPath::Fail };
-        self.core.set_no_path(no_path, fx.now);
+        // An operator's word counts more than the wait for a first path.
+        self.awaits_first_path = false;
+        if on {
+            self.core.set_no_path(NoPath::Queue, fx.now);
+        } else {
+            self.core.stop_queueing(fx.now);
+        }
         self.pump(fx);
+    }
+
+    /// From its first usable path on, a volume that was taken over is one like any other.
+    fn first_path_arrives(&mut self, now: Duration) {
+        if self.awaits_first_path && self.core.table().has_usable() {
+            self.awaits_first_path = false;
+            self.core.set_no_path(self.spec.policy.no_path(), now);
+        }
     }
 
     /// Sends nothing new on an association that is to be taken away.
@@ -594,6 +607,7 @@ impl Volume {
         if !self.is_built() {
             return;
         }
+        self.first_path_arrives(fx.now);
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Publish(table) => {

@@ -173,7 +173,9 @@ impl Host {
                 return self.refuse(path, namespace.nsid, why, fix);
             }
             let limits = &volume.spec().limits;
-            let cached = self.live(path).is_some_and(|live| live.ready.facts.volatile_cache);
+            let cached = self
+                .live(path)
+                .is_some_and(|live| live.ready.facts.volatile_cache);
             if cached && !limits.volatile_cache {
                 let why = format!(
                     "the controller has a volatile write cache, and the block device of volume {} \

@@ -50,6 +50,7 @@ impl Volume {
     pub(crate) fn set_policy(&mut self, policy: VolumePolicy, fx: &mut Effects) {
         self.spec.policy = policy;
         let config = policy.device_config(self.spec.namespace.lba_shift, self.lanes);
+        self.awaits_first_path = false;
         self.core.set_config(config, fx.now);
         self.pump(fx);
     }

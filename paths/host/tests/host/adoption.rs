@@ -1,6 +1,5 @@
 //! A process takes over what an earlier one left.
 
-use umpath_host::Report;
 use umpath_host::order::{Answer, Verb};
 use umpath_host::policy::NoPathRetry;
 use umpath_protocol::{DisconnectTarget, Reply};
@@ -128,22 +127,77 @@ fn writes_wait_for_the_fence_of_what_the_last_process_had() {
     assert_eq!(rig.disk.associations.len(), 1, "the new one");
 }
 
-#[test]
-fn requests_wait_for_a_usable_path_and_not_for_an_attached_one() {
+fn waits(rig: &Rig) -> bool {
+    rig.tables[&id(1)].on_no_path == umpath_core::OnNoPath::Queue
+}
+
+fn taken_over_with_no_path_retry_fail() -> Rig {
     let fail = umpath_host::policy::VolumePolicy {
         no_path_retry: NoPathRetry::Fail,
         ..policy()
     };
     let mut rig = Rig::with(fail, killed());
     rig.settle();
-    let waits = |rig: &Rig| rig.tables[&id(1)].on_no_path == umpath_core::OnNoPath::Queue;
     rig.advance(ms(1_000));
     assert!(waits(&rig), "the paths are being connected");
-    let association = rig.up(1, &[namespace(1, 1, 1_000)]);
-    rig.report(1, Report::Namespaces(association, Vec::new()));
+    rig
+}
+
+#[test]
+fn requests_wait_for_a_usable_path_and_not_for_an_attached_one() {
+    let mut rig = taken_over_with_no_path_retry_fail();
+    // A standby whose namespace is inaccessible comes first.
+    let transition = ms(10_000);
+    let standby = umpath_session::ControllerFacts {
+        ana: Some(umpath_session::AnaFacts {
+            transition,
+            anacap: 0,
+            group_max: 1,
+            groups: 1,
+            namespaces: 1,
+        }),
+        ..facts(1)
+    };
+    let table = umpath_session::AnaTable {
+        change_count: 1,
+        groups: vec![umpath_session::AnaGroup {
+            id: 1,
+            state: umpath_session::AnaState::Inaccessible,
+            nsids: vec![1],
+            change_count: 1,
+        }],
+    };
+    rig.up_as(1, standby, Some(table), &[namespace(1, 1, 1_000)]);
     assert_eq!(rig.usable(id(1)), 0);
+    assert!(waits(&rig), "the optimized path is still being connected");
+    rig.up(2, &[namespace(1, 1, 1_000)]);
+    assert_eq!(rig.usable(id(1)), 1);
+    let association = rig.association_of(2);
+    rig.lose(2, association);
+    assert!(
+        !waits(&rig),
+        "from the first usable path on the policy counts"
+    );
+}
+
+#[test]
+fn an_operator_s_word_ends_the_wait_for_a_first_path() {
+    let mut rig = taken_over_with_no_path_retry_fail();
+    let call = rig.call();
+    let (volume, on) = (None, false);
+    rig.host
+        .handle_verb(call, Verb::Queueing { volume, on }, rig.now);
+    rig.settle();
+    assert!(!waits(&rig));
+    let said = ("policy_changed".to_owned(), "queueing off".to_owned());
+    assert!(rig.events().contains(&said), "{:?}", rig.events());
+}
+
+#[test]
+fn a_volume_that_never_gets_a_path_fails_its_requests_when_the_grace_is_over() {
+    let mut rig = taken_over_with_no_path_retry_fail();
     rig.advance(ms(31_000));
-    assert!(!waits(&rig), "the grace is over");
+    assert!(!waits(&rig));
 }
 
 #[test]
@@ -176,7 +230,10 @@ fn a_cache_that_only_a_later_controller_has_is_flushed() {
     rig.want(asked(1), true);
     rig.up(1, &[namespace(1, 1, 1_000)]);
     let record = rig.disk.volumes.get_mut(&id(1)).unwrap();
-    assert!(record.limits.volatile_cache, "the kernel sends FLUSH and FUA");
+    assert!(
+        record.limits.volatile_cache,
+        "the kernel sends FLUSH and FUA"
+    );
     // A device that an earlier release has made otherwise.
     record.limits.volatile_cache = false;
     let mut rig = Rig::with(policy(), rig.disk);
@@ -187,5 +244,9 @@ fn a_cache_that_only_a_later_controller_has_is_flushed() {
     };
     rig.up_with(1, cached, &[namespace(1, 1, 1_000)]);
     assert_eq!(rig.usable(id(1)), 0);
-    assert!(rig.association(1).last_error.contains("volatile write cache"));
+    assert!(
+        rig.association(1)
+            .last_error
+            .contains("volatile write cache")
+    );
 }

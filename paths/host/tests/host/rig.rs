@@ -20,8 +20,8 @@ use umpath_protocol::{
     Association, ConnectOptions, DaemonView, Failure, PathOutcome, Portal, Snapshot,
 };
 use umpath_session::{
-    BackoffPolicy, ControllerFacts, Namespace, NamespaceFacts, NvmLimits, Ready, ReconnectPolicy,
-    SessionConfig, StableId,
+    AnaTable, BackoffPolicy, ControllerFacts, Namespace, NamespaceFacts, NvmLimits, Ready,
+    ReconnectPolicy, SessionConfig, StableId,
 };
 
 pub(crate) const NQN: &str = "nqn.2026-11.example:array";
@@ -285,7 +285,8 @@ impl Rig {
             }
             Order::LeaveToSuccessor(why) => self.successor.push(why),
             Order::DeleteOrphan { device, call } => {
-                self.host.handle_orphan_deleted(call, device, Ok(()), self.now);
+                self.host
+                    .handle_orphan_deleted(call, device, Ok(()), self.now);
             }
             Order::Unregister(_) | Order::Discard(_) | Order::Abandon(_) | Order::Sweep(_) => {}
         }
@@ -454,6 +455,25 @@ impl Rig {
         facts: ControllerFacts,
         namespaces: &[Namespace],
     ) -> AssociationId {
+        self.up_as(path, facts, None, namespaces)
+    }
+
+    /// The association that serves a volume through a path.
+    pub(crate) fn association_of(&self, path: u32) -> AssociationId {
+        let serves = |(known, request): &(u32, Request)| match request {
+            Request::Serves(association, ..) if *known == path => Some(*association),
+            _ => None,
+        };
+        self.requests.iter().rev().find_map(serves).unwrap()
+    }
+
+    pub(crate) fn up_as(
+        &mut self,
+        path: u32,
+        facts: ControllerFacts,
+        ana: Option<AnaTable>,
+        namespaces: &[Namespace],
+    ) -> AssociationId {
         self.associations += 1;
         let association = AssociationId(self.associations);
         let spec = self
@@ -468,7 +488,7 @@ impl Rig {
             ready: Ready {
                 facts,
                 namespaces: namespaces.to_vec(),
-                ana: None,
+                ana,
                 io_queues,
                 io_depth: 65,
             },

@@ -63,7 +63,7 @@ fn a_block_device_that_could_not_be_made_is_made_when_the_driver_is_there() {
 #[test]
 fn memory_that_could_not_be_registered_is_tried_again() {
     let mut rig = two_paths();
-    let lost = rig.up_again(2);
+    let lost = rig.association_of(2);
     rig.lose(2, lost);
     rig.failing.register = true;
     rig.up(2, &[namespace(1, 1, 1_000)]);
@@ -74,26 +74,10 @@ fn memory_that_could_not_be_registered_is_tried_again() {
     assert_eq!(rig.usable(id(1)), 2);
 }
 
-impl Rig {
-    /// The association a path has: a new one.
-    fn up_again(&mut self, path: u32) -> umpath_core::AssociationId {
-        let association = *self
-            .requests
-            .iter()
-            .rev()
-            .find_map(|(known, request)| match request {
-                Request::Serves(association, ..) if *known == path => Some(association),
-                _ => None,
-            })
-            .unwrap();
-        association
-    }
-}
-
 #[test]
 fn a_size_is_news_and_not_identity() {
     let mut rig = two_paths();
-    let lost = [rig.up_again(1), rig.up_again(2)];
+    let lost = [rig.association_of(1), rig.association_of(2)];
     // The array grows while no path is there.
     rig.lose(1, lost[0]);
     rig.lose(2, lost[1]);
@@ -111,7 +95,7 @@ fn a_size_is_news_and_not_identity() {
 #[test]
 fn a_path_refused_for_its_size_is_used_when_the_others_say_the_same() {
     let mut rig = two_paths();
-    let lost = rig.up_again(2);
+    let lost = rig.association_of(2);
     rig.lose(2, lost);
     rig.up(2, &[namespace(1, 1, 2_000)]);
     assert_eq!(rig.usable(id(1)), 1);
@@ -120,7 +104,7 @@ fn a_path_refused_for_its_size_is_used_when_the_others_say_the_same() {
         "{:?}",
         rig.association(2)
     );
-    let first = rig.up_again(1);
+    let first = rig.association_of(1);
     rig.report(1, Report::Namespaces(first, vec![namespace(1, 1, 2_000)]));
     assert_eq!(rig.usable(id(1)), 2, "at once");
 }
@@ -129,7 +113,7 @@ fn a_path_refused_for_its_size_is_used_when_the_others_say_the_same() {
 fn a_namespace_added_while_its_paths_are_up_gets_a_volume() {
     let mut rig = two_paths();
     let list = vec![namespace(1, 1, 1_000), namespace(2, 2, 500)];
-    let first = rig.up_again(1);
+    let first = rig.association_of(1);
     rig.requests.clear();
     rig.report(1, Report::Namespaces(first, list));
     let asks = |rig: &Rig| {
@@ -149,7 +133,7 @@ fn a_namespace_added_while_its_paths_are_up_gets_a_volume() {
 #[test]
 fn an_array_without_queues_left_is_said_to_have_none_and_asked_again() {
     let mut rig = two_paths();
-    let first = rig.up_again(1);
+    let first = rig.association_of(1);
     let list = vec![namespace(1, 1, 1_000), namespace(2, 2, 500)];
     rig.report(1, Report::Namespaces(first, list));
     rig.report(1, Report::Queues(first, Vec::new()));
@@ -167,7 +151,7 @@ fn a_configured_path_that_stays_away_too_long_is_still_asked_for() {
         rig.want(asked(path as u8), true);
         rig.up(path, &[namespace(1, 1, 1_000)]);
     }
-    let lost = rig.up_again(2);
+    let lost = rig.association_of(2);
     rig.lose(2, lost);
     rig.requests.clear();
     rig.report(2, Report::GivenUp);
@@ -184,7 +168,7 @@ fn a_configured_path_that_stays_away_too_long_is_still_asked_for() {
 #[test]
 fn a_path_asked_for_once_goes_when_it_is_given_up() {
     let mut rig = two_paths();
-    let lost = rig.up_again(2);
+    let lost = rig.association_of(2);
     rig.lose(2, lost);
     rig.report(2, Report::GivenUp);
     assert!(matches!(rig.requests.last(), Some((2, Request::Shutdown))));
@@ -202,7 +186,7 @@ fn an_orderly_removal_leaves_nothing_behind() {
         .handle_verb(call, Verb::Disconnect { target: nqn, force }, rig.now);
     rig.advance(ms(1_000));
     for path in 1..=2 {
-        let association = rig.up_again(path);
+        let association = rig.association_of(path);
         let at = rig.now;
         rig.report(path, Report::AdminSilent { association, at });
         rig.report(path, Report::Ended);
@@ -227,7 +211,7 @@ fn an_orderly_removal_leaves_nothing_behind() {
 fn a_lost_association_is_on_record_until_its_fence() {
     let mut rig = two_paths();
     assert_eq!(rig.disk.associations.len(), 2);
-    let lost = rig.up_again(2);
+    let lost = rig.association_of(2);
     rig.lose(2, lost);
     // 2 x KATO with the margin for its clock, and the floor.
     rig.advance(ms(2_000));

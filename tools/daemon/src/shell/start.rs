@@ -111,7 +111,10 @@ impl Shell {
 
 /// Numbers of the block devices of the driver.
 fn block_devices() -> Vec<u32> {
-    let entries = std::fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let entries = std::fs::read_dir("/sys/block")
+        .into_iter()
+        .flatten()
+        .flatten();
     let number = |name: String| name.strip_prefix("ublkb")?.parse().ok();
     entries
         .filter_map(|entry| number(entry.file_name().to_string_lossy().into_owned()))
