@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::nvmet_ana::stands_still;
 use super::rig::{Daemon, PATIENCE, ublk_nodes};
@@ -44,10 +44,15 @@ fn replaced(network: &Network) -> Result<()> {
                 let events = daemon.ask(&["show", "events"]).unwrap_or_default();
                 events.contains(&format!("namespace 1 appeared: uuid.{other}"))
             })?;
-            // It has no queues on these associations, and gets none of the volume's.
-            let nodes = ublk_nodes();
-            let disks = nodes.iter().filter(|node| node.starts_with("ublkb"));
-            ensure!(disks.count() == 1, "{nodes:?}");
+            // It is a volume of its own, with queue pairs of its own.
+            within(PATIENCE, "a second volume", || {
+                let nodes = ublk_nodes();
+                nodes
+                    .iter()
+                    .filter(|node| node.starts_with("ublkb"))
+                    .count()
+                    == 2
+            })?;
             stands_still(&device)?;
         }
         target.replace_namespace(Some(&first))?;

@@ -108,7 +108,8 @@ fn fenced(daemon: &Daemon) -> bool {
     })
 }
 
-fn events(daemon: &Daemon) -> Result<Vec<String>> {
+/// The kinds of all events.
+pub(super) fn events(daemon: &Daemon) -> Result<Vec<String>> {
     let shown = daemon.json(&["show", "events"])?;
     let events = shown.get("events").and_then(Value::as_array);
     Ok(events

@@ -160,9 +160,31 @@ impl Daemon {
         Ok(())
     }
 
+    /// The same, and the state directory is lost meanwhile.
+    pub(super) fn kill_and_restart_without_state(&mut self, network: &Network) -> Result<()> {
+        self.process.kill()?;
+        fs::remove_dir_all(self.folder.0.join("state"))?;
+        self.kill_and_restart(network)
+    }
+
     /// A second daemon on the same state, with this run directory: runs to its end.
     pub(super) fn second(&self, network: &Network, run_dir: &Path) -> Result<Said> {
         say(&mut Self::command(network, &[], &self.folder.0, run_dir)?)
+    }
+
+    /// The same with this state directory.
+    pub(super) fn second_with_state(
+        &self,
+        network: &Network,
+        run_dir: &Path,
+        state_dir: &Path,
+    ) -> Result<Said> {
+        let mut command = network.host().command(binary("umpathd")?);
+        command
+            .arg("--config")
+            .arg(self.folder.0.join("umpath.toml"));
+        command.arg("--run-dir").arg(run_dir);
+        say(command.arg("--state-dir").arg(state_dir))
     }
 
     /// Where its `umpath.toml` is.

@@ -111,10 +111,10 @@ fn memory_limit(network: &Network) -> Result<()> {
 }
 
 /// A module that is unloaded and cannot be loaded, as on a kernel without it; back with the guard.
-struct Hidden(PathBuf);
+pub(super) struct Hidden(PathBuf);
 
 impl Hidden {
-    fn module(name: &str) -> Result<Self> {
+    pub(super) fn module(name: &str) -> Result<Self> {
         let rules = Path::new("/run/modprobe.d");
         fs::create_dir_all(rules)?;
         let rule = rules.join(format!("umpath-case-{name}.conf"));
