@@ -6,8 +6,9 @@
 //! that is not obeyed. Each is a mistake a daemon, a queue thread, a core or a target could make.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use umpath_core::association::{FenceTerms, OrderFence};
+use umpath_core::association::{CLOCK_ERROR_PERMILLE, FenceTerms, OrderFence, order_fence_at};
 use umpath_core::{Ghost, GhostTable, LaneId};
 
 use super::clock::{Nanos, duration, nanos};
@@ -41,6 +42,8 @@ mutants! {
     /// The fence forgets that keep-alives and commands may wait for a controller that stands still: it
     /// counts what the last answer needs and what the last packet needs.
     SleepForgotten = "sleep-forgotten",
+    /// The fence forgets that a controller's clock may be slow.
+    ClockErrorForgotten = "clock-error-forgotten",
     /// A traffic-based keep-alive timer is taken for a command-based one.
     TrafficIgnored = "traffic-ignored",
     /// The fence counts from the last answer alone, whenever the queue pairs fell silent.
@@ -195,6 +198,10 @@ impl Mutant {
         Some(match mutant {
             Some(Self::NoFence) => now,
             Some(Self::FenceShort) => nanos(due.saturating_sub(kato)),
+            Some(Self::ClockErrorForgotten) => {
+                let wait = order_fence_at(Duration::ZERO, &terms?);
+                nanos(due.saturating_sub(wait * CLOCK_ERROR_PERMILLE / 1000))
+            }
             Some(Self::FenceFromAnswer) => by_answer(terms, answered)?,
             Some(Self::SleepForgotten) => {
                 by_answer(terms, answered)?.max(nanos(due.saturating_sub(kato)))

@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use umpath_core::association::CLOCK_ERROR_PERMILLE;
 use umpath_core::policies::{Grouping, SelectorConfig, SelectorKind};
 
 use super::chance::Chance;
@@ -17,6 +18,9 @@ use super::schedule::faults;
 
 /// Most blocks of a request.
 pub(crate) const REQUEST_BLOCKS: usize = 8;
+
+/// How wrong a process's clock is at most, in thousandths: what the product grants.
+pub(crate) const CLOCK_ERROR: i64 = CLOCK_ERROR_PERMILLE as i64;
 
 /// The shape of one run.
 #[derive(Debug, Clone)]
@@ -39,6 +43,9 @@ pub(crate) struct Plan {
     pub(crate) cqt: Nanos,
     /// How much faster each process's clock runs, in thousandths.
     pub(crate) skew: Vec<i64>,
+    /// Every clock is as slow as the product has to stand, and processes sleep for as long as that
+    /// lets them.
+    pub(crate) slowest: bool,
     /// One path fails and all else is well: then a lost write must not wait for its order fence.
     pub(crate) plain: bool,
     /// Controllers offer cross-controller reset.
@@ -134,17 +141,21 @@ impl Plan {
         let chance = &mut Chance::new(seed, 1);
         let paths = chance.within(2, 3) as usize;
         let processes = chance.within(1, 2) as usize;
-        let kato = chance.pick(&[200, 300, 500]) * MILLI;
-        let cqt = chance.pick(&[20, 50, 100]) * MILLI;
-        let active = chance.within(2, 6) * kato;
+        let mut kato = chance.pick(&[200, 300, 500]) * MILLI;
+        let mut cqt = chance.pick(&[20, 50, 100]) * MILLI;
+        let mut active = chance.within(2, 6) * kato;
         let skewed = chance.percent(30);
+        let slowest = processes > 1 && chance.percent(15);
+        if slowest {
+            // The clocks' error is large against everything else, and there is time to sleep out.
+            (kato, cqt) = (500 * MILLI, 20 * MILLI);
+            active = 6 * kato;
+        }
         let skew = (0..processes)
-            .map(|_| {
-                if skewed {
-                    chance.within(0, 200) as i64 - 100
-                } else {
-                    0
-                }
+            .map(|_| match (slowest, skewed) {
+                (true, _) => -CLOCK_ERROR,
+                (false, true) => chance.within(0, 2 * CLOCK_ERROR as u64) as i64 - CLOCK_ERROR,
+                (false, false) => 0,
             })
             .collect();
         let selector = SelectorConfig {
@@ -168,8 +179,9 @@ impl Plan {
             command_timeout: chance.pick(&[100, 500]) * MILLI,
             cqt,
             skew,
+            slowest,
             plain: chance.percent(4),
-            ccr: chance.percent(60),
+            ccr: chance.percent(60) && !slowest,
             common_board: processes > 1 && chance.percent(70),
             cntlids: chance.pick(&[4, 16]),
             cache: chance.percent(80),
@@ -204,6 +216,11 @@ impl Plan {
 
     pub(crate) fn paths(&self) -> usize {
         self.transfer_blocks.len()
+    }
+
+    /// How long a process may take for KATO, by the world's clock.
+    pub(crate) fn kato_at_most(&self) -> Nanos {
+        self.kato * 1000 / (1000 - CLOCK_ERROR as u64)
     }
 
     /// Longest time a command stays on the medium.

@@ -145,6 +145,8 @@ impl Teardown {
 
 #[cfg(test)]
 mod tests {
+    use umpath_core::association::order_fence_at;
+
     use super::*;
 
     const ASSOCIATION_ENDS: Duration = Duration::from_secs(100);
@@ -169,6 +171,11 @@ mod tests {
         )
     }
 
+    fn fence_at(teardown: &Teardown, silent_at: Duration) -> Option<Duration> {
+        let terms = teardown.terms.as_ref()?;
+        Some(order_fence_at(silent_at, terms))
+    }
+
     fn drain(teardown: &mut Teardown) {
         teardown.lanes.clear();
         teardown.talking.clear();
@@ -182,7 +189,7 @@ mod tests {
         assert_eq!(teardown.fence.at(), None);
         drain(&mut teardown);
         assert!(teardown.falls_silent(ASSOCIATION_ENDS));
-        assert_eq!(teardown.fence.at(), Some(ASSOCIATION_ENDS + 2 * KATO));
+        assert_eq!(teardown.fence.at(), fence_at(&teardown, ASSOCIATION_ENDS));
         assert!(!teardown.falls_silent(ASSOCIATION_ENDS + KATO), "once");
     }
 
@@ -194,7 +201,10 @@ mod tests {
         assert_eq!(teardown.fence.at(), None);
         teardown.admin_silent();
         assert!(teardown.falls_silent(ASSOCIATION_ENDS + KATO));
-        assert_eq!(teardown.fence.at(), Some(ASSOCIATION_ENDS + 3 * KATO));
+        assert_eq!(
+            teardown.fence.at(),
+            fence_at(&teardown, ASSOCIATION_ENDS + KATO)
+        );
     }
 
     #[test]
