@@ -12,6 +12,7 @@ use umpath_core::association::{CLOCK_ERROR_PERMILLE, FenceTerms, OrderFence, ord
 use umpath_core::{Ghost, GhostTable, LaneId};
 
 use super::clock::{Nanos, duration, nanos};
+use super::plan::Plan;
 
 macro_rules! mutants {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
@@ -44,6 +45,8 @@ mutants! {
     SleepForgotten = "sleep-forgotten",
     /// The fence forgets that a controller's clock may be slow.
     ClockErrorForgotten = "clock-error-forgotten",
+    /// The fence forgets that the end of a queue pair may count as traffic, however late.
+    EndsForgotten = "ends-forgotten",
     /// A traffic-based keep-alive timer is taken for a command-based one.
     TrafficIgnored = "traffic-ignored",
     /// The fence counts from the last answer alone, whenever the queue pairs fell silent.
@@ -188,6 +191,7 @@ impl Mutant {
     /// When the order fence of an association stands that was given up.
     pub(crate) fn fence(
         mutant: Option<Self>,
+        plan: &Plan,
         fence: &OrderFence,
         terms: Option<FenceTerms>,
         answered: Nanos,
@@ -201,6 +205,14 @@ impl Mutant {
             Some(Self::ClockErrorForgotten) => {
                 let wait = order_fence_at(Duration::ZERO, &terms?);
                 nanos(due.saturating_sub(wait * CLOCK_ERROR_PERMILLE / 1000))
+            }
+            Some(Self::EndsForgotten) => {
+                let ends = if plan.traffic_based {
+                    plan.kato_at_most()
+                } else {
+                    0
+                };
+                nanos(due) - ends
             }
             Some(Self::FenceFromAnswer) => by_answer(terms, answered)?,
             Some(Self::SleepForgotten) => {

@@ -60,6 +60,10 @@ pub(crate) struct Plan {
     pub(crate) split: u64,
     /// Any command restarts the keep-alive timer, as it does in Linux nvmet.
     pub(crate) traffic_based: bool,
+    /// So does the end of a queue pair.
+    pub(crate) ends_count: bool,
+    /// Controllers report no CQT; the host grants what they need by its own configuration.
+    pub(crate) cqt_unreported: bool,
     /// How long a queue pair repeats a packet before it fails: the host's, the target's.
     pub(crate) patience: [Nanos; 2],
     /// Longest usual way of a packet.
@@ -164,7 +168,12 @@ impl Plan {
             rr_weight_priorities: false,
         };
         let lanes = chance.within(1, 3) as usize;
-        let beats = chance.pick(&[2, 3, 4, 5, 8]);
+        // A Keep Alive must be on its way when a controller with a slow clock falls asleep.
+        let beats = if slowest {
+            16
+        } else {
+            chance.pick(&[2, 3, 4, 5, 8])
+        };
         let mut plan = Self {
             seed,
             lanes,
@@ -187,6 +196,8 @@ impl Plan {
             cache: chance.percent(80),
             split: chance.pick(&[0, 30]),
             traffic_based: chance.percent(40),
+            ends_count: chance.percent(60),
+            cqt_unreported: chance.percent(20),
             patience: [
                 chance.pick(&[20, 100, 400, 2_000]) * MILLI,
                 chance.pick(&[20, 400, 2_000, 60_000]) * MILLI,
@@ -308,11 +319,16 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "  times: KATO {} ms ({}), heartbeat {} ms, CQT {} ms, admin commands {} ms",
+            "  times: KATO {} ms ({}), heartbeat {} ms, CQT {} ms{}, admin commands {} ms",
             ms(self.kato),
-            or(self.traffic_based, "by traffic", "by command"),
+            match (self.traffic_based, self.ends_count) {
+                (true, true) => "by traffic, ends of queue pairs included",
+                (true, false) => "by traffic",
+                (false, _) => "by command",
+            },
             ms(self.heartbeat),
             ms(self.cqt),
+            or(self.cqt_unreported, " (not reported)", ""),
             ms(self.command_timeout)
         )?;
         for (at, fault) in self.faults.iter().enumerate() {

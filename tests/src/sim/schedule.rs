@@ -30,6 +30,10 @@ pub(crate) fn faults(chance: &mut Chance, plan: &Plan) -> Vec<Fault> {
         late_conviction(chance, plan, &mut faults);
     }
     if plan.processes > 1 && !plan.ccr {
+        if plan.slowest && plan.traffic_based && plan.ends_count && chance.percent(50) {
+            late_ends(chance, plan, &mut faults);
+            return faults;
+        }
         let more = if plan.slowest { 30 } else { 0 };
         if chance.percent(40 + more) {
             asleep(chance, plan, false, &mut faults);
@@ -141,6 +145,27 @@ fn asleep(chance: &mut Chance, plan: &Plan, unheard: bool, faults: &mut Vec<Faul
     }
     push(at, sleeps, FaultKind::Stop { process });
     push(at, 6 * plan.kato, FaultKind::Lingers { process });
+}
+
+/// What lets a controller live longest that takes the end of queue pairs for traffic: the link is down
+/// until most of a KATO has passed, the disconnects come when its timer has just been started again, and
+/// it falls asleep among them.
+fn late_ends(chance: &mut Chance, plan: &Plan, faults: &mut Vec<Fault>) {
+    let path = chance.below(plan.paths() as u64) as usize;
+    let process = path % plan.processes;
+    let kato = plan.kato_at_most();
+    let starts = 2 * kato;
+    let down_at = starts - plan.kato * chance.within(45, 95) / 100;
+    let up_at = starts + chance.within(5, 30) * MILLI;
+    let mut push = |at, lasts, kind| faults.push(Fault { at, lasts, kind });
+    let longest = 3 * plan.kato;
+    let park = FaultKind::Park { process, longest };
+    push(down_at - plan.kato / 4, plan.kato / 2, park);
+    push(down_at, up_at - down_at, FaultKind::LinkDown { path });
+    let stops = up_at + chance.below(100 * MILLI);
+    let wakes = starts + 2 * kato - chance.tail(MILLI, plan.kato / 8);
+    push(stops, wakes - stops, FaultKind::Stop { process });
+    push(down_at, 6 * plan.kato, FaultKind::Lingers { process });
 }
 
 /// When a process falls asleep, and for how long: until some time before its timer has expired for

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use umpath_core::AssociationId;
-use umpath_core::association::FenceTerms;
+use umpath_core::association::{FenceTerms, quiesce_floor};
 use umpath_nvme::command::Instance;
 use umpath_session::ControllerFacts;
 
@@ -68,12 +68,9 @@ impl AssociationRecord {
         let kato = Duration::from_millis(self.kato_ms?);
         // Rounded to the controller's granularity already.
         let unit = 1;
-        FenceTerms::new(
-            kato,
-            unit,
-            self.traffic_based,
-            Duration::from_millis(self.cqt_ms),
-        )
+        let cqt = Duration::from_millis(self.cqt_ms);
+        let floor = quiesce_floor(None, cqt);
+        FenceTerms::new(kato, unit, self.traffic_based, cqt, floor)
     }
 }
 

@@ -1,18 +1,57 @@
 //! The order fence by time: when a controller that lost us has certainly stopped.
+//!
+//! Decided here: how long that takes, and which queue pairs have to be silent before it counts. Not
+//! decided here: when a queue pair is silent, which the host observes, and what happens when the fence
+//! stands.
+//!
+//! Time proves what a controller does that honours its keep-alive timer. It does not prove
+//! - that a *backend* has finished which obeys no timer. Linux nvmet hands a command to its block
+//!   device as soon as it arrives; when the timer expires it ends the queue pairs and waits for the
+//!   device. Such a command has the whole wait, `n x KATO` and the quiesce floor, to reach the medium.
+//!   A device that is stuck for longer (suspended, in error recovery, a disk across a network that is
+//!   down) executes it afterwards;
+//! - that a *machine that was paused* (a virtual machine, a debugger) checks its timer before it goes
+//!   on with the commands it had.
+//!
+//! Whoever has such an array raises `quiesce_floor` above the longest time its backend may take.
 
 use core::time::Duration;
+
+/// How much slower than ours a controller's clock may run, in thousandths.
+pub const CLOCK_ERROR_PERMILLE: u32 = 100;
+
+/// The time granted to a controller to finish what it had accepted where it reports none (CQT is 0, as
+/// with Linux nvmet).
+///
+/// Half a second is longer than a healthy disk or solid-state drive takes for what it was given,
+/// queueing and internal housekeeping included, and short against `n x KATO`, which comes first. It does
+/// not cover error recovery of a disk, which takes as long as the driver's timeout (30 s in Linux).
+pub const QUIESCE_FLOOR_DEFAULT: Duration = Duration::from_millis(500);
+
+/// The quiesce floor for a controller that reports `cqt`: what is configured, or
+/// [`QUIESCE_FLOOR_DEFAULT`] where nothing is and the controller reports none either.
+pub fn quiesce_floor(configured: Option<Duration>, cqt: Duration) -> Duration {
+    let unreported = if cqt.is_zero() {
+        QUIESCE_FLOOR_DEFAULT
+    } else {
+        Duration::ZERO
+    };
+    configured.unwrap_or(unreported)
+}
 
 /// What an association was promised by its controller. Fixed when it is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FenceTerms {
     kato: Duration,
     traffic_based: bool,
+    /// By our clock.
     quiesce: Duration,
 }
 
 impl FenceTerms {
     /// Terms from what was agreed: `kato` as sent in Connect, `kas_units` (KAS of Identify
-    /// Controller, 100 ms each), `traffic_based` (CTRATT.TBKAS) and `quiesce` (CQT).
+    /// Controller, 100 ms each), `traffic_based` (CTRATT.TBKAS) and `cqt` (CQT). `quiesce_floor`: what
+    /// the controller is granted to quiesce even if it asks for less ([`quiesce_floor`]).
     ///
     /// The controller rounds KATO up to its granularity (NVMe Base 2.1 §3.9), so the fence does as
     /// well; rounding a rounded value changes nothing. `None` where time is no fence: no keep-alive
@@ -21,18 +60,19 @@ impl FenceTerms {
         kato: Duration,
         kas_units: u16,
         traffic_based: bool,
-        quiesce: Duration,
+        cqt: Duration,
+        quiesce_floor: Duration,
     ) -> Option<Self> {
         if kato.is_zero() || kas_units == 0 {
             return None;
         }
         let unit_ms = u128::from(kas_units) * 100;
         let kato_ms = kato.as_nanos().div_ceil(1_000_000).div_ceil(unit_ms) * unit_ms;
-        let kato = Duration::from_millis(u64::try_from(kato_ms).unwrap_or(u64::MAX));
+        let kato = u64::try_from(kato_ms).map_or(Duration::MAX, Duration::from_millis);
         Some(Self {
             kato,
             traffic_based,
-            quiesce,
+            quiesce: by_slowest_clock(cqt).max(quiesce_floor),
         })
     }
 
@@ -40,55 +80,74 @@ impl FenceTerms {
     pub fn kato(&self) -> Duration {
         self.kato
     }
-}
 
-/// How much slower than ours a controller's clock may run, in thousandths.
-pub const CLOCK_ERROR_PERMILLE: u32 = 100;
+    /// Starts of its timer that have to run out after our last queue pair fell silent.
+    fn periods(&self) -> u32 {
+        if self.traffic_based { 4 } else { 2 }
+    }
+}
 
 /// When an association that was given up executes nothing more, by the host's clock.
 ///
 /// `silent_at`: when the last of the association's queue pairs was in the error state. `n` is 2 with
-/// command-based, 3 with traffic-based keep-alive. `e` is the clock error, a tenth
+/// command-based, 4 with traffic-based keep-alive. `e` is the clock error, a tenth
 /// ([`CLOCK_ERROR_PERMILLE`]).
 ///
-/// `silent_at + (n x KATO + CQT) / (1 - e)`
+/// `silent_at + n x KATO / (1 - e) + max(CQT / (1 - e), quiesce floor)`
 ///
 /// *Claim.* After this moment no command of the association is executed, even if the controller
-/// stood still for a while and found capsules waiting when it went on, and even if its clock loses a
-/// tenth of the time meanwhile.
+/// stood still for a while and found capsules waiting when it went on, even if its clock loses a
+/// tenth of the time meanwhile, and even if it takes the end of our queue pairs for traffic.
 ///
-/// *Proof.* What the controller counts as KATO takes `K = KATO / (1 - e)` by our clock at most: a clock
-/// that runs at nine tenths of the speed needs ten ninths of the time. A queue pair in the error state
-/// sends nothing and retransmits nothing (IBTA 10.3.1), so no capsule is sent after `silent_at`. This
-/// is why every queue pair counts: with traffic-based keep-alive any command restarts the timer.
-/// 1. Let `t <= silent_at` be the last moment at which the controller started its timer anew while it
-///    was awake and we were sending. If it sleeps afterwards, capsules of ours may wait for it. It looks
-///    at its timer before it looks at them (assumed below), so it takes them only if the timer has
-///    not expired for good when it wakes.
-/// 2. Command-based: the timer expires at `t + K`. A keep-alive found waiting before that
-///    restarts it once more, until `t + 2 x K` at the latest; nothing is left to restart it again.
-/// 3. Traffic-based: the timer is not restarted by a command; at expiry the controller checks whether
-///    there was any since the timer was started, and if so starts it once more, from that moment on.
-///    What came before the sleep lets it start once more at `t + K`, what was found waiting at
-///    `t + 2 x K`; nothing else came, so it expires at `t + 3 x K` at the latest.
-/// 4. Both are at most `silent_at + n x K`. On expiry the controller ends the association, and has
-///    stopped the commands it had accepted within CQT, which it counts by the same clock.
+/// *What restarts the timer.* What the controller counts as KATO takes `K = KATO / (1 - e)` by our
+/// clock at most: a clock that runs at nine tenths of the speed needs ten ninths of the time. A queue
+/// pair in the error state sends nothing and retransmits nothing (IBTA 10.3.1), so no capsule is sent
+/// after `silent_at`. This is why every queue pair counts. A disconnect is not the queue pair's but the
+/// connection manager's, which repeats it until the connection is destroyed; it may arrive up to one
+/// KATO after `silent_at` (assumed below). Linux nvmet counts it as traffic when the queue pair's
+/// teardown is through (`nvmet_sq_destroy`).
 ///
-/// Both at once is the worst case, and it is reached: a controller with the slowest clock that sleeps
-/// until just before its timer expires. The margin for the clock is therefore needed for each of the
-/// `n` times KATO; a controller that did not sleep would leave a whole KATO for it.
+/// *Command-based.* Only a Keep Alive restarts the timer, and the last one arrives by `silent_at`.
+/// If the controller is awake then, the timer expires at `silent_at + K`. If it is asleep, let `t` be
+/// when the timer was last started before it fell asleep. It checks its timer before it takes what
+/// waits, so it takes the Keep Alive only if it wakes before `t + K`; the timer then expires
+/// before `t + 2 x K`, and `t <= silent_at`.
 ///
-/// The wait that NVMe Base 2.1 §9.6 prescribes counts from the
-/// last *answered* keep-alive, which is never later than `silent_at`; it is not enough, because
-/// a keep-alive whose answer was lost restarts the timer as well.
+/// *Traffic-based.* The timer runs in periods of `K`: at the end of one the controller starts another if
+/// there was traffic in it. Let `last <= silent_at + KATO` be when the last of our traffic arrives.
+/// 1. It is awake at `last`: the period that `last` falls into began at `s <= last`. That traffic starts
+///    one more period and nothing comes in that, so the timer expires at `s + 2 x K`.
+/// 2. It is asleep at `last`: the period in which it fell asleep began at `s <= last`. Traffic that it
+///    had taken in this period starts another at `s + K`; what it finds waiting when it wakes in that
+///    one starts another at `s + 2 x K`, in which nothing comes. If it wakes later, it has expired.
+///    So the timer expires at `s + 3 x K` at the latest.
+/// 3. `s + 3 x K <= silent_at + KATO + 3 x K <= silent_at + 4 x K`.
 ///
-/// *Assumes* that the controller checks the timer before it takes commands and before it touches
+/// On expiry the controller ends the association, and has stopped the commands it had accepted within
+/// CQT, which it counts by the same clock. The way of the last packet through the fabric is part of
+/// that time.
+///
+/// The worst case is reached: the slowest clock *and* a sleep until just before the timer expires. Each
+/// of the `n` times KATO therefore needs the margin for the clock.
+///
+/// The wait that NVMe Base 2.1 §9.6 prescribes counts from the last *answered* keep-alive, which is
+/// never later than `silent_at`; it is not enough, because a keep-alive whose answer was lost restarts
+/// the timer as well.
+///
+/// *Assumes* of the controller that it checks the timer before it takes commands and before it touches
 /// media, by a clock that runs while it sleeps and is at most a tenth wrong, and that KATO here is the
-/// controller's: see [`FenceTerms::new`].
+/// controller's ([`FenceTerms::new`]). Of the connections it assumes that all of them have ended for the
+/// controller within one KATO after `silent_at`, whether by our disconnect or because the controller's own
+/// packets were not acknowledged. Disconnects that come later, because the port was down until then,
+/// are covered as well if the controller does not stand still meanwhile and they come within one KATO
+/// of each other: the first finds the timer expired, or comes at the latest in the period after the one
+/// that `silent_at` falls into; the last comes at the latest in the period after that one, and starts a
+/// fourth, in which nothing comes.
 pub fn order_fence_at(silent_at: Duration, terms: &FenceTerms) -> Duration {
-    let n = if terms.traffic_based { 3 } else { 2 };
-    let wait = terms.kato.saturating_mul(n).saturating_add(terms.quiesce);
-    silent_at.saturating_add(by_slowest_clock(wait))
+    let timer = by_slowest_clock(terms.kato.saturating_mul(terms.periods()));
+    silent_at
+        .saturating_add(timer)
+        .saturating_add(terms.quiesce)
 }
 
 /// How long a controller takes by our clock for a `time` that it counts by the slowest clock granted.
@@ -152,33 +211,69 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    /// Terms in tenths of a millisecond, without a quiesce time.
+    fn terms(kato: u64, traffic_based: bool) -> FenceTerms {
+        FenceTerms {
+            kato: tenths(kato),
+            traffic_based,
+            quiesce: Duration::ZERO,
+        }
+    }
+
+    fn tenths(tenths: u64) -> Duration {
+        Duration::from_micros(tenths * 100)
+    }
+
     #[test]
     fn kato_is_rounded_up_to_the_granularity_once() {
-        let terms = |kato, kas| FenceTerms::new(ms(kato), kas, false, ms(0));
+        let terms = |kato, kas| FenceTerms::new(ms(kato), kas, false, ms(0), ms(0));
         assert_eq!(terms(1_500, 10).unwrap().kato(), ms(2_000));
         assert_eq!(terms(2_000, 10).unwrap().kato(), ms(2_000));
         assert_eq!(terms(1, 1).unwrap().kato(), ms(100));
         assert_eq!(terms(0, 10), None);
         assert_eq!(terms(1_000, 0), None);
-        let fine = FenceTerms::new(Duration::from_micros(100_001), 1, false, ms(0));
+        let fine = FenceTerms::new(Duration::from_micros(100_001), 1, false, ms(0), ms(0));
         assert_eq!(fine.unwrap().kato(), ms(200));
-        assert!(FenceTerms::new(Duration::MAX, u16::MAX, true, Duration::MAX).is_some());
+        let (most, longest) = (u16::MAX, Duration::MAX);
+        let terms = FenceTerms::new(longest, most, true, longest, longest).unwrap();
+        assert_eq!(order_fence_at(ms(1), &terms), Duration::MAX);
     }
 
     #[test]
     fn the_last_queue_pair_counts_and_quiescing_comes_on_top() {
-        let command = FenceTerms::new(ms(900), 1, false, ms(45)).unwrap();
-        let traffic = FenceTerms::new(ms(900), 1, true, ms(45)).unwrap();
+        let command = FenceTerms::new(ms(900), 1, false, ms(45), ms(0)).unwrap();
+        let traffic = FenceTerms::new(ms(900), 1, true, ms(45), ms(0)).unwrap();
         assert_eq!(order_fence_at(ms(10_400), &command), ms(12_450));
-        assert_eq!(order_fence_at(ms(10_400), &traffic), ms(13_450));
+        assert_eq!(order_fence_at(ms(10_400), &traffic), ms(14_450));
         assert_eq!(order_fence_at(Duration::MAX, &traffic), Duration::MAX);
         let silent = OrderFence::silent_since(Some(traffic), ms(10_400));
-        assert_eq!(silent.at(), Some(ms(13_450)));
+        assert_eq!(silent.at(), Some(ms(14_450)));
+    }
+
+    /// Linux nvmet reports a CQT of 0, and what it gave to its disk is on the way all the same.
+    #[test]
+    fn a_controller_that_reports_no_quiesce_time_is_granted_the_floor() {
+        let wait = |cqt, floor| {
+            let terms = FenceTerms::new(ms(900), 1, false, cqt, floor).unwrap();
+            order_fence_at(ms(0), &terms)
+        };
+        let timer = ms(2_000);
+        assert_eq!(wait(ms(0), ms(300)), timer + ms(300));
+        assert_eq!(wait(ms(90), ms(300)), timer + ms(300));
+        assert_eq!(
+            wait(ms(900), ms(300)),
+            timer + ms(1_000),
+            "by its own clock"
+        );
+        assert_eq!(quiesce_floor(None, ms(0)), QUIESCE_FLOOR_DEFAULT);
+        assert_eq!(quiesce_floor(None, ms(1)), ms(0), "it knows better");
+        assert_eq!(quiesce_floor(Some(ms(70)), ms(0)), ms(70));
+        assert!(QUIESCE_FLOOR_DEFAULT > ms(0));
     }
 
     #[test]
     fn no_fence_while_a_queue_pair_may_send_or_without_a_timer() {
-        let terms = FenceTerms::new(ms(900), 1, false, ms(0));
+        let terms = FenceTerms::new(ms(900), 1, false, ms(0), ms(0));
         let mut fence = OrderFence::new(terms, 3);
         fence.queue_silent(ms(700));
         fence.queue_silent(ms(2_000));
@@ -250,52 +345,109 @@ mod tests {
         (KATO * 1000).div_ceil(1000_u64.saturating_add_signed(skew))
     }
 
+    fn skews() -> impl Iterator<Item = i64> {
+        let error = i64::from(CLOCK_ERROR_PERMILLE);
+        (-error..=error).step_by(50)
+    }
+
     /// In tenths of a millisecond.
     const KATO: u64 = 900;
+
+    /// Capsules until `silent`, dense at the end, none of which may have been answered.
+    fn capsules(silent: u64) -> Vec<u64> {
+        let mut arrivals: Vec<u64> = (0..=silent).rev().step_by(200).collect();
+        arrivals.extend((silent.saturating_sub(150)..=silent).step_by(15));
+        arrivals.push(silent);
+        arrivals.sort_unstable();
+        arrivals
+    }
+
+    /// How long after `silent` a controller may live to which packets come at `arrivals`, however it
+    /// sleeps. On waking after its time is over it checks its timer and does nothing more.
+    fn longest_life(kato: u64, traffic_based: bool, silent: u64, arrivals: &[u64]) -> u64 {
+        let mut longest = 0;
+        for stops in (0..silent + 3 * kato).step_by(23) {
+            for lasts in (0..4 * kato).step_by(311) {
+                let wakes = stops + lasts;
+                let target = Target {
+                    kato,
+                    traffic_based,
+                    stops,
+                    wakes,
+                };
+                let dies = target.dies_at(arrivals);
+                if dies != wakes {
+                    longest = longest.max(dies.saturating_sub(silent));
+                }
+            }
+        }
+        longest
+    }
 
     /// Every clock that is at most a tenth wrong, and every sleep: the controller executes nothing
     /// when the fence stands.
     #[test]
     fn a_controller_that_honours_kato_never_outlives_the_fence() {
-        let time = |at: u64| Duration::from_micros(at * 100);
-        let error = i64::from(CLOCK_ERROR_PERMILLE);
         for traffic_based in [false, true] {
-            let terms = FenceTerms::new(time(KATO), 1, traffic_based, ms(0)).unwrap();
-            // Exactly KATO: the fence is to be measured without its rounding.
-            let terms = FenceTerms {
-                kato: time(KATO),
-                ..terms
-            };
-            let mut latest = Duration::ZERO;
-            for skew in (-error..=error).step_by(25) {
-                let kato = kato_by(skew);
-                for silent in (0..3 * KATO).step_by(511) {
-                    // Their answers may all have been lost.
-                    let mut arrivals: Vec<u64> = (0..=silent).rev().step_by(15).collect();
-                    arrivals.reverse();
-                    for stops in (0..silent + 2 * kato).step_by(23) {
-                        for lasts in (0..4 * kato).step_by(97) {
-                            let wakes = stops + lasts;
-                            let target = Target {
-                                kato,
-                                traffic_based,
-                                stops,
-                                wakes,
-                            };
-                            let dies = target.dies_at(&arrivals);
-                            // Otherwise it checked its timer on waking and did nothing more.
-                            if dies != wakes {
-                                let fence = order_fence_at(time(silent), &terms);
-                                assert!(fence >= time(dies), "skew {skew}, {target:?}");
-                                latest = latest.max(time(dies.saturating_sub(silent)));
-                            }
-                        }
-                    }
+            let wait = order_fence_at(ms(0), &terms(KATO, traffic_based));
+            let mut longest = Duration::ZERO;
+            for skew in skews() {
+                for silent in (0..2 * KATO).step_by(130) {
+                    let kato = kato_by(skew);
+                    let life = longest_life(kato, traffic_based, silent, &capsules(silent));
+                    assert!(tenths(life) <= wait, "skew {skew}, {life} after {silent}");
+                    longest = longest.max(tenths(life));
                 }
             }
-            // The fence is not longer than it must be: the slowest clock and sleep cost nearly all of it.
-            let wait = order_fence_at(ms(0), &terms);
-            assert!(latest + time(KATO) / 4 > wait, "{latest:?} of {wait:?}");
+            // Sleep and the slowest clock cost whole periods.
+            let periods = if traffic_based { 3 } else { 2 };
+            let without_sleep = by_slowest_clock(tenths(KATO)) * (periods - 1);
+            assert!(longest > without_sleep + tenths(KATO) / 2, "{longest:?}");
         }
+    }
+
+    /// Linux nvmet counts the teardown of a queue pair as traffic, and a disconnect may be late.
+    #[test]
+    fn disconnects_that_count_as_traffic_never_carry_a_controller_past_the_fence() {
+        let wait = order_fence_at(ms(0), &terms(KATO, true));
+        let mut longest = Duration::ZERO;
+        for skew in skews() {
+            for silent in (0..2 * KATO).step_by(390).map(|at| at + 130) {
+                for (first, last) in [(0, 300), (270, 300), (870, 900), (0, 900)] {
+                    let mut arrivals = capsules(silent);
+                    arrivals.extend([silent + first, silent + last]);
+                    let life = longest_life(kato_by(skew), true, silent, &arrivals);
+                    assert!(tenths(life) <= wait, "skew {skew}, {life} after {silent}");
+                    longest = longest.max(tenths(life));
+                }
+            }
+        }
+        // They need nearly all of the KATO that is granted to them.
+        assert!(longest + tenths(KATO) / 4 > wait, "{longest:?} of {wait:?}");
+    }
+
+    /// The port is down for any time, and then all connections end at once, or nearly.
+    #[test]
+    fn disconnects_of_any_time_find_a_controller_that_did_not_sleep_within_the_fence() {
+        let wait = order_fence_at(ms(0), &terms(KATO, true));
+        let mut longest = Duration::ZERO;
+        for (skew, apart) in skews().flat_map(|skew| [0, 450, KATO].map(|apart| (skew, apart))) {
+            for silent in (0..2 * KATO).step_by(77) {
+                for first in (silent..silent + 6 * KATO).step_by(41) {
+                    let mut arrivals = capsules(silent);
+                    arrivals.extend([first, first + apart]);
+                    let target = Target {
+                        kato: kato_by(skew),
+                        traffic_based: true,
+                        stops: 0,
+                        wakes: 0,
+                    };
+                    let life = tenths(target.dies_at(&arrivals).saturating_sub(silent));
+                    assert!(life <= wait, "skew {skew}, {life:?} after {silent}");
+                    longest = longest.max(life);
+                }
+            }
+        }
+        assert!(longest + tenths(KATO) / 4 > wait, "{longest:?} of {wait:?}");
     }
 }

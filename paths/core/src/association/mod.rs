@@ -13,7 +13,10 @@ mod ladder;
 mod patience;
 
 pub use abort::{Aborts, Stuck};
-pub use fence::{CLOCK_ERROR_PERMILLE, FenceTerms, OrderFence, order_fence_at};
+pub use fence::{
+    CLOCK_ERROR_PERMILLE, FenceTerms, OrderFence, QUIESCE_FLOOR_DEFAULT, order_fence_at,
+    quiesce_floor,
+};
 pub use health::{Conviction, Health, HealthConfig, Suspicion, Verdict};
 pub use ladder::{FencedBy, Ladder, LadderOutput, ResetNews, ResetReply};
 pub use patience::Patience;

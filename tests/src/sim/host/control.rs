@@ -29,7 +29,7 @@ impl World {
         self.host.used.push(association);
         self.records.push(Record {
             association,
-            terms: terms_of(&ready.facts, self.mutant),
+            terms: terms_of(&ready.facts, &self.plan, self.mutant),
             instance: instance_of(&ready.facts),
         });
         let ana = ready.ana.as_ref().and_then(|table| table.state(1, 1));

@@ -9,6 +9,7 @@ use crate::sim::clock::{MICRO, Nanos, duration, nanos};
 use crate::sim::fabric::HostEnd;
 use crate::sim::host::{Host, instance_of};
 use crate::sim::mutant::Mutant;
+use crate::sim::plan::Plan;
 use crate::sim::world::{Happening, World};
 
 /// Before a controller said who it is.
@@ -53,7 +54,7 @@ impl World {
         };
         let association = attempt.association;
         let facts = attempt.ready.as_ref().map(|ready| &ready.facts);
-        let terms = facts.and_then(|facts| terms_of(facts, self.mutant));
+        let terms = facts.and_then(|facts| terms_of(facts, &self.plan, self.mutant));
         let lanes = self.host.lanes.len();
         let instance = facts.map_or(NOBODY, instance_of);
         let ladder = self.ladder_for(path, instance);
@@ -131,7 +132,8 @@ impl World {
             answered,
             ..
         } = teardown;
-        let Some(due) = Mutant::fence(self.mutant, fence, *terms, *answered, self.now) else {
+        let Some(due) = Mutant::fence(self.mutant, &self.plan, fence, *terms, *answered, self.now)
+        else {
             return;
         };
         teardown.timed = true;
@@ -260,8 +262,13 @@ impl World {
     }
 }
 
-/// What an association's controller promised.
-pub(crate) fn terms_of(facts: &ControllerFacts, mutant: Option<Mutant>) -> Option<FenceTerms> {
+/// What an association's controller promised, and what it is granted where it promises nothing.
+pub(crate) fn terms_of(
+    facts: &ControllerFacts,
+    plan: &Plan,
+    mutant: Option<Mutant>,
+) -> Option<FenceTerms> {
     let traffic_based = facts.traffic_based && mutant != Some(Mutant::TrafficIgnored);
-    FenceTerms::new(facts.kato?, 1, traffic_based, facts.cqt)
+    let floor = if plan.cqt_unreported { plan.cqt } else { 0 };
+    FenceTerms::new(facts.kato?, 1, traffic_based, facts.cqt, duration(floor))
 }

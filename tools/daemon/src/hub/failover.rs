@@ -8,7 +8,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use umpath_core::association::{Conviction, FenceTerms, Ladder, OrderFence, Stuck, Suspicion};
+use umpath_core::association::{
+    Conviction, FenceTerms, Ladder, OrderFence, Stuck, Suspicion, quiesce_floor,
+};
 use umpath_core::{AssociationId, LaneEvent};
 use umpath_protocol::EventKind;
 use umpath_rdma::HostQueue;
@@ -521,5 +523,6 @@ fn leave_to_successor(volume: &str, queue: u16, error: &std::io::Error) -> ! {
 pub(super) fn fence_terms(facts: &ControllerFacts) -> Option<FenceTerms> {
     // The session has rounded KATO to the controller's granularity already.
     let unit = 1;
-    FenceTerms::new(facts.kato?, unit, facts.traffic_based, facts.cqt)
+    let floor = quiesce_floor(None, facts.cqt);
+    FenceTerms::new(facts.kato?, unit, facts.traffic_based, facts.cqt, floor)
 }

@@ -161,7 +161,7 @@ mod tests {
             ciu: 1,
             cirn: 1,
         };
-        let terms = FenceTerms::new(KATO, 1, false, Duration::ZERO);
+        let terms = FenceTerms::new(KATO, 1, false, Duration::ZERO, Duration::ZERO);
         Teardown::orderly(
             7,
             (nqn, instance),
