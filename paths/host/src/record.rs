@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use umpath_core::association::FenceTerms;
+use umpath_core::association::{FenceTerms, quiesce_floor};
 use umpath_core::{AssociationId, BlockLimits};
 use umpath_nvme::command::Instance;
 use umpath_protocol::{ConnectOptions, Portal};
@@ -72,12 +72,13 @@ impl AssociationRecord {
     }
 
     /// What its controller promised about ending by itself.
-    pub fn terms(&self, quiesce_floor: Duration) -> Option<FenceTerms> {
+    pub fn terms(&self, floor: Option<Duration>) -> Option<FenceTerms> {
         let kato = Duration::from_millis(self.kato_ms?);
         // Rounded to the controller's granularity already.
         let unit = 1;
         let cqt = Duration::from_millis(self.cqt_ms);
-        FenceTerms::new(kato, unit, self.traffic_based, cqt, quiesce_floor)
+        let floor = quiesce_floor(floor, cqt);
+        FenceTerms::new(kato, unit, self.traffic_based, cqt, floor)
     }
 }
 

@@ -31,8 +31,9 @@ pub trait Settings: Debug + Send + Sync {
     /// Largest request the kernel may make.
     fn max_io_bytes(&self) -> u32;
 
-    /// The least time an array is given to quiesce, whatever it promises.
-    fn quiesce_floor(&self) -> Duration;
+    /// The least time an array is given to quiesce, whatever it promises; `None`: the core's default,
+    /// where it promises nothing.
+    fn quiesce_floor(&self) -> Option<Duration>;
 
     /// Order fences are not waited for: data are at risk. For drills only.
     fn unfenced(&self) -> bool {

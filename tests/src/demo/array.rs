@@ -42,14 +42,16 @@ impl Allowance {
                 stall_ms: 1000,
                 reason: "the promise for a target with a short keep-alive timeout. The standby \
                          resets the lost controller (CCR), or time fences it: 2 x 300 ms KATO \
-                         + 100 ms CQT; the rest is noticing and sending again",
+                         + 100 ms CQT and a ninth for its clock; the rest is noticing and sending \
+                         again",
             },
             Target::Kernel => Self {
                 kato_ms: 1000,
-                stall_ms: 4000,
+                stall_ms: 6000,
                 reason: "nvmet knows no CCR, counts KATO in whole seconds and restarts its timer \
-                         with any traffic: it can be taken for dead 3 x KATO = 3000 ms after \
-                         the loss. Until then a write over one that was lost on its way waits; \
+                         with any traffic, teardown included: it can be taken for dead 4 x KATO = \
+                         4000 ms, a ninth for its clock and 500 ms for its disk after the loss. \
+                         Until then a write over one that was lost on its way waits; \
                          all else goes on at once, see fio's number",
             },
         }

@@ -17,7 +17,7 @@ use super::clock::{MILLI, Nanos};
 use super::plan::REQUEST_BLOCKS;
 use super::world::{Happening, World};
 
-/// How often a disconnect request is repeated, and after how long.
+/// How often a disconnect request is repeated, and after how long, give or take a half.
 const FAREWELLS: u32 = 15;
 const FAREWELL_AGAIN: Nanos = 100 * MILLI;
 
@@ -116,8 +116,10 @@ pub(crate) enum Packet {
         copy: u32,
         values: Option<Values>,
     },
-    /// The connection is over.
-    Goodbye,
+    /// The connection is over. `counts`: a controller may take it for traffic.
+    Goodbye {
+        counts: bool,
+    },
 }
 
 /// A path's condition.
@@ -237,7 +239,10 @@ impl World {
         }
         match way {
             Way::ToTarget => self.host_qp_failed(qp),
-            Way::ToHost => self.target_qp_failed(qp),
+            Way::ToHost => {
+                let counts = self.end_counts(qp);
+                self.target_qp_failed(qp, counts);
+            }
         }
     }
 
@@ -274,6 +279,16 @@ impl World {
         self.farewell(qp, Way::ToTarget, FAREWELLS);
     }
 
+    /// A controller may take the end of a queue pair for traffic now: until one KATO after the last of
+    /// the association's queue pairs fell silent, by then all of them have ended.
+    pub(crate) fn end_counts(&self, qp: QpId) -> bool {
+        let association = self.qps[qp].association;
+        let mut ends = self.qps.iter().filter(|qp| qp.association == association);
+        ends.any(|qp| {
+            qp.host == HostEnd::Open || self.now <= qp.silent_at.saturating_add(self.plan.kato)
+        })
+    }
+
     /// The target's end closes; what is under way to the host still arrives.
     pub(crate) fn close_target_end(&mut self, qp: QpId) {
         if matches!(self.qps[qp].target, TargetEnd::Closed) {
@@ -289,9 +304,10 @@ impl World {
     /// the queue pair's, and is repeated for a while.
     pub(crate) fn farewell(&mut self, qp: QpId, way: Way, tries: u32) {
         if !self.routes[self.qps[qp].path].is_cut(way) {
-            self.carry(qp, way, Packet::Goodbye);
+            let counts = self.end_counts(qp);
+            self.carry(qp, way, Packet::Goodbye { counts });
         } else if tries > 0 {
-            let at = self.now + FAREWELL_AGAIN;
+            let at = self.now + FAREWELL_AGAIN / 2 + self.fabric_chance.below(FAREWELL_AGAIN);
             let tries = tries - 1;
             self.agenda.push(at, Happening::Farewell { qp, way, tries });
         }

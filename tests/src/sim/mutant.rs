@@ -6,11 +6,14 @@
 //! that is not obeyed. Each is a mistake a daemon, a queue thread, a core or a target could make.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use umpath_core::association::{FenceTerms, OrderFence};
+use umpath_core::association::{CLOCK_ERROR_PERMILLE, FenceTerms, OrderFence, order_fence_at};
 use umpath_core::{Ghost, GhostTable, LaneId};
 
 use super::clock::{Nanos, duration, nanos};
+use super::host::FencedQueue;
+use super::plan::Plan;
 
 macro_rules! mutants {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
@@ -41,6 +44,10 @@ mutants! {
     /// The fence forgets that keep-alives and commands may wait for a controller that stands still: it
     /// counts what the last answer needs and what the last packet needs.
     SleepForgotten = "sleep-forgotten",
+    /// The fence forgets that a controller's clock may be slow.
+    ClockErrorForgotten = "clock-error-forgotten",
+    /// The fence forgets that the end of a queue pair may count as traffic, however late.
+    EndsForgotten = "ends-forgotten",
     /// A traffic-based keep-alive timer is taken for a command-based one.
     TrafficIgnored = "traffic-ignored",
     /// The fence counts from the last answer alone, whenever the queue pairs fell silent.
@@ -185,7 +192,8 @@ impl Mutant {
     /// When the order fence of an association stands that was given up.
     pub(crate) fn fence(
         mutant: Option<Self>,
-        fence: &OrderFence<usize>,
+        plan: &Plan,
+        fence: &OrderFence<FencedQueue>,
         terms: Option<FenceTerms>,
         answered: Nanos,
         now: Nanos,
@@ -195,6 +203,18 @@ impl Mutant {
         Some(match mutant {
             Some(Self::NoFence) => now,
             Some(Self::FenceShort) => nanos(due.saturating_sub(kato)),
+            Some(Self::ClockErrorForgotten) => {
+                let wait = order_fence_at(Duration::ZERO, &terms?);
+                nanos(due.saturating_sub(wait * CLOCK_ERROR_PERMILLE / 1000))
+            }
+            Some(Self::EndsForgotten) => {
+                let ends = if plan.traffic_based {
+                    plan.kato_at_most()
+                } else {
+                    0
+                };
+                nanos(due) - ends
+            }
             Some(Self::FenceFromAnswer) => by_answer(terms, answered)?,
             Some(Self::SleepForgotten) => {
                 by_answer(terms, answered)?.max(nanos(due.saturating_sub(kato)))
@@ -206,9 +226,8 @@ impl Mutant {
 
 /// The fence if nothing of ours had reached the controller after the last answer.
 fn by_answer(terms: Option<FenceTerms>, answered: Nanos) -> Option<Nanos> {
-    OrderFence::<usize>::silent_since(terms, duration(answered))
-        .at()
-        .map(nanos)
+    let terms = terms.as_ref()?;
+    Some(nanos(order_fence_at(duration(answered), terms)))
 }
 
 fn shorter(ghost: Ghost) -> Option<Ghost> {

@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use umpath_core::association::CLOCK_ERROR_PERMILLE;
 use umpath_core::policies::{Grouping, SelectorConfig, SelectorKind};
 
 use super::chance::Chance;
@@ -17,6 +18,9 @@ use super::schedule::faults;
 
 /// Most blocks of a request.
 pub(crate) const REQUEST_BLOCKS: usize = 8;
+
+/// How wrong a process's clock is at most, in thousandths: what the product grants.
+pub(crate) const CLOCK_ERROR: i64 = CLOCK_ERROR_PERMILLE as i64;
 
 /// The shape of one run.
 #[derive(Debug, Clone)]
@@ -39,6 +43,9 @@ pub(crate) struct Plan {
     pub(crate) cqt: Nanos,
     /// How much faster each process's clock runs, in thousandths.
     pub(crate) skew: Vec<i64>,
+    /// Every clock is as slow as the product has to stand, and processes sleep for as long as that
+    /// lets them.
+    pub(crate) slowest: bool,
     /// One path fails and all else is well: then a lost write must not wait for its order fence.
     pub(crate) plain: bool,
     /// Controllers offer cross-controller reset.
@@ -53,6 +60,10 @@ pub(crate) struct Plan {
     pub(crate) split: u64,
     /// Any command restarts the keep-alive timer, as it does in Linux nvmet.
     pub(crate) traffic_based: bool,
+    /// So does the end of a queue pair.
+    pub(crate) ends_count: bool,
+    /// Controllers report no CQT; the host grants what they need by its own configuration.
+    pub(crate) cqt_unreported: bool,
     /// How long a queue pair repeats a packet before it fails: the host's, the target's.
     pub(crate) patience: [Nanos; 2],
     /// Longest usual way of a packet.
@@ -134,17 +145,21 @@ impl Plan {
         let chance = &mut Chance::new(seed, 1);
         let paths = chance.within(2, 3) as usize;
         let processes = chance.within(1, 2) as usize;
-        let kato = chance.pick(&[200, 300, 500]) * MILLI;
-        let cqt = chance.pick(&[20, 50, 100]) * MILLI;
-        let active = chance.within(2, 6) * kato;
+        let mut kato = chance.pick(&[200, 300, 500]) * MILLI;
+        let mut cqt = chance.pick(&[20, 50, 100]) * MILLI;
+        let mut active = chance.within(2, 6) * kato;
         let skewed = chance.percent(30);
+        let slowest = processes > 1 && chance.percent(15);
+        if slowest {
+            // The clocks' error is large against everything else, and there is time to sleep out.
+            (kato, cqt) = (500 * MILLI, 20 * MILLI);
+            active = 6 * kato;
+        }
         let skew = (0..processes)
-            .map(|_| {
-                if skewed {
-                    chance.within(0, 200) as i64 - 100
-                } else {
-                    0
-                }
+            .map(|_| match (slowest, skewed) {
+                (true, _) => -CLOCK_ERROR,
+                (false, true) => chance.within(0, 2 * CLOCK_ERROR as u64) as i64 - CLOCK_ERROR,
+                (false, false) => 0,
             })
             .collect();
         let selector = SelectorConfig {
@@ -153,7 +168,12 @@ impl Plan {
             rr_weight_priorities: false,
         };
         let lanes = chance.within(1, 3) as usize;
-        let beats = chance.pick(&[2, 3, 4, 5, 8]);
+        // A Keep Alive must be on its way when a controller with a slow clock falls asleep.
+        let beats = if slowest {
+            16
+        } else {
+            chance.pick(&[2, 3, 4, 5, 8])
+        };
         let mut plan = Self {
             seed,
             lanes,
@@ -168,13 +188,16 @@ impl Plan {
             command_timeout: chance.pick(&[100, 500]) * MILLI,
             cqt,
             skew,
+            slowest,
             plain: chance.percent(4),
-            ccr: chance.percent(60),
+            ccr: chance.percent(60) && !slowest,
             common_board: processes > 1 && chance.percent(70),
             cntlids: chance.pick(&[4, 16]),
             cache: chance.percent(80),
             split: chance.pick(&[0, 30]),
             traffic_based: chance.percent(40),
+            ends_count: chance.percent(60),
+            cqt_unreported: chance.percent(20),
             patience: [
                 chance.pick(&[20, 100, 400, 2_000]) * MILLI,
                 chance.pick(&[20, 400, 2_000, 60_000]) * MILLI,
@@ -204,6 +227,11 @@ impl Plan {
 
     pub(crate) fn paths(&self) -> usize {
         self.transfer_blocks.len()
+    }
+
+    /// How long a process may take for KATO, by the world's clock.
+    pub(crate) fn kato_at_most(&self) -> Nanos {
+        self.kato * 1000 / (1000 - CLOCK_ERROR as u64)
     }
 
     /// Longest time a command stays on the medium.
@@ -291,11 +319,16 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "  times: KATO {} ms ({}), heartbeat {} ms, CQT {} ms, admin commands {} ms",
+            "  times: KATO {} ms ({}), heartbeat {} ms, CQT {} ms{}, admin commands {} ms",
             ms(self.kato),
-            or(self.traffic_based, "by traffic", "by command"),
+            match (self.traffic_based, self.ends_count) {
+                (true, true) => "by traffic, ends of queue pairs included",
+                (true, false) => "by traffic",
+                (false, _) => "by command",
+            },
             ms(self.heartbeat),
             ms(self.cqt),
+            or(self.cqt_unreported, " (not reported)", ""),
             ms(self.command_timeout)
         )?;
         for (at, fault) in self.faults.iter().enumerate() {

@@ -232,7 +232,11 @@ impl World {
         } else {
             Board::private()
         };
-        subsystem.cqt_ms = (self.plan.cqt / MILLI) as u16;
+        subsystem.cqt_ms = if self.plan.cqt_unreported {
+            0
+        } else {
+            (self.plan.cqt / MILLI) as u16
+        };
         for namespace in subsystem.namespaces.values_mut() {
             namespace.geometry.blocks = self.plan.blocks;
             namespace.geometry.volatile_cache = self.plan.cache;

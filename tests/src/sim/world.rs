@@ -493,7 +493,7 @@ fn actor(happening: &Happening, world: &World) -> Actor {
         | Happening::Drained { lane: None, .. }
         | Happening::Arrives {
             way: Way::ToHost,
-            packet: Packet::AdminAnswer { .. } | Packet::Goodbye,
+            packet: Packet::AdminAnswer { .. } | Packet::Goodbye { .. },
             ..
         } => Actor::Control,
         Happening::OpenArrives { path, .. } => Actor::Process(world.process_of(*path)),

@@ -108,13 +108,14 @@ pub(crate) struct Defaults {
     pub(crate) ack_timeout_ms: u32,
     pub(crate) retry_count: u8,
     pub(crate) drain_deadline_ms: u64,
-    pub(crate) quiesce_floor_ms: u64,
     pub(crate) reconnect_first_ms: u64,
     pub(crate) reconnect_delay_ms: u64,
     pub(crate) reconnect_delay_max_ms: u64,
     pub(crate) rediscover_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ctrl_loss_tmo_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) quiesce_floor_ms: Option<u64>,
 }
 
 impl Default for Defaults {
@@ -155,12 +156,12 @@ impl Default for Defaults {
             ack_timeout_ms: 0,
             retry_count: 6,
             drain_deadline_ms: 500,
-            quiesce_floor_ms: 500,
             reconnect_first_ms: 20,
             reconnect_delay_ms: 250,
             reconnect_delay_max_ms: 10_000,
             rediscover_ms: 60_000,
             ctrl_loss_tmo_ms: None,
+            quiesce_floor_ms: None,
         }
     }
 }
@@ -285,6 +286,7 @@ mod tests {
         let mut full = examples.clone();
         full.control.group = Some("x".into());
         full.defaults.ctrl_loss_tmo_ms = Some(1);
+        full.defaults.quiesce_floor_ms = Some(1);
         full.volume[0] = volume::every_key();
         full.connect[0].weight = Some(1);
         full.connect[0].throughput = Some(1);

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use umpath_core::AssociationId;
-use umpath_core::association::{FenceTerms, Ladder};
+use umpath_core::association::{FenceTerms, Ladder, quiesce_floor};
 use umpath_protocol::EventKind;
 use umpath_session::{ControllerFacts, StableId};
 
@@ -23,7 +23,7 @@ impl Host {
     pub(super) fn fence_terms(&self, facts: &ControllerFacts) -> Option<FenceTerms> {
         // The session has rounded KATO to the controller's granularity already.
         let unit = 1;
-        let floor = self.settings.quiesce_floor();
+        let floor = quiesce_floor(self.settings.quiesce_floor(), facts.cqt);
         FenceTerms::new(facts.kato?, unit, facts.traffic_based, facts.cqt, floor)
     }
 

@@ -9,6 +9,7 @@ use crate::sim::clock::{MICRO, Nanos, duration, nanos};
 use crate::sim::fabric::HostEnd;
 use crate::sim::host::{Host, instance_of};
 use crate::sim::mutant::Mutant;
+use crate::sim::plan::Plan;
 use crate::sim::world::{Happening, World};
 
 /// Before a controller said who it is.
@@ -26,13 +27,20 @@ pub(crate) struct Record {
     pub(crate) instance: Instance,
 }
 
+/// A queue pair that has to be silent before a fence counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FencedQueue {
+    Admin,
+    Lane(usize),
+}
+
 /// An association that was given up, until its order fence stands.
 #[derive(Debug)]
 pub(crate) struct Teardown {
     pub(crate) association: AssociationId,
     /// The incarnation that was lost.
     pub(crate) instance: Instance,
-    fence: OrderFence<usize>,
+    fence: OrderFence<FencedQueue>,
     terms: Option<FenceTerms>,
     answered: Nanos,
     /// Lanes that have not drained.
@@ -53,8 +61,11 @@ impl World {
         };
         let association = attempt.association;
         let facts = attempt.ready.as_ref().map(|ready| &ready.facts);
-        let terms = facts.and_then(|facts| terms_of(facts, self.mutant));
+        let terms = facts.and_then(|facts| terms_of(facts, &self.plan, self.mutant));
         let lanes = self.host.lanes.len();
+        let queues = (0..lanes)
+            .map(FencedQueue::Lane)
+            .chain([FencedQueue::Admin]);
         let instance = facts.map_or(NOBODY, instance_of);
         let ladder = self.ladder_for(path, instance);
         self.host.teardowns.push(Teardown {
@@ -62,7 +73,7 @@ impl World {
             instance,
             ladder,
             surety: None,
-            fence: OrderFence::new(terms, 0..=lanes),
+            fence: OrderFence::new(terms, queues),
             terms,
             answered: attempt.answered,
             lanes,
@@ -100,7 +111,7 @@ impl World {
     }
 
     pub(crate) fn admin_silent(&mut self, association: AssociationId, silent_at: Nanos) {
-        self.queue_silent(association, silent_at, None);
+        self.queue_silent(association, silent_at, FencedQueue::Admin);
     }
 
     /// One more queue pair of an association is silent.
@@ -108,16 +119,14 @@ impl World {
         &mut self,
         association: AssociationId,
         at: Nanos,
-        lane: Option<usize>,
+        queue: FencedQueue,
     ) {
         let known = |teardown: &&mut Teardown| teardown.association == association;
         let Some(teardown) = self.host.teardowns.iter_mut().find(known) else {
             return;
         };
-        teardown
-            .fence
-            .queue_silent(&lane.map_or(0, |lane| lane + 1), duration(at));
-        if lane.is_some() {
+        teardown.fence.queue_silent(&queue, duration(at));
+        if queue != FencedQueue::Admin {
             teardown.lanes -= 1;
         }
         self.stand_if_proven(association);
@@ -133,7 +142,8 @@ impl World {
             answered,
             ..
         } = teardown;
-        let Some(due) = Mutant::fence(self.mutant, fence, *terms, *answered, self.now) else {
+        let Some(due) = Mutant::fence(self.mutant, &self.plan, fence, *terms, *answered, self.now)
+        else {
             return;
         };
         teardown.timed = true;
@@ -262,14 +272,13 @@ impl World {
     }
 }
 
-/// What an association's controller promised.
-pub(crate) fn terms_of(facts: &ControllerFacts, mutant: Option<Mutant>) -> Option<FenceTerms> {
+/// What an association's controller promised, and what it is granted where it promises nothing.
+pub(crate) fn terms_of(
+    facts: &ControllerFacts,
+    plan: &Plan,
+    mutant: Option<Mutant>,
+) -> Option<FenceTerms> {
     let traffic_based = facts.traffic_based && mutant != Some(Mutant::TrafficIgnored);
-    FenceTerms::new(
-        facts.kato?,
-        1,
-        traffic_based,
-        facts.cqt,
-        std::time::Duration::ZERO,
-    )
+    let floor = if plan.cqt_unreported { plan.cqt } else { 0 };
+    FenceTerms::new(facts.kato?, 1, traffic_based, facts.cqt, duration(floor))
 }

@@ -452,7 +452,7 @@ impl World {
     pub(crate) fn host_receives(&mut self, qp: QpId, packet: Packet) {
         match packet {
             Packet::AdminAnswer { cqe, data } => self.admin_answer(qp, &cqe, &data),
-            Packet::Goodbye => {
+            Packet::Goodbye { .. } => {
                 if self.is(Mutant::GoodbyeIsFence) {
                     let (life, association) = (self.host.life, self.qps[qp].association);
                     let at = self.now + GOODBYE_BELIEVED;
