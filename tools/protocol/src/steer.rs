@@ -1,48 +1,48 @@
-//! What an operator may do to paths and groups by hand.
+//! Manual changes to paths and groups.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// One action. A volume is named by name, identity or device.
+/// One change. A volume is given by name, identity or device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Steer {
     /// Send nothing new on a path.
     FailPath {
-        /// Number of the path.
+        /// Path number.
         path: u32,
-        /// For this volume only; absent: for all that it serves.
+        /// Only for this volume; absent: for all that the path serves.
         volume: Option<String>,
     },
-    /// Undo that, and forget what is held against the path.
+    /// Undo that, and clear the evidence against the path.
     ReinstatePath {
-        /// Number of the path.
+        /// Path number.
         path: u32,
-        /// For this volume only; absent: for all that it serves.
+        /// Only for this volume; absent: for all that the path serves.
         volume: Option<String>,
     },
-    /// Prefer a path, or do not.
+    /// Set or clear the preference for a path.
     Prefer {
-        /// Number of the path.
+        /// Path number.
         path: u32,
-        /// For this volume only; absent: for all that it serves.
+        /// Only for this volume; absent: for all that the path serves.
         volume: Option<String>,
-        /// Prefer it.
+        /// Set (`true`) or clear (`false`).
         on: bool,
     },
-    /// Make a priority group carry the I/O.
+    /// Move I/O to a priority group.
     SwitchGroup {
-        /// The volume.
+        /// Name, identity or device.
         volume: String,
-        /// Number of the group as `-ll` shows them, from 1.
+        /// Group number as shown by `-ll`, from 1.
         group: u32,
     },
-    /// Change policies until the daemon ends, by their keys in `umpath.toml`.
+    /// Change policies until the daemon exits, by their keys in `umpath.toml`.
     Set {
-        /// The volume; absent: all.
+        /// A volume; absent: all.
         volume: Option<String>,
-        /// Keys and values.
+        /// Policy keys and their values.
         policies: BTreeMap<String, String>,
     },
 }
