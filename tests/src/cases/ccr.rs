@@ -213,11 +213,10 @@ fn target_killed(network: &Network) -> Result<()> {
     scene.end()
 }
 
-/// The primary is stopped. Commands it had accepted may still execute when it resumes, so the reset
-/// is complete only if there were none; otherwise time is the fence. In either case nothing
-/// executes after it resumes. fio cannot check that: it writes each block once, so a ghost would
-/// change nothing. Therefore one block is overwritten while its ghost is queued in the stopped
-/// primary.
+/// The primary is stopped. The standby cannot exclude that it resumes and executes commands it had
+/// admitted, so the reset is complete only if there were none; otherwise time is the fence. The
+/// case checks that nothing executes late. fio cannot: it writes each block once, so a ghost would
+/// change nothing. Therefore one block is overwritten while its ghost is queued in the primary.
 fn target_stopped(network: &Network) -> Result<()> {
     let scene = Scene::set(network, true)?;
     let mut verifier = Verifier::start(&scene.daemon.device()?, BLOCK)?;

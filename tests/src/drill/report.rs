@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_that_the_stopwatch_does_not_see_is_judged_as_well() {
+    fn a_stall_that_the_probe_does_not_see_is_judged_as_well() {
         assert!(passes(Some(100), 200.0));
         assert!(!passes(Some(3000), 90.0), "another queue hung");
         assert!(!passes(Some(90), 3000.0), "fio hung");

@@ -49,7 +49,7 @@ impl Settings {
 /// A `device`, `protocol` or `multipath` section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Section {
-    /// Line of its first keyword.
+    /// Line it begins on.
     pub(crate) line: u32,
     pub(crate) settings: Settings,
 }

@@ -126,7 +126,7 @@ pub struct Group {
     pub state: GroupState,
     /// Whether it holds the marginal paths, the last resort.
     pub marginal: bool,
-    /// Paths, in path number order.
+    /// Paths of the group.
     pub paths: Vec<Path>,
 }
 

@@ -242,7 +242,7 @@ impl<'a> AnaLogWriter<'a> {
         })
     }
 
-    /// Appends a group; after [`Full`] the log is unchanged.
+    /// Appends a group; after [`Full`] the log does not include it.
     pub fn group(
         &mut self,
         id: u32,
