@@ -10,7 +10,7 @@ use umpath_tests::sim::batch::{Failure, Kill, Outcome, Runner};
 use umpath_tests::sim::mutant::Mutant;
 use umpath_tests::sim::shrink::Part;
 
-/// Failing seeds after which no more are run.
+/// Stop after this many failing seeds.
 const FAILURES_MAX: usize = 10;
 
 #[derive(Parser)]
@@ -19,19 +19,19 @@ const FAILURES_MAX: usize = 10;
     about = "Failovers in virtual time: one seed, one run"
 )]
 struct Arguments {
-    /// How many seeds to run
+    /// Number of seeds to run
     #[arg(long, default_value_t = 10_000)]
     seeds: u64,
-    /// The first of them; alone, or with --trace, the only one
+    /// First seed; without --seeds, or with --trace, the only one
     #[arg(long)]
     seed: Option<u64>,
-    /// Tell everything that happens in one seed
+    /// Print everything that happens in one seed
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// Leave out of one failing seed whatever its failure does not need
+    /// Reduce a failing seed's plan to what its failure needs
     #[arg(long, requires = "seed")]
     shrink: bool,
-    /// Leave these parts out of one seed's plan, as --shrink names them
+    /// Leave these parts out of a seed's plan, as named by --shrink
     #[arg(
         long,
         value_name = "PART,...",
@@ -39,16 +39,16 @@ struct Arguments {
         requires = "seed"
     )]
     without: Vec<Part>,
-    /// How often each mistake is planted, each time from another first seed
+    /// Number of times to plant each mutant, each from another first seed
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..))]
     trials: u64,
-    /// Plant this mistake, or `all` of them one by one, and see whether it is noticed
+    /// Plant this mutant, or `all` one by one, and check whether it is detected
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
-    /// Threads; without it one for each core
+    /// Number of threads; default: one per core
     #[arg(long)]
     jobs: Option<usize>,
-    /// What is run, for the report of a failure
+    /// Commit under test, for failure reports
     #[arg(long, default_value = "unknown", hide = true)]
     commit: String,
 }
@@ -59,7 +59,7 @@ fn main() -> Result<ExitCode> {
     let jobs = arguments
         .jobs
         .unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
-    // A panic is reported with its seed; the default message would only be in the way.
+    // A panic is reported with its seed; the default message would be noise.
     panic::set_hook(Box::new(|_| {}));
     let mutants = match arguments.mutant.as_deref() {
         None => Vec::new(),
@@ -71,9 +71,9 @@ fn main() -> Result<ExitCode> {
         one(&runner, &arguments, first, mutants.first().copied())
     } else if mutants.is_empty() {
         let outcome = runner.run_many(first, arguments.seeds, jobs, FAILURES_MAX);
-        tell(&runner, &outcome, &arguments.commit)
+        report(&runner, &outcome, &arguments.commit)
     } else {
-        tell_kills(&runner.kill(&mutants, first, arguments.trials, jobs))
+        report_kills(&runner.kill(&mutants, first, arguments.trials, jobs))
     };
     Ok(if sound {
         ExitCode::SUCCESS
@@ -82,7 +82,7 @@ fn main() -> Result<ExitCode> {
     })
 }
 
-/// Runs one seed, and makes its failure small if that is asked for.
+/// Runs one seed, and shrinks its failure if requested.
 fn one(
     runner: &Runner,
     arguments: &Arguments,
@@ -100,7 +100,7 @@ fn one(
     failure.is_none()
 }
 
-/// Says how a failure is seen again.
+/// Prints how to reproduce a failure.
 fn replay(failure: &Failure, without: &[Part], mutant: Option<(&'static str, Mutant)>) {
     let mutant = mutant.map_or_else(String::new, |(name, _)| format!(" --mutant {name}"));
     let parts: Vec<String> = without.iter().map(ToString::to_string).collect();
@@ -118,14 +118,14 @@ fn called(name: &str) -> Result<(&'static str, Mutant)> {
     let Some(found) = Mutant::ALL.iter().find(|(known, _)| *known == name) else {
         let known: Vec<&str> = Mutant::ALL.iter().map(|(name, _)| *name).collect();
         bail!(
-            "no mutant is called '{name}'; there are: {}",
+            "there is no mutant '{name}'; the mutants are: {}",
             known.join(", ")
         );
     };
     Ok(*found)
 }
 
-fn tell(runner: &Runner, outcome: &Outcome, commit: &str) -> bool {
+fn report(runner: &Runner, outcome: &Outcome, commit: &str) -> bool {
     let Outcome {
         seeds,
         failures,
@@ -149,7 +149,7 @@ fn tell(runner: &Runner, outcome: &Outcome, commit: &str) -> bool {
     failures.is_empty()
 }
 
-fn tell_kills(kills: &[Kill]) -> bool {
+fn report_kills(kills: &[Kill]) -> bool {
     let (mut dead, mut alive) = (0, 0);
     for kill in kills {
         let Some(seeds) = &kill.seeds else {
