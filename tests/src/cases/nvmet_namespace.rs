@@ -53,7 +53,7 @@ fn replaced(network: &Network) -> Result<()> {
                     .count()
                     == 2
             })?;
-            stands_still(&device)?;
+            expect_stall(&device)?;
         }
         target.replace_namespace(Some(&first))?;
         load.more(1, ROUND)?;
