@@ -2,4 +2,5 @@
 
 mod adoption;
 mod rig;
+mod sample;
 mod trouble;
