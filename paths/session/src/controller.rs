@@ -175,12 +175,7 @@ impl Controller {
                     self.link.push(order);
                 }
             }
-            _ => {
-                let adding = self.adding.as_mut();
-                if let Some(order) = adding.and_then(|queues| queues.opened(qid, now)) {
-                    self.link.push(order);
-                }
-            }
+            _ => self.added_queue_connected(qid, now),
         }
     }
 

@@ -54,6 +54,14 @@ impl Controller {
         }
     }
 
+    /// A queue is open that may be one of those that are being added.
+    pub(super) fn added_queue_connected(&mut self, qid: u16, now: Duration) {
+        let adding = self.adding.as_mut();
+        if let Some(order) = adding.and_then(|queues| queues.opened(qid, now)) {
+            self.link.push(order);
+        }
+    }
+
     /// A completion on an I/O queue of a ready association: it can only answer the Connect of a queue
     /// that is being added.
     pub(super) fn added_queue_response(&mut self, qid: u16, cqe: &Cqe) -> Result<(), SessionError> {
