@@ -12,6 +12,7 @@ use umpath_core::association::{CLOCK_ERROR_PERMILLE, FenceTerms, OrderFence, ord
 use umpath_core::{Ghost, GhostTable, LaneId};
 
 use super::clock::{Nanos, duration, nanos};
+use super::host::FencedQueue;
 use super::plan::Plan;
 
 macro_rules! mutants {
@@ -192,7 +193,7 @@ impl Mutant {
     pub(crate) fn fence(
         mutant: Option<Self>,
         plan: &Plan,
-        fence: &OrderFence,
+        fence: &OrderFence<FencedQueue>,
         terms: Option<FenceTerms>,
         answered: Nanos,
         now: Nanos,
@@ -225,9 +226,8 @@ impl Mutant {
 
 /// The fence if nothing of ours had reached the controller after the last answer.
 fn by_answer(terms: Option<FenceTerms>, answered: Nanos) -> Option<Nanos> {
-    OrderFence::silent_since(terms, duration(answered))
-        .at()
-        .map(nanos)
+    let terms = terms.as_ref()?;
+    Some(nanos(order_fence_at(duration(answered), terms)))
 }
 
 fn shorter(ghost: Ghost) -> Option<Ghost> {

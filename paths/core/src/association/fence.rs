@@ -15,7 +15,9 @@
 //!
 //! Whoever has such an array raises `quiesce_floor` above the longest time its backend may take.
 
+use core::fmt::Debug;
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 /// How much slower than ours a controller's clock may run, in thousandths.
 pub const CLOCK_ERROR_PERMILLE: u32 = 100;
@@ -159,22 +161,31 @@ fn by_slowest_clock(time: Duration) -> Duration {
 }
 
 /// Collects the times of a teardown until the fence is known.
+///
+/// `K` names a queue pair. Every one is awaited by its name: a count would stand one queue pair short
+/// when another is reported twice.
 #[derive(Debug, Clone)]
-pub struct OrderFence {
+pub struct OrderFence<K> {
     terms: Option<FenceTerms>,
     /// Queue pairs not yet in the error state.
-    queues_open: u32,
+    awaited: BTreeSet<K>,
     silent_at: Duration,
 }
 
-impl OrderFence {
-    /// Begins when the association is given up. `queues`: queue pairs that were ever connected,
-    /// the admin queue's included. `terms`: `None` where time is no fence.
+impl<K: Ord + Debug> OrderFence<K> {
+    /// Begins when the association is given up. `queues`: every queue pair that was ever connected,
+    /// once, the admin queue's included. `terms`: `None` where time is no fence.
     #[must_use]
-    pub fn new(terms: Option<FenceTerms>, queues: u32) -> Self {
+    pub fn new(terms: Option<FenceTerms>, queues: impl IntoIterator<Item = K>) -> Self {
+        let mut awaited = BTreeSet::new();
+        for queue in queues {
+            if let Some(twice) = awaited.replace(queue) {
+                panic!("queue pair {twice:?} has its name from another");
+            }
+        }
         Self {
             terms,
-            queues_open: queues,
+            awaited,
             silent_at: Duration::ZERO,
         }
     }
@@ -184,22 +195,31 @@ impl OrderFence {
     pub fn silent_since(terms: Option<FenceTerms>, at: Duration) -> Self {
         Self {
             terms,
-            queues_open: 0,
+            awaited: BTreeSet::new(),
             silent_at: at,
         }
     }
 
-    /// One more queue pair went into the error state (or was destroyed) at `at`.
-    pub fn queue_silent(&mut self, at: Duration) {
-        self.queues_open = self.queues_open.saturating_sub(1);
+    /// A queue pair went into the error state (or was destroyed) at `at`.
+    ///
+    /// # Panics
+    /// If it is not [awaited](Self::awaits): the host has lost track of who may still send.
+    pub fn queue_silent(&mut self, queue: &K, at: Duration) {
+        let awaited = self.awaited.remove(queue);
+        assert!(awaited, "{queue:?} is not a queue pair that may still send");
         self.silent_at = self.silent_at.max(at);
+    }
+
+    /// This queue pair may still send.
+    pub fn awaits(&self, queue: &K) -> bool {
+        self.awaited.contains(queue)
     }
 
     /// When the fence stands; `None` while a queue pair may still send, and for ever where time is
     /// no fence.
     pub fn at(&self) -> Option<Duration> {
-        let terms = self.terms.as_ref()?;
-        (self.queues_open == 0).then(|| order_fence_at(self.silent_at, terms))
+        let terms = self.terms.as_ref().filter(|_| self.awaited.is_empty())?;
+        Some(order_fence_at(self.silent_at, terms))
     }
 }
 
@@ -246,7 +266,7 @@ mod tests {
         assert_eq!(order_fence_at(ms(10_400), &command), ms(12_450));
         assert_eq!(order_fence_at(ms(10_400), &traffic), ms(14_450));
         assert_eq!(order_fence_at(Duration::MAX, &traffic), Duration::MAX);
-        let silent = OrderFence::silent_since(Some(traffic), ms(10_400));
+        let silent = OrderFence::<u16>::silent_since(Some(traffic), ms(10_400));
         assert_eq!(silent.at(), Some(ms(14_450)));
     }
 
@@ -274,15 +294,39 @@ mod tests {
     #[test]
     fn no_fence_while_a_queue_pair_may_send_or_without_a_timer() {
         let terms = FenceTerms::new(ms(900), 1, false, ms(0), ms(0));
-        let mut fence = OrderFence::new(terms, 3);
-        fence.queue_silent(ms(700));
-        fence.queue_silent(ms(2_000));
+        let mut fence = OrderFence::new(terms, [0, 1, 2]);
+        fence.queue_silent(&1, ms(700));
+        fence.queue_silent(&0, ms(2_000));
         assert_eq!(fence.at(), None);
-        fence.queue_silent(ms(900));
+        assert!(fence.awaits(&2) && !fence.awaits(&1));
+        fence.queue_silent(&2, ms(900));
         assert_eq!(fence.at(), Some(ms(4_000)));
-        let mut never = OrderFence::new(None, 1);
-        never.queue_silent(ms(1));
+        let mut never = OrderFence::new(None, [0]);
+        never.queue_silent(&0, ms(1));
         assert_eq!(never.at(), None);
+    }
+
+    /// Counted as another, it would end the wait for one that still sends.
+    #[test]
+    #[should_panic(expected = "1 is not a queue pair that may still send")]
+    fn a_queue_pair_that_falls_silent_twice_does_not_stand_for_another() {
+        let terms = FenceTerms::new(ms(900), 1, false, ms(0), ms(0));
+        let mut fence = OrderFence::new(terms, [1, 2]);
+        fence.queue_silent(&1, ms(1));
+        fence.queue_silent(&1, ms(2));
+    }
+
+    #[test]
+    #[should_panic(expected = "3 is not a queue pair")]
+    fn a_queue_pair_that_nobody_named_does_not_stand_for_another() {
+        let mut fence = OrderFence::new(None, [1, 2]);
+        fence.queue_silent(&3, ms(1));
+    }
+
+    #[test]
+    #[should_panic(expected = "queue pair 1 has its name from another")]
+    fn two_queue_pairs_have_two_names() {
+        drop(OrderFence::new(None, [1, 2, 1]));
     }
 
     #[test]

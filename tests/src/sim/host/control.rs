@@ -5,7 +5,7 @@ use umpath_core::policies::AnaState;
 use umpath_core::{LaneEvent, LaneId, Limits, Output, PathId};
 use umpath_session::Ready;
 
-use super::{LaneOrder, LaneReport, Record, instance_of, terms_of};
+use super::{FencedQueue, LaneOrder, LaneReport, Record, instance_of, terms_of};
 use crate::sim::array::LBA_SHIFT;
 use crate::sim::clock::{MICRO, Nanos, duration, nanos};
 use crate::sim::mutant::Mutant;
@@ -152,7 +152,7 @@ impl World {
                     }
                 }
                 self.pump_device();
-                self.queue_silent(association, silent_at, Some(lane));
+                self.queue_silent(association, silent_at, FencedQueue::Lane(lane));
             }
             LaneReport::Broken(association) => {
                 for path in 0..self.host.paths.len() {

@@ -27,13 +27,20 @@ pub(crate) struct Record {
     pub(crate) instance: Instance,
 }
 
+/// A queue pair that has to be silent before a fence counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FencedQueue {
+    Admin,
+    Lane(usize),
+}
+
 /// An association that was given up, until its order fence stands.
 #[derive(Debug)]
 pub(crate) struct Teardown {
     pub(crate) association: AssociationId,
     /// The incarnation that was lost.
     pub(crate) instance: Instance,
-    fence: OrderFence,
+    fence: OrderFence<FencedQueue>,
     terms: Option<FenceTerms>,
     answered: Nanos,
     /// Lanes that have not drained.
@@ -56,6 +63,9 @@ impl World {
         let facts = attempt.ready.as_ref().map(|ready| &ready.facts);
         let terms = facts.and_then(|facts| terms_of(facts, &self.plan, self.mutant));
         let lanes = self.host.lanes.len();
+        let queues = (0..lanes)
+            .map(FencedQueue::Lane)
+            .chain([FencedQueue::Admin]);
         let instance = facts.map_or(NOBODY, instance_of);
         let ladder = self.ladder_for(path, instance);
         self.host.teardowns.push(Teardown {
@@ -63,7 +73,7 @@ impl World {
             instance,
             ladder,
             surety: None,
-            fence: OrderFence::new(terms, 1 + lanes as u32),
+            fence: OrderFence::new(terms, queues),
             terms,
             answered: attempt.answered,
             lanes,
@@ -101,7 +111,7 @@ impl World {
     }
 
     pub(crate) fn admin_silent(&mut self, association: AssociationId, silent_at: Nanos) {
-        self.queue_silent(association, silent_at, None);
+        self.queue_silent(association, silent_at, FencedQueue::Admin);
     }
 
     /// One more queue pair of an association is silent.
@@ -109,14 +119,14 @@ impl World {
         &mut self,
         association: AssociationId,
         at: Nanos,
-        lane: Option<usize>,
+        queue: FencedQueue,
     ) {
         let known = |teardown: &&mut Teardown| teardown.association == association;
         let Some(teardown) = self.host.teardowns.iter_mut().find(known) else {
             return;
         };
-        teardown.fence.queue_silent(duration(at));
-        if lane.is_some() {
+        teardown.fence.queue_silent(&queue, duration(at));
+        if queue != FencedQueue::Admin {
             teardown.lanes -= 1;
         }
         self.stand_if_proven(association);

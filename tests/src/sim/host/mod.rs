@@ -25,7 +25,7 @@ use super::fabric::QpId;
 use super::mutant::Mutant;
 use super::plan::{Plan, REQUEST_BLOCKS};
 
-pub(crate) use failover::{Record, Teardown, terms_of};
+pub(crate) use failover::{FencedQueue, Record, Teardown, terms_of};
 pub(crate) use ladder::instance_of;
 pub(crate) use lane::LaneActor;
 pub(crate) use path::PathActor;

@@ -19,7 +19,7 @@ use umpath_ublk::LaneReport;
 
 use super::inherit::forget_association;
 use super::ladder::instance_of;
-use super::teardown::Teardown;
+use super::teardown::{FencedQueue, Teardown};
 use super::{Hub, Message, Remains};
 use crate::association::Order;
 use crate::clock;
@@ -125,11 +125,12 @@ impl Hub {
         let (nqn, instance) = (record.spec.nqn.clone(), instance_of(&live.ready.facts));
         let ladder = self.ladder_for(path, &live.ready.facts, clock::now());
         let (lanes, volumes) = self.convict_volumes(association, why, at);
-        let attached = lanes.len();
         let spare = live.spare;
-        // The admin queue, those of queue threads, and the rest together.
-        let queues = 1 + attached + usize::from(!spare.is_empty());
-        let fence = OrderFence::new(terms, queues as u32);
+        let attached = lanes
+            .iter()
+            .map(|(id, queue)| FencedQueue::Lane(*id, *queue));
+        let rest = (!spare.is_empty()).then_some(FencedQueue::Spare);
+        let fence = OrderFence::new(terms, attached.chain(rest).chain([FencedQueue::Admin]));
         let teardown = Teardown {
             path,
             failover: Some(failover),
@@ -336,7 +337,8 @@ impl Hub {
         if teardown.orderly {
             self.fence_if_silent(association);
         } else {
-            teardown.fence.queue_silent(at);
+            let queue = FencedQueue::Lane(id, queue);
+            teardown.fence.queue_silent(&queue, at);
             self.fence_if_known(association);
         }
     }
@@ -359,7 +361,7 @@ impl Hub {
 
     pub(super) fn destroyed(&mut self, association: AssociationId, remains: Remains, at: Duration) {
         match remains {
-            Remains::Spare => self.queue_silent(association, at),
+            Remains::Spare => self.queue_silent(association, FencedQueue::Spare, at),
             Remains::Lane(id, queue) => {
                 if let Some(volume) = self.volumes.get_mut(&id) {
                     volume.queue_destroyed(association, queue);
@@ -369,7 +371,12 @@ impl Hub {
         }
     }
 
-    pub(super) fn queue_silent(&mut self, association: AssociationId, at: Duration) {
+    pub(super) fn queue_silent(
+        &mut self,
+        association: AssociationId,
+        queue: FencedQueue,
+        at: Duration,
+    ) {
         let Some(teardown) = self.teardowns.get_mut(&association) else {
             return;
         };
@@ -378,7 +385,7 @@ impl Hub {
             teardown.admin_silent();
             self.fence_if_silent(association);
         } else {
-            teardown.fence.queue_silent(at);
+            teardown.fence.queue_silent(&queue, at);
             self.fence_if_known(association);
         }
     }

@@ -16,6 +16,7 @@ use crate::spec::path_spec;
 use crate::volume::Volume;
 
 use super::attach::Live;
+use super::teardown::FencedQueue;
 
 /// What is known of a path.
 #[derive(Debug)]
@@ -199,7 +200,9 @@ impl Hub {
                 records,
             } => self.reset_log(association, records.as_deref()),
             Report::LostHosts(lost) => self.lost_hosts(path, &lost),
-            Report::AdminSilent { association, at } => self.queue_silent(association, at),
+            Report::AdminSilent { association, at } => {
+                self.queue_silent(association, FencedQueue::Admin, at);
+            }
             Report::Ended => self.path_ended(path),
         }
     }

@@ -11,13 +11,23 @@ use umpath_session::StableId;
 
 use crate::events::FailoverId;
 
+/// A queue pair that has to be silent before the order fence counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum FencedQueue {
+    Admin,
+    /// Those that no queue thread has, which are destroyed together.
+    Spare,
+    /// A queue thread's.
+    Lane(StableId, u16),
+}
+
 /// An association that was given up, until its order fence stands.
 #[derive(Debug)]
 pub(super) struct Teardown {
     pub(super) path: u32,
     /// Where its marks go; an orderly end is no failover.
     pub(super) failover: Option<FailoverId>,
-    pub(super) fence: OrderFence,
+    pub(super) fence: OrderFence<FencedQueue>,
     /// Queue threads that have not passed their buffer fence.
     pub(super) lanes: BTreeSet<(StableId, u16)>,
     /// Queue threads whose queue pair may still send.
@@ -57,7 +67,7 @@ impl Teardown {
         volumes: BTreeSet<StableId>,
     ) -> Self {
         // Not asked before everything is silent.
-        let fence = OrderFence::new(None, 1);
+        let fence = OrderFence::new(None, [FencedQueue::Admin]);
         Self {
             path,
             failover: None,
