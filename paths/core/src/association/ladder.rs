@@ -10,7 +10,8 @@
 //! Proof is only what names the incarnation: a reset answered as complete, or a log entry of that
 //! controller and uniquifier which *we* caused through that survivor. Everything else (refusals,
 //! silence, failed resets, survivors that die) costs time, never safety: another survivor is asked,
-//! or the same one later.
+//! or the same one later. They are asked one after the other, and none is waited for alone for long:
+//! not one that is silent, nor one that has begun and does not come to an end.
 //!
 //! Pure: survivors, answers and the present time come in; requests and the verdict come out.
 
@@ -25,13 +26,18 @@ use crate::table::AssociationId;
 
 /// A survivor that has not answered for this long is not waited for alone.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// Nor is one that has begun, and whose log has not reported the end for this long: its log is read
+/// three times meanwhile. Another controller may see more, or be quicker.
+const PENDING_PATIENCE: Duration = Duration::from_millis(200);
+/// A log that was asked for and has not come for so long is asked for again.
+const READ_PATIENCE: Duration = Duration::from_millis(500);
 /// Pause before a log is read or a survivor asked again: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Survivors kept; a subsystem has no more paths than a volume.
 const SURVIVORS_MAX: usize = crate::table::PATHS_MAX;
 
-/// What stood surety that a lost association executes nothing more.
+/// What proves that a lost association executes nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FencedBy {
     /// A cross-controller reset through this association.
@@ -131,14 +137,37 @@ enum Stage {
     Idle,
     /// Asked, not answered.
     Asked { since: Duration },
-    /// It has begun; its log is read at this time.
-    Watched { read_at: Duration },
-    /// Its log is being read.
-    Reading,
+    /// It has begun; its log is to be read at this time.
+    Watched { since: Duration, read_at: Duration },
+    /// It has begun; its log is being read, until it is asked for again.
+    Reading { since: Duration, again_at: Duration },
     /// To be asked again at this time.
     Resting { until: Duration },
     /// Not to be asked again.
     Useless,
+}
+
+impl Stage {
+    /// Until when nobody else is asked because of this survivor.
+    fn awaited_until(self) -> Option<Duration> {
+        match self {
+            Self::Asked { since } => Some(since + PATIENCE),
+            Self::Watched { since, .. } | Self::Reading { since, .. } => {
+                Some(since + PENDING_PATIENCE)
+            }
+            Self::Idle | Self::Resting { .. } | Self::Useless => None,
+        }
+    }
+
+    /// When it changes by itself.
+    fn due(self) -> Option<Duration> {
+        match self {
+            Self::Watched { read_at, .. } => Some(read_at),
+            Self::Reading { again_at, .. } => Some(again_at),
+            Self::Resting { until } => Some(until),
+            Self::Idle | Self::Asked { .. } | Self::Useless => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -172,7 +201,7 @@ impl Ladder {
         }
     }
 
-    /// What stood surety, once the fence stands.
+    /// What proves it, once the fence stands.
     pub fn fenced(&self) -> Option<FencedBy> {
         self.fenced
     }
@@ -212,11 +241,7 @@ impl Ladder {
         }
         match reply {
             ResetReply::Complete => self.stand(FencedBy::Reset { via }),
-            ResetReply::Pending => {
-                survivor.stage = Stage::Watched {
-                    read_at: now + survivor.pause(),
-                };
-            }
+            ResetReply::Pending => survivor.watch(now, now),
             ResetReply::Busy | ResetReply::Unanswered => survivor.rest(now),
             ResetReply::Refused => survivor.stage = Stage::Useless,
         }
@@ -229,16 +254,12 @@ impl Ladder {
             return;
         };
         // Only what we asked this survivor for is ours: its log names no random number.
-        if !matches!(survivor.stage, Stage::Watched { .. } | Stage::Reading) {
+        let (Stage::Watched { since, .. } | Stage::Reading { since, .. }) = survivor.stage else {
             return;
-        }
+        };
         match news {
             ResetNews::Success => self.stand(FencedBy::Reset { via }),
-            ResetNews::InProgress => {
-                survivor.stage = Stage::Watched {
-                    read_at: now + survivor.pause(),
-                };
-            }
+            ResetNews::InProgress => survivor.watch(since, now),
             ResetNews::Failed | ResetNews::Nothing => survivor.rest(now),
         }
         self.advance(now);
@@ -249,19 +270,16 @@ impl Ladder {
         self.stand(FencedBy::Time);
     }
 
-    /// When [`Self::handle_timeout`] is due; may move after any call.
+    /// When [`Self::handle_timeout`] is due; may move after any call. Right after that call it lies
+    /// in the future.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        if self.fenced.is_some() {
+        if self.lost.is_none() || self.fenced.is_some() {
             return None;
         }
-        let waits_alone = self.has_idle();
-        let due = self.survivors.iter().filter_map(|s| match s.stage {
-            Stage::Asked { since } if waits_alone => Some(since + PATIENCE),
-            Stage::Watched { read_at } => Some(read_at),
-            Stage::Resting { until } => Some(until),
-            _ => None,
-        });
-        due.min()
+        let steps = self.stages().filter_map(Stage::due);
+        // Whose turn it is waits until everybody else has had their time.
+        let turn = self.has_idle().then(|| self.awaited_until()).flatten();
+        steps.chain(turn).min()
     }
 
     /// Time has passed.
@@ -275,8 +293,17 @@ impl Ladder {
             .find(|s| s.association == association)
     }
 
+    fn stages(&self) -> impl Iterator<Item = Stage> {
+        self.survivors.iter().map(|survivor| survivor.stage)
+    }
+
     fn has_idle(&self) -> bool {
-        self.survivors.iter().any(|s| s.stage == Stage::Idle)
+        self.stages().any(|stage| stage == Stage::Idle)
+    }
+
+    /// Until when nobody else is asked.
+    fn awaited_until(&self) -> Option<Duration> {
+        self.stages().filter_map(Stage::awaited_until).max()
     }
 
     fn stand(&mut self, by: FencedBy) {
@@ -294,20 +321,20 @@ impl Ladder {
         for survivor in &mut self.survivors {
             let via = survivor.association;
             match survivor.stage {
-                Stage::Watched { read_at } if read_at <= now => {
-                    survivor.stage = Stage::Reading;
+                Stage::Watched { since, read_at: at }
+                | Stage::Reading {
+                    since,
+                    again_at: at,
+                } if at <= now => {
+                    let again_at = now + READ_PATIENCE;
+                    survivor.stage = Stage::Reading { since, again_at };
                     self.outputs.push_back(LadderOutput::ReadLog { via });
                 }
                 Stage::Resting { until } if until <= now => survivor.stage = Stage::Idle,
                 _ => {}
             }
         }
-        let patient = self.survivors.iter().any(|s| match s.stage {
-            Stage::Asked { since } => now < since + PATIENCE,
-            Stage::Watched { .. } | Stage::Reading => true,
-            _ => false,
-        });
-        if patient {
+        if self.awaited_until().is_some_and(|until| now < until) {
             return;
         }
         let next = self.survivors.iter_mut().find(|s| s.stage == Stage::Idle);
@@ -326,6 +353,12 @@ impl Survivor {
         pause
     }
 
+    /// It has begun at `since`; its log is read after a pause.
+    fn watch(&mut self, since: Duration, now: Duration) {
+        let read_at = now + self.pause();
+        self.stage = Stage::Watched { since, read_at };
+    }
+
     fn rest(&mut self, now: Duration) {
         self.stage = Stage::Resting {
             until: now + self.pause(),
@@ -335,6 +368,8 @@ impl Survivor {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const LOST: Instance = Instance {
@@ -344,6 +379,7 @@ mod tests {
     };
     const A: AssociationId = AssociationId(1);
     const B: AssociationId = AssociationId(2);
+    const C: AssociationId = AssociationId(3);
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -473,6 +509,113 @@ mod tests {
         assert_eq!(outputs(&mut ladder), [], "the word of the dead");
         ladder.time_reached();
         assert_eq!(outputs(&mut ladder), [LadderOutput::Fenced(FencedBy::Time)]);
+    }
+
+    /// Of four paths one is lost. Of the survivors one is silent, one has begun, one waits for its turn.
+    #[test]
+    fn a_turn_that_waits_for_a_pending_reset_is_not_due_yet() {
+        let mut ladder = Ladder::new(LOST);
+        for survivor in [A, B, C] {
+            ladder.survivor_up(survivor, ms(0));
+        }
+        assert_eq!(outputs(&mut ladder), [ask(A)]);
+        ladder.handle_timeout(ms(50));
+        assert_eq!(outputs(&mut ladder), [ask(B)]);
+        ladder.reply(B, ResetReply::Pending, ms(52));
+        ladder.handle_timeout(ms(62));
+        assert_eq!(outputs(&mut ladder), [LadderOutput::ReadLog { via: B }]);
+        assert_eq!(ladder.poll_timeout(), Some(ms(52) + PENDING_PATIENCE));
+    }
+
+    /// As `umpath-target` answers of a victim that is stopped: in progress, for as long as it takes.
+    #[test]
+    fn a_reset_in_progress_keeps_the_others_from_being_asked_only_for_a_while() {
+        let mut ladder = Ladder::new(LOST);
+        for survivor in [A, B] {
+            ladder.survivor_up(survivor, ms(0));
+        }
+        assert_eq!(outputs(&mut ladder), [ask(A)]);
+        ladder.reply(A, ResetReply::Pending, ms(2));
+        let mut asked = None;
+        while let Some(now) = ladder.poll_timeout().filter(|now| *now < ms(2_000)) {
+            ladder.handle_timeout(now);
+            for output in outputs(&mut ladder) {
+                if let LadderOutput::ReadLog { via } = output {
+                    ladder.news(via, ResetNews::InProgress, now);
+                } else {
+                    assert_eq!((asked, output), (None, ask(B)), "once");
+                    asked = Some(now);
+                }
+            }
+        }
+        assert_eq!(asked, Some(ms(2) + PENDING_PATIENCE));
+        // It may still be the first one that gets there.
+        ladder.news(A, ResetNews::Success, ms(2_000));
+        assert_eq!(outputs(&mut ladder), [by_reset(A)]);
+    }
+
+    #[test]
+    fn a_log_that_never_comes_is_asked_for_again_and_blocks_nobody() {
+        let mut ladder = Ladder::new(LOST);
+        for survivor in [A, B] {
+            ladder.survivor_up(survivor, ms(0));
+        }
+        outputs(&mut ladder);
+        ladder.reply(A, ResetReply::Pending, ms(0));
+        let mut orders = Vec::new();
+        while let Some(now) = ladder.poll_timeout().filter(|now| *now < ms(1_100)) {
+            ladder.handle_timeout(now);
+            orders.extend(outputs(&mut ladder));
+        }
+        let read = LadderOutput::ReadLog { via: A };
+        assert_eq!(orders, [read, ask(B), read, read]);
+    }
+
+    /// Whatever survivors answer, in whatever order, and however late the host is.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Up(u64),
+        Gone(u64),
+        Reply(u64, ResetReply),
+        News(u64, ResetNews),
+        Pass(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        use ResetNews::{Failed, InProgress, Nothing};
+        use ResetReply::{Busy, Pending, Refused, Unanswered};
+        let reply = prop::sample::select(vec![Pending, Pending, Busy, Refused, Unanswered]);
+        let news = prop::sample::select(vec![InProgress, Failed, Nothing]);
+        prop_oneof![
+            2 => (0_u64..4).prop_map(Step::Up),
+            1 => (0_u64..4).prop_map(Step::Gone),
+            3 => (0_u64..4, reply).prop_map(|(via, reply)| Step::Reply(via, reply)),
+            3 => (0_u64..4, news).prop_map(|(via, news)| Step::News(via, news)),
+            6 => (0_u64..400).prop_map(Step::Pass),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_timeout_is_due_once_it_was_handled(steps in prop::collection::vec(step(), 0..60)) {
+            let mut ladder = Ladder::new(LOST);
+            let mut now = ms(0);
+            for step in steps {
+                match step {
+                    Step::Up(via) => ladder.survivor_up(AssociationId(via), now),
+                    Step::Gone(via) => ladder.survivor_gone(AssociationId(via), now),
+                    Step::Reply(via, reply) => ladder.reply(AssociationId(via), reply, now),
+                    Step::News(via, news) => ladder.news(AssociationId(via), news, now),
+                    Step::Pass(time) => now += ms(time),
+                }
+                ladder.handle_timeout(now);
+                let due = ladder.poll_timeout();
+                prop_assert!(due.is_none_or(|due| due > now), "{due:?} at {now:?}");
+                // Someone is always about to do something, unless nobody can.
+                let idle = ladder.has_idle();
+                prop_assert!(!idle || due.is_some(), "{ladder:?}");
+            }
+        }
     }
 
     #[test]
