@@ -71,6 +71,8 @@ pub struct Device {
     /// Counted by the end of the last window, by path.
     windows: outliers::Windows,
     table: Arc<PathTable>,
+    /// When all paths were last checked; what was due until then has been dealt with.
+    settled_at: Duration,
     /// Since when no path is usable and none can be hoped for.
     hopeless_since: Option<Duration>,
     expired: bool,
@@ -99,6 +101,7 @@ impl Device {
             active: ActiveGroup::default(),
             outliers: Outliers::default(),
             windows: outliers::Windows::default(),
+            settled_at: now,
             hopeless_since: None,
             expired: false,
             had_path: false,
@@ -383,7 +386,8 @@ impl Device {
         self.outputs.pop_front()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout).
+    /// When to call [`handle_timeout`](Self::handle_timeout). Right after that call it lies in the
+    /// future.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let refusals = self.paths.iter().filter_map(Path::forgives_at);
         let damped = self
@@ -394,11 +398,13 @@ impl Device {
             .paths
             .iter()
             .filter_map(|path| path.live.as_ref()?.changing_until);
+        // One hope that has run out does not end the wait while there is another.
         let hopes = self
             .paths
             .iter()
             .filter_map(|path| path.hoped_until(self.config.fast_io_fail))
             .chain(transitions)
+            .filter(|until| *until > self.settled_at)
             .filter(|_| self.hopeless_since.is_none() && self.table.active.is_none());
         [self.active.poll_timeout(), self.expires_at()]
             .into_iter()
