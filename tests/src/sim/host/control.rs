@@ -127,6 +127,8 @@ impl World {
         if self.host.device_timer == Some(at) {
             self.host.device_timer = None;
             self.host.device.handle_timeout(duration(self.now));
+            let due = self.host.device.poll_timeout();
+            self.check_due("the device", due);
             self.pump_device();
         }
     }

@@ -215,6 +215,11 @@ impl World {
             self.host.ladder_timer = None;
             let now = duration(self.now);
             self.every_ladder(|ladder| ladder.handle_timeout(now));
+            let due = self.host.teardowns.iter();
+            let due = due
+                .filter_map(|teardown| teardown.ladder.poll_timeout())
+                .min();
+            self.check_due("a ladder", due);
         }
     }
 

@@ -11,6 +11,7 @@ mod lane;
 mod path;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use umpath_core::policies::{DampingConfig, Failback, Ranking};
 use umpath_core::{
@@ -20,10 +21,12 @@ use umpath_core::{
 use umpath_session::SessionConfig;
 
 use super::array::LBA_SHIFT;
+use super::checker::Violation;
 use super::clock::{Nanos, duration};
 use super::fabric::QpId;
 use super::mutant::Mutant;
 use super::plan::{Plan, REQUEST_BLOCKS};
+use super::world::World;
 
 pub(crate) use failover::{FencedQueue, Record, Teardown, terms_of};
 pub(crate) use ladder::instance_of;
@@ -56,6 +59,18 @@ pub(crate) enum LaneReport {
     },
     Broken(AssociationId),
     Event(LaneEvent),
+}
+
+impl World {
+    /// Somebody's time has come and was dealt with: what it asks for next lies in the future, or its
+    /// thread would spin.
+    pub(crate) fn check_due(&mut self, whose: &str, due: Option<Duration>) {
+        let now = duration(self.now);
+        if let Some(due) = due.filter(|due| *due <= now) {
+            let what = format!("(15) {whose} asks to be called at {due:?} when it is {now:?}");
+            self.fail(Violation(what));
+        }
+    }
 }
 
 /// The host's process.

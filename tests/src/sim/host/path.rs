@@ -213,6 +213,8 @@ impl World {
         if attempt.session_timer == Some(at) {
             attempt.session_timer = None;
             attempt.session.handle_timeout(now);
+            let due = attempt.session.poll_timeout();
+            self.check_due("a session", due);
             self.pump_session(path);
         }
     }
@@ -224,6 +226,10 @@ impl World {
         if attempt.health_timer == Some(at) {
             attempt.health_timer = None;
             self.judge(path);
+            let health = self.host.paths[path].attempt.as_ref();
+            let health = health.and_then(|attempt| attempt.health.as_ref());
+            let due = health.and_then(Health::poll_timeout);
+            self.check_due("a health", due);
             self.set_session_timer(path);
         }
     }
