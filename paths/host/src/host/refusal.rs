@@ -87,10 +87,10 @@ impl Host {
             record.spec.nqn,
             record.spec.address()
         );
-        self.note_refusal(path, nsid, Failure::new(what, why, fix));
+        self.note_refusal(path, nsid, &Failure::new(what, why, fix));
     }
 
-    pub(super) fn note_refusal(&mut self, path: u32, nsid: u32, failure: Failure) {
+    pub(super) fn note_refusal(&mut self, path: u32, nsid: u32, failure: &Failure) {
         let now = self.fx.now;
         let Some(live) = self.live_mut(path) else {
             return;
