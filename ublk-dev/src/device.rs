@@ -13,21 +13,21 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use rustix::thread::CpuSet;
-use umpath_core::{BlockLimits, Lane, LaneCommand};
-use umpath_rdma::Arena;
+use umpath_core::{BlockLimits, LaneCommand};
+use umpath_engine::{LaneReport, LaneSetup, QueueThread};
+use umpath_transport::Pollable;
 
+use crate::clock::Clock;
 use crate::control::{Control, DeviceInfo, block_path, char_path};
 use crate::features::Features;
-use crate::frontend::Frontend;
-use crate::mailbox::{self, LaneHandle, LaneReports, Mailbox};
-use crate::polling::Polling;
-use crate::queue::{Clock, QueueThread};
-use crate::transport::Transport;
+use crate::frontend::{QueueShape, UblkQueue};
+use crate::mailbox::{self, LaneHandle, Mailbox};
 use crate::{Error, limits, numa, partitions};
 
 /// What to create.
@@ -45,31 +45,19 @@ pub struct DeviceSpec {
     pub cookie: u64,
 }
 
-/// What a queue thread is given: its half of the data path.
-pub struct LaneSetup<T: Transport> {
-    /// The lane; it answers every request the thread submits to it.
-    pub lane: Lane,
-    /// One slot for each tag, each as large as the largest request. Registered by the caller in
-    /// the domain of every queue pair it attaches.
-    pub arena: Arc<Arena>,
-    /// Told what happens.
-    pub reports: Box<dyn LaneReports<T>>,
-    /// The longest a thread polls for completions before it sleeps.
-    pub polling: Polling,
-    /// Origin of all times given to the lane and found in reports.
-    pub clock: Clock,
-}
+/// Takes the reports of a queue thread, on that thread.
+pub type Reports<T> = Box<dyn FnMut(LaneReport<T>) + Send>;
 
 /// Where the end of `START_DEV` is told: from the thread that waited for it.
 pub type Started = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
-struct Queue<T: Transport> {
+struct Queue<T> {
     handle: LaneHandle<T>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// One block device and the threads that serve it.
-pub struct Device<T: Transport> {
+pub struct Device<T: Pollable + Send + 'static> {
     control: Control,
     info: DeviceInfo,
     limits: BlockLimits,
@@ -88,7 +76,7 @@ enum Origin {
     Recovered,
 }
 
-impl<T: Transport> Device<T> {
+impl<T: Pollable + Send + 'static> Device<T> {
     /// Creates the device. It is invisible as yet; [`DeviceInfo::queues`] of [`Self::info`] says
     /// for how many queues lanes are needed.
     pub fn create(spec: &DeviceSpec) -> Result<Self, Error> {
@@ -155,8 +143,8 @@ impl<T: Transport> Device<T> {
     }
 
     /// Starts the queue threads, one for each lane, and returns when all of them are ready for
-    /// requests. Afterwards queue pairs can be attached.
-    pub fn serve(&mut self, lanes: Vec<LaneSetup<T>>) -> Result<(), Error> {
+    /// requests. Afterwards queue pairs can be attached. All of them go by `clock`.
+    pub fn serve(&mut self, lanes: Vec<LaneSetup<Reports<T>>>, clock: Clock) -> Result<(), Error> {
         self.check_lanes(&lanes)?;
         let path = char_path(self.info.id);
         let node = File::options().read(true).write(true).open(&path);
@@ -166,7 +154,7 @@ impl<T: Transport> Device<T> {
             source,
         })?;
         let node = Arc::clone(self.node.insert(Arc::new(node)));
-        let outcome = self.spawn_all(&node, lanes);
+        let outcome = self.spawn_all(&node, lanes, clock);
         if outcome.is_err() {
             self.end_threads();
             self.node = None;
@@ -174,7 +162,12 @@ impl<T: Transport> Device<T> {
         outcome
     }
 
-    fn spawn_all(&mut self, node: &Arc<File>, lanes: Vec<LaneSetup<T>>) -> Result<(), Error> {
+    fn spawn_all(
+        &mut self,
+        node: &Arc<File>,
+        lanes: Vec<LaneSetup<Reports<T>>>,
+        clock: Clock,
+    ) -> Result<(), Error> {
         let mut waiting = Vec::with_capacity(lanes.len());
         for (number, setup) in (0..).zip(lanes) {
             let cpus = self.control.queue_affinity(self.info.id, number)?;
@@ -185,6 +178,7 @@ impl<T: Transport> Device<T> {
                 queue: number,
                 depth: self.info.depth,
                 lba_shift: limits::lba_shift(&self.limits),
+                clock,
                 cpus,
                 ready,
             };
@@ -217,7 +211,7 @@ impl<T: Transport> Device<T> {
         }
     }
 
-    fn check_lanes(&self, lanes: &[LaneSetup<T>]) -> Result<(), Error> {
+    fn check_lanes(&self, lanes: &[LaneSetup<Reports<T>>]) -> Result<(), Error> {
         let (queues, depth) = (self.info.queues, self.info.depth);
         if lanes.len() != usize::from(queues) {
             return Err(Error::LaneCount {
@@ -341,7 +335,7 @@ impl<T: Transport> Device<T> {
     }
 }
 
-impl<T: Transport> Drop for Device<T> {
+impl<T: Pollable + Send + 'static> Drop for Device<T> {
     fn drop(&mut self) {
         if self.deleted {
             return;
@@ -362,29 +356,32 @@ struct Opening {
     queue: u16,
     depth: u16,
     lba_shift: u32,
+    clock: Clock,
     cpus: CpuSet,
     ready: SyncSender<io::Result<()>>,
 }
 
 impl Opening {
-    fn run<T: Transport>(self, mut setup: LaneSetup<T>, mailbox: Mailbox<T>) {
+    fn run<T: Pollable>(self, mut setup: LaneSetup<Reports<T>>, mailbox: Mailbox<T>) {
         // Requests of these CPUs arrive here. Not being allowed there is no reason not to serve.
         let _ = rustix::thread::sched_setaffinity(None, &self.cpus);
         setup.lane.set_node(numa::node_of(&self.cpus));
+        let shape = QueueShape {
+            device: self.node.as_fd(),
+            queue: self.queue,
+            depth: self.depth,
+            lba_shift: self.lba_shift,
+        };
         let arena = Arc::clone(&setup.arena);
-        match Frontend::open(self.node.as_fd(), self.queue, self.depth, arena) {
+        match UblkQueue::open(&shape, arena, mailbox, self.clock) {
             Ok(frontend) => {
-                let thread = QueueThread::new(
-                    frontend,
-                    setup,
-                    mailbox,
-                    self.queue,
-                    self.depth,
-                    self.lba_shift,
-                );
+                let mut thread = QueueThread::new(frontend, setup);
                 drop(self.ready.send(Ok(())));
+                // Whatever breaks in here, queue pairs go back and somebody hears of it.
+                let outcome = catch_unwind(AssertUnwindSafe(|| thread.serve()));
+                let panicked = |_| Err(io::Error::other("the queue thread panicked"));
+                thread.end(outcome.unwrap_or_else(panicked));
                 // Held until the ring has gone: the ring's registered file is this one.
-                thread.run();
                 drop(self.node);
             }
             Err(e) => drop(self.ready.send(Err(e))),

@@ -1,5 +1,8 @@
 //! One queue as the driver presents it: requests come, answers go, every tag is accounted for.
 //!
+//! The front end of a queue thread ([`Frontend`]) on a kernel with ublk: what is waited for, the
+//! mailbox and the queue pairs included, wakes the one io_uring of the thread.
+//!
 //! Decided here: who owns a tag. A tag is the kernel's from its fetch until a request arrives on
 //! it, ours until [`Frontend::answer`], then the kernel's again, and nobody's after the driver
 //! ended it. An answer to a tag that is not ours is refused and counted: it would be a second
@@ -11,28 +14,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libublk::sys;
-use umpath_rdma::Arena;
+use umpath_core::{BlockError, LaneCommand, Tag};
+use umpath_engine::{Channel, Event, Frontend, LinkId};
+use umpath_transport::{Arena, Pollable};
 
-use crate::descriptor::{Descriptor, Descriptors};
+use crate::clock::Clock;
+use crate::descriptor::Descriptors;
+use crate::mailbox::Mailbox;
+use crate::request::translate;
 use crate::ring::{QueueRing, Token};
-
-/// Something the thread has to deal with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Event {
-    /// A request arrived; its data (of a write) lies in the slot of its tag.
-    Request(u16, Descriptor),
-    /// The mailbox may have something; `false`: it is no longer watched.
-    Mailbox(bool),
-    /// A path's completion channel is readable.
-    Path {
-        slot: u16,
-        generation: u32,
-        /// The channel is still watched.
-        watched: bool,
-    },
-    /// The driver ended a tag, or did something unexpected that cost it.
-    TagEnded,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Owner {
@@ -42,67 +32,58 @@ enum Owner {
 }
 
 /// The driver's side of one queue thread.
-pub(crate) struct Frontend {
+pub(crate) struct UblkQueue<T> {
     // Dropped first: after it the kernel no longer touches descriptors or buffers.
     ring: QueueRing,
     descriptors: Descriptors,
     arena: Arc<Arena>,
+    mailbox: Mailbox<T>,
+    clock: Clock,
+    /// log2 of the sectors in a logical block.
+    lba_shift: u32,
     owners: Vec<Owner>,
     /// Tags that are not `Nobody`'s.
     live: u16,
     anomalies: u64,
 }
 
-impl Frontend {
+/// Which queue of which device.
+pub(crate) struct QueueShape<'a> {
+    /// The character device.
+    pub(crate) device: BorrowedFd<'a>,
+    pub(crate) queue: u16,
+    pub(crate) depth: u16,
+    /// log2 of the sectors in a logical block.
+    pub(crate) lba_shift: u32,
+}
+
+impl<T: Pollable> UblkQueue<T> {
     /// Maps and fetches the whole queue. The calling thread serves it from now on.
     pub(crate) fn open(
-        device: BorrowedFd<'_>,
-        queue: u16,
-        depth: u16,
+        shape: &QueueShape<'_>,
         arena: Arc<Arena>,
+        mailbox: Mailbox<T>,
+        clock: Clock,
     ) -> io::Result<Self> {
+        let (device, queue, depth) = (shape.device, shape.queue, shape.depth);
         let descriptors = Descriptors::map(device, queue, depth)?;
         let mut ring = QueueRing::new(device, queue, depth)?;
         for tag in 0..depth {
             ring.fetch(tag, buffer(&arena, tag)?);
         }
+        ring.watch(mailbox.fd(), Token::Mailbox);
         ring.flush()?;
-        let owners = vec![Owner::Kernel; usize::from(depth)];
         Ok(Self {
             ring,
             descriptors,
             arena,
-            owners,
+            mailbox,
+            clock,
+            lba_shift: shape.lba_shift,
+            owners: vec![Owner::Kernel; usize::from(depth)],
             live: depth,
             anomalies: 0,
         })
-    }
-
-    /// Whether the driver has ended every tag: the device is stopped.
-    pub(crate) fn ended(&self) -> bool {
-        self.live == 0
-    }
-
-    /// Completions that should not occur.
-    pub(crate) fn anomalies(&self) -> u64 {
-        self.anomalies
-    }
-
-    /// The next thing that has arrived, if any.
-    pub(crate) fn next(&mut self) -> Option<Event> {
-        loop {
-            let completion = self.ring.next()?;
-            return Some(match completion.token {
-                Token::Tag(tag) => self.fetched(tag, completion.result),
-                Token::Mailbox => Event::Mailbox(completion.more),
-                Token::Path { slot, generation } => Event::Path {
-                    slot,
-                    generation,
-                    watched: completion.more,
-                },
-                Token::Ignored => continue,
-            });
-        }
     }
 
     fn fetched(&mut self, tag: u16, result: i32) -> Event {
@@ -113,7 +94,13 @@ impl Frontend {
                 if result == sys::UBLK_IO_RES_OK as i32 =>
             {
                 *owner = Owner::Server;
-                Event::Request(tag, request)
+                match translate(tag, &request, self.lba_shift) {
+                    Ok(request) => Event::Request(request),
+                    Err(error) => Event::Refused {
+                        tag: Tag(tag),
+                        error,
+                    },
+                }
             }
             (Some(owner @ (Owner::Kernel | Owner::Server)), _) => {
                 *owner = Owner::Nobody;
@@ -127,40 +114,86 @@ impl Frontend {
             }
         }
     }
+}
 
-    /// Answers a request: bytes done, or a negative error number. Goes to the kernel with the next
-    /// [`Self::flush`] or [`Self::sleep`].
-    pub(crate) fn answer(&mut self, tag: u16, result: i32) {
+impl<T: Pollable> Frontend for UblkQueue<T> {
+    type Transport = T;
+
+    fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    fn next(&mut self) -> Option<Event> {
+        loop {
+            let completion = self.ring.next()?;
+            return Some(match completion.token {
+                Token::Tag(tag) => self.fetched(tag, completion.result),
+                Token::Mailbox => {
+                    if !completion.more {
+                        self.ring.watch(self.mailbox.fd(), Token::Mailbox);
+                    }
+                    self.mailbox.quiet();
+                    Event::Mail
+                }
+                Token::Link(link, channel) => Event::Link {
+                    link,
+                    channel,
+                    watched: completion.more,
+                },
+                Token::Ignored => continue,
+            });
+        }
+    }
+
+    fn next_command(&mut self) -> Option<LaneCommand<T>> {
+        self.mailbox.next()
+    }
+
+    fn answer(&mut self, tag: Tag, result: Result<u32, BlockError>) {
         let (Some(owner @ Owner::Server), Ok(buffer)) = (
-            self.owners.get_mut(usize::from(tag)),
-            buffer(&self.arena, tag),
+            self.owners.get_mut(usize::from(tag.0)),
+            buffer(&self.arena, tag.0),
         ) else {
             self.anomalies += 1;
             return;
         };
         *owner = Owner::Kernel;
-        self.ring.commit(tag, buffer, result);
+        let code = match result {
+            Ok(bytes) => bytes.cast_signed(),
+            Err(error) => -error.errno(),
+        };
+        self.ring.commit(tag.0, buffer, code);
     }
 
-    pub(crate) fn watch_mailbox(&mut self, fd: BorrowedFd<'_>) {
-        self.ring.watch(fd, Token::Mailbox);
-    }
-
-    pub(crate) fn watch_path(&mut self, fd: BorrowedFd<'_>, slot: u16, generation: u32) {
-        self.ring.watch(fd, Token::Path { slot, generation });
-    }
-
-    /// Stops watching a path's channel, with the next entry into the kernel.
-    pub(crate) fn unwatch_path(&mut self, slot: u16, generation: u32) {
-        self.ring.unwatch(Token::Path { slot, generation });
-    }
-
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         self.ring.flush()
     }
 
-    pub(crate) fn sleep(&mut self, at_most: Option<Duration>) -> io::Result<()> {
+    fn sleep(&mut self, at_most: Option<Duration>) -> io::Result<()> {
         self.ring.sleep(at_most)
+    }
+
+    fn ended(&self) -> bool {
+        self.live == 0
+    }
+
+    fn anomalies(&self) -> u64 {
+        self.anomalies
+    }
+
+    fn watch(&mut self, link: LinkId, channel: Channel, transport: &T) {
+        let fd = match channel {
+            Channel::Completions => transport.completion_fd(),
+            Channel::Connection => transport.connection_fd(),
+        };
+        self.ring.watch(fd, Token::Link(link, channel));
+    }
+
+    /// Takes effect with the next entry into the kernel.
+    fn unwatch(&mut self, link: LinkId) {
+        for channel in [Channel::Completions, Channel::Connection] {
+            self.ring.unwatch(Token::Link(link, channel));
+        }
     }
 }
 

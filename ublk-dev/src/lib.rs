@@ -1,16 +1,18 @@
 //! ublk front end: one block device of the kernel, served by one thread for each of its queues.
 //!
 //! Decided here: how a volume appears to the kernel (limits, cache attributes, recovery flags), in
-//! which order a device comes and goes, and how a queue thread moves requests between ublk, the
-//! sans-IO [`umpath_core::lane::Lane`] and the queue pairs of its paths. Not decided here: which
-//! path carries a request, what is retried or held, and when a path is given up: the lane and the
-//! control side decide, this crate carries it out.
+//! which order a device comes and goes, and how requests, answers and wake-ups travel between the
+//! driver and a queue thread's engine ([`umpath_engine::QueueThread`]). Not decided here: what a
+//! round of that thread does, which path carries a request, what is retried or held, and when a path
+//! is given up.
 //!
 //! The parts, from the outside in: [`Device`] is the lifecycle of one block device, built from
-//! [`Control`] commands and queue threads; [`LaneHandle`] sends [`LaneCommand`](umpath_core::LaneCommand)s to a queue thread
-//! and [`LaneReports`] brings its [`LaneReport`]s back; [`Transport`] is what a queue thread asks
-//! of one queue pair; [`process`] makes a process fit to serve a disk it may itself depend on.
+//! [`Control`] commands and queue threads; [`LaneHandle`] sends
+//! [`LaneCommand`](umpath_core::LaneCommand)s to a queue thread and [`Reports`] takes its
+//! [`LaneReport`](umpath_engine::LaneReport)s; [`process`] makes a process fit to serve a disk it may
+//! itself depend on.
 
+mod clock;
 mod control;
 mod descriptor;
 mod device;
@@ -18,23 +20,17 @@ mod error;
 mod features;
 mod frontend;
 mod limits;
-mod links;
 mod mailbox;
 mod numa;
 mod partitions;
-mod polling;
 pub mod process;
-mod queue;
 mod request;
 mod ring;
-mod transport;
 
+pub use clock::Clock;
 pub use control::{Command, Control, DeviceInfo, State};
-pub use device::{Device, DeviceSpec, LaneSetup, Started};
+pub use device::{Device, DeviceSpec, Reports, Started};
 pub use error::Error;
 pub use features::{Features, KernelVersion};
 pub use limits::LimitsError;
-pub use mailbox::{LaneGone, LaneHandle, LaneReport, LaneReports};
-pub use polling::Polling;
-pub use queue::Clock;
-pub use transport::{Loss, Transport};
+pub use mailbox::{LaneGone, LaneHandle};

@@ -1,91 +1,19 @@
-//! Messages to and from a queue thread.
+//! Messages to a queue thread.
 //!
-//! To the thread: a bounded channel and an eventfd that its ring watches, so an idle thread wakes
-//! and a busy one takes them between two batches. A message is never lost: a full channel makes the
-//! sender wait, and the thread never waits for a sender. From the thread: calls of the caller's own
-//! [`LaneReports`], on the thread that moves the data, so they must not block.
+//! A bounded channel and an eventfd that the thread's ring watches, so an idle thread wakes and a
+//! busy one takes them between two batches. A message is never lost: a full channel makes the sender
+//! wait, and the thread never waits for a sender.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
-use umpath_core::{AssociationId, Ghost, LaneCommand, LaneEvent, ThreadStats};
-
-use crate::transport::{Loss, Transport};
+use umpath_core::LaneCommand;
 
 /// Messages in transit to one thread.
 const CAPACITY: usize = 64;
-
-/// What a queue thread tells.
-#[derive(Debug)]
-pub enum LaneReport<T: Transport> {
-    /// The queue pair of a convicted association is drained, as far as it would.
-    Drained {
-        /// The association.
-        association: AssociationId,
-        /// When the queue pair went into the error state: nothing was sent later than this.
-        silent_at: Duration,
-        /// What is left of it, to be dropped where it disturbs nobody. `None`: there was none.
-        transport: Option<T>,
-        /// `false`: the device did not confirm in time. Memory counts as in use until the transport
-        /// has been dropped and [`LaneCommand::Destroyed`] says so; only then comes
-        /// [`BufferFenced`](Self::BufferFenced).
-        quiet: bool,
-        /// When.
-        at: Duration,
-    },
-    /// The lane has passed the buffer fence of a convicted association. Comes before any later
-    /// [`Event`](Self::Event).
-    BufferFenced {
-        /// The association.
-        association: AssociationId,
-        /// What the lane lost with it; for [`umpath_core::Device::lane_drained`].
-        ghosts: Vec<Ghost>,
-        /// When.
-        at: Duration,
-    },
-    /// A queue pair is of no further use. Commands on it wait for the association's conviction.
-    Broken {
-        /// The association.
-        association: AssociationId,
-        /// Why.
-        why: Loss<T::Error>,
-        /// When.
-        at: Duration,
-    },
-    /// The lane noticed something; for [`umpath_core::Device::lane_event`].
-    Event {
-        /// What.
-        event: LaneEvent,
-        /// When.
-        at: Duration,
-    },
-    /// Counters.
-    Stats(Box<ThreadStats>),
-    /// The thread has ended. The last report.
-    Ended {
-        /// Queue pairs it still had.
-        transports: Vec<(AssociationId, T)>,
-        /// `Err`: its ring failed or it panicked; the device waits for another server.
-        outcome: io::Result<()>,
-    },
-}
-
-/// Receives the reports of queue threads. Called between two batches of requests: it must not
-/// block, and should not allocate much.
-pub trait LaneReports<T: Transport>: Send {
-    /// Takes a report of the thread that serves `queue`.
-    fn report(&mut self, queue: u16, report: LaneReport<T>);
-}
-
-impl<T: Transport, F: FnMut(u16, LaneReport<T>) + Send> LaneReports<T> for F {
-    fn report(&mut self, queue: u16, report: LaneReport<T>) {
-        self(queue, report);
-    }
-}
 
 /// The thread has ended; what was sent comes back.
 #[derive(Debug)]
@@ -166,7 +94,7 @@ pub(crate) fn pair<T>() -> io::Result<(LaneHandle<T>, Mailbox<T>)> {
 
 #[cfg(test)]
 mod tests {
-    use umpath_core::PathId;
+    use umpath_core::{AssociationId, PathId};
 
     use super::*;
 

@@ -1,12 +1,13 @@
-//! From the driver's sectors to the namespace's blocks, and from outcomes to error numbers.
+//! From the driver's sectors to the namespace's blocks.
 
 use libublk::sys;
 use umpath_core::{BlockError, BlockRequest, Op, Tag};
 
 use crate::descriptor::Descriptor;
-use crate::limits::SECTOR;
 
-/// The request of `tag`, in blocks of the namespace (`lba_shift`: log2 of sectors in one).
+/// The request of `tag`, in blocks of the namespace (`lba_shift`: log2 of sectors in one). When the
+/// kernel could copy only part of a request's data, the descriptor covers that part, perhaps with a
+/// piece of a block at its end: whole blocks are done, and the kernel sends the rest again.
 ///
 /// `Err`: what the driver should never send, refused rather than guessed at.
 pub(crate) fn translate(
@@ -42,16 +43,6 @@ pub(crate) fn translate(
     })
 }
 
-/// What the driver is told on success: bytes moved. When the kernel could copy only part of a
-/// request's data, the descriptor covers that part, perhaps with a piece of a block at its end;
-/// whole blocks are done, and the kernel sends the rest again.
-pub(crate) fn success(request: &BlockRequest, lba_shift: u32) -> i32 {
-    match request.op {
-        Op::Read | Op::Write => ((request.blocks << lba_shift) * SECTOR).cast_signed(),
-        Op::Flush | Op::Discard | Op::WriteZeroes => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,17 +61,14 @@ mod tests {
     fn sectors_become_blocks() {
         let write = translate(7, &descriptor(sys::UBLK_IO_OP_WRITE, 16, 24), 3).unwrap();
         assert_eq!((write.tag, write.lba, write.blocks), (Tag(7), 2, 3));
-        assert_eq!(success(&write, 3), 24 * 512);
         let flush = translate(0, &descriptor(sys::UBLK_IO_OP_FLUSH, 5, 0), 3).unwrap();
         assert_eq!((flush.op, flush.lba, flush.blocks), (Op::Flush, 0, 0));
-        assert_eq!(success(&flush, 3), 0);
     }
 
     #[test]
     fn a_partly_copied_write_covers_whole_blocks_only() {
         let write = translate(0, &descriptor(sys::UBLK_IO_OP_WRITE, 8, 20), 3).unwrap();
         assert_eq!(write.blocks, 2);
-        assert_eq!(success(&write, 3), 8192);
     }
 
     #[test]

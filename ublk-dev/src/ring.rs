@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use libublk::sys;
+use umpath_engine::{Channel, LinkId};
 
 /// What a completion is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,40 +22,46 @@ pub(crate) enum Token {
     Tag(u16),
     /// The mailbox has something.
     Mailbox,
-    /// A path's completion channel is readable.
-    Path {
-        /// Which attachment; the queue's own numbering.
-        slot: u16,
-        /// Tells an earlier tenant of the slot from the present one.
-        generation: u32,
-    },
+    /// A channel of a queue pair is readable.
+    Link(LinkId, Channel),
     /// An answer nobody waits for.
     Ignored,
 }
 
 const KIND_SHIFT: u32 = 56;
 const GENERATION_SHIFT: u32 = 16;
+/// Kinds: a tag is 0.
+const MAILBOX: u64 = 1 << KIND_SHIFT;
+const COMPLETIONS: u64 = 2 << KIND_SHIFT;
+const CONNECTION: u64 = 3 << KIND_SHIFT;
+const IGNORED: u64 = 4 << KIND_SHIFT;
 
 impl Token {
     const fn encode(self) -> u64 {
         match self {
             Self::Tag(tag) => tag as u64,
-            Self::Mailbox => 1 << KIND_SHIFT,
-            Self::Path { slot, generation } => {
-                2 << KIND_SHIFT | (generation as u64) << GENERATION_SHIFT | slot as u64
+            Self::Mailbox => MAILBOX,
+            Self::Link(link, channel) => {
+                let kind = match channel {
+                    Channel::Completions => COMPLETIONS,
+                    Channel::Connection => CONNECTION,
+                };
+                kind | (link.generation as u64) << GENERATION_SHIFT | link.slot as u64
             }
-            Self::Ignored => 3 << KIND_SHIFT,
+            Self::Ignored => IGNORED,
         }
     }
 
     const fn decode(data: u64) -> Self {
-        match data >> KIND_SHIFT {
+        let link = LinkId {
+            slot: data as u16,
+            generation: (data >> GENERATION_SHIFT) as u32,
+        };
+        match data >> KIND_SHIFT << KIND_SHIFT {
             0 => Self::Tag(data as u16),
-            1 => Self::Mailbox,
-            2 => Self::Path {
-                slot: data as u16,
-                generation: (data >> GENERATION_SHIFT) as u32,
-            },
+            MAILBOX => Self::Mailbox,
+            COMPLETIONS => Self::Link(link, Channel::Completions),
+            CONNECTION => Self::Link(link, Channel::Connection),
             _ => Self::Ignored,
         }
     }
@@ -224,14 +231,16 @@ mod tests {
 
     #[test]
     fn tokens_survive_the_ring() {
+        let link = LinkId {
+            slot: 15,
+            generation: u32::MAX,
+        };
         for token in [
             Token::Tag(0),
             Token::Tag(u16::MAX),
             Token::Mailbox,
-            Token::Path {
-                slot: 15,
-                generation: u32::MAX,
-            },
+            Token::Link(link, Channel::Completions),
+            Token::Link(link, Channel::Connection),
             Token::Ignored,
         ] {
             assert_eq!(Token::decode(token.encode()), token);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use umpath_rdma::{Arena, ArenaError};
+use umpath_transport::{Arena, ArenaError};
 
 use super::pool::{Pool, Run, SLOT_BYTES};
 

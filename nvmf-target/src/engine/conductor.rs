@@ -11,7 +11,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use thiserror::Error;
 use tracing::info;
-use umpath_rdma::{ArenaError, ListenError};
+use umpath_rdma::ListenError;
+use umpath_transport::ArenaError;
 
 use super::buffers::Buffers;
 use super::clock::Clock;

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
 use umpath_nvme::rdma::RejectReason;
 use umpath_rdma::{
-    Arena, ConnectRequest, Domain, ListenError, Listener, LocalError, TargetParams, TargetQueue,
+    ConnectRequest, Domain, ListenError, Listener, LocalError, TargetParams, TargetQueue,
 };
+use umpath_transport::Arena;
 
 use super::hub::Hub;
 use crate::array::Limits;

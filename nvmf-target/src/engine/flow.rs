@@ -9,7 +9,8 @@ use std::time::Instant;
 use tracing::warn;
 use umpath_nvme::opcode::{FABRICS, fabrics};
 use umpath_nvme::{Cqe, Sqe, Status};
-use umpath_rdma::{CapsuleSlot, PushError, Remote, TargetEvent};
+use umpath_rdma::{CapsuleSlot, Remote, TargetEvent};
+use umpath_transport::PushError;
 
 use super::execute::job_of;
 use super::queue::Role;

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use umpath_rdma::{Drain, TargetQueue};
+use umpath_rdma::TargetQueue;
+use umpath_transport::Drain;
 
 use super::hub::Store;
 use super::owed::Owed;
@@ -48,6 +49,7 @@ pub(super) struct Queue {
     /// The completion channel will tell of the next completion.
     pub(super) armed: bool,
     closing: bool,
+    /// When it connected; what a drain's times are counted from.
     since: Instant,
     entries: u16,
     /// `None` when the host wants no flow control.
@@ -146,7 +148,7 @@ impl Queue {
             return false;
         }
         if let Some(transport) = self.transport.as_deref_mut() {
-            transport.begin_drain(Instant::now() + DRAIN_TIME);
+            transport.begin_drain(self.since.elapsed() + DRAIN_TIME);
         }
         true
     }
@@ -161,7 +163,7 @@ impl Queue {
         let Some(transport) = self.transport.as_deref_mut().filter(|_| self.closing) else {
             return false;
         };
-        if transport.poll_drained(Instant::now()) == Drain::Pending {
+        if transport.poll_drained(self.since.elapsed()) == Drain::Pending {
             return false;
         }
         self.transport = None;

@@ -14,9 +14,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{Resource, getrlimit};
+use umpath_transport::{Arena, PushError, SLOT_BYTES_MAX};
 
-use crate::arena::Arena;
-use crate::error::PushError;
 use crate::verbs::{Access, CmId, Mr, Pd, VerbsError};
 
 /// Why memory could not be registered.
@@ -163,7 +162,7 @@ impl Domain {
     }
 
     fn register_with(&self, arena: &Arc<Arena>, access: Access) -> Result<Registered, VerbsError> {
-        let chunk_bytes = arena.chunk_bytes();
+        let chunk_bytes = chunk_bytes(arena.slot_bytes());
         let mut chunks = Vec::new();
         let mut start = 0;
         while start < arena.bytes() {
@@ -201,6 +200,11 @@ impl Domain {
             },
         }
     }
+}
+
+/// Bytes of each registered chunk of an arena: whole slots, at most what every device registers.
+fn chunk_bytes(slot_bytes: u32) -> usize {
+    (SLOT_BYTES_MAX / slot_bytes * slot_bytes) as usize
 }
 
 /// Memory of one queue: capsules and responses.
@@ -266,5 +270,15 @@ impl KeyCache {
             .unwrap_or_else(PoisonError::into_inner);
         self.generation = self.domain.generation.load(Ordering::Acquire);
         self.entries.clone_from(&table);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_hold_whole_slots() {
+        assert_eq!(chunk_bytes(12 << 20), 60 << 20);
     }
 }

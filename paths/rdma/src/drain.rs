@@ -5,29 +5,20 @@
 //! when both have come back flushed, everything before them has ended. A device that never flushes
 //! is given a deadline; destroying the queue pair (`retire`) is then the barrier.
 
-use std::time::Instant;
+use std::time::Duration;
 
-/// How far a drain has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drain {
-    /// Work may still be under way: buffers are not ours yet.
-    Pending,
-    /// Both markers came back: no buffer will be touched again. Retire the queue whenever convenient.
-    Quiet,
-    /// The device did not flush in time: buffers are ours only when the queue was retired.
-    DeadlinePassed,
-}
+use umpath_transport::Drain;
 
 /// The markers of one drain.
 #[derive(Debug)]
 pub(crate) struct Draining {
-    deadline: Instant,
+    deadline: Duration,
     send_marker_back: bool,
     receive_marker_back: bool,
 }
 
 impl Draining {
-    pub(crate) fn new(deadline: Instant) -> Self {
+    pub(crate) fn new(deadline: Duration) -> Self {
         Self {
             deadline,
             send_marker_back: false,
@@ -43,7 +34,7 @@ impl Draining {
         self.receive_marker_back = true;
     }
 
-    pub(crate) fn state(&self, now: Instant) -> Drain {
+    pub(crate) fn state(&self, now: Duration) -> Drain {
         if self.send_marker_back && self.receive_marker_back {
             Drain::Quiet
         } else if now >= self.deadline {
@@ -57,11 +48,10 @@ impl Draining {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn quiet_needs_both_markers_and_beats_the_deadline() {
-        let start = Instant::now();
+        let start = Duration::from_secs(5);
         let late = start + Duration::from_secs(2);
         let mut draining = Draining::new(start + Duration::from_secs(1));
         assert_eq!(draining.state(start), Drain::Pending);

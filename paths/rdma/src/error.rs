@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use umpath_nvme::rdma::RejectReason;
+use umpath_transport::ArenaError;
 
 use crate::domain::RegisterError;
 use crate::verbs::VerbsError;
@@ -212,7 +213,7 @@ pub enum LocalError {
     Register(#[from] RegisterError),
     /// Memory could not be mapped.
     #[error(transparent)]
-    Arena(#[from] crate::arena::ArenaError),
+    Arena(#[from] ArenaError),
 }
 
 /// Why an established queue is broken. It can only be drained and dropped.
@@ -283,23 +284,6 @@ impl fmt::Display for WcStatus {
             code => return write!(f, "work completion status {code}"),
         })
     }
-}
-
-/// Why a command could not be queued; nothing changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PushError {
-    /// Every slot, or this command's slot, is still in use: reap completions first.
-    #[error("the queue is full")]
-    Full,
-    /// The arena is not registered in the queue's domain.
-    #[error("the data's arena is not registered for this association")]
-    NotRegistered,
-    /// The range does not lie inside its slot, or is longer than a descriptor can say.
-    #[error("the data range lies outside its arena slot")]
-    OutOfRange,
-    /// The queue is draining or broken.
-    #[error("the queue is closed")]
-    Closed,
 }
 
 fn reject_advice(reason: RejectReason) -> &'static str {

@@ -13,52 +13,22 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use umpath_nvme::sgl::KEYED_LENGTH_MAX;
 use umpath_nvme::{Cqe, FromBytes, IntoBytes, Sgl, Sqe};
+use umpath_transport::{Arena, Data, Drain, PushError};
 
 use crate::CmEvent;
-use crate::arena::Arena;
 use crate::chain::{Segment, SendKind, WorkId};
 use crate::domain::{Buffers, Domain, KeyCache};
-use crate::drain::Drain;
-use crate::error::{LocalError, PushError, QueueError};
+use crate::error::{LocalError, QueueError};
 use crate::link::{Link, LinkShape, failure, keep_first, page_round};
 use crate::slots::Slots;
 use crate::verbs::{CmId, Completion};
 
 const SEND: u8 = 1;
 const RECEIVE: u8 = 2;
-
-/// A command's data.
-#[derive(Debug, Clone, Copy)]
-pub enum Data<'a> {
-    /// No data.
-    None,
-    /// The controller writes into this range.
-    Read {
-        /// Memory registered in the queue's domain.
-        arena: &'a Arena,
-        /// Slot in it.
-        slot: u32,
-        /// First byte in the slot.
-        offset: u32,
-        /// Bytes.
-        len: u32,
-    },
-    /// The controller reads from this range, which must not change until the command is over.
-    Write {
-        /// Memory registered in the queue's domain.
-        arena: &'a Arena,
-        /// Slot in it.
-        slot: u32,
-        /// First byte in the slot.
-        offset: u32,
-        /// Bytes.
-        len: u32,
-    },
-}
 
 /// What a queue is made of.
 #[derive(Debug, Clone, Copy)]
@@ -219,13 +189,14 @@ impl HostQueue {
     }
 
     /// Closes the queue: the queue pair goes to the error state, the peer is told, and a marker is
-    /// queued behind everything else. Commands pushed but not rung are never sent.
-    pub fn begin_drain(&mut self, deadline: Instant) {
+    /// queued behind everything else. Commands pushed but not rung are never sent. `deadline`: on the
+    /// caller's clock, which [`HostQueue::poll_drained`] is told the time of.
+    pub fn begin_drain(&mut self, deadline: Duration) {
         self.link.begin_drain(deadline);
     }
 
     /// Whether memory is still in use; reports responses that had arrived before the end.
-    pub fn poll_drained(&mut self, now: Instant, mut f: impl FnMut(Cqe)) -> Drain {
+    pub fn poll_drained(&mut self, now: Duration, mut f: impl FnMut(Cqe)) -> Drain {
         let _ = self.reap(&mut None, &mut f);
         self.link.drain_state(now)
     }

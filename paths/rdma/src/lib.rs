@@ -8,7 +8,6 @@
 //!
 //! | piece | end | is |
 //! |---|---|---|
-//! | [`Arena`] | both | page-aligned data memory in equal slots |
 //! | [`Domain`] | both | a protection domain and the arenas registered in it; one per association |
 //! | [`Connecting`] | host | a connection being set up: feed it readiness, get a [`HostQueue`] |
 //! | [`HostQueue`] | host | command capsules out, responses in |
@@ -24,7 +23,6 @@
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
-mod arena;
 mod chain;
 mod connect;
 mod device;
@@ -37,18 +35,16 @@ mod listen;
 mod retire;
 mod slots;
 mod target;
+mod transport;
 mod verbs;
 
-pub use arena::{Arena, ArenaError};
 pub use connect::{ConnectParams, Connecting, Progress};
 pub use device::{AsyncEvents, DeviceEvent, DeviceEventKind, RdmaDevice, rdma_devices};
 pub use domain::{Domain, RegisterError};
-pub use drain::Drain;
 pub use error::{
-    ConnectError, ListenError, LocalError, Phase, PushError, QueueError, TransportError,
-    Unavailable, WcStatus,
+    ConnectError, ListenError, LocalError, Phase, QueueError, TransportError, Unavailable, WcStatus,
 };
-pub use host::{Data, HostQueue};
+pub use host::HostQueue;
 pub use listen::{ConnectRequest, Listener, TargetParams};
 pub use target::{CapsuleSlot, Remote, TargetEvent, TargetQueue};
 pub use verbs::VerbsError;
@@ -102,6 +98,5 @@ mod tests {
         send::<AsyncEvents>();
         send::<Domain>();
         sync::<Domain>();
-        sync::<Arena>();
     }
 }

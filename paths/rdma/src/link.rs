@@ -8,11 +8,13 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
+
+use umpath_transport::Drain;
 
 use crate::CmEvent;
 use crate::chain::{ReceiveChain, Segment, SendChain, SendKind, WorkId};
-use crate::drain::{Drain, Draining};
+use crate::drain::Draining;
 use crate::error::{QueueError, TransportError, WcStatus};
 use crate::verbs::{Batch, CmId, Completion, Cq, Outcome, Pd, Qp, QpShape, VerbsError};
 
@@ -160,7 +162,7 @@ impl Link {
         }
     }
 
-    pub(crate) fn begin_drain(&mut self, deadline: Instant) {
+    pub(crate) fn begin_drain(&mut self, deadline: Duration) {
         if self.draining.is_some() {
             return;
         }
@@ -174,7 +176,7 @@ impl Link {
         self.draining = Some(Draining::new(deadline));
     }
 
-    pub(crate) fn drain_state(&self, now: Instant) -> Drain {
+    pub(crate) fn drain_state(&self, now: Duration) -> Drain {
         self.draining
             .as_ref()
             .map_or(Drain::Pending, |draining| draining.state(now))

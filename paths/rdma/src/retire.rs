@@ -11,7 +11,7 @@ use crate::target::TargetQueue;
 
 impl HostQueue {
     /// Destroys the queue on a thread of its own, then calls `done` there. From then on the device
-    /// touches no buffer of the queue, whatever [`Drain`](crate::Drain) said before.
+    /// touches no buffer of the queue, whatever [`Drain`](umpath_transport::Drain) said before.
     ///
     /// When no thread can be started, both happen before the call returns.
     pub fn retire(self, done: impl FnOnce() + Send + 'static) {

@@ -18,16 +18,15 @@
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use umpath_nvme::{Cqe, FromBytes, IntoBytes, Sqe};
+use umpath_transport::{Arena, Drain, PushError};
 
 use crate::CmEvent;
-use crate::arena::Arena;
 use crate::chain::{Segment, SendKind, WorkId};
 use crate::domain::{Buffers, Domain, KeyCache};
-use crate::drain::Drain;
-use crate::error::{LocalError, PushError, QueueError};
+use crate::error::{LocalError, QueueError};
 use crate::link::{Link, LinkShape, failure, keep_first, page_round};
 use crate::verbs::{CmId, Completion};
 
@@ -298,12 +297,12 @@ impl TargetQueue {
     }
 
     /// Closes the queue, as [`HostQueue::begin_drain`](crate::HostQueue::begin_drain).
-    pub fn begin_drain(&mut self, deadline: Instant) {
+    pub fn begin_drain(&mut self, deadline: Duration) {
         self.link.begin_drain(deadline);
     }
 
     /// Whether memory is still in use. Tokens still outstanding when it is not never come back.
-    pub fn poll_drained(&mut self, now: Instant) -> Drain {
+    pub fn poll_drained(&mut self, now: Duration) -> Drain {
         let _ = self.reap(&mut None, &mut |_| {});
         self.link.drain_state(now)
     }

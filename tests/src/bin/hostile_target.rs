@@ -19,9 +19,9 @@ use umpath_nvme::property::{Cap, Cc, Csts, Version, offset};
 use umpath_nvme::rdma::{CmReject, CmReply, RejectReason};
 use umpath_nvme::{Cqe, FromBytes as _, IntoBytes as _, SglKind, Sqe, Status};
 use umpath_rdma::{
-    Arena, CapsuleSlot, CmEvent, ConnectRequest, Drain, Listener, Remote, TargetEvent,
-    TargetParams, TargetQueue,
+    CapsuleSlot, CmEvent, ConnectRequest, Listener, Remote, TargetEvent, TargetParams, TargetQueue,
 };
+use umpath_transport::{Arena, Drain};
 
 /// The number it gives its controllers.
 const CONTROLLER: u16 = 1;
@@ -177,9 +177,9 @@ fn connection(
         looks: 0,
     };
     let outcome = liar.run();
-    liar.queue
-        .begin_drain(Instant::now() + Duration::from_secs(1));
-    while liar.queue.poll_drained(Instant::now()) == Drain::Pending {
+    let start = Instant::now();
+    liar.queue.begin_drain(Duration::from_secs(1));
+    while liar.queue.poll_drained(start.elapsed()) == Drain::Pending {
         thread::sleep(Duration::from_millis(1));
     }
     outcome

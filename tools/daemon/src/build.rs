@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use umpath_core::{Lane, LaneConfig, LaneId, PathTable, VolumeShared};
+use umpath_engine::{LaneReport, LaneSetup, Polling};
 use umpath_protocol::Failure;
-use umpath_rdma::{Arena, HostQueue};
-use umpath_ublk::{Clock, Device, DeviceSpec, LaneReport, LaneSetup, Polling};
+use umpath_rdma::HostQueue;
+use umpath_transport::Arena;
+use umpath_ublk::{Clock, Device, DeviceSpec, Reports};
 
 use super::VolumeSpec;
 use crate::clock;
@@ -122,8 +124,11 @@ fn serve(
         arenas.push(arena.clone());
         lanes.push(lane_setup(spec, shared, hub, queue, info.depth, arena));
     }
+    let clock = Clock {
+        origin: clock::origin(),
+    };
     device
-        .serve(lanes)
+        .serve(lanes, clock)
         .map_err(|error| failed(spec, with_sources(&error), "the kernel log tells more"))?;
     Ok(Built {
         device,
@@ -140,7 +145,7 @@ fn lane_setup(
     queue: u16,
     depth: u16,
     arena: Arc<Arena>,
-) -> LaneSetup<HostQueue> {
+) -> LaneSetup<Reports<HostQueue>> {
     let config = LaneConfig {
         id: LaneId(queue),
         tags: depth,
@@ -149,7 +154,7 @@ fn lane_setup(
     };
     let table = Arc::new(PathTable::empty(spec.namespace.lba_shift));
     let (id, hub) = (spec.id, hub.clone());
-    let reports = Box::new(move |queue: u16, report: LaneReport<HostQueue>| {
+    let reports: Reports<HostQueue> = Box::new(move |report: LaneReport<HostQueue>| {
         let _ = hub.send(Message::Lane(id, queue, Box::new(report)));
     });
     LaneSetup {
@@ -159,9 +164,7 @@ fn lane_setup(
         polling: Polling {
             at_most: spec.polling,
         },
-        clock: Clock {
-            origin: clock::origin(),
-        },
+        drain_deadline: spec.drain_deadline,
     }
 }
 

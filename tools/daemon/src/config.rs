@@ -151,7 +151,7 @@ impl Default for Defaults {
             command_timeout_ms: 5000,
             ack_timeout_ms: 0,
             retry_count: 6,
-            drain_deadline_ms: 1000,
+            drain_deadline_ms: 500,
             reconnect_first_ms: 20,
             reconnect_delay_ms: 250,
             reconnect_delay_max_ms: 10_000,

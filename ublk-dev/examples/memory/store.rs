@@ -11,13 +11,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use umpath_nvme::command::io::{DatasetManagement, DsmRange, ReadWrite, WriteZeroes};
 use umpath_nvme::{Cqe, FromBytes, Sqe, Status, opcode::nvm};
-use umpath_rdma::{Arena, Data, Drain, PushError};
-use umpath_ublk::{Loss, Transport};
+use umpath_transport::{Arena, Data, Drain, Loss, Pollable, PushError, Transport};
 
 /// Bytes of a logical block.
 pub(crate) const BLOCK: u32 = 4096;
@@ -367,10 +366,6 @@ impl Transport for MemoryQueue {
         Ok(count)
     }
 
-    fn completion_fd(&self) -> BorrowedFd<'_> {
-        self.completion.as_fd()
-    }
-
     fn arm(&mut self) -> io::Result<()> {
         self.armed = true;
         Ok(())
@@ -382,21 +377,27 @@ impl Transport for MemoryQueue {
         Ok(())
     }
 
-    fn connection_fd(&self) -> BorrowedFd<'_> {
-        self.fd_of_connection()
-    }
-
     fn loss(&mut self) -> Option<Loss<io::Error>> {
         let _ = rustix::io::read(self.fd_of_connection(), &mut [0; 8]);
         self.cable.cut.load(Relaxed).then_some(Loss::Disconnected)
     }
 
-    fn begin_drain(&mut self, _deadline: Instant) {
+    fn begin_drain(&mut self, _deadline: Duration) {
         self.closed = true;
     }
 
-    fn poll_drained(&mut self, _now: Instant, mut report: impl FnMut(Cqe)) -> Drain {
+    fn poll_drained(&mut self, _now: Duration, mut report: impl FnMut(Cqe)) -> Drain {
         drop(self.poll(&mut report));
         Drain::Quiet
+    }
+}
+
+impl Pollable for MemoryQueue {
+    fn completion_fd(&self) -> BorrowedFd<'_> {
+        self.completion.as_fd()
+    }
+
+    fn connection_fd(&self) -> BorrowedFd<'_> {
+        self.fd_of_connection()
     }
 }

@@ -10,8 +10,9 @@ use umpath_core::{
     AssociationId, BlockLimits, Discard, GroupEntry, Lane, LaneCommand, LaneConfig, LaneId, Limits,
     OnNoPath, PathEntry, PathId, PathTable, Steering, VolumeShared,
 };
-use umpath_rdma::Arena;
-use umpath_ublk::{Clock, Device, DeviceSpec, LaneReport, LaneSetup, Polling};
+use umpath_engine::{LaneReport, LaneSetup, Polling};
+use umpath_transport::Arena;
+use umpath_ublk::{Clock, Device, DeviceSpec, Reports};
 
 use crate::store::{BLOCK, Cable, MemoryQueue, Store};
 
@@ -122,7 +123,7 @@ impl Volume {
         let shared = Arc::new(VolumeShared::new());
         let lba_shift = BLOCK.trailing_zeros() as u8;
         let table = Arc::new(PathTable::empty(lba_shift));
-        let mut setups = Vec::new();
+        let mut setups: Vec<LaneSetup<Reports<MemoryQueue>>> = Vec::new();
         for queue in 0..self.device.info().queues {
             let told = told.clone();
             let config = LaneConfig {
@@ -134,14 +135,14 @@ impl Volume {
             setups.push(LaneSetup {
                 lane: Lane::new(config, Arc::clone(&table), Arc::clone(&shared)),
                 arena: Arena::new(u32::from(self.device.info().depth), MAX_IO)?,
-                reports: Box::new(move |queue, report| drop(told.send((queue, report)))),
+                reports: Box::new(move |report| drop(told.send((queue, report)))),
                 polling: Polling {
                     at_most: Duration::from_micros(options.poll_us.into()),
                 },
-                clock: self.clock,
+                drain_deadline: Duration::from_millis(500),
             });
         }
-        Ok(self.device.serve(setups)?)
+        Ok(self.device.serve(setups, self.clock)?)
     }
 
     /// A new association on `path`, with a queue pair for each lane.

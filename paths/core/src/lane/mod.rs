@@ -217,6 +217,11 @@ impl Lane {
         }
     }
 
+    /// Its shape.
+    pub fn config(&self) -> &LaneConfig {
+        &self.config
+    }
+
     /// Takes a request. `Ok`: its completion will come, exactly once.
     pub fn submit(&mut self, request: BlockRequest, now: Duration) -> Result<(), SubmitError> {
         let tag = request.tag.0;

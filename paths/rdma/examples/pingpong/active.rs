@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use umpath_nvme::{Sqe, U32};
 use umpath_rdma::{
-    Arena, AsyncEvents, CmEvent, ConnectError, ConnectParams, Connecting, Data, Domain, Drain,
-    HostQueue, Progress, PushError, QueueError,
+    AsyncEvents, CmEvent, ConnectError, ConnectParams, Connecting, Domain, HostQueue, Progress,
+    QueueError,
 };
+use umpath_transport::{Arena, Data, Drain, PushError};
 
 use crate::{OPCODE_PARK, OPCODE_READ, OPCODE_WRITE, REFUSED_QID, Result};
 
@@ -308,9 +309,9 @@ fn drain_idle(mut queue: HostQueue) -> Result<()> {
 
 fn drain(queue: &mut HostQueue) -> (Drain, usize, Duration) {
     let (start, mut late) = (Instant::now(), 0);
-    queue.begin_drain(start + Duration::from_secs(2));
+    queue.begin_drain(Duration::from_secs(2));
     loop {
-        match queue.poll_drained(Instant::now(), |_| late += 1) {
+        match queue.poll_drained(start.elapsed(), |_| late += 1) {
             Drain::Pending => std::thread::yield_now(),
             over => return (over, late, start.elapsed()),
         }

@@ -10,7 +10,8 @@ use umpath_nvme::command::io::{self, BlockCount};
 use umpath_nvme::connect::ConnectData;
 use umpath_nvme::property;
 use umpath_nvme::{Cqe, IntoBytes, Nqn, Sqe};
-use umpath_rdma::{Arena, ConnectParams, Data, HostQueue};
+use umpath_rdma::{ConnectParams, HostQueue};
+use umpath_transport::{Arena, Data};
 
 use crate::Result;
 use crate::active::{connect, wait};

@@ -8,9 +8,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use umpath_nvme::rdma::RejectReason;
 use umpath_nvme::{Cqe, SglKind, Sqe, Status};
 use umpath_rdma::{
-    Arena, CapsuleSlot, CmEvent, ConnectRequest, Drain, Listener, Remote, TargetEvent,
-    TargetParams, TargetQueue,
+    CapsuleSlot, CmEvent, ConnectRequest, Listener, Remote, TargetEvent, TargetParams, TargetQueue,
 };
+use umpath_transport::{Arena, Drain};
 
 use crate::{BLOCKS, OPCODE_READ, OPCODE_WRITE, REFUSED_QID, Result};
 
@@ -93,9 +93,9 @@ impl Server<'_> {
             }
         };
         let start = Instant::now();
-        self.queue.begin_drain(start + Duration::from_secs(2));
+        self.queue.begin_drain(Duration::from_secs(2));
         let drain = loop {
-            match self.queue.poll_drained(Instant::now()) {
+            match self.queue.poll_drained(start.elapsed()) {
                 Drain::Pending => std::thread::yield_now(),
                 over => break over,
             }

@@ -15,12 +15,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use umpath_nvme::Cqe;
 use umpath_rdma::{
-    Arena, CmEvent, ConnectError, ConnectParams, Connecting, Data, Domain, HostQueue, Progress,
-    QueueError,
+    CmEvent, ConnectError, ConnectParams, Connecting, Domain, HostQueue, Progress, QueueError,
 };
 use umpath_session::{
     AdminData, Controller, DATA_MAX, Discovery, Event, IO_QUEUES_MAX, Output, TransportSource,
 };
+use umpath_transport::{Arena, Data};
 
 use crate::clock;
 use crate::readiness::Readiness;

@@ -1,9 +1,10 @@
 //! Letting go of an association's admin queue: drained within a deadline, then destroyed.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use umpath_core::AssociationId;
-use umpath_rdma::{Drain, HostQueue};
+use umpath_rdma::HostQueue;
+use umpath_transport::Drain;
 
 use super::driver::Halt;
 use super::report::{Report, Reporter};
@@ -24,7 +25,7 @@ pub(super) async fn admin(
     deadline: Duration,
     silence: Option<(Reporter, AssociationId)>,
 ) {
-    let deadline = Instant::now() + deadline;
+    let deadline = clock::now() + deadline;
     let mut queues = halt.queues;
     for queue in &mut queues {
         queue.begin_drain(deadline);
@@ -35,7 +36,7 @@ pub(super) async fn admin(
     let drained = clock::now();
     let all_quiet = queues
         .iter_mut()
-        .all(|queue| matches!(queue.poll_drained(Instant::now(), |_| {}), Drain::Quiet));
+        .all(|queue| matches!(queue.poll_drained(clock::now(), |_| {}), Drain::Quiet));
     let destroyed = tokio::task::spawn_blocking(move || {
         drop(queues);
         clock::now()
@@ -53,5 +54,5 @@ pub(super) async fn admin(
 }
 
 fn quiet(queue: &mut HostQueue) -> bool {
-    queue.poll_drained(Instant::now(), |_| {}) != Drain::Pending
+    queue.poll_drained(clock::now(), |_| {}) != Drain::Pending
 }

@@ -21,8 +21,10 @@ const NVME: &str = "umpath-nvme";
 const POLICIES: &str = "umpath-policies";
 const CORE: &str = "umpath-core";
 const SESSION: &str = "umpath-session";
+const TRANSPORT: &str = "umpath-transport";
 const RDMA: &str = "umpath-rdma";
 const TCP: &str = "umpath-tcp";
+const ENGINE: &str = "umpath-engine";
 const UBLK: &str = "umpath-ublk";
 const TARGET: &str = "umpath-target";
 const IMPORT: &str = "umpath-import";
@@ -38,16 +40,18 @@ const TABLE: &[Row] = &[
     (CORE, &[POLICIES, NVME], Only(&["serde", "thiserror"])),
     // serde derives only: what a controller said is kept over a restart of the daemon.
     (SESSION, &[NVME], Only(&["serde", "thiserror"])),
-    (RDMA, &[NVME], Any),
-    (TCP, &[NVME], Any),
-    (UBLK, &[CORE, NVME, RDMA, TCP], Any),
-    (TARGET, &[MAN, NVME, RDMA, TCP], Any),
+    (TRANSPORT, &[NVME], Only(&["rustix", "thiserror"])),
+    (RDMA, &[NVME, TRANSPORT], Any),
+    (TCP, &[NVME, TRANSPORT], Any),
+    (ENGINE, &[CORE, NVME, TRANSPORT], Only(&[])),
+    (UBLK, &[CORE, ENGINE, TRANSPORT], Any),
+    (TARGET, &[MAN, NVME, TRANSPORT, RDMA, TCP], Any),
     (MAN, &[], Only(&["clap", "clap_mangen"])),
     (PROTOCOL, &[], Only(&["serde", "serde_json"])),
     (
         "umpathd",
         &[
-            POLICIES, CORE, MAN, NVME, SESSION, RDMA, TCP, UBLK, PROTOCOL,
+            POLICIES, CORE, MAN, NVME, SESSION, TRANSPORT, ENGINE, RDMA, TCP, UBLK, PROTOCOL,
         ],
         Any,
     ),
@@ -57,14 +61,16 @@ const TABLE: &[Row] = &[
     (
         TESTS,
         &[
-            POLICIES, CORE, NVME, SESSION, RDMA, TCP, UBLK, TARGET, PROTOCOL, IMPORT,
+            POLICIES, CORE, NVME, SESSION, TRANSPORT, ENGINE, RDMA, TCP, UBLK, TARGET, PROTOCOL,
+            IMPORT,
         ],
         Any,
     ),
     (
         "umpath-benches",
         &[
-            POLICIES, CORE, NVME, SESSION, RDMA, TCP, UBLK, TARGET, PROTOCOL, TESTS,
+            POLICIES, CORE, NVME, SESSION, TRANSPORT, ENGINE, RDMA, TCP, UBLK, TARGET, PROTOCOL,
+            TESTS,
         ],
         Any,
     ),

@@ -6,21 +6,16 @@
 //! until somebody decides that the association is over.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use umpath_core::{AssociationId, Data, PATHS_MAX, PathId};
-use umpath_nvme::{Cqe, Sqe};
-use umpath_rdma::{Arena, Data as Range, Drain, PushError};
+use umpath_core::{AssociationId, Data, PATHS_MAX, PathId, Send, Tag};
+use umpath_nvme::Cqe;
+use umpath_transport::{Arena, Data as Range, Drain, Loss, PushError, Transport};
 
-use crate::frontend::Frontend;
-use crate::queue::Clock;
-use crate::transport::{Loss, Transport};
+use crate::frontend::{Channel, Frontend, LinkId};
 
-/// How long a device has to confirm that it let go of memory. Then the queue pair is destroyed,
-/// which is certain but may block.
-const DRAIN_TIME: Duration = Duration::from_millis(500);
-/// How often a drain is looked at when nothing else wakes the thread.
-const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// How often a drain is polled when nothing else wakes the thread.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// A path may have its old queue pair draining while the new one works.
 const LINKS_MAX: usize = 2 * PATHS_MAX;
 
@@ -41,6 +36,7 @@ struct Link<T> {
     armed: bool,
     /// Commands pushed and not rung.
     unsent: bool,
+    /// Changes with every tenant of its slot.
     generation: u32,
 }
 
@@ -60,22 +56,21 @@ pub(crate) struct Links<T> {
     /// Slots in use lie below this.
     used: usize,
     arena: Arc<Arena>,
-    clock: Clock,
+    /// How long a device has to confirm that it let go of memory. Then the queue pair is destroyed,
+    /// which is certain but may block.
+    drain_deadline: Duration,
     generation: u32,
     draining: u32,
 }
 
-/// Which half of a link's events a wake-up is about: both share the link's slot number.
-const CONNECTION: u16 = 1 << 15;
-
 impl<T: Transport> Links<T> {
-    pub(crate) fn new(arena: Arc<Arena>, clock: Clock) -> Self {
+    pub(crate) fn new(arena: Arc<Arena>, drain_deadline: Duration) -> Self {
         let links = std::array::from_fn(|_| None);
         Self {
             links,
             used: 0,
             arena,
-            clock,
+            drain_deadline,
             generation: 0,
             draining: 0,
         }
@@ -84,7 +79,7 @@ impl<T: Transport> Links<T> {
     /// Takes a queue pair into use. `Err`: there is no room for so many.
     pub(crate) fn attach(
         &mut self,
-        frontend: &mut Frontend,
+        frontend: &mut impl Frontend<Transport = T>,
         path: PathId,
         association: AssociationId,
         transport: T,
@@ -102,13 +97,13 @@ impl<T: Transport> Links<T> {
             unsent: false,
             generation: self.generation,
         };
-        let number = slot as u16;
-        frontend.watch_path(link.transport.completion_fd(), number, link.generation);
-        frontend.watch_path(
-            link.transport.connection_fd(),
-            number | CONNECTION,
-            link.generation,
-        );
+        let id = LinkId {
+            slot: slot as u16,
+            generation: link.generation,
+        };
+        for channel in [Channel::Completions, Channel::Connection] {
+            frontend.watch(id, channel, &link.transport);
+        }
         if let Some(place) = self.links.get_mut(slot) {
             *place = Some(link);
         }
@@ -120,37 +115,40 @@ impl<T: Transport> Links<T> {
         self.links.iter_mut().take(self.used).flatten()
     }
 
+    /// The queue pair of an association.
+    pub(crate) fn transport(&mut self, association: AssociationId) -> Option<&mut T> {
+        let link = self.all().find(|link| link.association == association);
+        link.map(|link| &mut link.transport)
+    }
+
     /// Queues a command of the lane. `Err`: it was not taken.
     pub(crate) fn push(
         &mut self,
-        association: AssociationId,
-        sqe: Sqe,
-        tag: u16,
-        data: &Data,
-        mut tell: impl FnMut(AssociationId, Loss<T::Error>),
+        send: &Send,
+        mut report: impl FnMut(AssociationId, Loss<T::Error>),
     ) -> Result<(), PushError> {
-        let range = range(&self.arena, tag, data)?;
+        let range = range(&self.arena, send.tag, &send.data)?;
         let mut links = self.links.iter_mut().take(self.used).flatten();
-        let link = links.find(|link| link.association == association);
+        let link = links.find(|link| link.association == send.association);
         let link = link.ok_or(PushError::Closed)?;
         if !matches!(link.state, State::Open) {
             return Err(PushError::Closed);
         }
-        let pushed = link.transport.push(sqe, range);
+        let pushed = link.transport.push(send.sqe, range);
         match pushed {
             Ok(()) => link.unsent = true,
             Err(PushError::Full | PushError::Closed) => {}
-            Err(error) => link.fail(Loss::Unregistered(error), &mut tell),
+            Err(error) => link.fail(Loss::Unregistered(error), &mut report),
         }
         pushed
     }
 
     /// Sends what was pushed, with one doorbell for each queue pair.
-    pub(crate) fn ring(&mut self, mut tell: impl FnMut(AssociationId, Loss<T::Error>)) {
+    pub(crate) fn ring(&mut self, mut report: impl FnMut(AssociationId, Loss<T::Error>)) {
         for link in self.all().filter(|link| link.unsent) {
             link.unsent = false;
             if let Err(error) = link.transport.ring() {
-                link.fail(Loss::Failed(error), &mut tell);
+                link.fail(Loss::Failed(error), &mut report);
             }
         }
     }
@@ -159,14 +157,14 @@ impl<T: Transport> Links<T> {
     pub(crate) fn poll(
         &mut self,
         mut answer: impl FnMut(PathId, AssociationId, &Cqe),
-        mut tell: impl FnMut(AssociationId, Loss<T::Error>),
+        mut report: impl FnMut(AssociationId, Loss<T::Error>),
     ) -> usize {
         let mut answers = 0;
         for link in self.all().filter(|link| matches!(link.state, State::Open)) {
             let (path, association) = (link.path, link.association);
             match link.transport.poll(|cqe| answer(path, association, &cqe)) {
                 Ok(count) => answers += count,
-                Err(error) => link.fail(Loss::Failed(error), &mut tell),
+                Err(error) => link.fail(Loss::Failed(error), &mut report),
             }
         }
         answers
@@ -179,9 +177,9 @@ impl<T: Transport> Links<T> {
             .any(|l| l.transport.in_flight() > 0)
     }
 
-    /// Has the kernel wake the thread when an answer comes. Poll once afterwards. Queue pairs
+    /// Has the queue pairs wake the thread when an answer comes. Poll once afterwards. Queue pairs
     /// without commands are left alone: armed, they would ring for an answer already polled.
-    pub(crate) fn arm(&mut self, mut tell: impl FnMut(AssociationId, Loss<T::Error>)) {
+    pub(crate) fn arm(&mut self, mut report: impl FnMut(AssociationId, Loss<T::Error>)) {
         for link in self
             .all()
             .filter(|link| !link.armed && link.expects_completions())
@@ -189,78 +187,74 @@ impl<T: Transport> Links<T> {
             match link.transport.arm() {
                 Ok(()) => link.armed = true,
                 Err(error) if matches!(link.state, State::Open) => {
-                    link.fail(Loss::Failed(error), &mut tell);
+                    link.fail(Loss::Failed(error), &mut report);
                 }
-                // A drain is looked at from time to time anyway.
+                // A drain is polled from time to time anyway.
                 Err(_) => {}
             }
         }
     }
 
-    /// A descriptor is readable. Whether it was an answer.
+    /// A queue pair woke the thread. Whether for an answer.
     pub(crate) fn woke(
         &mut self,
-        frontend: &mut Frontend,
-        slot: u16,
-        generation: u32,
-        watched: bool,
-        mut tell: impl FnMut(AssociationId, Loss<T::Error>),
+        frontend: &mut impl Frontend<Transport = T>,
+        (id, channel, watched): (LinkId, Channel, bool),
+        mut report: impl FnMut(AssociationId, Loss<T::Error>),
     ) -> bool {
-        let place = self.links.get_mut(usize::from(slot & !CONNECTION));
+        let place = self.links.get_mut(usize::from(id.slot));
         let link = place
             .and_then(Option::as_mut)
-            .filter(|l| l.generation == generation);
+            .filter(|link| link.generation == id.generation);
         let Some(link) = link else { return false };
-        let connection = slot & CONNECTION != 0;
-        let fd = if connection {
-            link.transport.connection_fd()
-        } else {
-            link.transport.completion_fd()
-        };
         if !watched {
-            frontend.watch_path(fd, slot, generation);
+            frontend.watch(id, channel, &link.transport);
         }
-        if connection {
+        if channel == Channel::Connection {
             if let Some(loss) = link.transport.loss() {
-                link.fail(loss, &mut tell);
+                link.fail(loss, &mut report);
             }
             return false;
         }
         link.armed = false;
         if let Err(error) = link.transport.disarm() {
-            link.fail(Loss::Failed(error), &mut tell);
+            link.fail(Loss::Failed(error), &mut report);
         }
         true
     }
 
     /// Gives up an association: nothing of it is sent after this. `false`: there is no queue pair
     /// of it here.
-    pub(crate) fn begin_drain(&mut self, association: AssociationId) -> bool {
-        let clock = self.clock;
+    pub(crate) fn begin_drain(
+        &mut self,
+        frontend: &impl Frontend<Transport = T>,
+        association: AssociationId,
+    ) -> bool {
+        let deadline = self.drain_deadline;
         let Some(link) = self.all().find(|link| link.association == association) else {
             return false;
         };
         if !matches!(link.state, State::Draining { .. }) {
-            link.transport.begin_drain(Instant::now() + DRAIN_TIME);
+            link.transport.begin_drain(frontend.now() + deadline);
             link.unsent = false;
             link.state = State::Draining {
-                silent_at: clock.now(),
+                silent_at: frontend.now(),
             };
             self.draining += 1;
         }
         true
     }
 
-    /// Looks at the drains under way; the first that is over leaves.
+    /// Polls the drains under way; the first that is over leaves.
     pub(crate) fn poll_drain(
         &mut self,
-        frontend: &mut Frontend,
+        frontend: &mut impl Frontend<Transport = T>,
         mut answer: impl FnMut(PathId, AssociationId, &Cqe),
     ) -> Option<Drained<T>> {
         if self.draining == 0 {
             return None;
         }
-        let now = Instant::now();
+        let now = frontend.now();
         for (slot, place) in (0..).zip(self.links.iter_mut()) {
             let Some(link) = place.as_mut() else { continue };
             let State::Draining { silent_at } = link.state else {
@@ -275,8 +269,10 @@ impl<T: Transport> Links<T> {
             }
             let link = place.take()?;
             self.draining -= 1;
-            frontend.unwatch_path(slot, link.generation);
-            frontend.unwatch_path(slot | CONNECTION, link.generation);
+            frontend.unwatch(LinkId {
+                slot,
+                generation: link.generation,
+            });
             let (transport, quiet) = (link.transport, drain == Drain::Quiet);
             return Some(Drained {
                 association,
@@ -290,7 +286,7 @@ impl<T: Transport> Links<T> {
 
     /// The longest the thread may sleep on account of a drain.
     pub(crate) fn patience(&self) -> Option<Duration> {
-        (self.draining > 0).then_some(DRAIN_LOOK)
+        (self.draining > 0).then_some(DRAIN_POLL)
     }
 
     /// Everything that is left, when the thread ends.
@@ -311,18 +307,22 @@ impl<T: Transport> Link<T> {
         }
     }
 
-    fn fail(&mut self, why: Loss<T::Error>, tell: &mut impl FnMut(AssociationId, Loss<T::Error>)) {
+    fn fail(
+        &mut self,
+        why: Loss<T::Error>,
+        report: &mut impl FnMut(AssociationId, Loss<T::Error>),
+    ) {
         if matches!(self.state, State::Open) {
             self.state = State::Broken;
-            tell(self.association, why);
+            report(self.association, why);
         }
     }
 }
 
 /// The lane's data as a range of the tag's slot. Parameters are put there first: such a request
 /// has no data of its own.
-fn range<'a>(arena: &'a Arena, tag: u16, data: &Data) -> Result<Range<'a>, PushError> {
-    let slot = u32::from(tag);
+fn range<'a>(arena: &'a Arena, tag: Tag, data: &Data) -> Result<Range<'a>, PushError> {
+    let slot = u32::from(tag.0);
     Ok(match *data {
         Data::None => Range::None,
         Data::FromController {

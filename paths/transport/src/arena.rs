@@ -5,8 +5,8 @@
 //! are stable.
 //!
 //! The mapping is never given back in parts (`MADV_DONTNEED` on registered memory leaves a device
-//! with pages nobody else sees), only as a whole when the last reference goes. Registration
-//! ([`Domain`](crate::Domain)) holds such a reference.
+//! with pages nobody else sees), only as a whole when the last reference goes. Whoever registers it
+//! with a device holds such a reference.
 
 #![expect(unsafe_code)]
 // UNSAFETY: the mapping is shared with devices and the kernel, so it cannot be a Rust slice.
@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-/// The largest piece of an arena registered as one memory region.
-pub(crate) const CHUNK_BYTES: usize = 64 << 20;
+/// The largest slot. Some devices register no more as one region, and a slot lies in one.
+pub const SLOT_BYTES_MAX: u32 = 64 << 20;
 const PAGE_BYTES: usize = 4096;
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
@@ -79,7 +79,7 @@ impl Arena {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         let bytes = slots as usize * slot_bytes as usize;
         let slot_size = slot_bytes as usize;
-        if bytes == 0 || !slot_size.is_multiple_of(PAGE_BYTES) || slot_size > CHUNK_BYTES {
+        if bytes == 0 || !slot_size.is_multiple_of(PAGE_BYTES) || slot_bytes > SLOT_BYTES_MAX {
             return Err(ArenaError::Shape { slots, slot_bytes });
         }
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
@@ -176,25 +176,19 @@ impl Arena {
     }
 
     /// A number no other arena of this process has.
-    pub(crate) fn id(&self) -> u64 {
+    pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// Bytes of each registered chunk: whole slots, at most [`CHUNK_BYTES`].
-    pub(crate) fn chunk_bytes(&self) -> usize {
-        let slot = self.slot_bytes as usize;
-        (CHUNK_BYTES / slot) * slot
-    }
-
     /// Where a range starts, counted from the arena's first byte.
-    pub(crate) fn position(&self, slot: u32, offset: u32, len: u32) -> Option<usize> {
+    pub fn position(&self, slot: u32, offset: u32, len: u32) -> Option<usize> {
         let end = offset.checked_add(len)?;
         (slot < self.slots && end <= self.slot_bytes)
             .then(|| slot as usize * self.slot_bytes as usize + offset as usize)
     }
 
     /// The arena's first byte.
-    pub(crate) fn base(&self) -> NonNull<u8> {
+    pub fn base(&self) -> NonNull<u8> {
         self.base
     }
 
@@ -243,11 +237,5 @@ mod tests {
         assert!(arena.write_at(2, 8191, b"ab").is_err());
         assert!(arena.write_at(4, 0, b"a").is_err());
         assert!(arena.pointer(0, u32::MAX, 2).is_none());
-    }
-
-    #[test]
-    fn chunks_hold_whole_slots() {
-        let arena = Arena::new(1, 12 << 20).unwrap();
-        assert_eq!(arena.chunk_bytes(), 60 << 20);
     }
 }

@@ -1,0 +1,264 @@
+//! Rounds of a queue thread, one at a time: what goes out, what is answered, what is reported, and
+//! for how long it would sleep.
+
+mod rig;
+
+use std::io;
+use std::time::Duration;
+
+use umpath_core::{AssociationId, BlockError, LaneCommand, Op, Tag};
+use umpath_engine::{Channel, Event, LaneReport};
+use umpath_nvme::Status;
+use umpath_nvme::opcode::nvm;
+use umpath_transport::Loss;
+
+use rig::{DRAIN_DEADLINE, Rig, SHIFT, Wish, ms};
+
+#[test]
+fn a_read_goes_out_with_one_doorbell_and_is_answered() {
+    let mut rig = Rig::new();
+    rig.submit(2, Op::Read, 4);
+    assert_eq!(rig.round(ms(1)), Wish::GoOn, "a busy round does not sleep");
+    assert_eq!(rig.pair(0).rung.len(), 1);
+    assert_eq!(rig.pair(0).rung[0].opcode, nvm::READ);
+    assert!(rig.pair(1).rung.is_empty());
+    rig.pair(0).answer_all(Status::SUCCESS);
+    rig.round(ms(2));
+    assert_eq!(rig.answers(), [(2, Ok(4 << SHIFT))]);
+    assert!(rig.reports().is_empty());
+}
+
+#[test]
+fn an_idle_thread_sleeps_for_as_long_as_nothing_comes() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.rest(ms(1)), None);
+    rig.submit(0, Op::Flush, 0);
+    // The ages of commands in flight are checked twice a second.
+    assert_eq!(rig.rest(ms(1)), Some(ms(500)));
+    assert!(rig.pair(0).armed, "an answer wakes the thread");
+    assert!(!rig.pair(1).armed, "nothing is in flight there");
+    rig.pair(0).answer_all(Status::SUCCESS);
+    assert_eq!(rig.rest(ms(3)), None);
+    assert_eq!(rig.answers(), [(0, Ok(0))]);
+}
+
+#[test]
+fn an_answer_that_comes_before_arming_is_not_slept_over() {
+    let mut rig = Rig::new();
+    rig.submit(0, Op::Read, 1);
+    rig.round(ms(1));
+    rig.pair(0).answer_all(Status::SUCCESS);
+    assert_eq!(rig.round(ms(1)), Wish::GoOn);
+    assert_eq!(rig.answers().len(), 1);
+}
+
+#[test]
+fn what_the_block_layer_should_not_send_is_refused() {
+    let mut rig = Rig::new();
+    let refused = Event::Refused {
+        tag: Tag(1),
+        error: BlockError::NotSupported,
+    };
+    rig.thread.frontend().arrived.push_back(refused);
+    // More than the tag's buffer.
+    rig.submit(3, Op::Write, 17);
+    rig.rest(ms(1));
+    let answers = [
+        (1, Err(BlockError::NotSupported)),
+        (3, Err(BlockError::Invalid)),
+    ];
+    assert_eq!(rig.answers(), answers);
+}
+
+#[test]
+fn a_broken_queue_pair_is_reported_once_and_keeps_its_commands() {
+    let mut rig = Rig::new();
+    rig.submit(0, Op::Write, 1);
+    rig.round(ms(1));
+    rig.pair(0).failure = Some(io::ErrorKind::TimedOut);
+    rig.rest(ms(2));
+    let reports = rig.reports();
+    let [
+        LaneReport::Broken {
+            association,
+            why,
+            at,
+        },
+    ] = &reports[..]
+    else {
+        panic!("{reports:?}");
+    };
+    assert_eq!((*association, *at), (AssociationId(0), ms(2)));
+    assert!(matches!(why, Loss::Failed(_)));
+    // Until the association is convicted nobody knows what became of the write.
+    rig.rest(ms(3));
+    assert!(rig.reports().is_empty());
+    assert!(rig.answers().is_empty());
+    assert!(rig.pair(1).rung.is_empty());
+}
+
+#[test]
+fn a_closed_connection_is_reported() {
+    let mut rig = Rig::new();
+    let watched = &rig.thread.frontend().watched;
+    let (link, _) = watched[0];
+    assert_eq!(watched.len(), 4, "both channels of both queue pairs");
+    rig.pair(0).gone = true;
+    let woke = Event::Link {
+        link,
+        channel: Channel::Connection,
+        watched: false,
+    };
+    rig.thread.frontend().arrived.push_back(woke);
+    rig.rest(ms(1));
+    let again = rig.thread.frontend().watched.last().copied();
+    assert_eq!(again, Some((link, Channel::Connection)));
+    let reports = rig.reports();
+    assert!(matches!(
+        reports[..],
+        [LaneReport::Broken {
+            association: AssociationId(0),
+            why: Loss::Disconnected,
+            ..
+        }]
+    ));
+}
+
+#[test]
+fn a_conviction_drains_reports_and_sends_reads_again() {
+    let mut rig = Rig::new();
+    rig.submit(0, Op::Read, 1);
+    rig.submit(1, Op::Write, 1);
+    rig.round(ms(1));
+    rig.command(LaneCommand::Convict(AssociationId(0)));
+    // A drain is polled while nothing else wakes the thread.
+    assert_eq!(rig.rest(ms(10)), Some(ms(20)));
+    assert_eq!(rig.pair(0).deadline, Some(ms(10) + DRAIN_DEADLINE));
+    assert!(rig.reports().is_empty());
+    rig.pair(0).flushed = true;
+    rig.round(ms(30));
+    let reports = rig.reports();
+    let [
+        LaneReport::Drained {
+            association: AssociationId(0),
+            silent_at,
+            transport: Some(_),
+            quiet: true,
+            at,
+        },
+        LaneReport::BufferFenced {
+            association: AssociationId(0),
+            ghosts,
+            ..
+        },
+    ] = &reports[..]
+    else {
+        panic!("{reports:?}");
+    };
+    assert_eq!((*silent_at, *at), (ms(10), ms(30)));
+    assert_eq!(ghosts.len(), 1, "the write's fate is unknown");
+    assert_eq!(rig.pair(1).rung.len(), 1, "the read goes elsewhere");
+    assert_eq!(rig.pair(1).rung[0].opcode, nvm::READ);
+    let watched = &rig.thread.frontend().watched;
+    assert_eq!(watched.len(), 2, "the drained one is watched no more");
+}
+
+#[test]
+fn an_answer_that_arrived_before_the_end_counts() {
+    let mut rig = Rig::new();
+    rig.submit(1, Op::Write, 1);
+    rig.round(ms(1));
+    rig.command(LaneCommand::Convict(AssociationId(0)));
+    rig.pair(0).answer_all(Status::SUCCESS);
+    rig.pair(0).flushed = true;
+    rig.rest(ms(2));
+    assert_eq!(rig.answers(), [(1, Ok(1 << SHIFT))]);
+    let ghosts = rig.reports().into_iter().find_map(|report| match report {
+        LaneReport::BufferFenced { ghosts, .. } => Some(ghosts.len()),
+        _ => None,
+    });
+    assert_eq!(ghosts, Some(0));
+}
+
+#[test]
+fn memory_is_in_use_until_an_undrained_queue_pair_is_destroyed() {
+    let mut rig = Rig::new();
+    rig.submit(0, Op::Read, 1);
+    rig.round(ms(1));
+    rig.command(LaneCommand::Convict(AssociationId(0)));
+    rig.rest(ms(10));
+    // Time that passes inside a round counts: the drain is judged by the clock of the moment.
+    rig.thread.frontend().now = ms(10) + DRAIN_DEADLINE;
+    rig.thread.round(ms(11)).unwrap();
+    let reports = rig.reports();
+    assert!(
+        matches!(
+            reports[..],
+            [LaneReport::Drained {
+                association: AssociationId(0),
+                transport: Some(_),
+                quiet: false,
+                ..
+            }]
+        ),
+        "{reports:?}"
+    );
+    assert!(rig.thread.transport(AssociationId(0)).is_none());
+    rig.rest(ms(600));
+    assert!(rig.pair(1).rung.is_empty(), "its buffer is not ours yet");
+    rig.command(LaneCommand::Destroyed(AssociationId(0)));
+    rig.rest(ms(700));
+    let reports = rig.reports();
+    assert!(matches!(
+        reports[..],
+        [LaneReport::BufferFenced {
+            association: AssociationId(0),
+            ..
+        }]
+    ));
+    assert_eq!(rig.pair(1).rung.len(), 1);
+}
+
+#[test]
+fn an_association_without_a_queue_pair_is_fenced_at_once() {
+    let mut rig = Rig::new();
+    rig.command(LaneCommand::Convict(AssociationId(9)));
+    rig.rest(ms(1));
+    let reports = rig.reports();
+    assert!(matches!(
+        reports[..],
+        [
+            LaneReport::Drained {
+                transport: None,
+                quiet: true,
+                ..
+            },
+            LaneReport::BufferFenced { .. }
+        ]
+    ));
+}
+
+#[test]
+fn a_stopped_thread_hands_its_queue_pairs_back() {
+    let mut rig = Rig::new();
+    rig.command(LaneCommand::Snapshot);
+    rig.command(LaneCommand::Stop);
+    rig.round(ms(1));
+    assert!(rig.thread.is_over());
+    let [LaneReport::Stats(stats)] = &rig.reports()[..] else {
+        panic!("no counters");
+    };
+    assert_eq!(stats.queue.in_flight, 0);
+    assert_eq!(stats.queue.oldest_waiting, Duration::ZERO);
+    let reported = rig.end();
+    let [
+        LaneReport::Ended {
+            transports,
+            outcome: Ok(()),
+        },
+    ] = &reported[..]
+    else {
+        panic!("{reported:?}");
+    };
+    assert_eq!(transports.len(), 2);
+}
