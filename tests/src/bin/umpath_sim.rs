@@ -45,6 +45,9 @@ struct Arguments {
     /// Plant this mistake, or `all` of them one by one, and see whether it is noticed
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
+    /// Say in JSON what became of the mistakes
+    #[arg(long, requires = "mutant")]
+    json: bool,
     /// Threads; without it one for each core
     #[arg(long)]
     jobs: Option<usize>,
@@ -73,7 +76,13 @@ fn main() -> Result<ExitCode> {
         let outcome = runner.run_many(first, arguments.seeds, jobs, FAILURES_MAX);
         tell(&runner, &outcome, &arguments.commit)
     } else {
-        tell_kills(&runner.kill(&mutants, first, arguments.trials, jobs))
+        let kills = runner.kill(&mutants, first, arguments.trials, jobs);
+        if arguments.json {
+            println!("{}", serde_json::to_string_pretty(&kills)?);
+            kills.iter().all(Kill::is_dead)
+        } else {
+            tell_kills(&kills)
+        }
     };
     Ok(if sound {
         ExitCode::SUCCESS
@@ -150,18 +159,17 @@ fn tell(runner: &Runner, outcome: &Outcome, commit: &str) -> bool {
 }
 
 fn tell_kills(kills: &[Kill]) -> bool {
-    let (mut dead, mut alive) = (0, 0);
     for kill in kills {
-        let Some(seeds) = &kill.seeds else {
-            alive += 1;
-            println!("{:24} SURVIVED", kill.name);
-            continue;
-        };
-        let (least, median, most) = (seeds[0], seeds[seeds.len() / 2], seeds[seeds.len() - 1]);
-        dead += 1;
-        let (name, what) = (kill.name, &kill.what);
-        println!("{name:24} median {median:5} seeds ({least} to {most})  {what}");
+        let name = kill.name;
+        match (kill.median, kill.trials.first(), kill.trials.last()) {
+            (Some(median), Some(Some(least)), Some(Some(most))) => {
+                let promise = &kill.promise;
+                println!("{name:24} median {median:5} seeds ({least} to {most})  {promise}");
+            }
+            _ => println!("{name:24} SURVIVED"),
+        }
     }
-    println!("{dead} passed, {alive} failed");
-    alive == 0
+    let dead = kills.iter().filter(|kill| kill.is_dead()).count();
+    println!("{dead} passed, {} failed", kills.len() - dead);
+    dead == kills.len()
 }
