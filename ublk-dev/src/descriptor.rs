@@ -68,16 +68,14 @@ impl Descriptors {
         })
     }
 
-    /// The request of a tag whose completion has been seen; `None` for a tag beyond the queue.
-    pub(crate) fn read(&self, tag: u16) -> Option<Descriptor> {
-        if tag >= self.depth {
-            return None;
-        }
+    /// The request of a tag whose completion has been seen.
+    pub(crate) fn read(&self, tag: u16) -> Descriptor {
+        assert!(tag < self.depth, "tag {tag} is beyond the queue");
         // SAFETY: within the table (checked). The driver wrote the entry before it posted the
         // completion and leaves it alone until the tag is committed; volatile because the compiler
         // cannot see that it changes between two requests.
         let raw = unsafe { self.table.as_ptr().add(usize::from(tag)).read_volatile() };
-        Some(Descriptor::from_raw(&raw))
+        Descriptor::from_raw(&raw)
     }
 }
 

@@ -221,6 +221,14 @@ impl<T: Pollable + Send + 'static> Device<T> {
         }
         let bytes = self.limits.max_io_bytes;
         for (queue, setup) in (0..).zip(lanes) {
+            let lane = setup.lane.config();
+            assert!(
+                lane.tags >= depth
+                    && lane.buffer_bytes >= bytes
+                    && 1 << lane.lba_shift == self.limits.logical_block_bytes,
+                "{lane:?} is no lane for {:?} with {depth} tags",
+                self.limits
+            );
             let arena = &setup.arena;
             if arena.slots() < u32::from(depth) || arena.slot_bytes() < bytes {
                 return Err(Error::ArenaTooSmall {

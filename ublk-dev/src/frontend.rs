@@ -5,8 +5,8 @@
 //!
 //! Decided here: who owns a tag. A tag is the kernel's from its fetch until a request arrives on
 //! it, ours until [`Frontend::answer`], then the kernel's again, and nobody's after the driver
-//! ended it. An answer to a tag that is not ours is refused and counted: it would be a second
-//! completion of one request. Buffers are fixed, one arena slot for each tag.
+//! ended it. Answering a tag that is the kernel's would complete a request twice: that is asserted.
+//! What only the driver can have done wrong is counted. Buffers are fixed, one arena slot for each tag.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -69,7 +69,7 @@ impl<T: Pollable> UblkQueue<T> {
         let descriptors = Descriptors::map(device, queue, depth)?;
         let mut ring = QueueRing::new(device, queue, depth)?;
         for tag in 0..depth {
-            ring.fetch(tag, buffer(&arena, tag)?);
+            ring.fetch(tag, buffer(&arena, tag));
         }
         ring.watch(mailbox.fd(), Token::Mailbox);
         ring.flush()?;
@@ -87,14 +87,11 @@ impl<T: Pollable> UblkQueue<T> {
     }
 
     fn fetched(&mut self, tag: u16, result: i32) -> Event {
-        let owner = self.owners.get_mut(usize::from(tag));
-        let request = self.descriptors.read(tag);
-        match (owner, request) {
-            (Some(owner @ Owner::Kernel), Some(request))
-                if result == sys::UBLK_IO_RES_OK as i32 =>
-            {
+        let owner = owner_of(&mut self.owners, tag);
+        match owner {
+            Owner::Kernel if result == sys::UBLK_IO_RES_OK as i32 => {
                 *owner = Owner::Server;
-                match translate(tag, &request, self.lba_shift) {
+                match translate(tag, &self.descriptors.read(tag), self.lba_shift) {
                     Ok(request) => Event::Request(request),
                     Err(error) => Event::Refused {
                         tag: Tag(tag),
@@ -102,13 +99,13 @@ impl<T: Pollable> UblkQueue<T> {
                     },
                 }
             }
-            (Some(owner @ (Owner::Kernel | Owner::Server)), _) => {
+            Owner::Kernel | Owner::Server => {
                 *owner = Owner::Nobody;
                 self.live -= 1;
                 self.anomalies += u64::from(result != sys::UBLK_IO_RES_ABORT);
                 Event::TagEnded
             }
-            _ => {
+            Owner::Nobody => {
                 self.anomalies += 1;
                 Event::TagEnded
             }
@@ -150,14 +147,17 @@ impl<T: Pollable> Frontend for UblkQueue<T> {
     }
 
     fn answer(&mut self, tag: Tag, result: Result<u32, BlockError>) {
-        let (Some(owner @ Owner::Server), Ok(buffer)) = (
-            self.owners.get_mut(usize::from(tag.0)),
-            buffer(&self.arena, tag.0),
-        ) else {
-            self.anomalies += 1;
-            return;
-        };
-        *owner = Owner::Kernel;
+        let owner = owner_of(&mut self.owners, tag.0);
+        match owner {
+            Owner::Server => *owner = Owner::Kernel,
+            Owner::Kernel => panic!("{tag:?} is answered twice"),
+            // The driver took it away while its request was with us, which it should not.
+            Owner::Nobody => {
+                self.anomalies += 1;
+                return;
+            }
+        }
+        let buffer = buffer(&self.arena, tag.0);
         let code = match result {
             Ok(bytes) => bytes.cast_signed(),
             Err(error) => -error.errno(),
@@ -197,9 +197,12 @@ impl<T: Pollable> Frontend for UblkQueue<T> {
     }
 }
 
-fn buffer(arena: &Arena, tag: u16) -> io::Result<*mut u8> {
-    let slot = arena
-        .slot_ptr(u32::from(tag))
-        .ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(slot.as_ptr())
+fn owner_of(owners: &mut [Owner], tag: u16) -> &mut Owner {
+    let owner = owners.get_mut(usize::from(tag));
+    owner.unwrap_or_else(|| panic!("tag {tag} is beyond the queue"))
+}
+
+fn buffer(arena: &Arena, tag: u16) -> *mut u8 {
+    let slot = arena.slot_ptr(u32::from(tag));
+    slot.expect("the arena has a slot for each tag").as_ptr()
 }

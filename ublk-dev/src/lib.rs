@@ -26,6 +26,7 @@ mod partitions;
 pub mod process;
 mod request;
 mod ring;
+mod stack;
 
 pub use clock::Clock;
 pub use control::{Command, Control, DeviceInfo, State};
@@ -34,3 +35,4 @@ pub use error::Error;
 pub use features::{Features, KernelVersion};
 pub use limits::LimitsError;
 pub use mailbox::{LaneGone, LaneHandle};
+pub use stack::on_ublk;

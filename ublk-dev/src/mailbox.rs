@@ -1,95 +1,104 @@
 //! Messages to a queue thread.
 //!
-//! A bounded channel and an eventfd that the thread's ring watches, so an idle thread wakes and a
-//! busy one takes them between two batches. A message is never lost: a full channel makes the sender
-//! wait, and the thread never waits for a sender.
+//! A channel that grows and an eventfd that the thread's ring watches, so an idle thread wakes and a
+//! busy one takes its messages between two batches. No message is lost and nobody waits: the sender
+//! is the control side, which every path depends on, and the thread looks into the channel only when
+//! the eventfd fired. Messages are few, a handful for each association and change of a table, so a
+//! channel that keeps growing means that the thread is stuck for good; see [`UNREAD_MAX`].
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 
 use rustix::event::{EventfdFlags, eventfd};
 use umpath_core::LaneCommand;
 
-/// Messages in transit to one thread.
-const CAPACITY: usize = 64;
+/// Messages a thread may have left unread. The control side sends no more than some hundred for a
+/// failover, and asks for counters once a second at most: this is a day's worth.
+const UNREAD_MAX: usize = 1 << 16;
 
 /// The thread has ended; what was sent comes back.
 #[derive(Debug)]
 pub struct LaneGone<T>(pub LaneCommand<T>);
 
+/// What both ends of a mailbox share besides the channel.
+#[derive(Debug)]
+struct Shared {
+    wake: OwnedFd,
+    /// Messages sent and not taken. Counts only: the channel orders the messages.
+    unread: AtomicUsize,
+}
+
 /// Sends to one queue thread.
 #[derive(Debug)]
 pub struct LaneHandle<T> {
-    sender: SyncSender<LaneCommand<T>>,
-    wake: Arc<OwnedFd>,
+    sender: Sender<LaneCommand<T>>,
+    shared: Arc<Shared>,
 }
 
 impl<T> Clone for LaneHandle<T> {
     fn clone(&self) -> Self {
         Self {
             sender: self.sender.clone(),
-            wake: Arc::clone(&self.wake),
+            shared: Arc::clone(&self.shared),
         }
     }
 }
 
 impl<T> LaneHandle<T> {
-    /// Sends a message and wakes the thread. Waits only when [`CAPACITY`] messages are unread, for
-    /// as long as the thread needs for a batch.
+    /// Sends a message and wakes the thread. Never waits.
     pub fn send(&self, command: LaneCommand<T>) -> Result<(), LaneGone<T>> {
-        match self.sender.try_send(command) {
-            Ok(()) => {}
-            Err(TrySendError::Full(command)) => {
-                self.wake();
-                self.sender.send(command).map_err(|e| LaneGone(e.0))?;
-            }
-            Err(TrySendError::Disconnected(command)) => return Err(LaneGone(command)),
-        }
-        self.wake();
-        Ok(())
-    }
-
-    fn wake(&self) {
+        let unread = self.shared.unread.fetch_add(1, Ordering::Relaxed);
+        let sent = self.sender.send(command);
+        sent.map_err(|SendError(command)| LaneGone(command))?;
+        assert!(
+            unread < UNREAD_MAX,
+            "a queue thread has taken none of its last {unread} messages"
+        );
         // Fails only when the counter is full, and then the thread is being woken already.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.shared.wake, &1_u64.to_ne_bytes());
+        Ok(())
     }
 }
 
 /// The thread's end.
 pub(crate) struct Mailbox<T> {
     receiver: Receiver<LaneCommand<T>>,
-    wake: Arc<OwnedFd>,
+    shared: Arc<Shared>,
 }
 
 impl<T> Mailbox<T> {
     /// The next message, if any.
     pub(crate) fn next(&self) -> Option<LaneCommand<T>> {
-        self.receiver.try_recv().ok()
+        let command = self.receiver.try_recv().ok()?;
+        self.shared.unread.fetch_sub(1, Ordering::Relaxed);
+        Some(command)
     }
 
     /// Takes the wake-ups up to now; call before reading messages.
     pub(crate) fn quiet(&self) {
-        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+        let _ = rustix::io::read(&self.shared.wake, &mut [0; 8]);
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
+        self.shared.wake.as_fd()
     }
 }
 
 /// Both ends.
 pub(crate) fn pair<T>() -> io::Result<(LaneHandle<T>, Mailbox<T>)> {
-    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-    let (sender, receiver) = sync_channel(CAPACITY);
-    Ok((
-        LaneHandle {
-            sender,
-            wake: Arc::clone(&wake),
-        },
-        Mailbox { receiver, wake },
-    ))
+    let shared = Arc::new(Shared {
+        wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        unread: AtomicUsize::new(0),
+    });
+    let (sender, receiver) = channel();
+    let handle = LaneHandle {
+        sender,
+        shared: Arc::clone(&shared),
+    };
+    Ok((handle, Mailbox { receiver, shared }))
 }
 
 #[cfg(test)]
@@ -98,22 +107,34 @@ mod tests {
 
     use super::*;
 
+    fn fenced(n: usize) -> LaneCommand<()> {
+        LaneCommand::Fenced(AssociationId(n as u64))
+    }
+
     #[test]
-    fn a_full_mailbox_delays_and_loses_nothing() {
+    fn a_sender_waits_for_nobody_and_loses_nothing() {
         let (handle, mailbox) = pair::<()>().unwrap();
-        let sender = std::thread::spawn(move || {
-            (0..3 * CAPACITY as u64)
-                .all(|n| handle.send(LaneCommand::Fenced(AssociationId(n))).is_ok())
-        });
-        let mut next = 0;
-        while next < 3 * CAPACITY as u64 {
-            if let Some(LaneCommand::Fenced(id)) = mailbox.next() {
-                assert_eq!(id, AssociationId(next));
-                next += 1;
-            }
+        for n in 0..UNREAD_MAX {
+            handle.send(fenced(n)).unwrap();
         }
-        assert!(sender.join().unwrap());
         mailbox.quiet();
+        for n in 0..UNREAD_MAX {
+            let Some(LaneCommand::Fenced(id)) = mailbox.next() else {
+                panic!("message {n} is lost");
+            };
+            assert_eq!(id, AssociationId(n as u64));
+        }
+        assert!(mailbox.next().is_none());
+        handle.send(fenced(0)).unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "a queue thread has taken none")]
+    fn a_thread_that_takes_nothing_is_noticed() {
+        let (handle, _mailbox) = pair::<()>().unwrap();
+        for n in 0..=UNREAD_MAX {
+            handle.send(fenced(n)).unwrap();
+        }
     }
 
     #[test]

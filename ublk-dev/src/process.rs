@@ -9,11 +9,13 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::mm::MlockAllFlags;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use rustix::thread::UnshareFlags;
+
+use crate::stack;
 
 /// Tells the kernel that this process writes out dirty memory for others: its own allocations then
 /// never wait for dirty pages of a block device, which may be ours. Threads started later inherit
@@ -57,29 +59,20 @@ pub fn unshare_mounts() -> io::Result<()> {
     Ok(())
 }
 
-struct Mount<'a> {
+pub(crate) struct Mount<'a> {
     device: &'a str,
-    source: &'a str,
-    point: PathBuf,
+    pub(crate) source: &'a str,
+    pub(crate) point: PathBuf,
 }
 
 impl Mount<'_> {
     fn is_on_ublk(&self) -> bool {
-        let node = Path::new("/sys/dev/block").join(self.device);
-        let by_number = fs::read_link(node).is_ok_and(|p| {
-            p.components().any(|c| {
-                c.as_os_str()
-                    .to_str()
-                    .is_some_and(|s| s.starts_with("ublkb"))
-            })
-        });
-        // A btrfs has a device number of its own; its source tells.
-        by_number || self.source.starts_with("/dev/ublkb")
+        stack::device_on_ublk(self.device, self.source)
     }
 }
 
 /// Reads one line of mountinfo: `id parent major:minor root point options [tags] - type source ..`.
-fn parse_mount(line: &str) -> Option<Mount<'_>> {
+pub(crate) fn parse_mount(line: &str) -> Option<Mount<'_>> {
     let (left, right) = line.split_once(" - ")?;
     let mut fields = left.split(' ');
     let device = fields.nth(2)?;
@@ -114,6 +107,8 @@ fn unescape(field: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]

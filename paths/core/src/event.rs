@@ -58,6 +58,16 @@ pub enum LaneEvent {
         /// discard of a whole disk may be as slow elsewhere.
         cid: Option<u16>,
     },
+    /// A queue pair answers nothing, although a read or a write is in flight on it; reported again and
+    /// again while that is so. Others of its association may be answering.
+    QueueSilent {
+        /// On which path.
+        path: PathId,
+        /// Through which association.
+        association: AssociationId,
+        /// Since when: a read or a write has been in flight, and nothing was answered.
+        since: Duration,
+    },
     /// A request waits for want of a path.
     QueueingStarted,
     /// Requests that waited for a path are on their way, or failed.

@@ -1,11 +1,11 @@
-//! What the control side asks of a lane's thread.
+//! Commands of the control side to a queue thread.
 
 use std::sync::Arc;
 
 use crate::ghost::GhostTable;
 use crate::table::{AssociationId, PathId, PathTable};
 
-/// What a queue thread is told.
+/// What the control side asks of a queue thread.
 #[derive(Clone, Debug)]
 pub enum LaneCommand<T> {
     /// Use this queue pair for the path's commands. Its arena is registered already.
@@ -40,4 +40,31 @@ pub enum LaneCommand<T> {
     Snapshot,
     /// Leave the device to another server: end without answering anything more.
     Stop,
+}
+
+impl<T> LaneCommand<T> {
+    /// The same command, with the queue pair it brings in another form.
+    pub fn map<U>(self, attach: impl FnOnce(AssociationId, T) -> U) -> LaneCommand<U> {
+        match self {
+            Self::Attach {
+                path,
+                association,
+                transport,
+            } => LaneCommand::Attach {
+                path,
+                association,
+                transport: attach(association, transport),
+            },
+            Self::SetTable(table) => LaneCommand::SetTable(table),
+            Self::Convict(association) => LaneCommand::Convict(association),
+            Self::Destroyed(association) => LaneCommand::Destroyed(association),
+            Self::Guard(ghosts) => LaneCommand::Guard(ghosts),
+            Self::Locked(association) => LaneCommand::Locked(association),
+            Self::Fenced(association) => LaneCommand::Fenced(association),
+            Self::FailQueued => LaneCommand::FailQueued,
+            Self::Close => LaneCommand::Close,
+            Self::Snapshot => LaneCommand::Snapshot,
+            Self::Stop => LaneCommand::Stop,
+        }
+    }
 }

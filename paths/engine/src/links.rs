@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use umpath_core::{AssociationId, Data, PATHS_MAX, PathId, Send, Tag};
 use umpath_nvme::Cqe;
-use umpath_transport::{Arena, Data as Range, Drain, Loss, PushError, Transport};
+use umpath_transport::{Arena, Data as Range, Drain, Loss, PushError, Silence, Transport};
 
 use crate::frontend::{Channel, Frontend, LinkId};
 
@@ -24,7 +24,8 @@ enum State {
     /// Failed, and reported.
     Broken,
     Draining {
-        silent_at: Duration,
+        /// Nothing was sent later than this; `None`: not proved.
+        silent_at: Option<Duration>,
     },
 }
 
@@ -43,8 +44,8 @@ struct Link<T> {
 /// A queue pair that is drained, or would not be, and has left.
 pub(crate) struct Drained<T> {
     pub(crate) association: AssociationId,
-    /// When it was in the error state.
-    pub(crate) silent_at: Duration,
+    /// Nothing was sent later than this; `None`: only destroying it proves that.
+    pub(crate) silent_at: Option<Duration>,
     pub(crate) transport: T,
     /// Our memory is no longer in use.
     pub(crate) quiet: bool,
@@ -84,7 +85,10 @@ impl<T: Transport> Links<T> {
         association: AssociationId,
         transport: T,
     ) -> Result<(), T> {
-        let Some(slot) = self.links.iter().position(Option::is_none) else {
+        let known = self.all().any(|link| link.association == association);
+        assert!(!known, "{association} has a queue pair here already");
+        let mut places = (0..).zip(self.links.iter_mut());
+        let Some((slot, place)) = places.find(|(_, place)| place.is_none()) else {
             return Err(transport);
         };
         self.generation = self.generation.wrapping_add(1);
@@ -98,16 +102,14 @@ impl<T: Transport> Links<T> {
             generation: self.generation,
         };
         let id = LinkId {
-            slot: slot as u16,
+            slot,
             generation: link.generation,
         };
         for channel in [Channel::Completions, Channel::Connection] {
             frontend.watch(id, channel, &link.transport);
         }
-        if let Some(place) = self.links.get_mut(slot) {
-            *place = Some(link);
-        }
-        self.used = self.used.max(slot + 1);
+        *place = Some(link);
+        self.used = self.used.max(usize::from(slot) + 1);
         Ok(())
     }
 
@@ -127,13 +129,16 @@ impl<T: Transport> Links<T> {
         send: &Send,
         mut report: impl FnMut(AssociationId, Loss<T::Error>),
     ) -> Result<(), PushError> {
-        let range = range(&self.arena, send.tag, &send.data)?;
+        let association = send.association;
         let mut links = self.links.iter_mut().take(self.used).flatten();
-        let link = links.find(|link| link.association == send.association);
-        let link = link.ok_or(PushError::Closed)?;
-        if !matches!(link.state, State::Open) {
-            return Err(PushError::Closed);
+        let link = links.find(|link| link.association == association);
+        let link = link.unwrap_or_else(|| panic!("{association} has no queue pair here"));
+        match link.state {
+            State::Open => {}
+            State::Broken => return Err(PushError::Closed),
+            State::Draining { .. } => panic!("{association} was convicted: nothing more is sent"),
         }
+        let range = range(&self.arena, send.tag, &send.data);
         let pushed = link.transport.push(send.sqe, range);
         match pushed {
             Ok(()) => link.unsent = true,
@@ -235,11 +240,11 @@ impl<T: Transport> Links<T> {
             return false;
         };
         if !matches!(link.state, State::Draining { .. }) {
-            link.transport.begin_drain(frontend.now() + deadline);
+            let silence = link.transport.begin_drain(frontend.now() + deadline);
             link.unsent = false;
-            link.state = State::Draining {
-                silent_at: frontend.now(),
-            };
+            // Now, not before the call: until then it could still send.
+            let silent_at = (silence == Silence::Proved).then(|| frontend.now());
+            link.state = State::Draining { silent_at };
             self.draining += 1;
         }
         true
@@ -256,28 +261,23 @@ impl<T: Transport> Links<T> {
         }
         let now = frontend.now();
         for (slot, place) in (0..).zip(self.links.iter_mut()) {
-            let Some(link) = place.as_mut() else { continue };
-            let State::Draining { silent_at } = link.state else {
-                continue;
-            };
-            let (path, association) = (link.path, link.association);
-            let drain = link
-                .transport
-                .poll_drained(now, |cqe| answer(path, association, &cqe));
-            if drain == Drain::Pending {
-                continue;
-            }
-            let link = place.take()?;
+            let mut drain = Drain::Pending;
+            let over = place.take_if(|link| {
+                drain = link.poll_drained(now, &mut answer);
+                drain != Drain::Pending
+            });
+            let Some(link) = over else { continue };
             self.draining -= 1;
             frontend.unwatch(LinkId {
                 slot,
                 generation: link.generation,
             });
-            let (transport, quiet) = (link.transport, drain == Drain::Quiet);
+            let quiet = drain == Drain::Quiet;
             return Some(Drained {
-                association,
-                silent_at,
-                transport,
+                association: link.association,
+                // What is quiet is silent, since now at the latest.
+                silent_at: link.silent_at().or_else(|| quiet.then(|| frontend.now())),
+                transport: link.transport,
                 quiet,
             });
         }
@@ -307,6 +307,28 @@ impl<T: Transport> Link<T> {
         }
     }
 
+    /// How far its drain has come; one that is not draining goes on.
+    fn poll_drained(
+        &mut self,
+        now: Duration,
+        mut answer: impl FnMut(PathId, AssociationId, &Cqe),
+    ) -> Drain {
+        let (path, association) = (self.path, self.association);
+        match self.state {
+            State::Draining { .. } => self
+                .transport
+                .poll_drained(now, |cqe| answer(path, association, &cqe)),
+            State::Open | State::Broken => Drain::Pending,
+        }
+    }
+
+    fn silent_at(&self) -> Option<Duration> {
+        match self.state {
+            State::Draining { silent_at } => silent_at,
+            State::Open | State::Broken => None,
+        }
+    }
+
     fn fail(
         &mut self,
         why: Loss<T::Error>,
@@ -321,9 +343,9 @@ impl<T: Transport> Link<T> {
 
 /// The lane's data as a range of the tag's slot. Parameters are put there first: such a request
 /// has no data of its own.
-fn range<'a>(arena: &'a Arena, tag: Tag, data: &Data) -> Result<Range<'a>, PushError> {
+fn range<'a>(arena: &'a Arena, tag: Tag, data: &Data) -> Range<'a> {
     let slot = u32::from(tag.0);
-    Ok(match *data {
+    match *data {
         Data::None => Range::None,
         Data::FromController {
             offset_bytes: offset,
@@ -349,7 +371,7 @@ fn range<'a>(arena: &'a Arena, tag: Tag, data: &Data) -> Result<Range<'a>, PushE
         } => {
             arena
                 .write_at(slot, offset, &bytes)
-                .map_err(|_| PushError::OutOfRange)?;
+                .expect("parameters lie in their tag's slot");
             Range::Write {
                 arena,
                 slot,
@@ -357,5 +379,5 @@ fn range<'a>(arena: &'a Arena, tag: Tag, data: &Data) -> Result<Range<'a>, PushE
                 len: bytes.len() as u32,
             }
         }
-    })
+    }
 }

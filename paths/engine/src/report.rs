@@ -9,12 +9,14 @@ use umpath_transport::{Loss, Transport};
 /// What a queue thread reports.
 #[derive(Debug)]
 pub enum LaneReport<T: Transport> {
-    /// The queue pair of a convicted association is drained, as far as it would.
+    /// The queue pair of a convicted association is drained, as far as it would; or there was no room
+    /// for it, and it goes back unused.
     Drained {
         /// The association.
         association: AssociationId,
-        /// When the queue pair went into the error state: nothing was sent later than this.
-        silent_at: Duration,
+        /// Nothing was sent on the queue pair later than this. `None`: not proved, it may send until
+        /// the transport has been dropped. A quiet one is silent.
+        silent_at: Option<Duration>,
         /// What is left of it, to be dropped where it disturbs nobody. `None`: there was none.
         transport: Option<T>,
         /// `false`: the device did not confirm in time. Memory counts as in use until the transport

@@ -35,12 +35,15 @@ impl Requests {
             Op::Flush => self.stats.flushes += 1,
             Op::Discard | Op::WriteZeroes => self.stats.clears += 1,
         }
-        if let Some(place) = self.pending.get_mut(usize::from(request.tag.0)) {
-            *place = Some(Pending {
-                request,
-                since: now,
-            });
-        }
+        let pending = Pending {
+            request,
+            since: now,
+        };
+        let before = self.place(request.tag).replace(pending);
+        assert!(
+            before.is_none(),
+            "{request:?} came before the tag's last one was answered"
+        );
     }
 
     /// A request is over. What the block layer is told: bytes of data moved, or why not.
@@ -50,10 +53,8 @@ impl Requests {
         result: Result<(), BlockError>,
         now: Duration,
     ) -> Result<u32, BlockError> {
-        let place = self.pending.get_mut(usize::from(tag.0));
-        let Some(pending) = place.and_then(Option::take) else {
-            return self.refuse(result.err().unwrap_or(BlockError::Io));
-        };
+        let pending = self.place(tag).take();
+        let pending = pending.unwrap_or_else(|| panic!("{tag:?} is answered without a request"));
         self.stats.answered(now.saturating_sub(pending.since), now);
         if let Err(error) = result {
             return self.refuse(error);
@@ -65,6 +66,11 @@ impl Requests {
             Op::Flush | Op::Discard | Op::WriteZeroes => return Ok(0),
         }
         Ok(bytes)
+    }
+
+    fn place(&mut self, tag: Tag) -> &mut Option<Pending> {
+        let place = self.pending.get_mut(usize::from(tag.0));
+        place.unwrap_or_else(|| panic!("{tag:?} is beyond the lane's tags"))
     }
 
     /// A request fails.

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_core::{
-    Action, AssociationId, BlockError, BlockRequest, Lane, LaneCommand, PathId, Send, Tag,
-    ThreadStats,
+    Action, AssociationId, BlockError, BlockRequest, Lane, LaneCommand, PathId, Send, SubmitError,
+    Tag, ThreadStats,
 };
 use umpath_transport::{Arena, Loss, Transport};
 
@@ -175,8 +175,10 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
 
     fn accept(&mut self, request: BlockRequest, now: Duration) {
         self.requests.accept(request, now);
-        if self.lane.submit(request, now).is_err() {
-            self.answer(request.tag, Err(BlockError::Invalid), now);
+        match self.lane.submit(request, now) {
+            Ok(()) => {}
+            Err(SubmitError::Invalid) => self.answer(request.tag, Err(BlockError::Invalid), now),
+            Err(error) => panic!("{request:?}: {error}"),
         }
     }
 
@@ -192,7 +194,13 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
                 }
                 LaneCommand::SetTable(table) => self.lane.set_table(table, now),
                 LaneCommand::Convict(association) => self.convict(association, now),
-                LaneCommand::Destroyed(association) => self.buffer_fenced(association, now),
+                LaneCommand::Destroyed(association) => {
+                    assert!(
+                        self.links.transport(association).is_none(),
+                        "the queue pair of {association} is still here"
+                    );
+                    self.buffer_fenced(association, now);
+                }
                 LaneCommand::Guard(ghosts) => self.lane.guard(ghosts, now),
                 LaneCommand::Locked(association) => self.lane.locked(association, now),
                 LaneCommand::Fenced(association) => self.lane.fenced(association, now),
@@ -222,7 +230,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
             Ok(()) => self.lane.attach(path, association, depth, now),
             Err(transport) => self.reports.report(LaneReport::Drained {
                 association,
-                silent_at: now,
+                silent_at: Some(now),
                 transport: Some(transport),
                 quiet: true,
                 at: now,
@@ -235,7 +243,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
         if !self.links.begin_drain(&self.frontend, association) {
             self.reports.report(LaneReport::Drained {
                 association,
-                silent_at: now,
+                silent_at: Some(now),
                 transport: None,
                 quiet: true,
                 at: now,

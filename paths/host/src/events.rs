@@ -84,7 +84,9 @@ impl EventLog {
     }
 
     fn failover_mut(&mut self, id: FailoverId) -> Option<&mut Failover> {
-        self.failovers.iter_mut().find(|failover| failover.timeline.id == id.0)
+        self.failovers
+            .iter_mut()
+            .find(|failover| failover.timeline.id == id.0)
     }
 
     /// Writes an event seen at `at`.
@@ -246,7 +248,12 @@ mod tests {
     fn the_ring_forgets_the_oldest_and_numbers_go_on() {
         let mut log = EventLog::new(Duration::ZERO, 0);
         for _ in 0..EVENTS_MAX + 3 {
-            log.record(Duration::ZERO, EventKind::PathReady, Subject::path(1), String::new());
+            log.record(
+                Duration::ZERO,
+                EventKind::PathReady,
+                Subject::path(1),
+                String::new(),
+            );
         }
         let events = log.listing().events;
         assert_eq!(events.len(), EVENTS_MAX);

@@ -49,7 +49,7 @@ mod stop;
 mod teardown;
 mod verbs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,6 +90,8 @@ pub struct Host {
     removal_last: u64,
     /// Questions for counters.
     questions: Vec<stats::Question>,
+    /// Block devices whose server died and of which no record is left.
+    orphans: BTreeSet<u32>,
     /// Set once the process is to end.
     stopping: Option<stop::Stopping>,
 }
@@ -119,6 +121,7 @@ impl Host {
             removals: BTreeMap::new(),
             removal_last: 0,
             questions: Vec::new(),
+            orphans: BTreeSet::new(),
             stopping: None,
         }
     }
@@ -132,7 +135,10 @@ impl Host {
     pub fn poll_timeout(&self) -> Option<Duration> {
         let volumes = self.volumes.values().filter_map(Volume::poll_timeout);
         let teardowns = self.teardowns.values().filter_map(Teardown::poll_timeout);
-        let retirements = self.retirements.iter().map(retire::Retirement::poll_timeout);
+        let retirements = self
+            .retirements
+            .iter()
+            .map(retire::Retirement::poll_timeout);
         let questions = self.questions.iter().map(stats::Question::poll_timeout);
         let paths = self.paths.values().filter_map(PathRecord::poll_timeout);
         let stopping = self.stopping.as_ref().map(stop::Stopping::poll_timeout);

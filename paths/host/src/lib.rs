@@ -26,7 +26,7 @@ mod effects;
 pub mod events;
 mod host;
 mod names;
-mod order;
+pub mod order;
 pub mod path;
 pub mod policy;
 pub mod record;

@@ -75,11 +75,17 @@ mod tests {
         let mut names = Names::new([]);
         assert_eq!(names.name("uuid.b", None, &free), ("vol1".into(), true));
         assert_eq!(names.name("uuid.a", None, &free), ("vol2".into(), true));
-        assert_eq!(names.name("uuid.c", Some("db"), &free), ("db".into(), false));
+        assert_eq!(
+            names.name("uuid.c", Some("db"), &free),
+            ("db".into(), false)
+        );
         let mut again = Names::new(names.pairs());
         assert_eq!(again.name("uuid.a", None, &free), ("vol2".into(), false));
         assert_eq!(again.name("uuid.d", None, &free), ("vol3".into(), true));
         let db_used = |name: &str| name == "db";
-        assert_eq!(again.name("uuid.e", Some("db"), &db_used), ("vol4".into(), true));
+        assert_eq!(
+            again.name("uuid.e", Some("db"), &db_used),
+            ("vol4".into(), true)
+        );
     }
 }

@@ -127,10 +127,18 @@ pub enum Order {
     Abandon(StableId),
     /// Delete a block device of an earlier process that nobody can use, then its record.
     Sweep(Box<VolumeRecord>),
+    /// Delete a block device whose server died and of which there is no record;
+    /// [`Host::handle_orphan_deleted`](crate::Host::handle_orphan_deleted) follows.
+    DeleteOrphan {
+        /// Its number.
+        device: u32,
+        /// Who asked.
+        call: CallId,
+    },
     /// A volume's record goes: its block device went before.
     ForgetVolume(Box<VolumeRecord>),
-    /// Write a volume's record again, some time, if it still exists then;
-    /// [`Host::handle_rewritten`](crate::Host::handle_rewritten) says when that failed.
+    /// Write a volume's record again, some time, if it still exists then. Until that is done the
+    /// next process would know what the last one knew.
     Rewrite(Box<VolumeRecord>),
     /// Keep the names given to identities.
     SaveNames(Vec<(String, String)>),

@@ -310,12 +310,7 @@ impl Path {
         let Stage::Attempt(attempt) = &mut self.stage else {
             return;
         };
-        let end = attempt.settle(
-            &self.spec,
-            &mut self.reconnect,
-            &mut self.orders,
-            now,
-        );
+        let end = attempt.settle(&self.spec, &mut self.reconnect, &mut self.orders, now);
         if let Some(end) = end {
             self.over(end, now);
         }

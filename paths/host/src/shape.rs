@@ -73,7 +73,9 @@ pub fn block_limits(
         io_min_bytes: physical,
         io_opt_bytes: power_of_two(optimal, physical),
         max_io_bytes,
-        volatile_cache: controller.volatile_cache,
+        // Whatever this controller says: a later one may have a cache, and the kernel asks once. A
+        // controller without one answers FLUSH at once.
+        volatile_cache: true,
         read_only: namespace.write_protected,
         discard,
         write_zeroes_max_bytes: in_bytes(path.write_zeroes_blocks_max),

@@ -166,6 +166,8 @@ pub(crate) struct Volume {
     record: Option<VolumeRecord>,
     /// An earlier process made its block device.
     adopted: bool,
+    /// Requests wait for a first usable path, whatever the policy says of volumes without one.
+    awaits_first_path: bool,
     /// Why its block device could not be taken over yet; empty where it was, or needed not.
     trouble: String,
     /// The last pause between attempts to do so.
@@ -175,7 +177,9 @@ pub(crate) struct Volume {
 impl Volume {
     /// A volume whose block device is still to be made.
     pub(crate) fn new(spec: VolumeSpec, now: Duration) -> Self {
-        let config = spec.policy.device_config(spec.namespace.lba_shift, spec.queues);
+        let config = spec
+            .policy
+            .device_config(spec.namespace.lba_shift, spec.queues);
         Self {
             core: Device::new(config, now),
             spec,
@@ -192,6 +196,7 @@ impl Volume {
             pathless: false,
             record: None,
             adopted: false,
+            awaits_first_path: false,
             trouble: String::new(),
             recovery_pause: Duration::ZERO,
         }
@@ -322,9 +327,13 @@ impl Volume {
             self.record = Some(record);
         }
         // The driver may have made fewer queues than wished for, and each has to confirm a fence.
-        let config = self.spec.policy.device_config(self.spec.namespace.lba_shift, self.lanes);
+        let config = self
+            .spec
+            .policy
+            .device_config(self.spec.namespace.lba_shift, self.lanes);
         self.core = Device::new(config, fx.now);
-        if self.adopted {
+        self.awaits_first_path = self.adopted;
+        if self.awaits_first_path {
             self.core.set_no_path(self.first_path_policy(), fx.now);
         }
     }
@@ -386,16 +395,16 @@ impl Volume {
             node: new.node,
         };
         self.core.path_ready(number, ready, fx.now);
-        if self.adopted {
-            // From its first path on it is a volume like any other.
-            self.core.set_no_path(self.spec.policy.no_path(), fx.now);
-        }
         self.pump(fx);
         Ok(number)
     }
 
     fn member_for(&mut self, new: &Attachment, fx: &mut Effects) -> Result<PathId, Failure> {
-        if let Some(member) = self.members.iter_mut().find(|member| member.path == new.path) {
+        if let Some(member) = self
+            .members
+            .iter_mut()
+            .find(|member| member.path == new.path)
+        {
             member.association = new.association;
             member.nsid = new.nsid;
             member.qids.clone_from(&new.qids);
@@ -403,11 +412,19 @@ impl Volume {
             return Ok(member.number);
         }
         let failed = |name: &str, why: String, fix: &str| {
-            Failure::new(format!("volume {name} cannot use {}", new.address), why, fix)
+            Failure::new(
+                format!("volume {name} cannot use {}", new.address),
+                why,
+                fix,
+            )
         };
         let Some(number) = self.free_number(new.path) else {
             let why = format!("a volume has at most {PATHS_MAX} paths");
-            return Err(failed(self.name(), why, "disconnect a path that is not needed"));
+            return Err(failed(
+                self.name(),
+                why,
+                "disconnect a path that is not needed",
+            ));
         };
         self.core
             .add_path(number, new.steering, fx.now)
@@ -480,7 +497,11 @@ impl Volume {
         let Stage::Removing { started } = self.stage else {
             panic!("a removal nobody began");
         };
-        self.stage = if started { Stage::Started } else { Stage::Built };
+        self.stage = if started {
+            Stage::Started
+        } else {
+            Stage::Built
+        };
     }
 
     /// A queue thread noticed something.
@@ -497,9 +518,22 @@ impl Volume {
 
     /// Whether I/O waits while there is no path.
     pub(crate) fn set_queueing(&mut self, on: bool, fx: &mut Effects) {
-        let no_path = if on { NoPath::Queue } else { NoPath::Fail };
-        self.core.set_no_path(no_path, fx.now);
+        // An operator's word counts more than the wait for a first path.
+        self.awaits_first_path = false;
+        if on {
+            self.core.set_no_path(NoPath::Queue, fx.now);
+        } else {
+            self.core.stop_queueing(fx.now);
+        }
         self.pump(fx);
+    }
+
+    /// From its first usable path on, a volume that was taken over is one like any other.
+    fn first_path_arrives(&mut self, now: Duration) {
+        if self.awaits_first_path && self.core.table().has_usable() {
+            self.awaits_first_path = false;
+            self.core.set_no_path(self.spec.policy.no_path(), now);
+        }
     }
 
     /// Sends nothing new on an association that is to be taken away.
@@ -573,6 +607,7 @@ impl Volume {
         if !self.is_built() {
             return;
         }
+        self.first_path_arrives(fx.now);
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Publish(table) => {

@@ -225,6 +225,9 @@ pub enum QueueError {
     /// The peer sent something the protocol does not allow.
     #[error("the peer broke the protocol: {0}")]
     Peer(&'static str),
+    /// The device reported what cannot be.
+    #[error("the RDMA device or its driver is at fault: {0}")]
+    Device(&'static str),
     /// A local call failed.
     #[error(transparent)]
     Local(#[from] VerbsError),

@@ -17,13 +17,13 @@ use std::time::Duration;
 
 use umpath_nvme::sgl::KEYED_LENGTH_MAX;
 use umpath_nvme::{Cqe, FromBytes, IntoBytes, Sgl, Sqe};
-use umpath_transport::{Arena, Data, Drain, PushError};
+use umpath_transport::{Arena, Data, Drain, PushError, Silence};
 
 use crate::CmEvent;
 use crate::chain::{Segment, SendKind, WorkId};
 use crate::domain::{Buffers, Domain, KeyCache};
 use crate::error::{LocalError, QueueError};
-use crate::link::{Link, LinkShape, failure, keep_first, page_round};
+use crate::link::{Link, LinkShape, NEVER_POSTED, failure, is_marker, keep_first, page_round};
 use crate::slots::Slots;
 use crate::verbs::{CmId, Completion};
 
@@ -153,21 +153,20 @@ impl HostQueue {
         sqe.sgl = sgl;
         let slot = self.slots.claim(sqe.cid.get()).ok_or(PushError::Full)?;
         let offset = slot * 64;
-        let capsule = self.buffers.locate(offset, 64).ok_or(PushError::Full)?;
-        self.buffers
-            .arena()
-            .write_at(0, offset, sqe.as_bytes())
-            .map_err(|_| PushError::OutOfRange)?;
+        let capsule = self.buffers.locate(offset, 64);
+        let capsule = capsule.expect("every slot has a capsule");
+        let written = self.buffers.arena().write_at(0, offset, sqe.as_bytes());
+        written.expect("every slot has a capsule");
         let head = Segment {
             address: capsule.address,
             len: 64,
             key: capsule.local_key,
         };
-        // There is room: a claimed slot is one request, and the chain holds `depth` of them.
         let pushed =
             self.link
                 .push_send(WorkId::new(SEND, slot), SendKind::Send, [head, in_capsule]);
-        if pushed { Ok(()) } else { Err(PushError::Full) }
+        assert!(pushed, "the chain holds a request for every slot");
+        Ok(())
     }
 
     /// Sends everything pushed since the last call, with one call to the device.
@@ -191,8 +190,8 @@ impl HostQueue {
     /// Closes the queue: the queue pair goes to the error state, the peer is told, and a marker is
     /// queued behind everything else. Commands pushed but not rung are never sent. `deadline`: on the
     /// caller's clock, which [`HostQueue::poll_drained`] is told the time of.
-    pub fn begin_drain(&mut self, deadline: Duration) {
-        self.link.begin_drain(deadline);
+    pub fn begin_drain(&mut self, deadline: Duration) -> Silence {
+        self.link.begin_drain(deadline)
     }
 
     /// Whether memory is still in use; reports responses that had arrived before the end.
@@ -264,7 +263,11 @@ impl HostQueue {
         let failed = match kind {
             SEND => failure("SEND", completion),
             RECEIVE => failure("RECV", completion),
-            _ => return None,
+            _ if is_marker(kind) => return None,
+            _ => {
+                keep_first(fault, NEVER_POSTED);
+                return None;
+            }
         };
         let received = failed.is_none();
         if let Some(error) = failed.filter(|_| !self.link.is_draining()) {
@@ -273,7 +276,10 @@ impl HostQueue {
         match kind {
             // A SEND that failed is over as well: the device no longer reads its memory. If its
             // response is here, the command was executed.
-            SEND => self.slots.sent(index),
+            SEND => self.slots.sent(index).unwrap_or_else(|_| {
+                keep_first(fault, QueueError::Device("a SEND completed twice"));
+                None
+            }),
             RECEIVE if received => {
                 self.take_response(index, completion.bytes)
                     .unwrap_or_else(|error| {
@@ -294,10 +300,9 @@ impl HostQueue {
             .buffers
             .arena()
             .read_at(0, self.response_offset(index), &mut raw);
-        read.map_err(|_| QueueError::Peer("a completion for a receive that does not exist"))?;
+        read.map_err(|_| NEVER_POSTED)?;
         self.recycle(index);
-        let cqe = Cqe::read_from_bytes(&raw)
-            .map_err(|_| QueueError::Peer("a response capsule is not 16 bytes long"))?;
+        let cqe = Cqe::read_from_bytes(&raw).expect("16 bytes are a completion entry");
         self.slots
             .answered(cqe)
             .map_err(|_| QueueError::Peer("a response to a command that is not outstanding"))
@@ -309,14 +314,13 @@ impl HostQueue {
 
     /// Puts response buffer `index` back on the receive chain.
     fn recycle(&mut self, index: u32) {
-        if let Some(keyed) = self.buffers.locate(self.response_offset(index), 16) {
-            let part = Segment {
-                address: keyed.address,
-                len: 16,
-                key: keyed.local_key,
-            };
-            // There is room: the chain holds one request for each buffer.
-            self.link.push_receive(WorkId::new(RECEIVE, index), part);
-        }
+        let keyed = self.buffers.locate(self.response_offset(index), 16);
+        let keyed = keyed.expect("only response buffers that exist are recycled");
+        let part = Segment {
+            address: keyed.address,
+            len: 16,
+            key: keyed.local_key,
+        };
+        self.link.push_receive(WorkId::new(RECEIVE, index), part);
     }
 }

@@ -10,17 +10,26 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use umpath_transport::Drain;
+use umpath_transport::{Drain, Silence};
 
 use crate::CmEvent;
 use crate::chain::{ReceiveChain, Segment, SendChain, SendKind, WorkId};
-use crate::drain::Draining;
+use crate::drain::{Draining, Marker};
 use crate::error::{QueueError, TransportError, WcStatus};
 use crate::verbs::{Batch, CmId, Completion, Cq, Outcome, Pd, Qp, QpShape, VerbsError};
 
 /// Kinds of work the owner of a link must not use.
 const SEND_MARKER: u8 = 0xfe;
 const RECEIVE_MARKER: u8 = 0xff;
+
+/// What a completion says that names no work of ours.
+pub(crate) const NEVER_POSTED: QueueError =
+    QueueError::Device("a completion of work that was never posted");
+
+/// Whether work of this kind is a link's own.
+pub(crate) fn is_marker(kind: u8) -> bool {
+    matches!(kind, SEND_MARKER | RECEIVE_MARKER)
+}
 
 /// How much work a link holds at once.
 #[derive(Debug, Clone, Copy)]
@@ -106,9 +115,13 @@ impl Link {
         self.sends.push(id, kind, parts)
     }
 
-    /// Queues a receive; memory as for [`Link::push_send`]. Ignored while draining.
-    pub(crate) fn push_receive(&mut self, id: WorkId, part: Segment) -> bool {
-        self.draining.is_none() && self.receives.push(id, part)
+    /// Queues a receive; memory as for [`Link::push_send`]. Ignored while draining: nothing is
+    /// received any more. There is room for every buffer, each of which is posted once at a time.
+    pub(crate) fn push_receive(&mut self, id: WorkId, part: Segment) {
+        if self.draining.is_none() {
+            let pushed = self.receives.push(id, part);
+            assert!(pushed, "the chain holds a request for every receive buffer");
+        }
     }
 
     /// Posts what [`Link::push_send`] queued.
@@ -137,11 +150,12 @@ impl Link {
         let batch = self.qp.cq().poll()?;
         if let Some(draining) = self.draining.as_mut() {
             for completion in batch.iter() {
-                match WorkId::from_raw(completion.id).kind {
-                    SEND_MARKER => draining.send_marker(),
-                    RECEIVE_MARKER => draining.receive_marker(),
-                    _ => {}
-                }
+                let marker = match WorkId::from_raw(completion.id).kind {
+                    SEND_MARKER => Marker::Send,
+                    RECEIVE_MARKER => Marker::Receive,
+                    _ => continue,
+                };
+                draining.came_back(marker, completion.outcome);
             }
         }
         Ok(batch)
@@ -162,18 +176,27 @@ impl Link {
         }
     }
 
-    pub(crate) fn begin_drain(&mut self, deadline: Duration) {
+    /// Moves the queue pair to the error state, tells the peer, and posts the markers. Once: later
+    /// calls prove nothing.
+    pub(crate) fn begin_drain(&mut self, deadline: Duration) -> Silence {
         if self.draining.is_some() {
-            return;
+            return Silence::Unproved;
         }
         self.sends.take();
         self.receives.take();
-        // A device that refuses any of this is waited for until the deadline; destroying the
-        // queue pair is the barrier then.
-        let _ = self.qp.set_error();
+        let stopped = self.qp.set_error();
         self.qp.id().disconnect();
-        let _ = self.post_markers();
-        self.draining = Some(Draining::new(deadline));
+        // A queue pair that is not in the error state gets no markers: it would send one of them.
+        let marked = stopped.is_ok() && self.post_markers().is_ok();
+        self.draining = Some(if marked {
+            Draining::marked(deadline)
+        } else {
+            Draining::unmarked()
+        });
+        match stopped {
+            Ok(()) => Silence::Proved,
+            Err(_) => Silence::Unproved,
+        }
     }
 
     pub(crate) fn drain_state(&self, now: Duration) -> Drain {

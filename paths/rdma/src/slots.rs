@@ -7,7 +7,7 @@
 
 use umpath_nvme::Cqe;
 
-/// A response that fits no outstanding command.
+/// A response, or the end of a SEND, that fits no outstanding command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unexpected;
 
@@ -56,15 +56,16 @@ impl Slots {
     }
 
     /// The command's SEND is over. The response, if it came first.
-    pub(crate) fn sent(&mut self, index: u32) -> Option<Cqe> {
-        let slot = self
-            .slots
-            .get_mut(index as usize)
-            .filter(|slot| slot.busy)?;
+    pub(crate) fn sent(&mut self, index: u32) -> Result<Option<Cqe>, Unexpected> {
+        let slot = self.slots.get_mut(index as usize);
+        let slot = slot.filter(|slot| slot.busy && !slot.sent);
+        let slot = slot.ok_or(Unexpected)?;
         slot.sent = true;
-        let response = slot.response?;
-        self.release(index as usize);
-        Some(response)
+        let response = slot.response;
+        if response.is_some() {
+            self.release(index as usize);
+        }
+        Ok(response)
     }
 
     /// A response came. The response itself, if the SEND is over.
@@ -108,14 +109,14 @@ mod tests {
         let mut slots = Slots::new(4);
         let a = slots.claim(0x104).unwrap();
         assert_eq!(a, 0);
-        assert_eq!(slots.sent(a), None);
+        assert_eq!(slots.sent(a), Ok(None));
         assert_eq!(slots.answered(response(0x104)), Ok(Some(response(0x104))));
 
         let b = slots.claim(0x105).unwrap();
         assert_eq!(slots.answered(response(0x105)), Ok(None));
         assert_eq!(slots.in_flight(), 1);
         assert_eq!(slots.claim(0x105), None, "the SEND has not completed");
-        assert_eq!(slots.sent(b), Some(response(0x105)));
+        assert_eq!(slots.sent(b), Ok(Some(response(0x105))));
         assert_eq!(slots.in_flight(), 0);
     }
 
@@ -135,9 +136,17 @@ mod tests {
         );
         assert_eq!(slots.answered(response(0x201)), Ok(None));
         assert_eq!(slots.answered(response(0x201)), Err(Unexpected), "twice");
-        assert_eq!(slots.sent(slot), Some(response(0x201)));
-        assert_eq!(slots.sent(slot), None, "a free slot has nothing to report");
-        assert_eq!(slots.sent(99), None);
+        assert_eq!(slots.sent(slot), Ok(Some(response(0x201))));
+    }
+
+    #[test]
+    fn a_send_is_over_once() {
+        let mut slots = Slots::new(4);
+        let slot = slots.claim(1).unwrap();
+        assert_eq!(slots.sent(slot), Ok(None));
+        assert_eq!(slots.sent(slot), Err(Unexpected));
+        assert_eq!(slots.sent(2), Err(Unexpected), "a free slot");
+        assert_eq!(slots.sent(99), Err(Unexpected));
     }
 
     #[test]
@@ -180,15 +189,16 @@ mod tests {
                         model.entry(slot).or_insert((cid, false, false));
                     }
                     Operation::Sent(slot) => {
-                        let over = match model.get_mut(&slot) {
-                            Some((cid, sent, answered)) => {
+                        let expected = match model.get_mut(&slot) {
+                            Some((cid, sent @ false, answered)) => {
                                 *sent = true;
-                                answered.then_some(*cid)
+                                Ok(answered.then_some(*cid))
                             }
-                            None => None,
+                            _ => Err(Unexpected),
                         };
-                        prop_assert_eq!(slots.sent(slot).map(|cqe| cqe.cid.get()), over);
-                        if over.is_some() {
+                        let got = slots.sent(slot).map(|o| o.map(|c| c.cid.get()));
+                        prop_assert_eq!(got, expected);
+                        if matches!(expected, Ok(Some(_))) {
                             model.remove(&slot);
                         }
                     }

@@ -27,7 +27,7 @@ use crate::CmEvent;
 use crate::chain::{Segment, SendKind, WorkId};
 use crate::domain::{Buffers, Domain, KeyCache};
 use crate::error::{LocalError, QueueError};
-use crate::link::{Link, LinkShape, failure, keep_first, page_round};
+use crate::link::{Link, LinkShape, NEVER_POSTED, failure, is_marker, keep_first, page_round};
 use crate::verbs::{CmId, Completion};
 
 const RECEIVE: u8 = 1;
@@ -263,19 +263,18 @@ impl TargetQueue {
         self.check_open()?;
         let index = self.free_responses.pop().ok_or(PushError::Full)?;
         let offset = index * 16;
-        let keyed = self
-            .responses
-            .locate(offset, 16)
-            .ok_or(PushError::OutOfRange)?;
+        let keyed = self.responses.locate(offset, 16);
+        let keyed = keyed.expect("every free response has a buffer");
         let written = self.responses.arena().write_at(0, offset, cqe.as_bytes());
-        written.map_err(|_| PushError::OutOfRange)?;
+        written.expect("every free response has a buffer");
         let part = Segment {
             address: keyed.address,
             len: 16,
             key: keyed.local_key,
         };
         let kind = invalidate.map_or(SendKind::Send, |key| SendKind::SendInvalidate { key });
-        self.enqueue(RESPONSE, index, token, kind, part)
+        self.enqueue(RESPONSE, index, token, kind, part);
+        Ok(())
     }
 
     /// Hands everything queued to the device, with one call for each direction.
@@ -296,9 +295,10 @@ impl TargetQueue {
         self.link.verdict(fault, reported)
     }
 
-    /// Closes the queue, as [`HostQueue::begin_drain`](crate::HostQueue::begin_drain).
+    /// Closes the queue, as [`HostQueue::begin_drain`](crate::HostQueue::begin_drain). Whether it is
+    /// silent is no matter at this end.
     pub fn begin_drain(&mut self, deadline: Duration) {
-        self.link.begin_drain(deadline);
+        let _ = self.link.begin_drain(deadline);
     }
 
     /// Whether memory is still in use. Tokens still outstanding when it is not never come back.
@@ -341,26 +341,18 @@ impl TargetQueue {
             len,
             key: keyed.local_key,
         };
-        self.enqueue(kind, index, token, work, part)
+        self.enqueue(kind, index, token, work, part);
+        Ok(())
     }
 
-    fn enqueue(
-        &mut self,
-        kind: u8,
-        index: u32,
-        token: u64,
-        work: SendKind,
-        part: Segment,
-    ) -> Result<(), PushError> {
+    fn enqueue(&mut self, kind: u8, index: u32, token: u64, work: SendKind, part: Segment) {
         let place = self.token_index(kind, index);
-        if let Some(entry) = self.tokens.get_mut(place) {
-            *entry = token;
-        }
-        // There is room: the chain holds one request for each free index there ever was.
+        let entry = self.tokens.get_mut(place);
+        *entry.expect("every free index has a token") = token;
         let pushed = self
             .link
             .push_send(WorkId::new(kind, index), work, [part, Segment::NONE]);
-        if pushed { Ok(()) } else { Err(PushError::Full) }
+        assert!(pushed, "the chain holds a request for every free index");
     }
 
     /// Responses first, data requests behind them.
@@ -399,7 +391,9 @@ impl TargetQueue {
             RECEIVE => "RECV",
             READ => "RDMA READ",
             WRITE => "RDMA WRITE",
-            _ => "SEND",
+            RESPONSE => "SEND",
+            _ if is_marker(kind) => return Ok(None),
+            _ => return Err(NEVER_POSTED),
         };
         if self.link.is_draining() {
             return Ok(None);
@@ -415,10 +409,9 @@ impl TargetQueue {
             WRITE => Ok(Some(TargetEvent::Written {
                 token: self.finish(kind, index),
             })),
-            RESPONSE => Ok(Some(TargetEvent::Responded {
+            _ => Ok(Some(TargetEvent::Responded {
                 token: self.finish(kind, index),
             })),
-            _ => Ok(None),
         }
     }
 
@@ -430,10 +423,8 @@ impl TargetQueue {
             &mut self.free_data
         };
         free.push(index);
-        self.tokens
-            .get(self.token_index(kind, index))
-            .copied()
-            .unwrap_or_default()
+        let token = self.tokens.get(self.token_index(kind, index));
+        *token.expect("work was posted with a token")
     }
 
     fn take_capsule(&mut self, index: u32, bytes: u32) -> Result<TargetEvent, QueueError> {
@@ -443,9 +434,8 @@ impl TargetQueue {
         let mut raw = [0; Sqe::SIZE];
         let offset = index * self.shape.capsule_bytes();
         let read = self.capsules.arena().read_at(0, offset, &mut raw);
-        read.map_err(|_| QueueError::Peer("a completion for a receive that does not exist"))?;
-        let sqe = Sqe::read_from_bytes(&raw)
-            .map_err(|_| QueueError::Peer("a command capsule is shorter than 64 bytes"))?;
+        read.map_err(|_| NEVER_POSTED)?;
+        let sqe = Sqe::read_from_bytes(&raw).expect("64 bytes are a command");
         Ok(TargetEvent::Capsule {
             slot: CapsuleSlot { index, data_bytes },
             sqe,
@@ -454,17 +444,14 @@ impl TargetQueue {
 
     fn recycle(&mut self, index: u32) {
         let len = 64 + self.shape.in_capsule_bytes;
-        if let Some(keyed) = self
-            .capsules
-            .locate(index * self.shape.capsule_bytes(), len)
-        {
-            let part = Segment {
-                address: keyed.address,
-                len,
-                key: keyed.local_key,
-            };
-            // There is room: the chain holds one request for each buffer.
-            self.link.push_receive(WorkId::new(RECEIVE, index), part);
-        }
+        let offset = index * self.shape.capsule_bytes();
+        let keyed = self.capsules.locate(offset, len);
+        let keyed = keyed.expect("only capsules that exist are recycled");
+        let part = Segment {
+            address: keyed.address,
+            len,
+            key: keyed.local_key,
+        };
+        self.link.push_receive(WorkId::new(RECEIVE, index), part);
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use umpath_nvme::{Cqe, Sqe};
-use umpath_transport::{Data, Drain, Loss, Pollable, PushError, Transport};
+use umpath_transport::{Data, Drain, Loss, Pollable, PushError, Silence, Transport};
 
 use crate::{CmEvent, HostQueue, QueueError};
 
@@ -51,8 +51,8 @@ impl Transport for HostQueue {
         }
     }
 
-    fn begin_drain(&mut self, deadline: Duration) {
-        self.begin_drain(deadline);
+    fn begin_drain(&mut self, deadline: Duration) -> Silence {
+        self.begin_drain(deadline)
     }
 
     fn poll_drained(&mut self, now: Duration, report: impl FnMut(Cqe)) -> Drain {

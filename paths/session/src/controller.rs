@@ -144,7 +144,10 @@ impl Controller {
             Phase::Ready(Work::Idle) => self.pending.settled_at,
             _ => None,
         };
-        let adding = self.adding.as_ref().and_then(|queues| queues.poll_timeout());
+        let adding = self
+            .adding
+            .as_ref()
+            .and_then(|queues| queues.poll_timeout());
         [phase, adding, self.link.poll_timeout()]
             .into_iter()
             .flatten()
@@ -291,7 +294,10 @@ impl Controller {
             }
             _ => {}
         }
-        let adding = self.adding.as_ref().map(|queues| queues.handle_timeout(now));
+        let adding = self
+            .adding
+            .as_ref()
+            .map(|queues| queues.handle_timeout(now));
         if let Some(Err(_)) = adding {
             self.added(Vec::new());
         }

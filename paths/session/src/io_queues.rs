@@ -69,7 +69,8 @@ impl IoQueues {
     }
 
     fn state(&mut self, qid: u16) -> Option<&mut (State, Duration)> {
-        self.states.get_mut(usize::from(qid.checked_sub(self.first)?))
+        self.states
+            .get_mut(usize::from(qid.checked_sub(self.first)?))
     }
 
     /// The transport opened a queue: connect it. `None` if it was not being opened.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use umpath_nvme::{Cqe, Sqe};
 
 use crate::data::Data;
-use crate::drain::Drain;
+use crate::drain::{Drain, Silence};
 use crate::error::{Loss, PushError};
 
 /// A queue pair of one association, seen from the thread that drives it.
@@ -48,8 +48,9 @@ pub trait Transport {
     /// Takes what the connection has to report.
     fn loss(&mut self) -> Option<Loss<Self::Error>>;
 
-    /// Gives up the connection. Nothing is sent from now on.
-    fn begin_drain(&mut self, deadline: Duration);
+    /// Gives up the connection: nothing that was not rung is sent, no command is taken any more. The
+    /// caller takes the time of silence after the call, not before it.
+    fn begin_drain(&mut self, deadline: Duration) -> Silence;
 
     /// Whether our memory may still be touched; reports answers that had arrived before the end.
     fn poll_drained(&mut self, now: Duration, report: impl FnMut(Cqe)) -> Drain;

@@ -15,5 +15,5 @@ mod error;
 pub use arena::{Arena, ArenaError, SLOT_BYTES_MAX};
 pub use contract::{Pollable, Transport};
 pub use data::Data;
-pub use drain::Drain;
+pub use drain::{Drain, Silence};
 pub use error::{Loss, PushError};

@@ -116,8 +116,8 @@ enum Verb {
 /// A path, in every volume it serves or in one.
 #[derive(Debug, Args)]
 struct PathArgs {
-    /// Number of the path, as `show paths` prints it.
-    path: u32,
+    /// The path, by the number or the address that `show paths` prints.
+    path: String,
     /// Only for this volume, by name, identity or device.
     volume: Option<String>,
 }
@@ -276,9 +276,9 @@ struct DisconnectArgs {
     /// A volume with all its paths, by device (ublkb0) or name.
     #[arg(short = 'd', long, group = "target")]
     device: Option<String>,
-    /// One path, by the number `show paths` prints.
-    #[arg(long, group = "target")]
-    path: Option<u32>,
+    /// One path, by the number or the address that `show paths` prints.
+    #[arg(short = 'p', long, group = "target")]
+    path: Option<String>,
     /// Also when a volume is mounted or otherwise in use: its users get I/O errors.
     #[arg(long)]
     force: bool,
@@ -551,14 +551,14 @@ mod tests {
         assert_eq!(
             request("fail-path 2 /dev/ublkb0"),
             Request::Steer(Steer::FailPath {
-                path: 2,
+                path: "2".into(),
                 volume: Some("ublkb0".into())
             })
         );
         assert_eq!(
-            request("prefer 3 --off"),
+            request("prefer 192.168.10.14 --off"),
             Request::Steer(Steer::Prefer {
-                path: 3,
+                path: "192.168.10.14".into(),
                 volume: None,
                 on: false
             })

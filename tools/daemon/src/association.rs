@@ -1,17 +1,13 @@
-//! Associations: one task for each path, which connects, watches, and connects again.
+//! Associations: one task for each path, which gives its state machine sockets and a clock.
 //!
-//! Decided here: nothing that a pure crate can decide. `umpath_session` says what to send and when
-//! to try again, `umpath_core::association` what evidence means. The task carries it out and tells
-//! the hub what happened. Its I/O queues go to the volumes' queue threads; its admin queue stays.
+//! Decided here: nothing. [`umpath_host::Path`] decides when to connect, what evidence means and when
+//! to try again; the task carries that out and passes reports to the shell. I/O queues go to the
+//! volumes' queue threads; the admin queue stays with the task.
 
 mod driver;
-mod failure;
-mod path;
-mod report;
+mod task;
 mod teardown;
 
-pub(crate) use driver::Driver;
-pub(crate) use failure::explain;
-pub(crate) use path::{PathSpec, run};
-pub(crate) use report::{Order, Report, Up};
+pub(crate) use driver::{Driver, Happened};
+pub(crate) use task::{Around, run};
 pub(crate) use teardown::release;

@@ -1,22 +1,33 @@
 //! Making a volume's block device and queue threads. Everything here blocks, so it runs elsewhere.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
-use umpath_core::{Lane, LaneConfig, LaneId, PathTable, VolumeShared};
+use umpath_core::{Lane, LaneConfig, LaneId, PathTable};
 use umpath_engine::{LaneReport, LaneSetup, Polling};
+use umpath_host::VolumeSpec;
+use umpath_host::record::VolumeRecord;
 use umpath_protocol::Failure;
 use umpath_rdma::HostQueue;
 use umpath_transport::Arena;
 use umpath_ublk::{Clock, Device, DeviceSpec, Reports};
 
-use super::VolumeSpec;
 use crate::clock;
-use crate::hub::Message;
-use crate::keeper::{Keeper, VolumeRecord};
+use crate::keeper::Keeper;
+use crate::shell::Message;
 
 /// The block device of a volume.
 pub(crate) type BlockDevice = Device<HostQueue>;
+
+/// Waits of queue threads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waits {
+    /// Longest time a thread polls before it sleeps.
+    pub(crate) polling: Duration,
+    /// Longest time a queue pair may take to drain; then it is destroyed.
+    pub(crate) drain_deadline: Duration,
+}
 
 /// A block device nobody sees yet, and its queue threads.
 pub(crate) struct Built {
@@ -25,8 +36,6 @@ pub(crate) struct Built {
     pub(crate) arenas: Vec<Arc<Arena>>,
     /// What is kept of it on disk.
     pub(crate) record: VolumeRecord,
-    /// An umpathd before this one made it.
-    pub(crate) recovered: bool,
 }
 
 impl std::fmt::Debug for Built {
@@ -41,8 +50,8 @@ impl std::fmt::Debug for Built {
 pub(crate) fn build(
     spec: &VolumeSpec,
     keeper: &Keeper,
-    shared: &Arc<VolumeShared>,
-    hub: &mpsc::UnboundedSender<Message>,
+    waits: Waits,
+    shell: &mpsc::UnboundedSender<Message>,
 ) -> Result<Built, Failure> {
     let wish = DeviceSpec {
         id: None,
@@ -67,9 +76,9 @@ pub(crate) fn build(
             "make room in the state directory",
         )
     })?;
-    let built = serve(spec, device, record.clone(), shared, hub);
+    let built = serve(spec, device, record.clone(), waits, shell);
     if built.is_err() {
-        keeper.remove(Some(&record));
+        keeper.remove(&record);
     }
     built
 }
@@ -80,17 +89,13 @@ pub(crate) fn recover(
     spec: &VolumeSpec,
     device: u32,
     cookie: u64,
-    shared: &Arc<VolumeShared>,
-    hub: &mpsc::UnboundedSender<Message>,
+    waits: Waits,
+    shell: &mpsc::UnboundedSender<Message>,
 ) -> Result<Built, Failure> {
     let record = VolumeRecord::new(spec, device, cookie);
     let device: BlockDevice = Device::recover(device, spec.limits.clone())
         .map_err(|error| failed(spec, with_sources(&error), "the kernel log tells more"))?;
-    let built = serve(spec, device, record, shared, hub)?;
-    Ok(Built {
-        recovered: true,
-        ..built
-    })
+    serve(spec, device, record, waits, shell)
 }
 
 fn failed(spec: &VolumeSpec, why: String, fix: &str) -> Failure {
@@ -106,8 +111,8 @@ fn serve(
     spec: &VolumeSpec,
     mut device: BlockDevice,
     record: VolumeRecord,
-    shared: &Arc<VolumeShared>,
-    hub: &mpsc::UnboundedSender<Message>,
+    waits: Waits,
+    shell: &mpsc::UnboundedSender<Message>,
 ) -> Result<Built, Failure> {
     let info = *device.info();
     let mut arenas = Vec::new();
@@ -122,7 +127,7 @@ fn serve(
                 )
             })?;
         arenas.push(arena.clone());
-        lanes.push(lane_setup(spec, shared, hub, queue, info.depth, arena));
+        lanes.push(lane_setup(spec, waits, shell, queue, info.depth, arena));
     }
     let clock = Clock {
         origin: clock::origin(),
@@ -134,14 +139,13 @@ fn serve(
         device,
         arenas,
         record,
-        recovered: false,
     })
 }
 
 fn lane_setup(
     spec: &VolumeSpec,
-    shared: &Arc<VolumeShared>,
-    hub: &mpsc::UnboundedSender<Message>,
+    waits: Waits,
+    shell: &mpsc::UnboundedSender<Message>,
     queue: u16,
     depth: u16,
     arena: Arc<Arena>,
@@ -153,18 +157,18 @@ fn lane_setup(
         lba_shift: spec.namespace.lba_shift,
     };
     let table = Arc::new(PathTable::empty(spec.namespace.lba_shift));
-    let (id, hub) = (spec.id, hub.clone());
+    let (id, shell) = (spec.id, shell.clone());
     let reports: Reports<HostQueue> = Box::new(move |report: LaneReport<HostQueue>| {
-        let _ = hub.send(Message::Lane(id, queue, Box::new(report)));
+        let _ = shell.send(Message::Lane(id, queue, Box::new(report)));
     });
     LaneSetup {
-        lane: Lane::new(config, table, shared.clone()),
+        lane: Lane::new(config, table, spec.shared.clone()),
         arena,
         reports,
         polling: Polling {
-            at_most: spec.polling,
+            at_most: waits.polling,
         },
-        drain_deadline: spec.drain_deadline,
+        drain_deadline: waits.drain_deadline,
     }
 }
 

@@ -26,6 +26,14 @@ pub(crate) fn instant(at: Duration) -> tokio::time::Instant {
     tokio::time::Instant::from_std(origin() + at)
 }
 
+/// Waits until then; for ever without a time.
+pub(crate) async fn due(at: Option<Duration>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(instant(at)).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// 64 random bits, from the kernel by way of two random UUIDs' unfixed halves.
 pub(crate) fn random() -> u64 {
     let half = |uuid: uuid::Uuid| uuid.as_u64_pair().1 << 32;

@@ -30,6 +30,8 @@ use umpath_host::policy::{
     Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector, VolumePolicy,
 };
 
+use crate::build::Waits;
+
 /// The documented file: every key with its default.
 pub(crate) const DOCUMENTED: &str = include_str!("../umpath.toml");
 
@@ -106,6 +108,7 @@ pub(crate) struct Defaults {
     pub(crate) ack_timeout_ms: u32,
     pub(crate) retry_count: u8,
     pub(crate) drain_deadline_ms: u64,
+    pub(crate) quiesce_floor_ms: u64,
     pub(crate) reconnect_first_ms: u64,
     pub(crate) reconnect_delay_ms: u64,
     pub(crate) reconnect_delay_max_ms: u64,
@@ -152,6 +155,7 @@ impl Default for Defaults {
             ack_timeout_ms: 0,
             retry_count: 6,
             drain_deadline_ms: 500,
+            quiesce_floor_ms: 500,
             reconnect_first_ms: 20,
             reconnect_delay_ms: 250,
             reconnect_delay_max_ms: 10_000,
@@ -234,6 +238,14 @@ impl Defaults {
             outlier_factor: self.outlier_factor,
             window: Duration::from_millis(self.outlier_window_ms),
             windows: self.outlier_windows,
+        }
+    }
+
+    /// Waits of queue threads.
+    pub(crate) fn waits(&self) -> Waits {
+        Waits {
+            polling: Duration::from_micros(self.poll_us.into()),
+            drain_deadline: Duration::from_millis(self.drain_deadline_ms),
         }
     }
 

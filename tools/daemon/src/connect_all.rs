@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use umpath_host::ignored_subsystem;
+use umpath_host::record::Asked;
 use umpath_protocol::{ConnectOptions, DiscoveryListing, Failure, PathOutcome, Portal, Reply};
 use umpath_session::{Backoff, BackoffPolicy};
 
-use super::{Context, Hub, Message, Wanted, ignore};
 use crate::clock;
 use crate::config::{DiscoveryLine, read_discovery_conf};
 use crate::discovery::{discover, listing, offers, resolve};
-use crate::events::Subject;
+use crate::shell::{Context, Message, Wanted};
 
 /// Who is asked: one portal, or every line of `discovery.conf`.
 fn portals(
@@ -33,7 +34,7 @@ fn portals(
 }
 
 /// `umpath discover`.
-pub(super) async fn discover_verb(
+pub(crate) async fn discover_verb(
     context: Arc<Context>,
     portal: Option<Portal>,
     hostnqn: Option<String>,
@@ -50,7 +51,14 @@ pub(super) async fn discover_verb(
     let mut listings: Vec<DiscoveryListing> = Vec::new();
     let mut last = None;
     for line in lines {
-        match discover(&line.portal, &line.options, &context.config, &context.host).await {
+        match discover(
+            &line.portal,
+            &line.options,
+            &context.config,
+            &context.identity,
+        )
+        .await
+        {
             Ok(log) => listings.push(listing(&line.portal, &log)),
             Err(failure) if several => {
                 tracing::warn!("{failure}");
@@ -66,9 +74,9 @@ pub(super) async fn discover_verb(
 }
 
 /// `umpath connect-all`.
-pub(super) async fn connect_all_verb(
+pub(crate) async fn connect_all_verb(
     context: Arc<Context>,
-    hub: mpsc::UnboundedSender<Message>,
+    shell: mpsc::UnboundedSender<Message>,
     portal: Option<Portal>,
     options: ConnectOptions,
 ) -> Reply {
@@ -79,15 +87,21 @@ pub(super) async fn connect_all_verb(
     let (mut paths, mut failures, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
     let mut ignored: Vec<Failure> = Vec::new();
     for line in lines {
-        let found = discover(&line.portal, &line.options, &context.config, &context.host).await;
+        let found = discover(
+            &line.portal,
+            &line.options,
+            &context.config,
+            &context.identity,
+        )
+        .await;
         match found {
             Ok(log) => {
                 for (portal, nqn) in offers(&line.portal, &log) {
-                    if let Some(failure) = ignore::subsystem(&context.config, &nqn) {
-                        leave_alone(&context, &mut ignored, failure);
+                    if let Some(failure) = ignored_subsystem(&context.settings(), &nqn) {
+                        leave_alone(&shell, &mut ignored, failure);
                         continue;
                     }
-                    let path = connect(hub.clone(), portal, nqn, line.options.clone(), false);
+                    let path = connect(shell.clone(), asked(portal, nqn, &line.options), false);
                     waiting.push(tokio::spawn(path));
                 }
             }
@@ -118,48 +132,78 @@ pub(super) async fn connect_all_verb(
 }
 
 /// Tells the event log of a subsystem that is left alone, once for each list.
-fn leave_alone(context: &Context, told: &mut Vec<Failure>, failure: Failure) {
+fn leave_alone(shell: &mpsc::UnboundedSender<Message>, told: &mut Vec<Failure>, failure: Failure) {
     if !told.contains(&failure) {
-        ignore::note(&context.events, Subject::default(), &failure);
+        let _ = shell.send(Message::Ignored(failure.clone()));
         told.push(failure);
     }
 }
 
-/// Asks the hub for a path and waits for it.
-pub(super) async fn connect(
-    hub: mpsc::UnboundedSender<Message>,
+/// A path as it was found or asked for.
+fn asked(portal: Portal, nqn: String, options: &ConnectOptions) -> Asked {
+    Asked {
+        portal,
+        nqn,
+        options: options.clone(),
+        number: None,
+    }
+}
+
+/// `umpath connect`.
+pub(crate) async fn connect_verb(
+    shell: mpsc::UnboundedSender<Message>,
     portal: Portal,
     nqn: String,
     options: ConnectOptions,
+) -> Reply {
+    match connect(shell, asked(portal, nqn, &options), false).await {
+        // Who names a subsystem wants to know why nothing came of it.
+        Ok(mut path) if path.volumes.is_empty() && !path.ignored.is_empty() => {
+            Reply::Failed(path.ignored.swap_remove(0))
+        }
+        Ok(path) => Reply::Connected {
+            paths: vec![path],
+            failures: Vec::new(),
+            ignored: Vec::new(),
+        },
+        Err(failure) => Reply::Failed(failure),
+    }
+}
+
+/// Asks for a path and waits for it.
+async fn connect(
+    shell: mpsc::UnboundedSender<Message>,
+    asked: Asked,
     standing: bool,
 ) -> Result<PathOutcome, Failure> {
-    let portal = resolve(&portal).await.map_err(|why| {
+    let portal = resolve(&asked.portal).await.map_err(|why| {
         let fix = "umpath connect -t rdma -a ADDRESS [-s PORT] -n NQN";
         Failure::new(
-            format!("cannot connect to {nqn:?} at {}", portal.traddr),
+            format!(
+                "cannot connect to {:?} at {}",
+                asked.nqn, asked.portal.traddr
+            ),
             why,
             fix,
         )
     })?;
     let (reply, answer) = oneshot::channel();
     let wanted = Wanted {
-        portal,
-        nqn,
-        options,
+        asked: Asked { portal, ..asked },
         standing,
         reply: Some(reply),
     };
-    // A hub that is gone drops the message, and with it the asker's hope.
-    let _ = hub.send(Message::Connect(Box::new(wanted)));
+    // A shell that is gone drops the message, and with it the asker's hope.
+    let _ = shell.send(Message::Connect(Box::new(wanted)));
     answer
         .await
         .unwrap_or_else(|_| Err(Failure::new("umpathd is stopping", "", "")))
 }
 
 /// Keeps every subsystem of a portal connected: asks until it answers, then now and again.
-async fn keep_portal(
+pub(crate) async fn keep_portal(
     context: Arc<Context>,
-    hub: mpsc::UnboundedSender<Message>,
+    shell: mpsc::UnboundedSender<Message>,
     line: DiscoveryLine,
 ) {
     let defaults = &context.config.defaults;
@@ -170,17 +214,23 @@ async fn keep_portal(
     let mut known_failure = String::new();
     let mut ignored = Vec::new();
     loop {
-        let found = discover(&line.portal, &line.options, &context.config, &context.host).await;
+        let found = discover(
+            &line.portal,
+            &line.options,
+            &context.config,
+            &context.identity,
+        )
+        .await;
         let pause = match found {
             Ok(log) => {
                 backoff.reset();
                 known_failure.clear();
                 for (portal, nqn) in offers(&line.portal, &log) {
-                    if let Some(failure) = ignore::subsystem(&context.config, &nqn) {
-                        leave_alone(&context, &mut ignored, failure);
+                    if let Some(failure) = ignored_subsystem(&context.settings(), &nqn) {
+                        leave_alone(&shell, &mut ignored, failure);
                         continue;
                     }
-                    let path = connect(hub.clone(), portal, nqn, line.options.clone(), true);
+                    let path = connect(shell.clone(), asked(portal, nqn, &line.options), true);
                     tokio::spawn(path);
                 }
                 Duration::from_millis(defaults.rediscover_ms)
@@ -193,7 +243,7 @@ async fn keep_portal(
                 backoff.draw(clock::random())
             }
         };
-        if hub.is_closed() {
+        if shell.is_closed() {
             return;
         }
         tokio::time::sleep(pause).await;
@@ -201,52 +251,20 @@ async fn keep_portal(
 }
 
 /// Keeps one path: asks until its portal is understood; from then on the path lasts by itself.
-async fn keep_path(
+pub(crate) async fn keep_path(
     context: Arc<Context>,
-    hub: mpsc::UnboundedSender<Message>,
-    line: DiscoveryLine,
-    nqn: String,
+    shell: mpsc::UnboundedSender<Message>,
+    asked: Asked,
 ) {
     let pause = Duration::from_millis(context.config.defaults.reconnect_delay_max_ms);
-    while let Err(why) = resolve(&line.portal).await {
+    while let Err(why) = resolve(&asked.portal).await {
         tracing::warn!(
-            "cannot connect to {nqn} at {}: {why}; trying again",
-            line.portal.traddr
+            "cannot connect to {} at {}: {why}; trying again",
+            asked.nqn,
+            asked.portal.traddr
         );
         tokio::time::sleep(pause).await;
     }
     // What becomes of it is in the event log.
-    let _ = connect(hub, line.portal, nqn, line.options, true).await;
-}
-
-impl Hub {
-    /// Begins what the configuration wants to stand.
-    pub(super) fn start_standing(&self) {
-        let context = &self.context;
-        for entry in &context.config.connect {
-            for portal in entry.portals() {
-                let line = DiscoveryLine {
-                    portal,
-                    options: entry.options(),
-                };
-                for nqn in &entry.nqns {
-                    let (context, hub) = (context.clone(), self.outbox.clone());
-                    tokio::spawn(keep_path(context, hub, line.clone(), nqn.clone()));
-                }
-                if entry.nqns.is_empty() {
-                    self.keep(line);
-                }
-            }
-        }
-        if context.config.control.discovery_conf {
-            match read_discovery_conf(&context.discovery_conf) {
-                Ok(lines) => lines.into_iter().for_each(|line| self.keep(line)),
-                Err(why) => tracing::warn!("{why}"),
-            }
-        }
-    }
-
-    fn keep(&self, line: DiscoveryLine) {
-        tokio::spawn(keep_portal(self.context.clone(), self.outbox.clone(), line));
-    }
+    let _ = connect(shell, asked, true).await;
 }

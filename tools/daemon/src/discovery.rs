@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use umpath_host::path::explain;
 use umpath_nvme::Nqn;
 use umpath_protocol::{ConnectOptions, DiscoveryListing, DiscoveryRecord, Failure, Portal};
-use umpath_session::{self as session, Discovery, Event};
+use umpath_session::{self as session, Discovery, Event, Output};
 
-use crate::association::{Driver, explain, release};
+use crate::association::{Driver, Happened, release};
 use crate::clock;
 use crate::config::{Config, parse_portal};
-use crate::host::Host;
+use crate::identity::Identity;
 use crate::spec::{connect_params, presented_host, session_config};
 
 /// Turns names into addresses, which may take as long as a name server does.
@@ -36,7 +37,7 @@ pub(crate) async fn discover(
     portal: &Portal,
     options: &ConnectOptions,
     config: &Config,
-    host: &Host,
+    host: &Identity,
 ) -> Result<session::DiscoveryLog, Failure> {
     let refused = |why: String| {
         let fix = "umpath discover -t rdma -a ADDRESS [-s PORT]";
@@ -52,8 +53,9 @@ pub(crate) async fn discover(
     let discovery = Discovery::with_config(settings, clock::now())
         .map_err(|error| refused(error.to_string()))?;
     let params = connect_params(&config.defaults, traddr, host_traddr);
-    let driver = Driver::new(discovery, params).map_err(|error| refused(error.to_string()))?;
+    let driver = Driver::new(params).map_err(|error| refused(error.to_string()))?;
     read(
+        discovery,
         driver,
         Duration::from_millis(config.defaults.drain_deadline_ms),
     )
@@ -63,20 +65,36 @@ pub(crate) async fn discover(
 
 /// Runs the session to its end.
 async fn read(
-    mut driver: Driver<Discovery>,
+    mut session: Discovery,
+    mut driver: Driver,
     drain_deadline: Duration,
 ) -> Result<session::DiscoveryLog, session::SessionError> {
     let mut log = session::DiscoveryLog::default();
     let outcome = 'session: loop {
-        for event in driver.pump() {
-            match event {
-                Event::Discovered(found) => log = found,
-                Event::Closed { .. } => break 'session Ok(log),
-                Event::Failed(error) => break 'session Err(error),
-                _ => {}
+        while let Some(output) = session.poll_output() {
+            match output {
+                Output::OpenQueue { qid, cntlid, depth } => driver.open(qid, cntlid, depth, 0),
+                Output::Send { qid, sqe, data } => driver.send(qid, sqe, &data),
+                Output::Event(Event::Discovered(found)) => log = found,
+                Output::Event(Event::Closed { .. }) => break 'session Ok(log),
+                Output::Event(Event::Failed(error)) => break 'session Err(error),
+                Output::Event(_) | Output::CloseAll => {}
             }
         }
-        driver.step().await;
+        let happened = tokio::select! {
+            biased;
+            happened = driver.next() => Some(happened),
+            () = clock::due(session.poll_timeout()) => None,
+        };
+        let now = clock::now();
+        match happened {
+            Some(Happened::Connected(qid)) => session.handle_queue_connected(qid, now),
+            Some(Happened::Failed(qid, source)) => session.handle_queue_failed(qid, source),
+            Some(Happened::Response { qid, cqe, data }) => {
+                session.handle_response(qid, &cqe, &data, now);
+            }
+            None => session.handle_timeout(now),
+        }
     };
     tokio::spawn(release(driver.halt(), drain_deadline));
     outcome

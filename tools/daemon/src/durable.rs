@@ -6,13 +6,17 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 
-/// Writes `value` as JSON: a new file takes the old one's place, and both file and folder are on
-/// disk when this returns.
+/// Writes `value` as JSON, as [`write`] does.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
+    write(path, serde_json::to_string_pretty(value)?.as_bytes())
+}
+
+/// A new file takes the old one's place, and both file and folder are on disk when this returns.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let put = || -> std::io::Result<()> {
         let new = path.with_extension("new");
         let mut file = std::fs::File::create(&new)?;
-        file.write_all(serde_json::to_string_pretty(value)?.as_bytes())?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;
         let folder = path.parent().unwrap_or(Path::new("."));

@@ -11,9 +11,9 @@ mod port;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::watch;
+use umpath_host::path::Link;
 use umpath_rdma::{AsyncEvents, VerbsError};
 
 use carrier::{LinkNews, News};
@@ -24,17 +24,6 @@ use crate::readiness::Readiness;
 
 /// RDMA devices in sysfs.
 const CLASS: &str = "/sys/class/infiniband";
-
-/// What is known of a port's link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Link {
-    /// The port is active, as far as anyone said.
-    Up,
-    /// The port lost its link at this time.
-    Down(Duration),
-    /// The device is broken or gone.
-    Fatal,
-}
 
 /// Link news by device and port.
 type Watched = HashMap<(String, u8), watch::Receiver<Link>>;

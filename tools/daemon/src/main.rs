@@ -1,8 +1,8 @@
 //! User-space NVMe-oF multipath daemon.
 //!
 //! `umpathd` connects to every controller of its volumes, shows each volume as `/dev/ublkbN`, and
-//! moves I/O between the paths. Its decisions are made in `umpath_core`, `umpath_session` and
-//! `umpath_policies`, which do no I/O; this crate gives them sockets, clocks and threads.
+//! moves I/O between the paths. Its decisions are made in `umpath_host` and the crates below
+//! it, which do no I/O; this crate gives them sockets, clocks, files and threads.
 //!
 //! Threads: two control workers (every association, every timer, the control socket), one thread for
 //! each queue of each volume (`umpath_ublk`), one that writes the log, and short-lived ones for calls
@@ -10,29 +10,28 @@
 
 mod args;
 mod association;
+mod build;
 mod clock;
 mod config;
+mod connect_all;
 mod detection;
 mod discovery;
 mod durable;
-mod events;
-mod host;
-mod hub;
+mod identity;
 mod keeper;
 mod links;
 mod lock;
 mod man;
-mod names;
 mod netif;
 mod notify;
 mod readiness;
 mod records;
 mod runtime;
 mod server;
-mod shape;
+mod settings;
+mod shell;
 mod spec;
 mod usage;
-mod volume;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -50,14 +49,12 @@ use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 use args::Args;
-use events::EventLog;
-use host::Host;
-use hub::{Context, Hub, Message};
-use keeper::Keeper;
+use identity::Identity;
+use keeper::{Keeper, Kept};
 use links::Links;
 use lock::Lock;
-use names::Names;
 use records::Records;
+use shell::{Context, Message, Shell};
 
 /// Requests waiting for the hub.
 const CALLS_WAITING: usize = 64;
@@ -87,12 +84,12 @@ fn main() -> ExitCode {
 /// Ends the process when any of its threads or tasks panics, once that is reported.
 ///
 /// Whatever panicked will not say what it had in flight, nor give its association up: everything
-/// that waits for it would wait for ever. A restart puts it right (see `hub::failover`).
+/// that waits for it would wait for ever. A restart puts it right (see `umpath_host`).
 fn end_with_any_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
-        std::process::exit(hub::EXIT_SOFTWARE);
+        std::process::exit(shell::EXIT_SOFTWARE);
     }));
 }
 
@@ -116,6 +113,8 @@ fn check(main: &Path) -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
+    // Before the mount table loses what lies on volumes.
+    refuse_state_on_a_volume(&args.state_dir)?;
     // Before any thread exists, and the log has one.
     let unshared = umpath_ublk::process::unshare_mounts();
     let _log = init_log(&args.log)?;
@@ -132,35 +131,32 @@ fn run(args: &Args) -> anyhow::Result<()> {
              stopped. THIS CORRUPTS DATA; it exists to show a drill what fences are for"
         );
     }
-    let host = Host::load(&args.nvme_dir, &args.state_dir)?;
-    let names = Names::load(&args.state_dir)?;
+    let identity = Identity::load(&args.nvme_dir, &args.state_dir)?;
     let keeper = Keeper::open(&args.state_dir)?;
+    let kept = keeper.kept()?;
     let records = Records::open(&args.state_dir)?;
-    // Before anything could be written that a lost write might overwrite.
-    records.load()?;
     fit_process();
     let runtime = runtime::build().context("cannot start the control runtime")?;
     let socket = args.socket();
     let context = Arc::new(Context {
         config,
-        host,
+        identity,
         discovery_conf: args.nvme_dir.join("discovery.conf"),
         links: Links::default(),
-        events: EventLog::new(),
         keeper,
         records,
         unfenced: args.unsafe_no_fence,
     });
-    let outcome = runtime.block_on(serve(context, names, &socket));
+    let outcome = runtime.block_on(serve(context, kept, &socket));
     let _ = std::fs::remove_file(&socket);
     runtime.shutdown_timeout(Duration::from_secs(5));
     outcome
 }
 
-async fn serve(context: Arc<Context>, names: Names, socket: &Path) -> anyhow::Result<()> {
+async fn serve(context: Arc<Context>, kept: Kept, socket: &Path) -> anyhow::Result<()> {
     let listener = server::bind(socket, context.config.control.group.as_deref())?;
     let (calls, inbox) = mpsc::channel(CALLS_WAITING);
-    let (hub, messages) = Hub::new(context.clone(), names, inbox);
+    let (shell, messages) = Shell::new(context.clone(), kept, inbox);
     tokio::spawn(server::serve(listener, calls));
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let mut signals = signal(kind)?;
@@ -175,13 +171,29 @@ async fn serve(context: Arc<Context>, names: Names, socket: &Path) -> anyhow::Re
     tracing::info!(
         "umpathd {} as {} on {}",
         env!("CARGO_PKG_VERSION"),
-        context.host.nqn,
+        context.identity.nqn,
         socket.display()
     );
     notify::systemd("READY=1");
     // On a worker, not on this thread: workers have the priority keep-alives need.
-    tokio::spawn(hub.run()).await.context("the hub failed")?;
+    tokio::spawn(shell.run())
+        .await
+        .context("the shell of the host failed")?;
     Ok(())
+}
+
+/// A daemon whose state lies on a volume could not come back after a crash: it would wait for the
+/// volume, and the volume for it.
+fn refuse_state_on_a_volume(state_dir: &Path) -> anyhow::Result<()> {
+    match umpath_ublk::on_ublk(state_dir) {
+        Ok(Some(layers)) => anyhow::bail!(
+            "the state directory {} lies on {layers}, which umpathd may serve itself: after a crash \
+             each would wait for the other. Put it on a disk of this machine (--state-dir)",
+            state_dir.display()
+        ),
+        // Where nobody can tell, nothing is known against it.
+        Ok(None) | Err(_) => Ok(()),
+    }
 }
 
 /// Starts the log. A thread of its own writes it: a slow disk or journal must not hold up the ones

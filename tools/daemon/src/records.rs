@@ -7,75 +7,13 @@
 //! many costs a pause at the next start; one too few could cost data.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
 use umpath_core::AssociationId;
-use umpath_core::association::FenceTerms;
-use umpath_nvme::command::Instance;
-use umpath_session::ControllerFacts;
+use umpath_host::record::{AssociationRecord, RecordKey, VERSION};
 
 use crate::{clock, durable};
-
-/// Raised when a field changes its meaning.
-const VERSION: u32 = 1;
-
-/// What a fence needs to know of an association.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct AssociationRecord {
-    version: u32,
-    /// The subsystem.
-    pub(crate) nqn: String,
-    /// The path, for humans.
-    pub(crate) address: String,
-    cntlid: u16,
-    ciu: u8,
-    cirn: u64,
-    /// Absent: the controller has no keep-alive timer.
-    kato_ms: Option<u64>,
-    traffic_based: bool,
-    cqt_ms: u64,
-}
-
-impl AssociationRecord {
-    /// The record of an association that has just become ready.
-    pub(crate) fn new(nqn: &str, address: String, facts: &ControllerFacts) -> Self {
-        Self {
-            version: VERSION,
-            nqn: nqn.to_owned(),
-            address,
-            cntlid: facts.cntlid,
-            ciu: facts.ciu,
-            cirn: facts.cirn,
-            kato_ms: facts.kato.map(|kato| kato.as_millis() as u64),
-            traffic_based: facts.traffic_based,
-            cqt_ms: facts.cqt.as_millis() as u64,
-        }
-    }
-
-    /// The incarnation to be fenced.
-    pub(crate) fn instance(&self) -> Instance {
-        Instance {
-            cntlid: self.cntlid,
-            ciu: self.ciu,
-            cirn: self.cirn,
-        }
-    }
-
-    /// What its controller promised about ending by itself.
-    pub(crate) fn terms(&self) -> Option<FenceTerms> {
-        let kato = Duration::from_millis(self.kato_ms?);
-        // Rounded to the controller's granularity already.
-        let unit = 1;
-        FenceTerms::new(
-            kato,
-            unit,
-            self.traffic_based,
-            Duration::from_millis(self.cqt_ms),
-        )
-    }
-}
 
 /// The files.
 #[derive(Debug, Clone)]
@@ -83,22 +21,27 @@ pub(crate) struct Records {
     dir: PathBuf,
     /// Tells this run's files from those of others.
     run: u64,
+    /// What earlier runs have left, by number.
+    inherited: Arc<Vec<(PathBuf, AssociationRecord)>>,
 }
 
 impl Records {
-    /// Opens the folder, making it where there is none.
+    /// Opens the folder, making it where there is none, and reads what earlier runs have left. A file
+    /// that cannot be understood is an error: it stands for writes that nobody would wait for.
     pub(crate) fn open(state_dir: &Path) -> anyhow::Result<Self> {
         let dir = state_dir.join("associations");
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         Ok(Self {
+            inherited: Arc::new(load(&dir)?),
             dir,
             run: clock::unix_ms(),
         })
     }
 
-    /// The file of an association of this run.
-    pub(crate) fn file(&self, association: AssociationId) -> PathBuf {
-        self.dir.join(format!("{}-{association}.json", self.run))
+    /// Every association an earlier run has left, by number.
+    pub(crate) fn inherited(&self) -> Vec<(u64, AssociationRecord)> {
+        let records = self.inherited.iter().map(|(_, record)| record.clone());
+        (0..).zip(records).collect()
     }
 
     /// Writes an association's file; it is on disk when this returns.
@@ -110,45 +53,52 @@ impl Records {
         durable::write_json(&self.file(association), record)
     }
 
-    /// Every association an earlier run has left. A file that cannot be understood is an error: it
-    /// stands for writes that nobody would wait for.
-    pub(crate) fn load(&self) -> anyhow::Result<Vec<(PathBuf, AssociationRecord)>> {
-        let entries = std::fs::read_dir(&self.dir)
-            .with_context(|| format!("cannot read {}", self.dir.display()))?;
-        let mut paths = Vec::new();
-        for entry in entries {
-            let path = entry?.path();
-            if path.extension().is_some_and(|known| known == "json") {
-                paths.push(path);
+    /// An association is fenced, or nothing was in flight on it. A file that stays costs a pause at
+    /// the next start.
+    pub(crate) fn forget(&self, key: &RecordKey) {
+        let path = match key {
+            RecordKey::Own(association) => self.file(*association),
+            RecordKey::Inherited(number) => {
+                let record = self.inherited.get(*number as usize);
+                record.expect("a record that was inherited").0.clone()
             }
+        };
+        if let Err(error) = std::fs::remove_file(&path)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!("cannot remove {}: {error}", path.display());
         }
-        paths.sort();
-        paths
-            .into_iter()
-            .map(|path| {
-                let record = read(&path).with_context(|| {
-                    format!(
-                        "{} names an association that may still execute writes, and cannot be \
-                         understood; remove it once every controller of that subsystem has \
-                         certainly stopped serving this host (some keep-alive timeouts after \
-                         umpathd ended)",
-                        path.display()
-                    )
-                })?;
-                Ok((path, record))
-            })
-            .collect()
+    }
+
+    /// The file of an association of this run.
+    fn file(&self, association: AssociationId) -> PathBuf {
+        self.dir.join(format!("{}-{association}.json", self.run))
     }
 }
 
-/// An association is fenced, or nothing was in flight on it. A file that stays costs a pause at the
-/// next start.
-pub(crate) fn forget(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!("cannot remove {}: {error}", path.display());
+fn load(dir: &Path) -> anyhow::Result<Vec<(PathBuf, AssociationRecord)>> {
+    let entries =
+        std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|known| known == "json") {
+            paths.push(path);
+        }
     }
+    paths.sort();
+    let record = |path: PathBuf| {
+        let record = read(&path).with_context(|| {
+            format!(
+                "{} names an association that may still execute writes, and cannot be understood; \
+                 remove it once every controller of that subsystem has certainly stopped serving \
+                 this host (some keep-alive timeouts after umpathd ended)",
+                path.display()
+            )
+        })?;
+        Ok((path, record))
+    };
+    paths.into_iter().map(record).collect()
 }
 
 fn read(path: &Path) -> anyhow::Result<AssociationRecord> {
@@ -165,18 +115,13 @@ fn read(path: &Path) -> anyhow::Result<AssociationRecord> {
 mod tests {
     use super::*;
 
-    fn record(kato_ms: Option<u64>) -> AssociationRecord {
-        AssociationRecord {
-            version: VERSION,
-            nqn: "nqn.2026-11.example:a".into(),
-            address: "rdma,10.0.0.1:4420".into(),
-            cntlid: 7,
-            ciu: 3,
-            cirn: u64::MAX,
-            kato_ms,
-            traffic_based: true,
-            cqt_ms: 50,
-        }
+    fn record(version: u32) -> AssociationRecord {
+        let text = format!(
+            r#"{{"version": {version}, "nqn": "nqn.2026-11.example:a", "address": "rdma,10.0.0.1:4420",
+            "cntlid": 7, "ciu": 3, "cirn": {}, "kato_ms": 1000, "traffic_based": true, "cqt_ms": 50}}"#,
+            u64::MAX
+        );
+        serde_json::from_str(&text).unwrap()
     }
 
     fn folder(name: &str) -> PathBuf {
@@ -190,23 +135,16 @@ mod tests {
     fn what_was_written_is_there_for_the_next_run_until_it_is_fenced() {
         let folder = folder("records");
         let records = Records::open(&folder).unwrap();
-        let wanted = record(Some(1_000));
+        assert_eq!(records.inherited(), []);
+        let wanted = record(VERSION);
         records.write(AssociationId(4), &wanted).unwrap();
         let next = Records::open(&folder).unwrap();
-        let left = next.load().unwrap();
-        assert_eq!(left, [(records.file(AssociationId(4)), wanted.clone())]);
-        assert_eq!(left[0].1.instance().cirn, u64::MAX);
-        let terms = left[0].1.terms().unwrap();
-        assert_eq!(terms.kato(), Duration::from_secs(1));
-        forget(&left[0].0);
-        forget(&left[0].0);
-        assert!(next.load().unwrap().is_empty());
+        assert_eq!(next.inherited(), [(0, wanted)]);
+        assert_eq!(next.inherited()[0].1.instance().cirn, u64::MAX);
+        next.forget(&RecordKey::Inherited(0));
+        next.forget(&RecordKey::Inherited(0));
+        assert_eq!(Records::open(&folder).unwrap().inherited(), []);
         std::fs::remove_dir_all(&folder).unwrap();
-    }
-
-    #[test]
-    fn without_a_keep_alive_timer_time_is_no_fence() {
-        assert_eq!(record(None).terms(), None);
     }
 
     #[test]
@@ -214,17 +152,19 @@ mod tests {
         let folder = folder("records-strangers");
         let records = Records::open(&folder).unwrap();
         std::fs::write(folder.join("associations/half.new"), "{").unwrap();
-        assert!(records.load().unwrap().is_empty(), "never in force");
+        assert_eq!(
+            Records::open(&folder).unwrap().inherited(),
+            [],
+            "never in force"
+        );
         std::fs::write(folder.join("associations/half.json"), "{").unwrap();
-        let error = format!("{:#}", records.load().unwrap_err());
+        let error = format!("{:#}", Records::open(&folder).unwrap_err());
         assert!(error.contains("half.json") && error.contains("remove it"));
-        let future = AssociationRecord {
-            version: VERSION + 1,
-            ..record(None)
-        };
         std::fs::remove_file(folder.join("associations/half.json")).unwrap();
-        records.write(AssociationId(1), &future).unwrap();
-        assert!(records.load().is_err());
+        records
+            .write(AssociationId(1), &record(VERSION + 1))
+            .unwrap();
+        assert!(Records::open(&folder).is_err());
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -6,25 +6,29 @@
 use std::time::Duration;
 
 use umpath_core::association::HealthConfig;
+use umpath_host::PathSpec;
+use umpath_host::record::Asked;
 use umpath_nvme::Nqn;
-use umpath_protocol::{ConnectOptions, Failure, Portal};
+use umpath_protocol::{ConnectOptions, Failure};
 use umpath_rdma::ConnectParams;
 use umpath_session::{BackoffPolicy, IO_QUEUES_MAX, ReconnectPolicy, SessionConfig};
 
-use crate::association::PathSpec;
 use crate::config::{Config, Defaults, is_name, parse_portal};
 use crate::detection::ack_timeout_exponent;
-use crate::host::{Host, parse_id};
+use crate::identity::{Identity, parse_id};
 
-/// Builds the path `id` to `nqn` at `portal`. `queues`: I/O queues of each volume.
+/// Builds a path; its number is the host's to give.
 pub(crate) fn path_spec(
-    id: u32,
-    portal: &Portal,
-    nqn: &str,
-    options: &ConnectOptions,
+    asked: &Asked,
     config: &Config,
-    host: &Host,
+    host: &Identity,
 ) -> Result<PathSpec, Failure> {
+    let Asked {
+        portal,
+        nqn,
+        options,
+        ..
+    } = asked;
     let refused = |why: String, fix: &str| {
         Failure::new(
             format!("cannot connect to {nqn:?} at {}", portal.traddr),
@@ -50,14 +54,12 @@ pub(crate) fn path_spec(
     }
     let session = session_config(options, &config.defaults, &host, subsystem.clone())
         .map_err(|why| refused(why, "umpathd --print-defaults explains each setting"))?;
-    let connect = connect_params(&config.defaults, traddr, host_traddr);
     Ok(PathSpec {
-        id,
+        id: 0,
         traddr,
         host_traddr,
         nqn: subsystem,
         session,
-        connect,
         reconnect: reconnect_policy(options, &config.defaults),
         health: HealthConfig {
             link_down_grace: Duration::from_millis(config.defaults.link_down_grace_ms),
@@ -90,7 +92,10 @@ pub(crate) fn connect_params(
 }
 
 /// The host as presented to this controller.
-pub(crate) fn presented_host(options: &ConnectOptions, host: &Host) -> Result<Host, String> {
+pub(crate) fn presented_host(
+    options: &ConnectOptions,
+    host: &Identity,
+) -> Result<Identity, String> {
     let mut presented = host.clone();
     if let Some(text) = &options.hostnqn {
         presented.nqn = Nqn::new(text).map_err(|error| format!("--hostnqn: {error}"))?;
@@ -105,7 +110,7 @@ pub(crate) fn presented_host(options: &ConnectOptions, host: &Host) -> Result<Ho
 pub(crate) fn session_config(
     options: &ConnectOptions,
     defaults: &Defaults,
-    host: &Host,
+    host: &Identity,
     subsystem: Nqn,
 ) -> Result<SessionConfig, String> {
     let kato = u64::from(options.kato_ms.unwrap_or(defaults.kato_ms as u32));
@@ -157,7 +162,7 @@ mod tests {
 
     #[test]
     fn options_override_defaults_and_heartbeats_follow() {
-        let host = Host {
+        let host = Identity {
             nqn: Nqn::new("nqn.2026-11.example:host").unwrap(),
             id: uuid::Uuid::from_u128(1),
         };

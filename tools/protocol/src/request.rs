@@ -59,8 +59,8 @@ pub enum DisconnectTarget {
     Nqn(String),
     /// A volume with all its paths, by block device or by name.
     Device(String),
-    /// One path, by number.
-    Path(u32),
+    /// One path, by number, address or address and port.
+    Path(String),
 }
 
 /// One request.

@@ -31,6 +31,9 @@ pub struct DaemonView {
     /// How a lost controller is noticed, one line for each way.
     #[serde(default)]
     pub detection: Vec<String>,
+    /// Block devices (`ublkb3`) whose server died and that no record names: their users hang.
+    #[serde(default)]
+    pub orphans: Vec<String>,
 }
 
 /// What happens to I/O while a volume has no path.

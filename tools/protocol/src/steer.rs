@@ -4,28 +4,29 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// One action. A volume is named by name, identity or device.
+/// One action. A volume is named by name, identity or device, a path by number, address
+/// (`192.168.10.14`) or address and port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Steer {
     /// Send nothing new on a path.
     FailPath {
-        /// Number of the path.
-        path: u32,
+        /// The path, by number or address.
+        path: String,
         /// For this volume only; absent: for all that it serves.
         volume: Option<String>,
     },
     /// Undo that, and forget what is held against the path.
     ReinstatePath {
-        /// Number of the path.
-        path: u32,
+        /// The path, by number or address.
+        path: String,
         /// For this volume only; absent: for all that it serves.
         volume: Option<String>,
     },
     /// Prefer a path, or do not.
     Prefer {
-        /// Number of the path.
-        path: u32,
+        /// The path, by number or address.
+        path: String,
         /// For this volume only; absent: for all that it serves.
         volume: Option<String>,
         /// Prefer it.

@@ -9,9 +9,6 @@ use anyhow::{Context as _, Result};
 
 use crate::host;
 
-/// Packages unpacked together: the program, and libraries that a bare machine may lack.
-const PACKAGES: &[&str] = &["multipath-tools"];
-
 /// The folder they are unpacked in, fetched when it is not there.
 pub(crate) fn fetch(cache: &Path) -> Result<PathBuf> {
     let folder = cache.join("multipath-tools");
@@ -20,11 +17,15 @@ pub(crate) fn fetch(cache: &Path) -> Result<PathBuf> {
     }
     let _ = fs::remove_dir_all(&folder);
     let archives = folder.join("archives");
-    fs::create_dir_all(&archives).with_context(|| format!("cannot make {}", archives.display()))?;
+    let partial = archives.join("partial");
+    fs::create_dir_all(&partial).with_context(|| format!("cannot make {}", partial.display()))?;
+    // With every library that this machine lacks; a bare one lacks several.
     let download = || {
         let mut apt = Command::new("apt-get");
-        apt.args(["download", "-q", "-oAPT::Sandbox::User=root"]);
-        host::capture(apt.args(PACKAGES).current_dir(&archives))
+        apt.args(["install", "--download-only", "--reinstall", "--yes", "-q"]);
+        apt.args(["--no-install-recommends", "-oAPT::Sandbox::User=root"]);
+        apt.arg(format!("-oDir::Cache::archives={}", archives.display()));
+        host::capture(apt.arg("multipath-tools"))
     };
     if download().is_err() {
         // A fresh machine has no package lists yet.
@@ -32,8 +33,11 @@ pub(crate) fn fetch(cache: &Path) -> Result<PathBuf> {
         download().context("cannot fetch Debian's multipath-tools")?;
     }
     for entry in fs::read_dir(&archives)? {
-        let mut unpack = Command::new("dpkg");
-        host::capture(unpack.arg("-x").arg(entry?.path()).arg(&folder))?;
+        let path = entry?.path();
+        if path.extension().is_some_and(|known| known == "deb") {
+            let mut unpack = Command::new("dpkg");
+            host::capture(unpack.arg("-x").arg(path).arg(&folder))?;
+        }
     }
     fs::write(folder.join("done"), "")?;
     Ok(folder)

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use umpath_nvme::command::io::{DatasetManagement, DsmRange, ReadWrite, WriteZeroes};
 use umpath_nvme::{Cqe, FromBytes, Sqe, Status, opcode::nvm};
-use umpath_transport::{Arena, Data, Drain, Loss, Pollable, PushError, Transport};
+use umpath_transport::{Arena, Data, Drain, Loss, Pollable, PushError, Silence, Transport};
 
 /// Bytes of a logical block.
 pub(crate) const BLOCK: u32 = 4096;
@@ -382,8 +382,9 @@ impl Transport for MemoryQueue {
         self.cable.cut.load(Relaxed).then_some(Loss::Disconnected)
     }
 
-    fn begin_drain(&mut self, _deadline: Duration) {
+    fn begin_drain(&mut self, _deadline: Duration) -> Silence {
         self.closed = true;
+        Silence::Proved
     }
 
     fn poll_drained(&mut self, _now: Duration, mut report: impl FnMut(Cqe)) -> Drain {

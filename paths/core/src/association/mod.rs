@@ -13,7 +13,9 @@ mod ladder;
 mod patience;
 
 pub use abort::{Aborts, Stuck};
-pub use fence::{FenceTerms, OrderFence, order_fence_at};
+pub use fence::{
+    CLOCK_ERROR_PERMILLE, FenceTerms, OrderFence, QUIESCE_FLOOR_DEFAULT, order_fence_at,
+};
 pub use health::{Conviction, Health, HealthConfig, Suspicion, Verdict};
 pub use ladder::{FencedBy, Ladder, LadderOutput, ResetNews, ResetReply};
 pub use patience::Patience;

@@ -74,6 +74,8 @@ pub struct Device {
     /// Since when no path is usable and none can be hoped for.
     hopeless_since: Option<Duration>,
     expired: bool,
+    /// An operator has ended the waiting for lost paths.
+    no_hope: bool,
     /// There has been a path.
     had_path: bool,
     had_usable: bool,
@@ -101,6 +103,7 @@ impl Device {
             windows: outliers::Windows::default(),
             hopeless_since: None,
             expired: false,
+            no_hope: false,
             had_path: false,
             had_usable: false,
             starving: Vec::new(),
@@ -367,15 +370,42 @@ impl Device {
             }
             LaneEvent::Guarded { generation } => self.lane_guarded(lane, generation, now),
             // Evidence about the association, which several volumes may share: for its health.
-            LaneEvent::Overdue { .. } => {}
+            LaneEvent::Overdue { .. } | LaneEvent::QueueSilent { .. } => {}
         }
     }
 
     /// What becomes of I/O without a path, from now on. `Fail` also ends a wait under way.
     pub fn set_no_path(&mut self, no_path: NoPath, now: Duration) {
         self.config.no_path = no_path;
+        self.no_hope = false;
         self.expired = false;
         self.settle(now);
+    }
+
+    /// I/O without a path fails from now on, by an operator's word: no lost path is waited for, however
+    /// long `fast_io_fail` is. [`set_no_path`](Self::set_no_path) takes it back.
+    pub fn stop_queueing(&mut self, now: Duration) {
+        self.set_no_path(NoPath::Fail, now);
+        self.no_hope = true;
+        self.settle(now);
+    }
+
+    /// I/O waits while no path is usable.
+    pub fn is_queueing(&self) -> bool {
+        match self.config.no_path {
+            NoPath::Queue => true,
+            NoPath::Fail => false,
+            NoPath::QueueFor(_) => !self.expired,
+        }
+    }
+
+    /// How long a lost path is hoped for.
+    pub(super) fn hope(&self) -> Duration {
+        if self.no_hope {
+            Duration::ZERO
+        } else {
+            self.config.fast_io_fail
+        }
     }
 
     /// What the host does next; `None`: nothing.
@@ -397,7 +427,7 @@ impl Device {
         let hopes = self
             .paths
             .iter()
-            .filter_map(|path| path.hoped_until(self.config.fast_io_fail))
+            .filter_map(|path| path.hoped_until(self.hope()))
             .chain(transitions)
             .filter(|_| self.hopeless_since.is_none() && self.table.active.is_none());
         [self.active.poll_timeout(), self.expires_at()]

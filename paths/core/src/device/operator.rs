@@ -90,6 +90,7 @@ impl Device {
             self.publish_ghosts(now);
         }
         self.expired = false;
+        self.no_hope = false;
         self.event(now, None, None, EventKind::PolicyChanged);
         self.settle(now);
     }

@@ -113,9 +113,9 @@ impl Device {
     /// suspect, refused for the moment or changing its ANA state is hoped for, and while there is
     /// hope nothing fails; a lost one is hoped for during `fast_io_fail`. One shaky path alone never causes an I/O error.
     fn on_no_path(&mut self, usable: bool, now: Duration) -> OnNoPath {
-        let patience = self.config.fast_io_fail;
+        let hope = self.hope();
         let hoped_for = |path: &Path| {
-            path.is_hoped_for(now) || path.hoped_until(patience).is_some_and(|until| now < until)
+            path.is_hoped_for(now) || path.hoped_until(hope).is_some_and(|until| now < until)
         };
         if usable || self.paths.iter().any(hoped_for) {
             self.hopeless_since = None;

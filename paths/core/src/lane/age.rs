@@ -1,55 +1,74 @@
-//! How old the commands in flight are.
+//! How old the commands in flight are, and how long a queue pair has answered nothing.
 //!
-//! A look at every command now and then, so that none pays for it when it is sent or answered. Told
-//! is only that something is overdue; what that means is [`Health`](crate::association::Health)'s to
-//! decide.
+//! Every command is checked now and then, so that none pays for it when it is sent or answered. Only
+//! what was seen is reported; what it means is [`Health`](crate::association::Health)'s to decide.
 
 use core::time::Duration;
 
 use super::Lane;
 use super::command::tag_of;
-use super::link::LinkState;
+use super::link::{Link, LinkState};
 use crate::event::LaneEvent;
 use crate::request::Op;
 
-/// A command in flight for so long is told, and told again at every look.
+/// A command in flight for so long is reported, and reported again at every check.
 pub(super) const OVERDUE: Duration = Duration::from_secs(2);
-/// From one look to the next.
-pub(super) const LOOK: Duration = Duration::from_millis(500);
+/// A queue pair that has answered nothing for so long, likewise.
+pub(super) const SILENT: Duration = Duration::from_secs(1);
+/// From one check to the next.
+pub(super) const CHECK: Duration = Duration::from_millis(500);
 
 impl Lane {
-    /// When to look next; `None`: nothing is in flight.
-    pub(super) fn look_due(&self) -> Option<Duration> {
+    /// When to check next; `None`: nothing is in flight.
+    pub(super) fn check_due(&self) -> Option<Duration> {
         let mut links = self.links.iter();
         let busy = links.any(|link| link.state == LinkState::Open && link.in_flight() > 0);
-        busy.then_some(self.look_due)
+        busy.then_some(self.check_due)
     }
 
-    /// Looks, if it is time.
-    pub(super) fn look_at_ages(&mut self, now: Duration) {
-        if now < self.look_due {
+    /// Checks, if it is time.
+    pub(super) fn check_ages(&mut self, now: Duration) {
+        if now < self.check_due {
             return;
         }
-        self.look_due = now + LOOK;
+        self.check_due = now + CHECK;
         for link in self.links.iter() {
-            if link.state != LinkState::Open {
-                continue;
+            if link.state == LinkState::Open {
+                let found = [self.silence_of(link, now), self.overdue_on(link, now)];
+                self.events.extend(found.into_iter().flatten());
             }
-            let sent = link
-                .commands()
-                .map(|number| (self.commands[number].sent_at, number));
-            let Some((since, number)) = sent.min().filter(|(since, _)| now >= *since + OVERDUE)
-            else {
-                continue;
-            };
-            let quick = matches!(self.requests[tag_of(number)].body.op, Op::Read | Op::Write);
-            let cid = quick.then_some(self.commands[number].cid);
-            self.events.push_back(LaneEvent::Overdue {
-                path: link.path,
-                association: link.association,
-                since,
-                cid,
-            });
         }
+    }
+
+    /// Reads and writes: a discard of a whole disk may take long on a queue pair that works.
+    fn never_takes_long(&self, number: u16) -> bool {
+        matches!(self.requests[tag_of(number)].body.op, Op::Read | Op::Write)
+    }
+
+    fn silence_of(&self, link: &Link, now: Duration) -> Option<LaneEvent> {
+        let waiting = link
+            .commands()
+            .filter(|number| self.never_takes_long(*number));
+        let oldest = waiting.map(|number| self.commands[number].sent_at).min()?;
+        let since = oldest.max(link.answered_at);
+        (now >= since + SILENT).then_some(LaneEvent::QueueSilent {
+            path: link.path,
+            association: link.association,
+            since,
+        })
+    }
+
+    fn overdue_on(&self, link: &Link, now: Duration) -> Option<LaneEvent> {
+        let sent = link
+            .commands()
+            .map(|number| (self.commands[number].sent_at, number));
+        let (since, number) = sent.min().filter(|(since, _)| now >= *since + OVERDUE)?;
+        let quick = self.never_takes_long(number);
+        Some(LaneEvent::Overdue {
+            path: link.path,
+            association: link.association,
+            since,
+            cid: quick.then_some(self.commands[number].cid),
+        })
     }
 }

@@ -32,6 +32,7 @@ impl Lane {
             self.stats.stale += 1;
             return;
         };
+        self.links[at].answered_at = now;
         self.stats.answered += 1;
         let bytes = self.data_in_flight(number);
         self.shared.answered(path, bytes, now);

@@ -39,6 +39,8 @@ pub(super) struct Link {
     /// The host could not take a command: left alone until then.
     pub(super) blocked_until: Option<Duration>,
     pub(super) path_errors: u32,
+    /// When it last answered a command.
+    pub(super) answered_at: Duration,
     slots: Vec<Slot>,
     free: Vec<u16>,
 }
@@ -54,6 +56,7 @@ impl Link {
             ana_refused: None,
             blocked_until: None,
             path_errors: 0,
+            answered_at: Duration::ZERO,
             slots: Vec::new(),
             free: Vec::new(),
         }

@@ -179,8 +179,8 @@ pub struct Lane {
     /// Which of plain and mutation goes first this time.
     mutations_first: bool,
     sequence: u64,
-    /// When the ages of commands in flight are looked at next.
-    look_due: Duration,
+    /// When the ages of commands in flight are checked next.
+    check_due: Duration,
     stats: LaneStats,
 }
 
@@ -211,7 +211,7 @@ impl Lane {
             starving: false,
             mutations_first: false,
             sequence: 0,
-            look_due: Duration::ZERO,
+            check_due: Duration::ZERO,
             stats: LaneStats::default(),
             config,
         }
@@ -340,7 +340,7 @@ impl Lane {
             .filter(|link| link.state == LinkState::Open)
             .filter_map(|link| link.blocked_until)
             .min();
-        [delayed, blocked, self.look_due()]
+        [delayed, blocked, self.check_due()]
             .into_iter()
             .flatten()
             .min()
@@ -348,7 +348,7 @@ impl Lane {
 
     /// The time asked for has come.
     pub fn handle_timeout(&mut self, now: Duration) {
-        self.look_at_ages(now);
+        self.check_ages(now);
         for link in self.links.iter_mut() {
             if link.blocked_until.is_some_and(|until| until <= now) {
                 link.blocked_until = None;

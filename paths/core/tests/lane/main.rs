@@ -306,6 +306,67 @@ fn a_command_never_answered_is_told_while_others_are_answered() {
 }
 
 #[test]
+fn a_silent_queue_pair_is_reported_while_another_answers() {
+    let shared = Arc::new(VolumeShared::new());
+    let mut lanes = [0, 1].map(|id| {
+        let mut lane = lane(id, &shared);
+        lane.set_table(table(&[0, 1], limits(), OnNoPath::Queue), ms(0));
+        lane
+    });
+    let [silent, alive] = &mut lanes;
+    // An answer, then none: silence counts from the answer.
+    submit(silent, request(0, Op::Read, 0, 1), ms(100));
+    submit(silent, request(1, Op::Write, 8, 1), ms(150));
+    let [first, second] = &sends(silent)[..] else {
+        panic!("two commands");
+    };
+    answer(silent, first, Status::SUCCESS, ms(200));
+    completions(silent);
+    let mut told = Vec::new();
+    for at in (300..3000).step_by(100) {
+        submit(alive, request(0, Op::Read, 16, 1), ms(at));
+        let send = only_send(alive);
+        assert_eq!(send.association, first.association);
+        answer(alive, &send, Status::SUCCESS, ms(at + 1));
+        completions(alive);
+        for lane in [&mut *silent, &mut *alive] {
+            if lane.poll_timeout().is_some_and(|due| due <= ms(at + 1)) {
+                lane.handle_timeout(ms(at + 1));
+            }
+        }
+        assert_eq!(events(alive), []);
+        told.extend(events(silent).into_iter().map(|event| (at, event)));
+    }
+    let (at, event) = told.first().copied().expect("a report");
+    let silence = LaneEvent::QueueSilent {
+        path: PathId(0),
+        association: AssociationId(0),
+        since: ms(200),
+    };
+    assert_eq!(event, silence);
+    assert!((1200..1700).contains(&at), "{told:?}");
+    let again = told.iter().filter(|(_, event)| *event == silence).count();
+    assert!(again >= 3, "twice a second: {told:?}");
+    answer(silent, second, Status::SUCCESS, ms(3000));
+    silent.handle_timeout(ms(4000));
+    assert_eq!(events(silent), []);
+}
+
+#[test]
+fn a_slow_discard_or_an_idle_time_is_no_silence() {
+    let mut lane = two_paths();
+    submit(&mut lane, request(0, Op::Discard, 0, 100), ms(0));
+    let discard = only_send(&mut lane);
+    lane.handle_timeout(ms(1900));
+    assert_eq!(events(&mut lane), []);
+    answer(&mut lane, &discard, Status::SUCCESS, ms(1900));
+    // Nothing was in flight until now: what was not asked was not left unanswered.
+    submit(&mut lane, request(0, Op::Read, 0, 1), ms(60_000));
+    lane.handle_timeout(ms(60_900));
+    assert_eq!(events(&mut lane), []);
+}
+
+#[test]
 fn looking_at_ages_is_not_asked_for_twice_in_a_moment() {
     let mut lane = two_paths();
     submit(&mut lane, request(0, Op::Write, 0, 1), ms(100_000));

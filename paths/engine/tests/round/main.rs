@@ -155,7 +155,7 @@ fn a_conviction_drains_reports_and_sends_reads_again() {
     else {
         panic!("{reports:?}");
     };
-    assert_eq!((*silent_at, *at), (ms(10), ms(30)));
+    assert_eq!((*silent_at, *at), (Some(ms(10)), ms(30)));
     assert_eq!(ghosts.len(), 1, "the write's fate is unknown");
     assert_eq!(rig.pair(1).rung.len(), 1, "the read goes elsewhere");
     assert_eq!(rig.pair(1).rung[0].opcode, nvm::READ);
@@ -220,6 +220,24 @@ fn memory_is_in_use_until_an_undrained_queue_pair_is_destroyed() {
 }
 
 #[test]
+fn silence_is_reported_when_it_is_proved() {
+    let silent_at = |flushed: bool| {
+        let mut rig = Rig::new();
+        rig.pair(0).stuck = true;
+        rig.command(LaneCommand::Convict(AssociationId(0)));
+        rig.rest(ms(10));
+        rig.pair(0).flushed = flushed;
+        rig.rest(ms(600));
+        rig.reports().into_iter().find_map(|report| match report {
+            LaneReport::Drained { silent_at, .. } => Some(silent_at),
+            _ => None,
+        })
+    };
+    assert_eq!(silent_at(true), Some(Some(ms(600))));
+    assert_eq!(silent_at(false), Some(None), "only destruction proves it");
+}
+
+#[test]
 fn an_association_without_a_queue_pair_is_fenced_at_once() {
     let mut rig = Rig::new();
     rig.command(LaneCommand::Convict(AssociationId(9)));
@@ -261,4 +279,22 @@ fn a_stopped_thread_hands_its_queue_pairs_back() {
         panic!("{reported:?}");
     };
     assert_eq!(transports.len(), 2);
+}
+
+#[test]
+#[should_panic(expected = "before the tag's last one was answered")]
+fn a_tag_carries_one_request_at_a_time() {
+    let mut rig = Rig::new();
+    rig.submit(0, Op::Read, 1);
+    rig.submit(0, Op::Read, 1);
+    rig.round(ms(1));
+}
+
+#[test]
+#[should_panic(expected = "is still here")]
+fn a_queue_pair_that_is_here_was_not_destroyed() {
+    let mut rig = Rig::new();
+    rig.command(LaneCommand::Convict(AssociationId(0)));
+    rig.command(LaneCommand::Destroyed(AssociationId(0)));
+    rig.round(ms(1));
 }

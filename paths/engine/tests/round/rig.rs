@@ -16,7 +16,7 @@ use umpath_engine::{
     Channel, Event, Frontend, LaneReport, LaneReports, LaneSetup, LinkId, Polling, QueueThread,
 };
 use umpath_nvme::{Cqe, Sqe, Status};
-use umpath_transport::{Arena, Data, Drain, Loss, PushError, Transport};
+use umpath_transport::{Arena, Data, Drain, Loss, PushError, Silence, Transport};
 
 pub(crate) const SHIFT: u8 = 12;
 pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_millis(500);
@@ -34,6 +34,8 @@ pub(crate) struct Pair {
     pub(crate) answers: VecDeque<Cqe>,
     pub(crate) failure: Option<io::ErrorKind>,
     pub(crate) gone: bool,
+    /// Its device does not confirm that it sends nothing.
+    pub(crate) stuck: bool,
     pub(crate) armed: bool,
     /// When it gives up draining, once it does.
     pub(crate) deadline: Option<Duration>,
@@ -50,6 +52,7 @@ impl Pair {
             answers: VecDeque::new(),
             failure: None,
             gone: false,
+            stuck: false,
             armed: false,
             deadline: None,
             flushed: false,
@@ -112,8 +115,13 @@ impl Transport for Pair {
         self.gone.then_some(Loss::Disconnected)
     }
 
-    fn begin_drain(&mut self, deadline: Duration) {
+    fn begin_drain(&mut self, deadline: Duration) -> Silence {
         self.deadline = Some(deadline);
+        if self.stuck {
+            Silence::Unproved
+        } else {
+            Silence::Proved
+        }
     }
 
     fn poll_drained(&mut self, now: Duration, report: impl FnMut(Cqe)) -> Drain {

@@ -106,7 +106,10 @@ impl Host {
         let Some(record) = self.paths.get_mut(&path) else {
             return;
         };
-        assert!(record.live.is_none(), "a path has one association at a time");
+        assert!(
+            record.live.is_none(),
+            "a path has one association at a time"
+        );
         if record.ending {
             // Lost while it was being taken away, and back before that was over. Nobody may use it:
             // the path's end would cut off what is in flight.
@@ -167,6 +170,19 @@ impl Host {
                 );
                 let fix = "two disks with one identity must not become one: correct the identity or \
                            the size on the array";
+                return self.refuse(path, namespace.nsid, why, fix);
+            }
+            let limits = &volume.spec().limits;
+            let cached = self
+                .live(path)
+                .is_some_and(|live| live.ready.facts.volatile_cache);
+            if cached && !limits.volatile_cache {
+                let why = format!(
+                    "the controller has a volatile write cache, and the block device of volume {} \
+                     was made without one: what its users sync would not reach the medium",
+                    volume.name()
+                );
+                let fix = "stop using the volume, disconnect it and connect it again";
                 return self.refuse(path, namespace.nsid, why, fix);
             }
             if volume.is_going() {
@@ -235,7 +251,9 @@ impl Host {
 
     /// A volume cannot use an association.
     pub(super) fn not_attached(&mut self, path: u32, id: StableId, failure: Failure) {
-        let live = self.live_mut(path).expect("an association that was to be attached");
+        let live = self
+            .live_mut(path)
+            .expect("an association that was to be attached");
         live.pending.remove(&id);
         live.registered.remove(&id);
         let nsid = live.namespace(id).map_or(0, |(nsid, _)| nsid);
@@ -246,7 +264,9 @@ impl Host {
     /// Attaches a volume if there are queue pairs for it, or has more opened.
     pub(super) fn attach_when_it_can(&mut self, path: u32, id: StableId) {
         let lanes = usize::from(self.volumes.get(&id).map_or(0, Volume::lanes));
-        let live = self.live_mut(path).expect("an association that was to be attached");
+        let live = self
+            .live_mut(path)
+            .expect("an association that was to be attached");
         if live.spare.len() < lanes && live.namespace(id).is_some() {
             let missing = (lanes - live.spare.len()) as u16;
             let association = live.association;
@@ -299,7 +319,9 @@ impl Host {
             return Ok(());
         };
         let address = record.spec.address();
-        let namespace = live.namespace(id).map(|(nsid, facts)| (nsid, facts.clone()));
+        let namespace = live
+            .namespace(id)
+            .map(|(nsid, facts)| (nsid, facts.clone()));
         let Some((nsid, facts)) = namespace else {
             return Err(Failure::new(
                 format!("volume {} cannot use {address}", volume.name()),
@@ -318,7 +340,9 @@ impl Host {
         let preferred =
             record.spec.preferred || self.settings.prefers(&id, record.spec.traddr.ip());
         let ana = live.ready.ana.as_ref();
-        let ana_group = ana.map_or(facts.ana_group, |table| table.group_of(nsid, facts.ana_group));
+        let ana_group = ana.map_or(facts.ana_group, |table| {
+            table.group_of(nsid, facts.ana_group)
+        });
         let lanes = usize::from(volume.lanes());
         let qids: Vec<u16> = live.spare.iter().copied().take(lanes).collect();
         live.spare.retain(|qid| !qids.contains(qid));

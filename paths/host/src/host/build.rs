@@ -68,10 +68,16 @@ impl Host {
     }
 
     fn built(&mut self, id: StableId, facts: &DeviceFacts) {
-        let volume = self.volumes.get_mut(&id).expect("a volume that was ordered");
+        let volume = self
+            .volumes
+            .get_mut(&id)
+            .expect("a volume that was ordered");
         volume.built(facts, &mut self.fx);
         self.carry_over_to(id);
-        let volume = self.volumes.get_mut(&id).expect("a volume that was ordered");
+        let volume = self
+            .volumes
+            .get_mut(&id)
+            .expect("a volume that was ordered");
         if volume.is_adopted() {
             // Its requests have waited long enough in the kernel; here they can be seen.
             volume.start(&mut self.fx);
@@ -84,7 +90,10 @@ impl Host {
     }
 
     fn not_built(&mut self, id: StableId, failure: &Failure) {
-        let volume = self.volumes.get_mut(&id).expect("a volume that was ordered");
+        let volume = self
+            .volumes
+            .get_mut(&id)
+            .expect("a volume that was ordered");
         if !volume.is_adopted() {
             return self.volume_failed(id, failure);
         }
@@ -107,7 +116,10 @@ impl Host {
     }
 
     fn waiting_for(&self, id: StableId) -> Vec<u32> {
-        let waits = |path: &u32| self.live(*path).is_some_and(|live| live.pending.contains(&id));
+        let waits = |path: &u32| {
+            self.live(*path)
+                .is_some_and(|live| live.pending.contains(&id))
+        };
         self.paths.keys().copied().filter(waits).collect()
     }
 
@@ -125,7 +137,10 @@ impl Host {
     /// A block device is there for everyone, or could not be started.
     pub fn handle_started(&mut self, id: StableId, outcome: Result<(), Failure>, now: Duration) {
         self.begin(now);
-        let volume = self.volumes.get_mut(&id).expect("a volume that was started");
+        let volume = self
+            .volumes
+            .get_mut(&id)
+            .expect("a volume that was started");
         match outcome {
             Ok(()) => {
                 volume.started();
@@ -146,7 +161,10 @@ impl Host {
     /// The block device could not be started. One that nobody saw is given up; one that was taken
     /// over stays as it is, with its users, for an operator to look at.
     fn not_started(&mut self, id: StableId, failure: &Failure) {
-        let volume = self.volumes.get_mut(&id).expect("a volume that was started");
+        let volume = self
+            .volumes
+            .get_mut(&id)
+            .expect("a volume that was started");
         let subject = Subject::volume(volume.name());
         self.fx
             .event(EventKind::Refused, subject, failure.to_string());

@@ -104,7 +104,7 @@ impl Host {
                 volumes.extend(all.map(Volume::id));
             }
             DisconnectTarget::Path(path) => {
-                paths.extend(Some(*path).filter(known));
+                paths.insert(self.path_named(path)?);
             }
             DisconnectTarget::Device(device) => {
                 let named = self.volumes.values().find(|volume| {
@@ -146,12 +146,7 @@ impl Host {
     }
 
     /// Who uses the volumes of a removal was found out.
-    pub fn handle_users(
-        &mut self,
-        number: u64,
-        users: &[(StableId, Vec<String>)],
-        now: Duration,
-    ) {
+    pub fn handle_users(&mut self, number: u64, users: &[(StableId, Vec<String>)], now: Duration) {
         self.begin(now);
         self.users_found(number, users);
         self.settle();

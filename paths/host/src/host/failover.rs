@@ -66,7 +66,11 @@ impl Host {
             events.failover(at, kind, path, &record.spec.address(), why)
         };
         record.failover = Some(id);
-        for volume in self.volumes.values_mut().filter(|volume| volume.has_path(path)) {
+        for volume in self
+            .volumes
+            .values_mut()
+            .filter(|volume| volume.has_path(path))
+        {
             volume.note_failover(path, Some(id), &mut self.fx);
             self.fx.events.concerns(id, volume.name());
         }

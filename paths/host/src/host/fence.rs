@@ -114,7 +114,10 @@ impl Host {
 
     /// The fence by time has come, or the effects of a proved one are over.
     fn time_reached(&mut self, association: AssociationId) {
-        let teardown = self.teardowns.get_mut(&association).expect("a teardown that is due");
+        let teardown = self
+            .teardowns
+            .get_mut(&association)
+            .expect("a teardown that is due");
         if teardown.over_at.is_some() {
             return self.teardown_over(association);
         }
@@ -161,7 +164,10 @@ impl Host {
 
     /// The effects are over: the queue threads say how long a request took at most since.
     fn teardown_over(&mut self, association: AssociationId) {
-        let teardown = self.teardowns.remove(&association).expect("a teardown that is due");
+        let teardown = self
+            .teardowns
+            .remove(&association)
+            .expect("a teardown that is due");
         let Some(failover) = teardown.failover else {
             return;
         };

@@ -63,7 +63,6 @@ impl Host {
     pub fn note_ignored(&mut self, failure: &Failure, now: Duration) {
         self.begin(now);
         let words = format!("{}: {}", failure.what, failure.why);
-        self.fx
-            .event(EventKind::Ignored, Subject::default(), words);
+        self.fx.event(EventKind::Ignored, Subject::default(), words);
     }
 }

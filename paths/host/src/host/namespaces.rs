@@ -125,7 +125,12 @@ impl Host {
     }
 
     /// A volume has queue pairs for the namespace here, or is about to.
-    pub(super) fn is_matched(&self, path: u32, association: AssociationId, namespace: &Namespace) -> bool {
+    pub(super) fn is_matched(
+        &self,
+        path: u32,
+        association: AssociationId,
+        namespace: &Namespace,
+    ) -> bool {
         let Ok(facts) = &namespace.facts else {
             return false;
         };

@@ -33,6 +33,12 @@ impl Numbers {
         (self.last, true)
     }
 
+    /// The path has this number, by reservation or record; true: that is news.
+    pub(super) fn bind(&mut self, key: &str, number: u32) -> bool {
+        self.last = self.last.max(number);
+        self.known.insert(key.to_owned(), number) != Some(number)
+    }
+
     /// Nobody wants the path any more; true: it was known.
     pub(super) fn forget(&mut self, number: u32) -> bool {
         let known = self.known.len();

@@ -101,15 +101,21 @@ impl PathRecord {
 }
 
 impl Host {
-    /// The configuration wants these paths to stand, in this order: they have their numbers from now
-    /// on, whichever is up first.
-    pub fn reserve(&mut self, paths: &[Asked]) {
-        let mut news = false;
-        for asked in paths {
-            let key = numbers::key(&asked.portal, &asked.nqn);
-            news |= self.numbers.number(&key).1;
-        }
+    /// The number of a path that the configuration wants to stand, from now on and whichever is up
+    /// first.
+    pub fn reserve(&mut self, asked: &Asked) -> u32 {
+        let key = numbers::key(&asked.portal, &asked.nqn);
+        let (number, news) = self.numbers.number(&key);
         self.save_numbers_if(news);
+        number
+    }
+
+    /// A path was refused before it came here.
+    pub fn note_refused(&mut self, failure: &Failure, now: Duration) {
+        self.begin(now);
+        let subject = Subject::default();
+        self.fx
+            .event(EventKind::Refused, subject, failure.to_string());
     }
 
     /// Makes a path, or finds that it exists.
@@ -130,9 +136,11 @@ impl Host {
             }
             Err(failure) => {
                 let subject = Subject::default();
-                self.fx.event(EventKind::Refused, subject, failure.to_string());
+                self.fx
+                    .event(EventKind::Refused, subject, failure.to_string());
                 if let Some(call) = call {
-                    self.fx.order(Order::Answer(call, Answer::Path(Err(failure))));
+                    self.fx
+                        .order(Order::Answer(call, Answer::Path(Err(failure))));
                 }
             }
         }
@@ -176,6 +184,12 @@ impl Host {
     /// The number that belongs to the path; another one while a path of that number is being removed.
     fn number_for(&mut self, asked: &Asked) -> (u32, bool) {
         let key = numbers::key(&asked.portal, &asked.nqn);
+        let reserved = asked
+            .number
+            .filter(|number| !self.paths.contains_key(number));
+        if let Some(number) = reserved {
+            return (number, self.numbers.bind(&key, number));
+        }
         let (number, news) = self.numbers.number(&key);
         if !self.paths.contains_key(&number) {
             return (number, news);

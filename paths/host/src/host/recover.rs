@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_core::VolumeShared;
-use umpath_protocol::EventKind;
+use umpath_protocol::{EventKind, Failure, Reply};
 use umpath_session::StableId;
 
 use super::Host;
 use crate::events::Subject;
-use crate::order::Order;
+use crate::order::{CallId, Order};
 use crate::record::{Asked, VolumeRecord};
 use crate::volume::{Volume, VolumeSpec};
 
@@ -64,6 +64,59 @@ impl Host {
         false
     }
 
+    /// A block device of the driver waits for a server that died, and no record says which volume it
+    /// was: its users hang until it is removed. To be called before anything else happens.
+    pub fn handle_orphan(&mut self, device: u32, now: Duration) {
+        self.begin(now);
+        self.orphans.insert(device);
+        let words = format!(
+            "/dev/ublkb{device} waits for a server that died, and no record says which volume it \
+             was: whoever uses it hangs. If it was umpathd's: umpath disconnect -d ublkb{device} \
+             --force fails its requests and removes it"
+        );
+        self.fx.event(EventKind::Refused, Subject::default(), words);
+    }
+
+    /// An orphaned block device was deleted, or was not.
+    pub fn handle_orphan_deleted(
+        &mut self,
+        call: CallId,
+        device: u32,
+        outcome: Result<(), Failure>,
+        now: Duration,
+    ) {
+        self.begin(now);
+        let reply = match outcome {
+            Ok(()) => {
+                self.orphans.remove(&device);
+                let deleted = vec![format!("/dev/ublkb{device}")];
+                let paths = Vec::new();
+                Reply::Disconnected { paths, deleted }
+            }
+            Err(failure) => Reply::Failed(failure),
+        };
+        self.reply(call, reply);
+    }
+
+    /// Deletes an orphaned block device, if that is what is named; false: it is not.
+    pub(super) fn delete_orphan(&mut self, name: &str, force: bool, call: CallId) -> bool {
+        let number = name.strip_prefix("ublkb").unwrap_or(name).parse().ok();
+        let Some(device) = number.filter(|number| self.orphans.contains(number)) else {
+            return false;
+        };
+        if force {
+            self.fx.order(Order::DeleteOrphan { device, call });
+        } else {
+            let failure = Failure::new(
+                format!("/dev/ublkb{device} was not removed"),
+                "its server died and nobody knows which volume it was; its requests would fail",
+                "start the umpathd that has its record, or --force",
+            );
+            self.reply(call, Reply::Failed(failure));
+        }
+        true
+    }
+
     fn take_over(&mut self, record: VolumeRecord, queues: u16) {
         let spec = VolumeSpec {
             id: record.id,
@@ -105,7 +158,8 @@ impl Host {
             Some(path.asked.clone())
         };
         let mut paths: Vec<_> = volume.paths().filter_map(asked).collect();
-        let same = |one: &Asked, other: &Asked| (&one.portal, &one.nqn) == (&other.portal, &other.nqn);
+        let same =
+            |one: &Asked, other: &Asked| (&one.portal, &one.nqn) == (&other.portal, &other.nqn);
         for known in &record.paths {
             let mut coming = self.paths.values().filter(|path| !path.ending);
             let coming = coming.any(|path| same(&path.asked, known));

@@ -123,8 +123,7 @@ impl Host {
             instance: instance_of(&live.ready.facts),
             terms: self.fence_terms(&live.ready.facts),
         };
-        let (lanes, volumes) =
-            self.convict_volumes(association, Conviction::Operator, self.fx.now);
+        let (lanes, volumes) = self.convict_volumes(association, Conviction::Operator, self.fx.now);
         let others = live.queues_apart();
         let report = others.contains(&QueueKey::Spare);
         let teardown = Teardown::orderly(lost, lanes, volumes, others);

@@ -15,7 +15,10 @@ impl Host {
             Some(PathFacts {
                 address: record.spec.traddr.to_string(),
                 cntlid: record.known.cntlid,
-                suspect: record.live.as_ref().is_some_and(|live| live.suspect.is_some()),
+                suspect: record
+                    .live
+                    .as_ref()
+                    .is_some_and(|live| live.suspect.is_some()),
             })
         };
         let mut volumes: Vec<_> = self
@@ -25,6 +28,11 @@ impl Host {
             .map(|volume| volume.view(&facts))
             .collect();
         volumes.sort_by(|a, b| a.name.cmp(&b.name));
+        let name = |device: &u32| format!("ublkb{device}");
+        let daemon = DaemonView {
+            orphans: self.orphans.iter().map(name).collect(),
+            ..daemon
+        };
         Snapshot {
             daemon,
             volumes,

@@ -7,7 +7,7 @@ use std::fmt::Display;
 use umpath_protocol::{Failure, Reply, Steer};
 use umpath_session::StableId;
 
-use super::Host;
+use super::{Host, PathRecord};
 use crate::effects::Effects;
 use crate::policy::VolumePolicy;
 use crate::volume::Volume;
@@ -19,15 +19,15 @@ impl Host {
     pub(super) fn steer(&mut self, steer: Steer) -> Reply {
         let outcome = match steer {
             Steer::FailPath { path, volume } => {
-                self.each_volume_of(path, volume.as_deref(), "failed", Volume::fail_path)
+                self.each_volume_of(&path, volume.as_deref(), "failed", Volume::fail_path)
             }
             Steer::ReinstatePath { path, volume } => {
                 let done = Volume::reinstate_path;
-                self.each_volume_of(path, volume.as_deref(), "reinstated", done)
+                self.each_volume_of(&path, volume.as_deref(), "reinstated", done)
             }
             Steer::Prefer { path, volume, on } => {
                 let word = if on { "preferred" } else { "not preferred" };
-                self.each_volume_of(path, volume.as_deref(), word, |volume, path, fx| {
+                self.each_volume_of(&path, volume.as_deref(), word, |volume, path, fx| {
                     volume.prefer(path, on, fx)
                 })
             }
@@ -43,11 +43,12 @@ impl Host {
     /// Does something to a path in every volume it serves, or in one of them.
     fn each_volume_of<E: Display>(
         &mut self,
-        path: u32,
+        path: &str,
         wanted: Option<&str>,
         done: &str,
         action: impl Fn(&mut Volume, u32, &mut Effects) -> Result<(), E>,
     ) -> Outcome {
+        let path = self.path_named(path)?;
         let mut names = Vec::new();
         for id in self.named(wanted)? {
             let Some(volume) = self.volumes.get_mut(&id).filter(|v| v.has_path(path)) else {
@@ -62,7 +63,7 @@ impl Host {
         if names.is_empty() {
             return Err(Failure::new(
                 format!("no path {path}"),
-                "no volume has a path of this number",
+                "no volume is served through it",
                 "umpath show paths",
             ));
         }
@@ -118,6 +119,38 @@ impl Host {
         }
         let words: Vec<String> = keys.iter().map(|(k, v)| format!("{k}={v}")).collect();
         Ok(format!("{}: {}\n", words.join(" "), names.join(" ")))
+    }
+
+    /// The path meant: by number, by address, or by address and port.
+    pub(super) fn path_named(&self, wanted: &str) -> Result<u32, Failure> {
+        let meant = |(number, record): (&u32, &PathRecord)| {
+            let address = record.spec.traddr;
+            let names = [
+                number.to_string(),
+                address.ip().to_string(),
+                address.to_string(),
+                record.spec.address(),
+            ];
+            (names.iter().any(|name| name == wanted) && !record.ending).then_some(*number)
+        };
+        let found: Vec<u32> = self.paths.iter().filter_map(meant).collect();
+        let several = |found: &[u32]| {
+            let found: Vec<String> = found.iter().map(u32::to_string).collect();
+            format!("paths {} have this address", found.join(" and "))
+        };
+        match found.as_slice() {
+            [path] => Ok(*path),
+            [] => Err(Failure::new(
+                format!("no path {wanted}"),
+                "no path has this number or address",
+                "umpath show paths",
+            )),
+            more => Err(Failure::new(
+                format!("path {wanted} is not one path"),
+                several(more),
+                "name it by its number: umpath show paths",
+            )),
+        }
     }
 
     /// The volumes meant, at least one: with nothing to change, `undone` is what is said.

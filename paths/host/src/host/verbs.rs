@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use umpath_protocol::Reply;
+use umpath_protocol::{DisconnectTarget, EventKind, Reply};
 
 use super::Host;
+use crate::events::Subject;
 use crate::order::{Answer, CallId, Order, Verb};
 
 impl Host {
@@ -21,6 +22,10 @@ impl Host {
                 let reply = self.queueing(volume.as_deref(), on);
                 self.reply(call, reply);
             }
+            Verb::Disconnect {
+                target: DisconnectTarget::Device(name),
+                force,
+            } if self.delete_orphan(&name, force, call) => {}
             Verb::Disconnect { target, force } => self.disconnect(&target, force, Some(call)),
         }
         self.settle();
@@ -39,7 +44,11 @@ impl Host {
         for id in ids {
             let volume = self.volumes.get_mut(&id).expect("a volume that was named");
             volume.set_queueing(on, &mut self.fx);
-            changed.push(volume.name().to_owned());
+            let name = volume.name().to_owned();
+            let words = if on { "queueing on" } else { "queueing off" };
+            let subject = Subject::volume(&name);
+            self.fx.event(EventKind::PolicyChanged, subject, words);
+            changed.push(name);
         }
         let words = if on { "waits" } else { "fails" };
         Reply::Done(format!(

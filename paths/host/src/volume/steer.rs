@@ -22,7 +22,12 @@ impl Volume {
     }
 
     /// Prefers a path, or does not.
-    pub(crate) fn prefer(&mut self, path: u32, on: bool, fx: &mut Effects) -> Result<(), Unchanged> {
+    pub(crate) fn prefer(
+        &mut self,
+        path: u32,
+        on: bool,
+        fx: &mut Effects,
+    ) -> Result<(), Unchanged> {
         let number = self.number_of(path);
         let outcome = self.core.prefer(number, on, fx.now);
         self.pump(fx);
@@ -45,6 +50,7 @@ impl Volume {
     pub(crate) fn set_policy(&mut self, policy: VolumePolicy, fx: &mut Effects) {
         self.spec.policy = policy;
         let config = policy.device_config(self.spec.namespace.lba_shift, self.lanes);
+        self.awaits_first_path = false;
         self.core.set_config(config, fx.now);
         self.pump(fx);
     }

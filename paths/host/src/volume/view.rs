@@ -1,8 +1,8 @@
 //! A volume as listings show it: the table its queue threads work by, and the paths that are not in
 //! it for want of an association.
 
+use umpath_core::PathEntry;
 use umpath_core::policies::{AnaState, Standing};
-use umpath_core::{OnNoPath, PathEntry};
 use umpath_protocol::{self as protocol, AnaView, Group, GroupState, NoPath, Path, PathState};
 
 use super::{Member, Volume};
@@ -50,7 +50,7 @@ impl Volume {
                 NoPathRetry::Fail => NoPath::Fail,
                 NoPathRetry::For(time) => NoPath::QueueForMs(time.as_millis() as u64),
             },
-            queueing: self.core.table().on_no_path == OnNoPath::Queue,
+            queueing: self.core.is_queueing(),
             groups: self.groups(facts_of),
             path_faults: self.path_faults,
             group_switches: self.group_switches,

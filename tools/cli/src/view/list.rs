@@ -313,9 +313,16 @@ pub(super) fn status_text(snapshot: &Snapshot) -> String {
         .detection
         .iter()
         .fold(String::new(), |text, line| text + "  " + line + "\n");
+    let orphan = |device: &String| {
+        format!(
+            "/dev/{device} waits for a server that died, and nobody knows its volume: umpath \
+             disconnect -d {device} --force removes it\n"
+        )
+    };
+    let orphans: String = daemon.orphans.iter().map(orphan).collect();
     format!(
         "umpathd {} pid {} up {} s\nhost NQN {}\nhost ID {}\nRDMA devices {devices}\n\
-         volumes {} ({} with a path)\nassociations {} ({} live)\n\
+         volumes {} ({} with a path)\nassociations {} ({} live)\n{orphans}\
          how a lost controller is noticed\n{detection}",
         daemon.version,
         daemon.pid,

@@ -1,73 +1,28 @@
-//! A sans-IO session on real queue pairs.
+//! The queue pairs of a sans-IO session.
 //!
 //! Decided here: how a session's orders become connections, capsules and buffers, and how their
-//! ends become its inputs. A session has at most one command with data outstanding on a queue, so each
+//! ends become its inputs ([`Happened`]). A session has at most one command with data outstanding on a queue, so each
 //! queue has one buffer: [`DATA_MAX`] bytes for the admin queue, Connect's data for the others.
 //!
 //! Making a connection takes calls that block for milliseconds (queue pairs, memory regions). They
 //! run on other threads, one step at a time for each queue: the keep-alives of an association must
 //! not wait for its own I/O queues.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 use umpath_nvme::Cqe;
 use umpath_rdma::{
     CmEvent, ConnectError, ConnectParams, Connecting, Domain, HostQueue, Progress, QueueError,
 };
-use umpath_session::{
-    AdminData, Controller, DATA_MAX, Discovery, Event, IO_QUEUES_MAX, Output, TransportSource,
-};
+use umpath_session::{AdminData, DATA_MAX, IO_QUEUES_MAX, TransportSource};
 use umpath_transport::{Arena, Data};
 
-use crate::clock;
 use crate::readiness::Readiness;
-
-/// What [`Controller`] and [`Discovery`] have in common.
-pub(crate) trait Session: Send {
-    fn poll_output(&mut self) -> Option<Output>;
-    fn poll_timeout(&self) -> Option<Duration>;
-    fn handle_timeout(&mut self, now: Duration);
-    fn handle_queue_connected(&mut self, qid: u16, now: Duration);
-    fn handle_queue_failed(&mut self, qid: u16, source: TransportSource);
-    fn handle_response(&mut self, qid: u16, cqe: &Cqe, data: &[u8], now: Duration);
-}
-
-/// Forwards to the inherent methods of the same names.
-macro_rules! session {
-    ($($type:ty),+) => {$(
-        impl Session for $type {
-            fn poll_output(&mut self) -> Option<Output> {
-                self.poll_output()
-            }
-            fn poll_timeout(&self) -> Option<Duration> {
-                self.poll_timeout()
-            }
-            fn handle_timeout(&mut self, now: Duration) {
-                self.handle_timeout(now);
-            }
-            fn handle_queue_connected(&mut self, qid: u16, now: Duration) {
-                self.handle_queue_connected(qid, now);
-            }
-            fn handle_queue_failed(&mut self, qid: u16, source: TransportSource) {
-                self.handle_queue_failed(qid, source);
-            }
-            fn handle_response(&mut self, qid: u16, cqe: &Cqe, data: &[u8], now: Duration) {
-                self.handle_response(qid, cqe, data, now);
-            }
-        }
-    )+};
-}
-
-session!(Controller, Discovery);
 
 /// Size of the data of Fabrics Connect, the only data on an I/O queue before it is ready.
 const CONNECT_BYTES: u32 = 1024;
-
-/// A timer that fires later than this says more about this machine than about the fabric.
-const LATE: Duration = Duration::from_millis(100);
 
 /// Where the buffer of a queue lies in the driver's only slot, and how large it is.
 fn buffer(qid: u16) -> (u32, u32) {
@@ -86,6 +41,24 @@ enum Key {
     Completions(u16),
     /// The connection manager's events for a queue.
     Connection(u16),
+}
+
+/// An input for the session.
+#[derive(Debug)]
+pub(crate) enum Happened {
+    /// A queue is open.
+    Connected(u16),
+    /// A queue could not be opened, or was lost.
+    Failed(u16, TransportSource),
+    /// A command was answered, with the bytes its data buffer holds.
+    Response {
+        /// On this queue.
+        qid: u16,
+        /// The completion.
+        cqe: Cqe,
+        /// What the controller wrote.
+        data: Vec<u8>,
+    },
 }
 
 /// The session has ended: everything that was open, to be torn down by the caller.
@@ -111,10 +84,9 @@ struct Stepped {
     outcome: Result<(Connecting, Progress), TransportSource>,
 }
 
-/// A session and the queues it runs on.
+/// The queues of one session.
 #[derive(Debug)]
-pub(crate) struct Driver<S> {
-    session: S,
+pub(crate) struct Driver {
     /// Template for every connection; `qid` and the like are filled in for each.
     params: ConnectParams,
     readiness: Readiness<Key>,
@@ -125,22 +97,20 @@ pub(crate) struct Driver<S> {
     queues: Vec<HostQueue>,
     arena: Arc<Arena>,
     domain: Option<Arc<Domain>>,
-    /// Data an I/O queue's capsule may carry; 0 before the controller said so.
-    in_capsule_bytes: u32,
     /// Bytes expected back, by queue and command identifier.
     expected: HashMap<(u16, u16), u32>,
+    happened: VecDeque<Happened>,
 }
 
-impl<S: Session> Driver<S> {
-    /// A driver for a session.
-    pub(crate) fn new(session: S, params: ConnectParams) -> Result<Self, ConnectError> {
+impl Driver {
+    /// A driver without queues.
+    pub(crate) fn new(params: ConnectParams) -> Result<Self, ConnectError> {
         let arena = Arena::new(
             1,
             DATA_MAX as u32 + u32::from(IO_QUEUES_MAX) * CONNECT_BYTES,
         )
         .map_err(umpath_rdma::LocalError::from)?;
         Ok(Self {
-            session,
             params,
             readiness: Readiness::new(),
             connecting: Vec::new(),
@@ -148,14 +118,9 @@ impl<S: Session> Driver<S> {
             queues: Vec::new(),
             arena,
             domain: None,
-            in_capsule_bytes: 0,
             expected: HashMap::new(),
+            happened: VecDeque::new(),
         })
-    }
-
-    /// The session, for calls that this driver does not make itself. Call [`Self::pump`] after.
-    pub(crate) fn session(&mut self) -> &mut S {
-        &mut self.session
     }
 
     /// The association's protection domain, once the admin queue is connected.
@@ -169,40 +134,22 @@ impl<S: Session> Driver<S> {
         admin.map(HostQueue::port)
     }
 
-    /// Carries out every order of the session and returns its reports. Call after every other call.
-    pub(crate) fn pump(&mut self) -> Vec<Event> {
-        let mut events = Vec::new();
-        while let Some(output) = self.session.poll_output() {
-            match output {
-                Output::OpenQueue { qid, cntlid, depth } => self.open(qid, cntlid, depth),
-                Output::Send { qid, sqe, data } => {
-                    if let Err(source) = self.send(qid, sqe, &data) {
-                        self.session.handle_queue_failed(qid, source);
-                    }
-                }
-                Output::Event(event) => {
-                    if let Event::Identified(facts) = &event {
-                        // Data may travel in a capsule only where it directly follows the command.
-                        let adjacent = facts.in_capsule_offset == 0;
-                        self.in_capsule_bytes = if adjacent { facts.in_capsule_bytes } else { 0 };
-                    }
-                    events.push(event);
-                }
-                // The last event follows; whoever gets it halts the driver.
-                Output::CloseAll => {}
+    /// The next thing that happened, if something has. Cancelling it loses nothing.
+    pub(crate) async fn next(&mut self) -> Happened {
+        loop {
+            if let Some(happened) = self.happened.pop_front() {
+                return happened;
             }
+            self.step().await;
         }
-        events
     }
 
-    /// Waits for the next thing to happen and handles it. Cancelling it loses nothing.
-    pub(crate) async fn step(&mut self) {
-        let wake = self
+    async fn step(&mut self) {
+        let deadlines = self
             .connecting
             .iter()
-            .map(|(_, connecting)| tokio::time::Instant::from_std(connecting.deadline()))
-            .chain(self.session.poll_timeout().map(clock::instant))
-            .min();
+            .map(|(_, connecting)| connecting.deadline());
+        let wake = deadlines.min().map(tokio::time::Instant::from_std);
         let timer = async {
             match wake {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -225,23 +172,27 @@ impl<S: Session> Driver<S> {
             Some(Key::Connecting(qid)) => self.connection_progress(qid),
             Some(Key::Completions(qid)) => self.completions(qid),
             Some(Key::Connection(qid)) => self.connection_event(qid),
-            None => self.time_passed(),
+            None => self.connections_late(),
         }
     }
 
-    /// Hands over the I/O queues; from now on only the admin queue is watched.
-    pub(crate) fn take_io_queues(&mut self) -> Vec<HostQueue> {
-        let (io, admin) = self
+    fn failed(&mut self, qid: u16, source: TransportSource) {
+        self.happened.push_back(Happened::Failed(qid, source));
+    }
+
+    /// Hands over queues; they are not watched here any more.
+    pub(crate) fn take_queues(&mut self, qids: &[u16]) -> Vec<HostQueue> {
+        let (taken, kept) = self
             .queues
             .drain(..)
-            .partition(|queue: &HostQueue| queue.qid() != 0);
-        self.queues = admin;
-        let io: Vec<HostQueue> = io;
-        for queue in &io {
+            .partition(|queue: &HostQueue| qids.contains(&queue.qid()));
+        self.queues = kept;
+        let taken: Vec<HostQueue> = taken;
+        for queue in &taken {
             self.readiness.forget(Key::Completions(queue.qid()));
             self.readiness.forget(Key::Connection(queue.qid()));
         }
-        io
+        taken
     }
 
     /// Ends the driver and gives up everything it holds.
@@ -257,12 +208,13 @@ impl<S: Session> Driver<S> {
         }
     }
 
-    fn open(&mut self, qid: u16, cntlid: u16, depth: u16) {
+    /// Opens a queue.
+    pub(crate) fn open(&mut self, qid: u16, cntlid: u16, depth: u16, in_capsule_bytes: u32) {
         let params = ConnectParams {
             qid,
             cntlid,
             depth,
-            in_capsule_bytes: self.in_capsule_bytes,
+            in_capsule_bytes,
             ..self.params.clone()
         };
         let domain = self.domain.clone();
@@ -313,8 +265,8 @@ impl<S: Session> Driver<S> {
             Err(source) => Err(source),
         };
         match connected {
-            Ok(()) => self.session.handle_queue_connected(qid, clock::now()),
-            Err(source) => self.session.handle_queue_failed(qid, source),
+            Ok(()) => self.happened.push_back(Happened::Connected(qid)),
+            Err(source) => self.failed(qid, source),
         }
     }
 
@@ -341,7 +293,14 @@ impl<S: Session> Driver<S> {
         self.queues.iter_mut().find(|queue| queue.qid() == qid)
     }
 
-    fn send(
+    /// Sends a command. Where that fails, so has the queue.
+    pub(crate) fn send(&mut self, qid: u16, sqe: umpath_nvme::Sqe, data: &AdminData) {
+        if let Err(source) = self.try_send(qid, sqe, data) {
+            self.failed(qid, source);
+        }
+    }
+
+    fn try_send(
         &mut self,
         qid: u16,
         sqe: umpath_nvme::Sqe,
@@ -400,16 +359,17 @@ impl<S: Session> Driver<S> {
         let mut responses = Vec::new();
         let Some(queue) = self.queue(qid) else { return };
         let outcome = reap(queue, &mut responses);
-        let now = clock::now();
         for cqe in responses {
             let len = self.expected.remove(&(qid, cqe.cid.get())).unwrap_or(0);
-            let mut bytes = vec![0; len as usize];
-            // In range: the same slot and length were accepted when the command was sent.
-            let _ = self.arena.read_at(0, buffer(qid).0, &mut bytes);
-            self.session.handle_response(qid, &cqe, &bytes, now);
+            let mut data = vec![0; len as usize];
+            self.arena
+                .read_at(0, buffer(qid).0, &mut data)
+                .expect("the range was accepted when the command was sent");
+            self.happened
+                .push_back(Happened::Response { qid, cqe, data });
         }
         if let Err(error) = outcome {
-            self.session.handle_queue_failed(qid, Arc::new(error));
+            self.failed(qid, Arc::new(error));
         }
     }
 
@@ -426,10 +386,10 @@ impl<S: Session> Driver<S> {
                 Err(error) => break Arc::new(error),
             }
         };
-        self.session.handle_queue_failed(qid, end);
+        self.failed(qid, end);
     }
 
-    fn time_passed(&mut self) {
+    fn connections_late(&mut self) {
         let now = std::time::Instant::now();
         let (late, going): (Vec<_>, Vec<_>) = self
             .connecting
@@ -446,20 +406,6 @@ impl<S: Session> Driver<S> {
                 Stepped { qid, outcome }
             });
         }
-        let now = clock::now();
-        let Some(due) = self.session.poll_timeout().filter(|due| *due <= now) else {
-            return;
-        };
-        let late = now.saturating_sub(due);
-        if late > LATE {
-            // The controller counts this time against us: a loss that follows is this machine's.
-            tracing::warn!(
-                "a timer of {} fired {} ms late: this machine is overloaded",
-                self.params.traddr,
-                late.as_millis()
-            );
-        }
-        self.session.handle_timeout(now);
     }
 }
 

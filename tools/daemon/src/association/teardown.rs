@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use umpath_core::AssociationId;
 use umpath_rdma::HostQueue;
 use umpath_transport::Drain;
 
 use super::driver::Halt;
-use super::report::{Report, Reporter};
 use crate::clock;
 
 /// How often a draining queue is looked at: its completion descriptor may not fire in error.
@@ -15,20 +13,17 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// Drains and destroys what a driver left when nobody waits for it.
 pub(crate) async fn release(halt: Halt, deadline: Duration) {
-    admin(halt, deadline, None).await;
+    admin(halt, deadline, None::<fn(Duration)>).await;
 }
 
-/// Drains and destroys what a driver left. `silence`: whom to tell that nothing of it can be sent any
-/// more, when someone waits for that.
-pub(super) async fn admin(
-    halt: Halt,
-    deadline: Duration,
-    silence: Option<(Reporter, AssociationId)>,
-) {
+/// Drains and destroys what a driver left. `silence`: told when nothing of it can be sent any more, where
+/// someone waits for that.
+pub(super) async fn admin(halt: Halt, deadline: Duration, silence: Option<impl FnOnce(Duration)>) {
     let deadline = clock::now() + deadline;
     let mut queues = halt.queues;
     for queue in &mut queues {
-        queue.begin_drain(deadline);
+        // Its silence is proved below: by its markers, or by destroying it.
+        let _ = queue.begin_drain(deadline);
     }
     while !queues.iter_mut().all(quiet) {
         tokio::time::sleep(LOOK).await;
@@ -41,16 +36,14 @@ pub(super) async fn admin(
         drop(queues);
         clock::now()
     });
-    let Some((reporter, association)) = silence else {
-        return;
-    };
+    let Some(report) = silence else { return };
     // Flushed markers prove the error state; without them only destruction does.
     let at = if all_quiet {
         drained
     } else {
         destroyed.await.unwrap_or_else(|_| clock::now())
     };
-    reporter.send(Report::AdminSilent { association, at });
+    report(at);
 }
 
 fn quiet(queue: &mut HostQueue) -> bool {

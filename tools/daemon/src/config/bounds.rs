@@ -55,6 +55,7 @@ impl Defaults {
             ("command_timeout_ms", self.command_timeout_ms, 100, 600_000),
             ("ack_timeout_ms", self.ack_timeout_ms.into(), 0, 60_000),
             ("drain_deadline_ms", self.drain_deadline_ms, 1, 60_000),
+            ("quiesce_floor_ms", self.quiesce_floor_ms, 0, 600_000),
             ("reconnect_first_ms", self.reconnect_first_ms, 0, 600_000),
             ("reconnect_delay_ms", self.reconnect_delay_ms, 10, 600_000),
             (

@@ -21,6 +21,7 @@ const NVME: &str = "umpath-nvme";
 const POLICIES: &str = "umpath-policies";
 const CORE: &str = "umpath-core";
 const SESSION: &str = "umpath-session";
+const HOST: &str = "umpath-host";
 const TRANSPORT: &str = "umpath-transport";
 const RDMA: &str = "umpath-rdma";
 const TCP: &str = "umpath-tcp";
@@ -40,6 +41,12 @@ const TABLE: &[Row] = &[
     (CORE, &[POLICIES, NVME], Only(&["serde", "thiserror"])),
     // serde derives only: what a controller said is kept over a restart of the daemon.
     (SESSION, &[NVME], Only(&["serde", "thiserror"])),
+    // The protocol's words for people, and derives for what is kept; docs/decisions/0009 says why.
+    (
+        HOST,
+        &[CORE, SESSION, POLICIES, NVME, PROTOCOL],
+        Only(&["serde", "tracing"]),
+    ),
     (TRANSPORT, &[NVME], Only(&["rustix", "thiserror"])),
     (RDMA, &[NVME, TRANSPORT], Any),
     (TCP, &[NVME, TRANSPORT], Any),
@@ -51,7 +58,7 @@ const TABLE: &[Row] = &[
     (
         "umpathd",
         &[
-            POLICIES, CORE, MAN, NVME, SESSION, TRANSPORT, ENGINE, RDMA, TCP, UBLK, PROTOCOL,
+            POLICIES, CORE, MAN, NVME, SESSION, HOST, TRANSPORT, ENGINE, RDMA, TCP, UBLK, PROTOCOL,
         ],
         Any,
     ),
@@ -61,16 +68,16 @@ const TABLE: &[Row] = &[
     (
         TESTS,
         &[
-            POLICIES, CORE, NVME, SESSION, TRANSPORT, ENGINE, RDMA, TCP, UBLK, TARGET, PROTOCOL,
-            IMPORT,
+            POLICIES, CORE, NVME, SESSION, HOST, TRANSPORT, ENGINE, RDMA, TCP, UBLK, TARGET,
+            PROTOCOL, IMPORT,
         ],
         Any,
     ),
     (
         "umpath-benches",
         &[
-            POLICIES, CORE, NVME, SESSION, TRANSPORT, ENGINE, RDMA, TCP, UBLK, TARGET, PROTOCOL,
-            TESTS,
+            POLICIES, CORE, NVME, SESSION, HOST, TRANSPORT, ENGINE, RDMA, TCP, UBLK, TARGET,
+            PROTOCOL, TESTS,
         ],
         Any,
     ),

@@ -37,6 +37,7 @@ impl World {
                     | LaneEvent::PathError { .. }
                     | LaneEvent::Guarded { .. }
                     | LaneEvent::Overdue { .. }
+                    | LaneEvent::QueueSilent { .. }
                     | LaneEvent::FirstIo { .. } => {}
                 }
             }

@@ -14,14 +14,14 @@ const UUID_NQN: &str = "nqn.2014-08.org.nvmexpress:uuid:";
 
 /// The pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Host {
+pub(crate) struct Identity {
     /// Name.
     pub(crate) nqn: Nqn,
     /// Identifier, as UUID.
     pub(crate) id: Uuid,
 }
 
-impl Host {
+impl Identity {
     /// Reads the pair, making what does not exist.
     pub(crate) fn load(nvme_dir: &Path, state_dir: &Path) -> anyhow::Result<Self> {
         let id_text = find(nvme_dir, state_dir, "hostid")?;
@@ -108,21 +108,21 @@ mod tests {
         let (nvme, state) = (root.join("nvme"), root.join("state"));
         std::fs::create_dir_all(&nvme).unwrap();
         std::fs::create_dir_all(&state).unwrap();
-        let first = Host::load(&nvme, &state).unwrap();
+        let first = Identity::load(&nvme, &state).unwrap();
         assert_eq!(first.nqn.as_str(), format!("{UUID_NQN}{}", first.id));
-        assert_eq!(Host::load(&nvme, &state).unwrap(), first);
+        assert_eq!(Identity::load(&nvme, &state).unwrap(), first);
 
         let id = Uuid::new_v4();
         std::fs::write(nvme.join("hostid"), format!("{id}\n")).unwrap();
         std::fs::write(nvme.join("hostnqn"), "nqn.2026-11.example:me\n").unwrap();
-        let kernels = Host::load(&nvme, &state).unwrap();
+        let kernels = Identity::load(&nvme, &state).unwrap();
         assert_eq!(
             (kernels.id, kernels.nqn.as_str()),
             (id, "nqn.2026-11.example:me")
         );
 
         std::fs::write(nvme.join("hostid"), "not a uuid").unwrap();
-        let error = format!("{:#}", Host::load(&nvme, &state).unwrap_err());
+        let error = format!("{:#}", Identity::load(&nvme, &state).unwrap_err());
         assert!(error.contains("hostid holds no UUID"), "{error}");
         std::fs::remove_dir_all(&root).unwrap();
     }

@@ -1,0 +1,252 @@
+//! A process takes over what an earlier one left.
+
+use umpath_host::order::{Answer, Verb};
+use umpath_host::policy::NoPathRetry;
+use umpath_protocol::{DisconnectTarget, Reply};
+
+use super::rig::{Disk, Failing, Rig, asked, facts, id, ms, namespace, policy};
+
+/// What a process with a volume over two configured paths leaves when it is killed.
+fn killed() -> Disk {
+    let mut rig = Rig::new();
+    for path in 1..=2 {
+        rig.want(asked(path as u8), true);
+        rig.up(path, &[namespace(1, 1, 1_000)]);
+    }
+    assert_eq!(rig.usable(id(1)), 2);
+    rig.disk
+}
+
+#[test]
+fn paths_have_their_numbers_again_whichever_is_up_first() {
+    let disk = killed();
+    let mut rig = Rig::with(policy(), disk);
+    rig.settle();
+    let mut numbers: Vec<_> = rig
+        .specs
+        .iter()
+        .map(|spec| (spec.id, spec.traddr.ip()))
+        .collect();
+    numbers.sort_unstable();
+    let expected = [(1, [10, 0, 0, 1].into()), (2, [10, 0, 0, 2].into())];
+    assert_eq!(numbers, expected);
+    rig.up(2, &[namespace(1, 1, 1_000)]);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let numbers: Vec<u8> = rig.tables[&id(1)]
+        .paths
+        .iter()
+        .map(|path| path.path.0)
+        .collect();
+    assert_eq!(numbers, [0, 1], "and their places in the volume");
+}
+
+#[test]
+fn numbers_are_reserved_in_the_order_of_the_configuration() {
+    let mut rig = Rig::new();
+    let first = rig.host.reserve(&asked(7));
+    let second = rig.host.reserve(&asked(3));
+    rig.want(asked(3), true);
+    rig.want(asked(7), true);
+    let ids: Vec<u32> = rig.specs.iter().map(|spec| spec.id).collect();
+    assert_eq!(ids, [second, first]);
+}
+
+#[test]
+fn a_path_that_is_down_during_one_restart_is_known_to_the_next() {
+    let mut disk = killed();
+    for _ in 0..3 {
+        let mut rig = Rig::with(policy(), disk);
+        rig.settle();
+        rig.up(1, &[namespace(1, 1, 1_000)]);
+        assert_eq!(rig.usable(id(1)), 1);
+        disk = rig.disk;
+        assert_eq!(disk.volumes[&id(1)].paths.len(), 2);
+    }
+}
+
+#[test]
+fn a_size_the_array_changed_is_known_to_the_next_process() {
+    let mut disk = killed();
+    for _ in 0..2 {
+        let mut rig = Rig::with(policy(), disk);
+        rig.settle();
+        for path in 1..=2 {
+            rig.up(path, &[namespace(1, 1, 2_000)]);
+        }
+        assert_eq!(rig.usable(id(1)), 2);
+        disk = rig.disk;
+        assert_eq!(disk.volumes[&id(1)].namespace.blocks, 2_000);
+    }
+}
+
+#[test]
+fn paths_have_a_queue_for_each_of_the_block_device_s_whatever_is_configured() {
+    let mut disk = killed();
+    let device = disk.devices.get_mut(&0).unwrap();
+    device.1 = 4;
+    let mut rig = Rig::with(policy(), disk);
+    rig.settle();
+    assert!(
+        rig.specs
+            .iter()
+            .all(|spec| spec.session.io_queues_per_namespace == 4)
+    );
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    assert_eq!(rig.usable(id(1)), 1);
+}
+
+#[test]
+fn a_device_that_cannot_be_taken_over_yet_is_never_made_anew() {
+    let failing = Failing {
+        build: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.advance(ms(20_000));
+    assert_eq!(rig.made, 0, "no second block device");
+    let told = rig.events();
+    let told = told.iter().filter(|(kind, _)| kind == "refused").count();
+    assert_eq!(told, 1, "said once");
+    rig.failing.build = false;
+    rig.advance(ms(6_000));
+    assert_eq!(rig.usable(id(1)), 1);
+    assert_eq!((rig.made, rig.disk.volumes[&id(1)].cookie), (0, 77));
+}
+
+#[test]
+fn writes_wait_for_the_fence_of_what_the_last_process_had() {
+    let mut rig = Rig::with(policy(), killed());
+    rig.settle();
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    assert!(rig.events().iter().any(|(kind, _)| kind == "inherited"));
+    assert_eq!(rig.disk.associations.len(), 3);
+    rig.advance(ms(1_900));
+    assert_eq!(rig.disk.associations.len(), 3, "not before the fence");
+    rig.advance(ms(2_000));
+    assert_eq!(rig.disk.associations.len(), 1, "the new one");
+}
+
+fn waits(rig: &Rig) -> bool {
+    rig.tables[&id(1)].on_no_path == umpath_core::OnNoPath::Queue
+}
+
+fn taken_over_with_no_path_retry_fail() -> Rig {
+    let fail = umpath_host::policy::VolumePolicy {
+        no_path_retry: NoPathRetry::Fail,
+        ..policy()
+    };
+    let mut rig = Rig::with(fail, killed());
+    rig.settle();
+    rig.advance(ms(1_000));
+    assert!(waits(&rig), "the paths are being connected");
+    rig
+}
+
+#[test]
+fn requests_wait_for_a_usable_path_and_not_for_an_attached_one() {
+    let mut rig = taken_over_with_no_path_retry_fail();
+    // A standby whose namespace is inaccessible comes first.
+    let transition = ms(10_000);
+    let standby = umpath_session::ControllerFacts {
+        ana: Some(umpath_session::AnaFacts {
+            transition,
+            anacap: 0,
+            group_max: 1,
+            groups: 1,
+            namespaces: 1,
+        }),
+        ..facts(1)
+    };
+    let table = umpath_session::AnaTable {
+        change_count: 1,
+        groups: vec![umpath_session::AnaGroup {
+            id: 1,
+            state: umpath_session::AnaState::Inaccessible,
+            nsids: vec![1],
+            change_count: 1,
+        }],
+    };
+    rig.up_as(1, standby, Some(table), &[namespace(1, 1, 1_000)]);
+    assert_eq!(rig.usable(id(1)), 0);
+    assert!(waits(&rig), "the optimized path is still being connected");
+    rig.up(2, &[namespace(1, 1, 1_000)]);
+    assert_eq!(rig.usable(id(1)), 1);
+    let association = rig.association_of(2);
+    rig.lose(2, association);
+    assert!(
+        !waits(&rig),
+        "from the first usable path on the policy counts"
+    );
+}
+
+#[test]
+fn an_operator_s_word_ends_the_wait_for_a_first_path() {
+    let mut rig = taken_over_with_no_path_retry_fail();
+    let call = rig.call();
+    let (volume, on) = (None, false);
+    rig.host
+        .handle_verb(call, Verb::Queueing { volume, on }, rig.now);
+    rig.settle();
+    assert!(!waits(&rig));
+    let said = ("policy_changed".to_owned(), "queueing off".to_owned());
+    assert!(rig.events().contains(&said), "{:?}", rig.events());
+}
+
+#[test]
+fn a_volume_that_never_gets_a_path_fails_its_requests_when_the_grace_is_over() {
+    let mut rig = taken_over_with_no_path_retry_fail();
+    rig.advance(ms(31_000));
+    assert!(!waits(&rig));
+}
+
+#[test]
+fn a_device_without_a_record_is_named_and_removed_by_its_number() {
+    let mut rig = Rig::new();
+    rig.host.handle_orphan(3, ms(0));
+    assert_eq!(rig.snapshot().daemon.orphans, ["ublkb3"]);
+    let target = || DisconnectTarget::Device("ublkb3".to_owned());
+    let mut ask = |force| {
+        let call = rig.call();
+        let target = target();
+        rig.host
+            .handle_verb(call, Verb::Disconnect { target, force }, rig.now);
+        rig.settle();
+        rig.answers.remove(&call)
+    };
+    assert!(matches!(ask(false), Some(Answer::Reply(Reply::Failed(_)))));
+    match ask(true) {
+        Some(Answer::Reply(Reply::Disconnected { deleted, .. })) => {
+            assert_eq!(deleted, ["/dev/ublkb3"]);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(rig.snapshot().daemon.orphans.is_empty());
+}
+
+#[test]
+fn a_cache_that_only_a_later_controller_has_is_flushed() {
+    let mut rig = Rig::new();
+    rig.want(asked(1), true);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let record = rig.disk.volumes.get_mut(&id(1)).unwrap();
+    assert!(
+        record.limits.volatile_cache,
+        "the kernel sends FLUSH and FUA"
+    );
+    // A device that an earlier release has made otherwise.
+    record.limits.volatile_cache = false;
+    let mut rig = Rig::with(policy(), rig.disk);
+    rig.settle();
+    let cached = umpath_session::ControllerFacts {
+        volatile_cache: true,
+        ..facts(1)
+    };
+    rig.up_with(1, cached, &[namespace(1, 1, 1_000)]);
+    assert_eq!(rig.usable(id(1)), 0);
+    assert!(
+        rig.association(1)
+            .last_error
+            .contains("volatile write cache")
+    );
+}

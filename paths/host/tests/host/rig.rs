@@ -1,0 +1,644 @@
+//! A shell that does at once whatever the host orders, unless it is told to fail.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use umpath_core::{AssociationId, LaneCommand, LaneEvent, PathTable};
+use umpath_host::order::{Answer, CallId, Order, Remains};
+use umpath_host::path::Up;
+use umpath_host::policy::{NoPathRetry, VolumePolicy};
+use umpath_host::record::{Asked, AssociationRecord, RecordKey, VolumeRecord};
+use umpath_host::settings::Settings;
+use umpath_host::{
+    DeviceFacts, Found, Host, LaneNews, PathSpec, Report, Request, VolumeSpec, Wanted,
+};
+use umpath_nvme::Nqn;
+use umpath_nvme::property::{Cap, Version};
+use umpath_protocol::{
+    Association, ConnectOptions, DaemonView, Failure, PathOutcome, Portal, Snapshot,
+};
+use umpath_session::{
+    AnaTable, BackoffPolicy, ControllerFacts, Namespace, NamespaceFacts, NvmLimits, Ready,
+    ReconnectPolicy, SessionConfig, StableId,
+};
+
+pub(crate) const NQN: &str = "nqn.2026-11.example:array";
+
+pub(crate) fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A configuration of defaults.
+#[derive(Debug)]
+struct Plain(VolumePolicy);
+
+impl Settings for Plain {
+    fn default_policy(&self) -> VolumePolicy {
+        self.0
+    }
+    fn policy(&self, _: &StableId, _: &str) -> VolumePolicy {
+        self.0
+    }
+    fn alias(&self, _: &StableId) -> Option<String> {
+        None
+    }
+    fn prefers(&self, _: &StableId, _: IpAddr) -> bool {
+        false
+    }
+    fn ignored_subsystem(&self, _: &str) -> Option<String> {
+        None
+    }
+    fn ignored_namespace(&self, _: &str, _: &NamespaceFacts) -> Option<String> {
+        None
+    }
+    fn max_io_bytes(&self) -> u32 {
+        1 << 20
+    }
+    fn quiesce_floor(&self) -> Duration {
+        ms(100)
+    }
+}
+
+pub(crate) fn policy() -> VolumePolicy {
+    VolumePolicy {
+        no_path_retry: NoPathRetry::Queue,
+        failback: "immediate".parse().unwrap(),
+        grouping: "group_by_prio".parse().unwrap(),
+        selector: "latency".parse().unwrap(),
+        prio: "auto".parse().unwrap(),
+        rr_min_io: 1,
+        rr_weight: "uniform".parse().unwrap(),
+        exclusive_pref_bit: false,
+        marginal_pathgroups: true,
+        flush_on_last_del: false,
+        fast_io_fail_ms: 0,
+        damping: umpath_core::policies::DampingConfig::default(),
+        shared_with_other_hosts: false,
+    }
+}
+
+/// What survives the process.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Disk {
+    pub(crate) associations: BTreeMap<u64, AssociationRecord>,
+    pub(crate) volumes: BTreeMap<StableId, VolumeRecord>,
+    pub(crate) numbers: Vec<(String, u32)>,
+    names: Vec<(String, String)>,
+    /// Block devices: their cookies and queues.
+    pub(crate) devices: BTreeMap<u32, (u64, u16)>,
+}
+
+/// What fails, and why.
+#[derive(Debug, Default)]
+pub(crate) struct Failing {
+    pub(crate) record: bool,
+    pub(crate) build: bool,
+    pub(crate) register: bool,
+    pub(crate) remove: bool,
+}
+
+pub(crate) struct Rig {
+    pub(crate) host: Host,
+    pub(crate) now: Duration,
+    pub(crate) disk: Disk,
+    pub(crate) failing: Failing,
+    /// Queues of the block devices that are made.
+    pub(crate) device_queues: u16,
+    /// Volumes that queue threads serve, with the last table each was told.
+    pub(crate) tables: BTreeMap<StableId, Arc<PathTable>>,
+    queues: BTreeMap<StableId, u16>,
+    pub(crate) specs: Vec<PathSpec>,
+    pub(crate) requests: Vec<(u32, Request)>,
+    pub(crate) answers: BTreeMap<CallId, Answer>,
+    pub(crate) destroyed: Vec<(AssociationId, Remains)>,
+    /// Block devices that were made, one after the other.
+    pub(crate) made: u32,
+    pub(crate) successor: Vec<String>,
+    associations: u64,
+    inherited: Vec<u64>,
+    calls: u64,
+    done: VecDeque<Done>,
+}
+
+enum Done {
+    Recorded(u32, AssociationId),
+    Built(Box<VolumeSpec>, Option<u32>),
+    Registered(StableId, AssociationId),
+    Started(StableId),
+    Removed(u64, StableId),
+    Destroyed(AssociationId, Remains),
+    Users(u64, Vec<StableId>),
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        Self::with(policy(), Disk::default())
+    }
+
+    /// A process that finds this on disk, and does what `umpathd` does at its start.
+    pub(crate) fn with(policy: VolumePolicy, disk: Disk) -> Self {
+        Self::failing(policy, disk, Failing::default())
+    }
+
+    pub(crate) fn failing(policy: VolumePolicy, disk: Disk, failing: Failing) -> Self {
+        let (names, numbers) = (disk.names.clone(), disk.numbers.clone());
+        let now = ms(0);
+        let mut rig = Self {
+            host: Host::new(Arc::new(Plain(policy)), names, numbers, now, 0),
+            now,
+            failing,
+            device_queues: 2,
+            tables: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            specs: Vec::new(),
+            requests: Vec::new(),
+            answers: BTreeMap::new(),
+            destroyed: Vec::new(),
+            made: 0,
+            successor: Vec::new(),
+            associations: 1_000 * (1 + disk.associations.len() as u64),
+            inherited: Vec::new(),
+            calls: 0,
+            done: VecDeque::new(),
+            disk,
+        };
+        for (number, key) in rig.disk.associations.keys().copied().enumerate() {
+            rig.inherited.push(key);
+            let record = rig.disk.associations[&key].clone();
+            rig.host
+                .handle_inherited(number as u64, &record, now)
+                .unwrap();
+        }
+        for record in rig.disk.volumes.values().cloned().collect::<Vec<_>>() {
+            let found = match rig.disk.devices.get(&record.device) {
+                Some((cookie, queues)) if *cookie == record.cookie => {
+                    Found::Waiting { queues: *queues }
+                }
+                _ => Found::Gone,
+            };
+            let paths = record.paths.clone();
+            if rig.host.handle_recorded_volume(record, found, now) {
+                for asked in paths {
+                    rig.want(asked, true);
+                }
+            }
+        }
+        rig
+    }
+
+    /// Does what is ordered, and what follows from it.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            while let Some(order) = self.host.poll_order() {
+                self.carry_out(order);
+            }
+            let Some(done) = self.done.pop_front() else {
+                break;
+            };
+            self.finish(done);
+        }
+    }
+
+    /// Lets time pass.
+    pub(crate) fn advance(&mut self, by: Duration) {
+        self.settle();
+        let until = self.now + by;
+        while let Some(due) = self.host.poll_timeout().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            self.host.handle_timeout(self.now);
+            let next = self.host.poll_timeout();
+            assert!(
+                next.is_none_or(|next| next > self.now),
+                "it spins at {:?}",
+                self.now
+            );
+            self.settle();
+        }
+        self.now = until;
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::RunPath(spec) => self.specs.push(*spec),
+            Order::ToPath(path, request) => self.requests.push((path, request)),
+            Order::Lane {
+                volume,
+                queue,
+                command,
+            } => self.lane(volume, queue, command),
+            Order::Destroy {
+                association,
+                remains,
+                report,
+            } => {
+                self.destroyed.push((association, remains));
+                if report {
+                    self.done.push_back(Done::Destroyed(association, remains));
+                }
+            }
+            Order::Record {
+                path,
+                association,
+                record,
+            } => {
+                if !self.failing.record {
+                    self.disk.associations.insert(association.0, *record);
+                }
+                self.done.push_back(Done::Recorded(path, association));
+            }
+            Order::Forget(key) => {
+                let key = match key {
+                    RecordKey::Own(association) => association.0,
+                    RecordKey::Inherited(number) => self.inherited[number as usize],
+                };
+                self.disk.associations.remove(&key);
+            }
+            Order::Build(spec) => self.done.push_back(Done::Built(spec, None)),
+            Order::Recover { spec, device, .. } => {
+                self.done.push_back(Done::Built(spec, Some(device)));
+            }
+            Order::Register {
+                volume,
+                association,
+            } => self.done.push_back(Done::Registered(volume, association)),
+            Order::Start(volume) => self.done.push_back(Done::Started(volume)),
+            Order::FindUsers { removal, volumes } => {
+                let volumes = volumes.into_iter().map(|(id, _)| id).collect();
+                self.done.push_back(Done::Users(removal, volumes));
+            }
+            Order::Remove {
+                removal, volume, ..
+            } => self.done.push_back(Done::Removed(removal, volume)),
+            Order::Rewrite(record) => {
+                if self.disk.volumes.contains_key(&record.id) {
+                    self.disk.volumes.insert(record.id, *record);
+                }
+            }
+            Order::ForgetVolume(record) => drop(self.disk.volumes.remove(&record.id)),
+            Order::SaveNames(names) => self.disk.names = names,
+            Order::SaveNumbers(numbers) => self.disk.numbers = numbers,
+            Order::Answer(call, answer) => {
+                let before = self.answers.insert(call, answer);
+                assert!(before.is_none(), "{call:?} is answered twice");
+            }
+            Order::LeaveToSuccessor(why) => self.successor.push(why),
+            Order::DeleteOrphan { device, call } => {
+                self.host
+                    .handle_orphan_deleted(call, device, Ok(()), self.now);
+            }
+            Order::Unregister(_) | Order::Discard(_) | Order::Abandon(_) | Order::Sweep(_) => {}
+        }
+    }
+
+    fn lane(&mut self, volume: StableId, queue: u16, command: LaneCommand<u16>) {
+        let now = self.now;
+        let mut tell = |news| self.host.handle_lane(volume, queue, news, now);
+        match command {
+            LaneCommand::SetTable(table) => drop(self.tables.insert(volume, table)),
+            LaneCommand::Convict(association) => {
+                tell(LaneNews::Drained {
+                    association,
+                    silent_at: Some(now),
+                    handed_back: true,
+                    quiet: true,
+                });
+                tell(LaneNews::BufferFenced {
+                    association,
+                    ghosts: Vec::new(),
+                    at: now,
+                });
+            }
+            LaneCommand::Guard(table) => {
+                let generation = table.generation();
+                let event = LaneEvent::Guarded { generation };
+                tell(LaneNews::Event { event, at: now });
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, done: Done) {
+        let now = self.now;
+        let why = |what: &str| Failure::new(what, "no space left on device", "");
+        let failed = |what: &str| Err(why(what));
+        match done {
+            Done::Recorded(path, association) => {
+                let outcome = if self.failing.record {
+                    failed("record")
+                } else {
+                    Ok(())
+                };
+                self.host.handle_recorded(path, association, outcome, now);
+            }
+            Done::Built(spec, device) => {
+                if self.failing.build {
+                    return self.host.handle_built(spec.id, Err(why("build")), now);
+                }
+                let id = device.unwrap_or_else(|| {
+                    self.made += 1;
+                    self.made - 1
+                });
+                let made = (u64::from(id) + 77, self.device_queues);
+                let (cookie, queues) = *self.disk.devices.entry(id).or_insert(made);
+                if device.is_none() {
+                    let record = VolumeRecord::new(&spec, id, cookie);
+                    self.disk.volumes.insert(spec.id, record);
+                }
+                self.queues.insert(spec.id, queues);
+                let facts = DeviceFacts {
+                    device: id,
+                    queues,
+                    cookie,
+                };
+                self.host.handle_built(spec.id, Ok(facts), now);
+            }
+            Done::Registered(volume, association) => {
+                let outcome = if self.failing.register {
+                    failed("register")
+                } else {
+                    Ok(())
+                };
+                self.host
+                    .handle_registered(volume, association, outcome, now);
+            }
+            Done::Started(volume) => self.host.handle_started(volume, Ok(()), now),
+            Done::Removed(removal, volume) => {
+                if self.failing.remove {
+                    return self
+                        .host
+                        .handle_removed(removal, volume, failed("remove"), now);
+                }
+                for queue in 0..self.queues.remove(&volume).unwrap_or(0) {
+                    let news = LaneNews::Ended {
+                        had: Vec::new(),
+                        failure: None,
+                    };
+                    self.host.handle_lane(volume, queue, news, now);
+                }
+                self.tables.remove(&volume);
+                if let Some(record) = self.disk.volumes.remove(&volume) {
+                    self.disk.devices.remove(&record.device);
+                }
+                self.host.handle_removed(removal, volume, Ok(()), now);
+            }
+            Done::Destroyed(association, remains) => {
+                self.host.handle_destroyed(association, remains, now, now);
+            }
+            Done::Users(removal, volumes) => {
+                let users: Vec<_> = volumes.into_iter().map(|id| (id, Vec::new())).collect();
+                self.host.handle_users(removal, &users, now);
+            }
+        }
+    }
+
+    pub(crate) fn call(&mut self) -> CallId {
+        self.calls += 1;
+        CallId(self.calls)
+    }
+
+    /// Asks for a path; its call.
+    pub(crate) fn want(&mut self, asked: Asked, standing: bool) -> CallId {
+        let call = self.call();
+        let address: IpAddr = asked.portal.traddr.parse().unwrap();
+        let session = SessionConfig {
+            io_queues_per_namespace: asked.options.nr_io_queues.unwrap_or(2),
+            ..SessionConfig::new(
+                Nqn::new("nqn.2026-11.example:host").unwrap(),
+                [1; 16],
+                Nqn::new(&asked.nqn).unwrap(),
+            )
+        };
+        let spec = PathSpec {
+            id: 0,
+            traddr: (address, 4420).into(),
+            host_traddr: None,
+            nqn: Nqn::new(&asked.nqn).unwrap(),
+            session,
+            reconnect: ReconnectPolicy {
+                first: ms(20),
+                backoff: BackoffPolicy {
+                    base: ms(50),
+                    cap: ms(500),
+                },
+                refused: ms(500),
+                settle: ms(1_000),
+                ctrl_loss: None,
+            },
+            health: umpath_core::association::HealthConfig::default(),
+            drain_deadline: ms(100),
+            preferred: false,
+            weight: 1,
+            throughput: 1,
+        };
+        let call_given = Some(call);
+        let wanted = Wanted {
+            spec,
+            asked,
+            standing,
+            call: call_given,
+        };
+        self.host.handle_connect(wanted, self.now);
+        self.settle();
+        call
+    }
+
+    /// A path is up with these namespaces; its association.
+    pub(crate) fn up(&mut self, path: u32, namespaces: &[Namespace]) -> AssociationId {
+        self.up_with(path, facts(path as u16), namespaces)
+    }
+
+    pub(crate) fn up_with(
+        &mut self,
+        path: u32,
+        facts: ControllerFacts,
+        namespaces: &[Namespace],
+    ) -> AssociationId {
+        self.up_as(path, facts, None, namespaces)
+    }
+
+    /// The association that serves a volume through a path.
+    pub(crate) fn association_of(&self, path: u32) -> AssociationId {
+        let serves = |(known, request): &(u32, Request)| match request {
+            Request::Serves(association, ..) if *known == path => Some(*association),
+            _ => None,
+        };
+        self.requests.iter().rev().find_map(serves).unwrap()
+    }
+
+    pub(crate) fn up_as(
+        &mut self,
+        path: u32,
+        facts: ControllerFacts,
+        ana: Option<AnaTable>,
+        namespaces: &[Namespace],
+    ) -> AssociationId {
+        self.associations += 1;
+        let association = AssociationId(self.associations);
+        let spec = self
+            .specs
+            .iter()
+            .rev()
+            .find(|spec| spec.id == path)
+            .unwrap();
+        let io_queues = spec.session.io_queues_per_namespace * namespaces.len().max(1) as u16;
+        let up = Up {
+            association,
+            ready: Ready {
+                facts,
+                namespaces: namespaces.to_vec(),
+                ana,
+                io_queues,
+                io_depth: 65,
+            },
+            queues: (1..=io_queues).collect(),
+            device: "rxe0".to_owned(),
+            node: None,
+        };
+        self.report(path, Report::Up(Box::new(up)));
+        association
+    }
+
+    pub(crate) fn report(&mut self, path: u32, report: Report) {
+        self.host.handle_report(path, report, self.now);
+        self.settle();
+    }
+
+    /// A path loses its association.
+    pub(crate) fn lose(&mut self, path: u32, association: AssociationId) {
+        let at = self.now;
+        let why = umpath_core::association::Conviction::QueueFailed;
+        self.report(
+            path,
+            Report::Convict {
+                association,
+                at,
+                why,
+            },
+        );
+        self.report(path, Report::AdminSilent { association, at });
+    }
+
+    pub(crate) fn path_answer(&mut self, call: CallId) -> Option<Result<PathOutcome, Failure>> {
+        match self.answers.remove(&call)? {
+            Answer::Path(outcome) => Some(outcome),
+            other @ Answer::Reply(_) => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.host.snapshot(DaemonView {
+            version: String::new(),
+            pid: 0,
+            uptime_ms: 0,
+            hostnqn: String::new(),
+            hostid: String::new(),
+            rdma_devices: Vec::new(),
+            detection: Vec::new(),
+            orphans: Vec::new(),
+        })
+    }
+
+    pub(crate) fn association(&self, path: u32) -> Association {
+        let associations = self.snapshot().associations;
+        associations.into_iter().find(|it| it.path == path).unwrap()
+    }
+
+    /// Paths that queue threads may use for a volume.
+    pub(crate) fn usable(&self, id: StableId) -> usize {
+        let table = self.tables.get(&id);
+        table.map_or(0, |table| {
+            table.paths.iter().filter(|path| path.usable).count()
+        })
+    }
+
+    /// Words of the events so far.
+    pub(crate) fn events(&self) -> Vec<(String, String)> {
+        let events = self.host.events().events.into_iter();
+        events
+            .map(|event| (event.kind.word().to_owned(), event.detail))
+            .collect()
+    }
+}
+
+pub(crate) fn asked(last: u8) -> Asked {
+    Asked {
+        portal: Portal {
+            transport: "rdma".to_owned(),
+            traddr: format!("10.0.0.{last}"),
+            trsvcid: Some("4420".to_owned()),
+            host_traddr: None,
+            host_iface: None,
+        },
+        nqn: NQN.to_owned(),
+        options: ConnectOptions::default(),
+        number: None,
+    }
+}
+
+pub(crate) fn facts(cntlid: u16) -> ControllerFacts {
+    ControllerFacts {
+        cntlid,
+        ciu: 0,
+        cirn: 0,
+        ccr_limit: 0,
+        kato: Some(ms(1_000)),
+        traffic_based: false,
+        cqt: ms(0),
+        version: Version(0x0001_0400),
+        cap: Cap(0),
+        max_transfer: None,
+        io_capsule_bytes: 64,
+        in_capsule_bytes: 0,
+        io_response_bytes: 16,
+        in_capsule_offset: 0,
+        sgl_descriptors_max: None,
+        sgls: 0,
+        volatile_cache: false,
+        oncs: 0,
+        nvm_limits: NvmLimits::default(),
+        commands_max: None,
+        queue_entries_max: 128,
+        oaes: 0,
+        async_events_max: 4,
+        ctratt: 0,
+        lpa: 0,
+        shutdown_latency: None,
+        namespaces_max: 16,
+        ana: None,
+        serial: "S".to_owned(),
+        model: "M".to_owned(),
+        firmware: "1".to_owned(),
+        subnqn: NQN.to_owned(),
+    }
+}
+
+pub(crate) fn id(name: u8) -> StableId {
+    StableId::Uuid([name; 16])
+}
+
+pub(crate) fn namespace(nsid: u32, name: u8, blocks: u64) -> Namespace {
+    let facts = NamespaceFacts {
+        id: id(name),
+        uuid: Some([name; 16]),
+        nguid: None,
+        eui64: None,
+        blocks,
+        lba_shift: 12,
+        shared: true,
+        ana_group: 1,
+        write_protected: false,
+        deallocated_reads_zero: true,
+        write_zeroes_deallocates: true,
+        dealloc_granularity: 1,
+        dealloc_alignment: 1,
+        write_granularity: 1,
+        write_optimal: None,
+        io_boundary: None,
+    };
+    Namespace {
+        nsid,
+        facts: Ok(facts),
+    }
+}

@@ -1,0 +1,249 @@
+//! What is refused is tried again, seen, and never costs more than it must.
+
+use umpath_host::order::{Answer, Verb};
+use umpath_host::{Report, Request};
+use umpath_protocol::{DisconnectTarget, Reply, Steer};
+
+use super::rig::{NQN, Rig, asked, id, ms, namespace};
+
+/// A volume over two paths.
+fn two_paths() -> Rig {
+    let mut rig = Rig::new();
+    for path in 1..=2 {
+        let call = rig.want(asked(path as u8), false);
+        rig.up(path, &[namespace(1, 1, 1_000)]);
+        assert_eq!(rig.path_answer(call).unwrap().unwrap().volumes, ["vol1"]);
+    }
+    assert_eq!(rig.usable(id(1)), 2);
+    rig
+}
+
+#[test]
+fn an_association_that_could_not_be_recorded_is_used_once_it_is() {
+    let mut rig = Rig::new();
+    rig.failing.record = true;
+    let call = rig.want(asked(1), true);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let refused = rig.path_answer(call).unwrap().unwrap_err();
+    assert_eq!(refused.why, "no space left on device");
+    assert!(
+        rig.association(1).last_error.contains("no space"),
+        "an operator sees it"
+    );
+    assert!(
+        rig.tables.is_empty(),
+        "nothing is sent on what is not on record"
+    );
+    rig.advance(ms(10_000));
+    rig.failing.record = false;
+    rig.advance(ms(2_000));
+    assert_eq!(rig.usable(id(1)), 1);
+    assert_eq!(rig.association(1).last_error, "");
+    let refusals = rig
+        .events()
+        .iter()
+        .filter(|(kind, _)| kind == "refused")
+        .count();
+    assert_eq!(refusals, 1, "the same refusal is said once");
+}
+
+#[test]
+fn a_block_device_that_could_not_be_made_is_made_when_the_driver_is_there() {
+    let mut rig = Rig::new();
+    rig.failing.build = true;
+    let call = rig.want(asked(1), true);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    assert!(rig.path_answer(call).unwrap().is_err());
+    rig.failing.build = false;
+    // Whoever asks again is not told old news.
+    let call = rig.want(asked(1), false);
+    assert_eq!(rig.path_answer(call).unwrap().unwrap().volumes, ["vol1"]);
+}
+
+#[test]
+fn memory_that_could_not_be_registered_is_tried_again() {
+    let mut rig = two_paths();
+    let lost = rig.association_of(2);
+    rig.lose(2, lost);
+    rig.failing.register = true;
+    rig.up(2, &[namespace(1, 1, 1_000)]);
+    assert_eq!(rig.usable(id(1)), 1);
+    assert!(rig.association(2).last_error.contains("no space"));
+    rig.failing.register = false;
+    rig.advance(ms(40_000));
+    assert_eq!(rig.usable(id(1)), 2);
+}
+
+#[test]
+fn a_size_is_news_and_not_identity() {
+    let mut rig = two_paths();
+    let lost = [rig.association_of(1), rig.association_of(2)];
+    // The array grows while no path is there.
+    rig.lose(1, lost[0]);
+    rig.lose(2, lost[1]);
+    for path in 1..=2 {
+        rig.up(path, &[namespace(1, 1, 2_000)]);
+    }
+    assert_eq!(rig.usable(id(1)), 2);
+    assert_eq!(
+        rig.disk.volumes[&id(1)].namespace.blocks,
+        2_000,
+        "for the next process"
+    );
+}
+
+#[test]
+fn a_path_refused_for_its_size_is_used_when_the_others_say_the_same() {
+    let mut rig = two_paths();
+    let lost = rig.association_of(2);
+    rig.lose(2, lost);
+    rig.up(2, &[namespace(1, 1, 2_000)]);
+    assert_eq!(rig.usable(id(1)), 1);
+    assert!(
+        rig.association(2).last_error.contains("size"),
+        "{:?}",
+        rig.association(2)
+    );
+    let first = rig.association_of(1);
+    rig.report(1, Report::Namespaces(first, vec![namespace(1, 1, 2_000)]));
+    assert_eq!(rig.usable(id(1)), 2, "at once");
+}
+
+#[test]
+fn a_namespace_added_while_its_paths_are_up_gets_a_volume() {
+    let mut rig = two_paths();
+    let list = vec![namespace(1, 1, 1_000), namespace(2, 2, 500)];
+    let first = rig.association_of(1);
+    rig.requests.clear();
+    rig.report(1, Report::Namespaces(first, list));
+    let asks = |rig: &Rig| {
+        rig.requests
+            .iter()
+            .find_map(|(path, request)| match request {
+                Request::OpenQueues(association, count) => Some((*path, *association, *count)),
+                _ => None,
+            })
+    };
+    assert_eq!(asks(&rig), Some((1, first, 2)));
+    rig.report(1, Report::Queues(first, vec![3, 4]));
+    assert_eq!(rig.usable(id(2)), 1);
+    assert_eq!(rig.usable(id(1)), 2);
+}
+
+#[test]
+fn an_array_without_queues_left_is_said_to_have_none_and_asked_again() {
+    let mut rig = two_paths();
+    let first = rig.association_of(1);
+    let list = vec![namespace(1, 1, 1_000), namespace(2, 2, 500)];
+    rig.report(1, Report::Namespaces(first, list));
+    rig.report(1, Report::Queues(first, Vec::new()));
+    assert!(rig.association(1).last_error.contains("I/O queues left"));
+    rig.requests.clear();
+    rig.advance(ms(2_000));
+    let again = |request: &(u32, Request)| matches!(request.1, Request::OpenQueues(..));
+    assert!(rig.requests.iter().any(again));
+}
+
+#[test]
+fn a_configured_path_that_stays_away_too_long_is_still_asked_for() {
+    let mut rig = Rig::new();
+    for path in 1..=2 {
+        rig.want(asked(path as u8), true);
+        rig.up(path, &[namespace(1, 1, 1_000)]);
+    }
+    let lost = rig.association_of(2);
+    rig.lose(2, lost);
+    rig.requests.clear();
+    rig.report(2, Report::GivenUp);
+    assert!(
+        rig.requests.is_empty(),
+        "nobody ends it: {:?}",
+        rig.requests
+    );
+    assert_eq!(rig.association(2).state, "connecting");
+    rig.up(2, &[namespace(1, 1, 1_000)]);
+    assert_eq!(rig.usable(id(1)), 2);
+}
+
+#[test]
+fn a_path_asked_for_once_goes_when_it_is_given_up() {
+    let mut rig = two_paths();
+    let lost = rig.association_of(2);
+    rig.lose(2, lost);
+    rig.report(2, Report::GivenUp);
+    assert!(matches!(rig.requests.last(), Some((2, Request::Shutdown))));
+    rig.report(2, Report::Ended);
+    assert_eq!(rig.snapshot().associations.len(), 1);
+}
+
+#[test]
+fn an_orderly_removal_leaves_nothing_behind() {
+    let mut rig = two_paths();
+    let nqn = DisconnectTarget::Nqn(NQN.to_owned());
+    let call = rig.call();
+    let force = false;
+    rig.host
+        .handle_verb(call, Verb::Disconnect { target: nqn, force }, rig.now);
+    rig.advance(ms(1_000));
+    for path in 1..=2 {
+        let association = rig.association_of(path);
+        let at = rig.now;
+        rig.report(path, Report::AdminSilent { association, at });
+        rig.report(path, Report::Ended);
+    }
+    match rig.answers.remove(&call) {
+        Some(Answer::Reply(Reply::Disconnected { deleted, .. })) => {
+            assert_eq!(deleted, ["/dev/ublkb0"]);
+        }
+        other => panic!("{other:?}"),
+    }
+    rig.advance(ms(60_000));
+    assert!(
+        rig.disk.associations.is_empty(),
+        "{:?}",
+        rig.disk.associations
+    );
+    assert!(rig.disk.volumes.is_empty() && rig.disk.devices.is_empty());
+    assert_eq!(rig.host.poll_timeout(), None, "nothing is waited for");
+}
+
+#[test]
+fn a_lost_association_is_on_record_until_its_fence() {
+    let mut rig = two_paths();
+    assert_eq!(rig.disk.associations.len(), 2);
+    let lost = rig.association_of(2);
+    rig.lose(2, lost);
+    // 2 x KATO with the margin for its clock, and the floor.
+    rig.advance(ms(2_000));
+    assert_eq!(rig.disk.associations.len(), 2);
+    rig.advance(ms(1_500));
+    assert_eq!(rig.disk.associations.len(), 1);
+}
+
+#[test]
+fn a_path_is_named_by_its_number_or_its_address() {
+    let mut rig = two_paths();
+    for name in ["2", "10.0.0.2", "10.0.0.2:4420", "rdma,10.0.0.2:4420"] {
+        let (path, volume) = (name.to_owned(), None);
+        let call = rig.call();
+        rig.host
+            .handle_verb(call, Verb::Steer(Steer::FailPath { path, volume }), rig.now);
+        rig.settle();
+        assert_eq!(rig.usable(id(1)), 1, "{name}");
+        let (path, volume) = (name.to_owned(), None);
+        let reinstate = Steer::ReinstatePath { path, volume };
+        let call = rig.call();
+        rig.host.handle_verb(call, Verb::Steer(reinstate), rig.now);
+        rig.settle();
+        assert_eq!(rig.usable(id(1)), 2, "{name}");
+    }
+    let (path, volume) = ("10.0.0.9".to_owned(), None);
+    let call = rig.call();
+    rig.host
+        .handle_verb(call, Verb::Steer(Steer::FailPath { path, volume }), rig.now);
+    rig.settle();
+    match rig.answers.remove(&call) {
+        Some(Answer::Reply(Reply::Failed(failure))) => assert_eq!(failure.what, "no path 10.0.0.9"),
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,272 @@
+//! Carrying out orders.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use umpath_core::{AssociationId, LaneCommand};
+use umpath_host::order::{Order, Remains};
+use umpath_host::record::RecordKey;
+use umpath_host::{PathSpec, VolumeSpec};
+use umpath_protocol::Failure;
+use umpath_session::StableId;
+use umpath_ublk::Control;
+
+use super::{EXIT_SOFTWARE, Message, Shell};
+use crate::association;
+use crate::build::{build, recover};
+use crate::clock;
+use crate::spec::connect_params;
+use crate::usage::users_of;
+
+impl Shell {
+    /// Everything the host wants done.
+    pub(super) fn carry_out_all(&mut self) {
+        while let Some(order) = self.host.poll_order() {
+            self.carry_out(order);
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::RunPath(spec) => self.run_path(*spec),
+            Order::ToPath(path, request) => {
+                if let Some(task) = self.paths.get(&path) {
+                    // A task that has ended needs to hear nothing, and its end is on its way.
+                    let _ = task.send(request);
+                }
+            }
+            Order::Lane {
+                volume,
+                queue,
+                command,
+            } => self.lane_command(volume, queue, command),
+            Order::Destroy {
+                association,
+                remains,
+                report,
+            } => self.destroy(association, remains, report),
+            Order::Record {
+                path,
+                association,
+                record,
+            } => {
+                let records = self.context.records.clone();
+                self.elsewhere(move || {
+                    let outcome = records.write(association, &record).map_err(|error| {
+                        Failure::new(
+                            "an association cannot be used",
+                            format!("{error:#}"),
+                            "make room for the state directory; it is tried again by itself",
+                        )
+                    });
+                    Message::Recorded(path, association, outcome)
+                });
+            }
+            Order::Forget(key) => self.forget(key),
+            Order::Build(spec) => self.build(*spec, None),
+            Order::Recover {
+                spec,
+                device,
+                cookie,
+            } => self.build(*spec, Some((device, cookie))),
+            Order::Register {
+                volume,
+                association,
+            } => self.register(volume, association),
+            Order::Unregister(volume) => self.unregister(volume),
+            Order::Start(volume) => self.start_device(volume),
+            Order::FindUsers { removal, volumes } => self.elsewhere(move || {
+                let users = |(id, device): (StableId, String)| (id, users_of(&device));
+                Message::Users(removal, volumes.into_iter().map(users).collect())
+            }),
+            Order::Remove {
+                removal,
+                volume,
+                force,
+            } => self.remove(removal, volume, force),
+            Order::Discard(volume) => {
+                let served = self.resources.volumes.remove(&volume);
+                let served = served.expect("a volume that was built");
+                let keeper = self.context.keeper.clone();
+                tokio::task::spawn_blocking(move || {
+                    drop(served.device);
+                    keeper.remove(&served.record);
+                });
+            }
+            Order::Abandon(volume) => {
+                let device = self.resources.take_device(volume);
+                // Waits for the queue threads to end, which they do at once.
+                tokio::task::block_in_place(|| device.abandon());
+            }
+            Order::Sweep(record) => {
+                let keeper = self.context.keeper.clone();
+                let swept = Control::open().and_then(|mut control| control.delete(record.device));
+                match swept {
+                    Ok(()) => keeper.remove(&record),
+                    Err(error) => tracing::error!(volume = record.name, "{error}"),
+                }
+            }
+            Order::DeleteOrphan { device, call } => self.elsewhere(move || {
+                let deleted = Control::open().and_then(|mut control| control.delete(device));
+                let outcome = deleted.map_err(|error| {
+                    let what = format!("cannot remove /dev/ublkb{device}");
+                    Failure::new(what, error.to_string(), "dmesg tells more")
+                });
+                Message::OrphanDeleted(call, device, outcome)
+            }),
+            Order::ForgetVolume(record) => self.context.keeper.remove(&record),
+            Order::Rewrite(record) => self.context.keeper.rewrite(*record),
+            Order::SaveNames(names) => self.context.keeper.save_names(names),
+            Order::SaveNumbers(numbers) => self.context.keeper.save_numbers(numbers),
+            Order::Answer(call, answer) => self.answer(call, answer),
+            Order::LeaveToSuccessor(why) => leave_to_successor(&why),
+        }
+    }
+
+    fn run_path(&mut self, spec: PathSpec) {
+        let defaults = &self.context.config.defaults;
+        let params = connect_params(defaults, spec.traddr, spec.host_traddr);
+        let (requests, inbox) = mpsc::unbounded_channel();
+        self.paths.insert(spec.id, requests);
+        // Tasks of paths that have ended are forgotten when a new one comes.
+        self.paths.retain(|_, task| !task.is_closed());
+        let around = self.around.clone();
+        tokio::spawn(association::run(spec, params, around, inbox));
+    }
+
+    fn lane_command(&mut self, volume: StableId, queue: u16, command: LaneCommand<u16>) {
+        let command = command.map(|association, qid| {
+            let known = self.resources.associations.get_mut(&association);
+            let queue = known.and_then(|known| known.queues.remove(&qid));
+            queue.expect("the host attaches queue pairs that are spare")
+        });
+        let lanes = &self.resources.served(volume).lanes;
+        let lane = lanes
+            .get(usize::from(queue))
+            .expect("a queue thread that was made");
+        if let Err(gone) = lane.send(command) {
+            // The thread has ended, and the volume with it: its last report is on its way.
+            tokio::task::spawn_blocking(move || drop(gone));
+        }
+    }
+
+    fn destroy(&mut self, association: AssociationId, remains: Remains, report: bool) {
+        let known = match remains {
+            Remains::Spare => self.resources.associations.remove(&association),
+            Remains::Lane(..) => None,
+        };
+        let handed_back = self.resources.handed_back.remove(&(association, remains));
+        let outbox = self.outbox.clone();
+        tokio::task::spawn_blocking(move || {
+            drop((known, handed_back));
+            if report {
+                let _ = outbox.send(Message::Destroyed(association, remains, clock::now()));
+            }
+        });
+    }
+
+    fn forget(&self, key: RecordKey) {
+        let records = self.context.records.clone();
+        tokio::task::spawn_blocking(move || records.forget(&key));
+    }
+
+    /// Makes a block device, or takes one over.
+    fn build(&self, spec: VolumeSpec, device: Option<(u32, u64)>) {
+        let waits = self.context.config.defaults.waits();
+        let (keeper, outbox) = (self.context.keeper.clone(), self.outbox.clone());
+        self.elsewhere(move || {
+            let outcome = match device {
+                Some((device, cookie)) => recover(&spec, device, cookie, waits, &outbox),
+                None => build(&spec, &keeper, waits, &outbox),
+            };
+            Message::Built(spec.id, outcome.map(Box::new))
+        });
+    }
+
+    fn register(&mut self, volume: StableId, association: AssociationId) {
+        let arenas = self.resources.served(volume).arenas.clone();
+        let known = self.resources.associations.get(&association);
+        let domain = Arc::clone(
+            &known
+                .expect("the host registers with live associations")
+                .domain,
+        );
+        self.elsewhere(move || {
+            let outcome = arenas.iter().try_for_each(|arena| domain.register(arena));
+            let outcome = outcome.map_err(|error| {
+                let what = format!("cannot register memory with {}", domain.device());
+                let fix = "raise the memlock limit (LimitMEMLOCK=infinity), or lower queue_depth, \
+                           io_queues or max_io_kib in umpath.toml";
+                Failure::new(what, error.to_string(), fix)
+            });
+            Message::Registered(volume, association, outcome)
+        });
+    }
+
+    /// Associations that live on let go of a removed volume's memory.
+    fn unregister(&mut self, volume: StableId) {
+        let Some(served) = self.resources.volumes.remove(&volume) else {
+            return;
+        };
+        for association in self.resources.associations.values() {
+            let (domain, arenas) = (Arc::clone(&association.domain), served.arenas.clone());
+            tokio::task::spawn_blocking(move || {
+                for arena in &arenas {
+                    domain.unregister(arena);
+                }
+            });
+        }
+    }
+
+    fn start_device(&mut self, volume: StableId) {
+        let outbox = self.outbox.clone();
+        let served = self.resources.served(volume);
+        let name = served.record.name.clone();
+        let failure = move |error: umpath_ublk::Error| {
+            Failure::new(
+                format!("cannot start the block device of {name}"),
+                error.to_string(),
+                "dmesg tells more",
+            )
+        };
+        let (explain, told) = (failure.clone(), outbox.clone());
+        let done = Box::new(move |outcome: Result<(), umpath_ublk::Error>| {
+            let _ = told.send(Message::Started(volume, outcome.map_err(explain)));
+        });
+        let device = served.device.as_mut().expect("a block device to start");
+        if let Err(error) = device.start(done) {
+            let _ = outbox.send(Message::Started(volume, Err(failure(error))));
+        }
+    }
+
+    fn remove(&mut self, removal: u64, volume: StableId, force: bool) {
+        let mut device = self.resources.take_device(volume);
+        let record = self.resources.served(volume).record.clone();
+        let keeper = self.context.keeper.clone();
+        self.elsewhere(move || match device.remove(!force) {
+            Ok(()) => {
+                drop(device);
+                keeper.remove(&record);
+                Message::Removed(removal, volume, None, Ok(()))
+            }
+            Err(error) => {
+                let failure = Failure::new(
+                    format!("cannot remove /dev/ublkb{}", record.device),
+                    error.to_string(),
+                    "unmount and close it first, or --force",
+                );
+                Message::Removed(removal, volume, Some(device), Err(failure))
+            }
+        });
+    }
+}
+
+/// Ends this process at once, as if it had been killed.
+fn leave_to_successor(why: &str) -> ! {
+    // Past the log, which is written by a thread that would not get to it.
+    eprintln!(
+        "{why}; umpathd ends, so that the next one takes over all block devices with their requests \
+         (start it again if nothing does)"
+    );
+    std::process::exit(EXIT_SOFTWARE)
+}

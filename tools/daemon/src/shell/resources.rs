@@ -1,0 +1,102 @@
+//! What the shell holds for the host, by the names the host has for it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use umpath_core::AssociationId;
+use umpath_host::DeviceFacts;
+use umpath_host::order::Remains;
+use umpath_host::record::VolumeRecord;
+use umpath_rdma::{Domain, HostQueue};
+use umpath_session::StableId;
+use umpath_transport::Arena;
+use umpath_ublk::LaneHandle;
+
+use super::Brought;
+use crate::build::{BlockDevice, Built};
+
+/// An association's resources, as far as no queue thread has them.
+#[derive(Debug)]
+pub(super) struct Association {
+    pub(super) domain: Arc<Domain>,
+    pub(super) queues: BTreeMap<u16, HostQueue>,
+}
+
+/// A volume's block device and queue threads.
+pub(super) struct Served {
+    /// Absent while it is being removed.
+    pub(super) device: Option<Box<BlockDevice>>,
+    pub(super) lanes: Vec<LaneHandle<HostQueue>>,
+    pub(super) arenas: Vec<Arc<Arena>>,
+    pub(super) record: VolumeRecord,
+}
+
+/// Everything.
+#[derive(Default)]
+pub(super) struct Resources {
+    pub(super) associations: HashMap<AssociationId, Association>,
+    pub(super) volumes: HashMap<StableId, Served>,
+    /// Queue pairs that queue threads handed back.
+    pub(super) handed_back: HashMap<(AssociationId, Remains), HostQueue>,
+}
+
+impl Resources {
+    /// A path brought queue pairs of an association.
+    pub(super) fn bring(&mut self, brought: Brought) {
+        let queues = brought.queues.into_iter().map(|queue| (queue.qid(), queue));
+        match brought.domain {
+            Some(domain) => {
+                let queues = queues.collect();
+                let new = Association { domain, queues };
+                let before = self.associations.insert(brought.association, new);
+                assert!(before.is_none(), "an association is brought once");
+            }
+            None => match self.associations.get_mut(&brought.association) {
+                Some(association) => association.queues.extend(queues),
+                // It was given up meanwhile.
+                None => {
+                    let queues: Vec<HostQueue> = queues.map(|(_, queue)| queue).collect();
+                    tokio::task::spawn_blocking(move || drop(queues));
+                }
+            },
+        }
+    }
+
+    /// A block device was made or taken over.
+    pub(super) fn built(&mut self, volume: StableId, built: Built) -> DeviceFacts {
+        let info = *built.device.info();
+        let facts = DeviceFacts {
+            device: info.id,
+            queues: info.queues,
+            cookie: built.record.cookie,
+        };
+        let served = Served {
+            lanes: built.device.lanes().cloned().collect(),
+            arenas: built.arenas,
+            record: built.record,
+            device: Some(Box::new(built.device)),
+        };
+        let before = self.volumes.insert(volume, served);
+        assert!(before.is_none(), "a volume has one block device");
+        facts
+    }
+
+    /// A block device was removed; or was not, and comes back.
+    pub(super) fn removed(&mut self, volume: StableId, device: Option<Box<BlockDevice>>) {
+        // Its memory stays known until the host has it unregistered.
+        if device.is_some() {
+            self.served(volume).device = device;
+        }
+    }
+
+    pub(super) fn served(&mut self, volume: StableId) -> &mut Served {
+        let served = self.volumes.get_mut(&volume);
+        served.expect("the host orders for volumes that are there")
+    }
+
+    /// Takes a block device to remove it.
+    pub(super) fn take_device(&mut self, volume: StableId) -> Box<BlockDevice> {
+        let device = self.served(volume).device.take();
+        device.expect("the host does one thing at a time with a block device")
+    }
+}
