@@ -63,7 +63,7 @@ pub enum Switch {
 pub struct ActiveGroup {
     /// Paths of the active group when last settled; empty while there is none.
     members: PathSet,
-    /// Paths usable when last settled.
+    /// Paths usable when last settled, those of the marginal group aside.
     usable: PathSet,
     /// The better group waited for, and until when.
     pending: Option<(PathSet, Duration)>,
@@ -81,9 +81,10 @@ impl ActiveGroup {
         now: Duration,
     ) -> (Option<usize>, Switch) {
         let usable_before = self.usable;
+        // A path that is only kept for the last resort is not there for its own group.
+        let sound = groups.iter().filter(|group| !group.marginal);
         self.usable = PathSet::of(
-            groups
-                .iter()
+            sound
                 .flat_map(|group| &group.paths)
                 .filter(|path| path.usable)
                 .map(|p| p.id),

@@ -389,8 +389,10 @@ impl Health {
     }
 
     fn conviction(&self, silent_since: Option<Duration>, now: Duration) -> Option<Conviction> {
-        if self.hard.is_some() {
-            return self.hard;
+        if let Some(hard) = self.hard {
+            // What broke because the cable is out is the cable's fault.
+            let cable = self.link_down_since.is_some() && hard != Conviction::DeviceFatal;
+            return Some(if cable { Conviction::LinkDown } else { hard });
         }
         if self
             .link_down_since
@@ -435,6 +437,15 @@ mod tests {
             unanswered_since: Some(ms(since)),
             answered: ms(0),
         }
+    }
+
+    #[test]
+    fn what_breaks_while_the_link_is_down_is_the_link_s_fault() {
+        let mut health = health();
+        health.link_down(ms(1));
+        health.queue_failed(ms(2));
+        let why = Conviction::LinkDown;
+        assert_eq!(health.verdict(ms(2)), Some(Verdict::Convict(why)));
     }
 
     #[test]

@@ -24,14 +24,16 @@ use umpath_nvme::log::reset::ResetOutcome;
 use crate::table::AssociationId;
 
 /// A survivor that has not answered for this long is not waited for alone.
-const PATIENCE: Duration = Duration::from_millis(50);
+const ANSWER_TIME: Duration = Duration::from_millis(50);
+/// Nor is one that has begun a reset and not completed it for this long.
+const RESET_TIME: Duration = Duration::from_millis(500);
 /// Pause before a log is read or a survivor asked again: at first, and at most.
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Survivors kept; a subsystem has no more paths than a volume.
 const SURVIVORS_MAX: usize = crate::table::PATHS_MAX;
 
-/// What stood surety that a lost association executes nothing more.
+/// What proved that a lost association executes nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FencedBy {
     /// A cross-controller reset through this association.
@@ -132,9 +134,9 @@ enum Stage {
     /// Asked, not answered.
     Asked { since: Duration },
     /// It has begun; its log is read at this time.
-    Watched { read_at: Duration },
+    Watched { since: Duration, read_at: Duration },
     /// Its log is being read.
-    Reading,
+    Reading { since: Duration },
     /// To be asked again at this time.
     Resting { until: Duration },
     /// Not to be asked again.
@@ -172,7 +174,7 @@ impl Ladder {
         }
     }
 
-    /// What stood surety, once the fence stands.
+    /// What proved it, once the fence stands.
     pub fn fenced(&self) -> Option<FencedBy> {
         self.fenced
     }
@@ -207,13 +209,14 @@ impl Ladder {
         let Some(survivor) = self.survivor(via) else {
             return;
         };
-        if !matches!(survivor.stage, Stage::Asked { .. }) {
+        let Stage::Asked { since } = survivor.stage else {
             return;
-        }
+        };
         match reply {
             ResetReply::Complete => self.stand(FencedBy::Reset { via }),
             ResetReply::Pending => {
                 survivor.stage = Stage::Watched {
+                    since,
                     read_at: now + survivor.pause(),
                 };
             }
@@ -229,13 +232,14 @@ impl Ladder {
             return;
         };
         // Only what we asked this survivor for is ours: its log names no random number.
-        if !matches!(survivor.stage, Stage::Watched { .. } | Stage::Reading) {
+        let (Stage::Watched { since, .. } | Stage::Reading { since }) = survivor.stage else {
             return;
-        }
+        };
         match news {
             ResetNews::Success => self.stand(FencedBy::Reset { via }),
             ResetNews::InProgress => {
                 survivor.stage = Stage::Watched {
+                    since,
                     read_at: now + survivor.pause(),
                 };
             }
@@ -254,14 +258,14 @@ impl Ladder {
         if self.fenced.is_some() {
             return None;
         }
-        let waits_alone = self.has_idle();
         let due = self.survivors.iter().filter_map(|s| match s.stage {
-            Stage::Asked { since } if waits_alone => Some(since + PATIENCE),
-            Stage::Watched { read_at } => Some(read_at),
+            Stage::Watched { read_at, .. } => Some(read_at),
             Stage::Resting { until } => Some(until),
             _ => None,
         });
-        due.min()
+        // The next one is asked when nobody is waited for any more.
+        let turn = self.survivors.iter().filter_map(Survivor::waited_for_until);
+        due.chain(turn.max().filter(|_| self.has_idle())).min()
     }
 
     /// Time has passed.
@@ -294,20 +298,16 @@ impl Ladder {
         for survivor in &mut self.survivors {
             let via = survivor.association;
             match survivor.stage {
-                Stage::Watched { read_at } if read_at <= now => {
-                    survivor.stage = Stage::Reading;
+                Stage::Watched { since, read_at } if read_at <= now => {
+                    survivor.stage = Stage::Reading { since };
                     self.outputs.push_back(LadderOutput::ReadLog { via });
                 }
                 Stage::Resting { until } if until <= now => survivor.stage = Stage::Idle,
                 _ => {}
             }
         }
-        let patient = self.survivors.iter().any(|s| match s.stage {
-            Stage::Asked { since } => now < since + PATIENCE,
-            Stage::Watched { .. } | Stage::Reading => true,
-            _ => false,
-        });
-        if patient {
+        let mut waits = self.survivors.iter().filter_map(Survivor::waited_for_until);
+        if waits.any(|until| now < until) {
             return;
         }
         let next = self.survivors.iter_mut().find(|s| s.stage == Stage::Idle);
@@ -320,6 +320,15 @@ impl Ladder {
 }
 
 impl Survivor {
+    /// How long the others wait for it.
+    fn waited_for_until(&self) -> Option<Duration> {
+        match self.stage {
+            Stage::Asked { since } => Some(since + ANSWER_TIME),
+            Stage::Watched { since, .. } | Stage::Reading { since } => Some(since + RESET_TIME),
+            Stage::Idle | Stage::Resting { .. } | Stage::Useless => None,
+        }
+    }
+
     fn pause(&mut self) -> Duration {
         let pause = self.pause;
         self.pause = (pause * 2).min(PAUSE_MAX);
@@ -412,7 +421,7 @@ mod tests {
         ladder.survivor_up(A, ms(0));
         ladder.survivor_up(B, ms(0));
         outputs(&mut ladder);
-        assert_eq!(ladder.poll_timeout(), Some(PATIENCE));
+        assert_eq!(ladder.poll_timeout(), Some(ANSWER_TIME));
         ladder.handle_timeout(ms(49));
         assert_eq!(outputs(&mut ladder), []);
         ladder.handle_timeout(ms(50));
@@ -503,5 +512,73 @@ mod tests {
         assert_eq!(outputs(&mut ladder), []);
         ladder.time_reached();
         assert_eq!(outputs(&mut ladder), [LadderOutput::Fenced(FencedBy::Time)]);
+    }
+
+    /// Every millisecond for so long: what was put out, and whether it ever asked for a time that is
+    /// over.
+    fn play(ladder: &mut Ladder, times: core::ops::Range<u64>) -> Vec<LadderOutput> {
+        let mut all = Vec::new();
+        for now in times {
+            ladder.handle_timeout(ms(now));
+            let due = ladder.poll_timeout();
+            assert!(
+                due.is_none_or(|due| due > ms(now)),
+                "at {now} ms it asks for {due:?}"
+            );
+            for output in outputs(ladder) {
+                if let LadderOutput::ReadLog { via } = output {
+                    // In progress for as long as one asks.
+                    ladder.news(via, ResetNews::InProgress, ms(now));
+                }
+                all.push(output);
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn one_silent_one_pending_and_one_idle_survivor_ask_for_no_time_that_is_over() {
+        const C: AssociationId = AssociationId(3);
+        let mut ladder = Ladder::new(LOST);
+        for survivor in [A, B, C] {
+            ladder.survivor_up(survivor, ms(0));
+        }
+        assert_eq!(outputs(&mut ladder), [ask(A)]);
+        ladder.handle_timeout(ms(50));
+        assert_eq!(outputs(&mut ladder), [ask(B)]);
+        ladder.reply(B, ResetReply::Pending, ms(52));
+        assert!(play(&mut ladder, 53..2_000).contains(&ask(C)));
+    }
+
+    #[test]
+    fn a_survivor_that_never_completes_a_reset_holds_the_others_up_for_a_while_only() {
+        let mut ladder = Ladder::new(LOST);
+        for survivor in [A, B] {
+            ladder.survivor_up(survivor, ms(0));
+        }
+        assert_eq!(outputs(&mut ladder), [ask(A)]);
+        ladder.reply(A, ResetReply::Pending, ms(2));
+        assert!(!play(&mut ladder, 3..500).contains(&ask(B)));
+        assert!(play(&mut ladder, 500..502).contains(&ask(B)));
+        // Its word still counts.
+        ladder.news(A, ResetNews::Success, ms(600));
+        let fenced = LadderOutput::Fenced(FencedBy::Reset { via: A });
+        assert_eq!(outputs(&mut ladder), [fenced]);
+    }
+
+    #[test]
+    fn a_log_that_is_never_read_holds_the_others_up_for_a_while_only() {
+        let mut ladder = Ladder::new(LOST);
+        for survivor in [A, B] {
+            ladder.survivor_up(survivor, ms(0));
+        }
+        ladder.reply(A, ResetReply::Pending, ms(2));
+        outputs(&mut ladder);
+        let mut asked = false;
+        for now in 3..1_000 {
+            ladder.handle_timeout(ms(now));
+            asked |= outputs(&mut ladder).contains(&ask(B));
+        }
+        assert!(asked);
     }
 }

@@ -116,8 +116,11 @@ impl Device {
     }
 
     /// A lane has ended without saying what it had in flight, and will send nothing more. Whatever
-    /// it lost with associations given up until now is unknown, so it could be any block.
+    /// it lost with associations given up until now, or later, is unknown, so it could be any block.
     pub fn lane_gone(&mut self, lane: LaneId, now: Duration) {
+        if !self.gone.contains(&lane) {
+            self.gone.push(lane);
+        }
         if let Some(confirmed) = self.guards.confirmed.get_mut(usize::from(lane.0)) {
             *confirmed = u64::MAX;
         }

@@ -27,7 +27,7 @@ use umpath_policies::{ActiveGroup, AnaState, Fault, Outliers};
 
 use crate::association::{Conviction, Suspicion};
 use crate::event::{Event, EventKind, LaneEvent, LaneId};
-use crate::ghost::GhostTable;
+use crate::ghost::{Ghost, GhostTable};
 use crate::table::{AssociationId, PATHS_MAX, PathId, PathTable};
 
 pub use config::{DeviceConfig, DeviceError, NoPath, PathConfig, Ready};
@@ -81,6 +81,10 @@ pub struct Device {
     had_usable: bool,
     /// Lanes with requests that wait for a path.
     starving: Vec<LaneId>,
+    /// Lanes that have ended.
+    gone: Vec<LaneId>,
+    /// When all paths were last looked at.
+    settled_at: Duration,
     outputs: VecDeque<Output>,
 }
 
@@ -107,6 +111,8 @@ impl Device {
             had_path: false,
             had_usable: false,
             starving: Vec::new(),
+            gone: Vec::new(),
+            settled_at: Duration::ZERO,
             outputs: VecDeque::new(),
         };
         device.settle(now);
@@ -287,6 +293,11 @@ impl Device {
             EventKind::Convicted(why),
         );
         self.outputs.push_back(Output::Convict(association));
+        // Lanes that have ended confirm nothing any more; what they had in flight is unknown.
+        for lane in self.gone.clone() {
+            let ghosts = vec![Ghost::of_everything(association)];
+            self.lane_drained(association, lane, ghosts, now);
+        }
         if why != Conviction::Operator {
             self.fault(path, Fault::Lost, now);
         }
@@ -429,6 +440,8 @@ impl Device {
             .iter()
             .filter_map(|path| path.hoped_until(self.hope()))
             .chain(transitions)
+            // What was hoped for and is over has been taken into account when it was.
+            .filter(|at| *at > self.settled_at)
             .filter(|_| self.hopeless_since.is_none() && self.table.active.is_none());
         [self.active.poll_timeout(), self.expires_at()]
             .into_iter()
@@ -463,7 +476,10 @@ impl Device {
             } else {
                 EventKind::Sound
             };
-            self.event(now, Some(path), association, kind);
+            // Of a path that is not there it says nothing.
+            if association.is_some() {
+                self.event(now, Some(path), association, kind);
+            }
         }
     }
 
@@ -527,5 +543,7 @@ impl Device {
 
 #[cfg(test)]
 mod policy_tests;
+#[cfg(test)]
+mod regression_tests;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use crate::table::{GroupEntry, OnNoPath, PathEntry, PathId, PathTable};
 impl Device {
     /// Looks at everything, and publishes a table if it differs from the last.
     pub(super) fn settle(&mut self, now: Duration) {
+        self.settled_at = now;
         let mut facts: Vec<PathFacts> = self
             .paths
             .iter()
@@ -124,6 +125,8 @@ impl Device {
             self.hopeless_since.get_or_insert(now);
         }
         if self.config.flush_on_last_del && self.had_path && self.paths.is_empty() {
+            // Nothing is waited for any more.
+            self.expired = true;
             return OnNoPath::Fail;
         }
         match self.config.no_path {

@@ -175,20 +175,20 @@ pub(super) fn encode(
     lba_shift: u8,
 ) -> (Sqe, Data) {
     let (lba, blocks) = (command.lba, command.covered);
-    // `covered` never exceeds blocks_max(), so the count always fits.
-    let count = BlockCount::new(blocks).unwrap_or(BlockCount::ONE);
+    let count = BlockCount::new(blocks);
+    let count = || count.expect("a command covers at most what blocks_max allows");
     let offset_bytes = command.offset << lba_shift;
     let len_bytes = blocks << lba_shift;
     match request.op {
         Op::Read => (
-            io::read(nsid, lba, count),
+            io::read(nsid, lba, count()),
             Data::FromController {
                 offset_bytes,
                 len_bytes,
             },
         ),
         Op::Write => {
-            let sqe = io::write(nsid, lba, count, request.fua);
+            let sqe = io::write(nsid, lba, count(), request.fua);
             (
                 sqe,
                 Data::ToController {
@@ -201,7 +201,7 @@ pub(super) fn encode(
         Op::WriteZeroes => {
             let deallocate = limits.write_zeroes_deallocate && !request.no_unmap;
             (
-                io::write_zeroes(nsid, lba, count, request.fua, deallocate),
+                io::write_zeroes(nsid, lba, count(), request.fua, deallocate),
                 Data::None,
             )
         }
@@ -209,8 +209,7 @@ pub(super) fn encode(
             let mut bytes = [0; DsmRange::SIZE];
             bytes.copy_from_slice(DsmRange::new(lba, blocks).as_bytes());
             let offset_bytes = u32::from(number % COMMANDS_PER_TAG) * DsmRange::SIZE as u32;
-            // One range is a number of ranges the wire can express.
-            let sqe = io::deallocate(nsid, 1).unwrap_or_default();
+            let sqe = io::deallocate(nsid, 1).expect("one range can be expressed");
             (
                 sqe,
                 Data::Parameters {

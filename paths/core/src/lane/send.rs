@@ -8,10 +8,20 @@ use umpath_policies::{Ask, PathId};
 use super::command::{COMMANDS_PER_TAG, Command, State, blocks_max, data_bytes, encode, tag_of};
 use super::{Action, Lane, Send};
 use crate::event::LaneEvent;
-use crate::request::BlockError;
+use crate::request::{BlockError, Op};
 
 /// How long a link is left alone that could not take a command.
 const BLOCKED: Duration = Duration::from_millis(10);
+
+/// Who can carry a command.
+enum Able {
+    /// This link, up to so many blocks.
+    Now(u16, u32),
+    /// A link that has no room now.
+    Later,
+    /// No link that this lane can reach.
+    Never,
+}
 
 impl Lane {
     /// Sends what can be sent, in order: lost mutations that may be sent again, then retries before
@@ -74,12 +84,16 @@ impl Lane {
             let Some(link) = self.choose(None, &ask) else {
                 return false;
             };
-            let request = &mut self.requests[tag];
-            let limits = &self.links[link].limits;
-            let Some(most) = blocks_max(request.body.op, limits, self.config.lba_shift) else {
-                self.abort(tag, BlockError::NotSupported, now);
-                return true;
+            let op = self.requests[tag].body.op;
+            let (link, most) = match self.able(link, op) {
+                Able::Now(link, most) => (link, most),
+                Able::Later => return false,
+                Able::Never => {
+                    self.abort(tag, BlockError::NotSupported, now);
+                    return true;
+                }
             };
+            let request = &mut self.requests[tag];
             let blocks = most.min(request.total - request.issued);
             let slot = request.commands.trailing_ones() as u16;
             request.commands |= 1 << slot;
@@ -114,15 +128,39 @@ impl Lane {
         let Some(link) = self.choose(self.commands[command].avoid, &ask) else {
             return false;
         };
-        let op = self.requests[tag].body.op;
-        if blocks_max(op, &self.links[link].limits, self.config.lba_shift).is_none() {
-            self.abort(tag, BlockError::NotSupported, now);
-            return true;
-        }
+        let link = match self.able(link, self.requests[tag].body.op) {
+            Able::Now(link, _) => link,
+            Able::Later => return false,
+            Able::Never => {
+                self.abort(tag, BlockError::NotSupported, now);
+                return true;
+            }
+        };
         self.stats.resent += 1;
         self.end_hold(command, now);
         self.send(command, link, now);
         true
+    }
+
+    /// The link for `op`: the chosen one if its controller does that, otherwise the first other one
+    /// whose controller does, of a worse group if need be.
+    fn able(&self, chosen: u16, op: Op) -> Able {
+        let most = |link: u16| blocks_max(op, &self.links[link].limits, self.config.lba_shift);
+        if let Some(most) = most(chosen) {
+            return Able::Now(chosen, most);
+        }
+        let offers = self.group_order().flat_map(|group| self.reachable(group));
+        let mut able = Able::Never;
+        for offer in offers {
+            match most(offer.link) {
+                Some(most) if self.links[offer.link].has_room() => {
+                    return Able::Now(offer.link, most);
+                }
+                Some(_) => able = Able::Later,
+                None => {}
+            }
+        }
+        able
     }
 
     /// A link with room, by the table's selector; another path than `avoid` if there is one.

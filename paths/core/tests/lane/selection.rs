@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use umpath_core::{AssociationId, GroupEntry, Lane, OnNoPath, Op, PathId, PathTable, VolumeShared};
+use umpath_core::{
+    AssociationId, BlockError, GroupEntry, Lane, OnNoPath, Op, PathId, PathTable, VolumeShared,
+};
 use umpath_nvme::Status;
 
 use super::rig::{
@@ -108,4 +110,26 @@ fn the_selector_changes_while_io_is_in_flight() {
     }
     let taken: Vec<u8> = sends(&mut lane).iter().map(|send| send.path.0).collect();
     assert_eq!(taken, [0, 0, 0, 1, 1, 1], "turns of three from now on");
+}
+
+#[test]
+fn what_one_path_cannot_do_another_does() {
+    let mut lane = two_paths();
+    let mut table = PathTable::clone(&table(&[0, 1], limits(), OnNoPath::Queue));
+    table.paths[0].limits.discard_blocks_max = 0;
+    table.paths[0].limits.write_zeroes_blocks_max = 0;
+    lane.set_table(Arc::new(table.clone()), ms(0));
+    for (tag, op) in [(0, Op::Discard), (1, Op::WriteZeroes)] {
+        submit(&mut lane, request(tag, op, 0, 8), ms(1));
+        let send = only_send(&mut lane);
+        assert_eq!(send.path, PathId(1), "{op:?}");
+        answer(&mut lane, &send, Status::SUCCESS, ms(2));
+        assert_eq!(completions(&mut lane), [(tag, Ok(()))]);
+    }
+    // Where none can, the caller is told.
+    table.paths[1].limits.discard_blocks_max = 0;
+    table.generation += 1;
+    lane.set_table(Arc::new(table), ms(3));
+    submit(&mut lane, request(0, Op::Discard, 0, 8), ms(4));
+    assert_eq!(completions(&mut lane), [(0, Err(BlockError::NotSupported))]);
 }
