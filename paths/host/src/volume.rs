@@ -327,15 +327,16 @@ impl Volume {
             self.record = Some(record);
         }
         // The driver may have made fewer queues than wished for, and each has to confirm a fence.
-        let config = self
+        let mut config = self
             .spec
             .policy
             .device_config(self.spec.namespace.lba_shift, self.lanes);
-        self.core = Device::new(config, fx.now);
         self.awaits_first_path = self.adopted;
         if self.awaits_first_path {
-            self.core.set_no_path(self.first_path_policy(), fx.now);
+            // From the first table on: with another one its requests could fail.
+            config.no_path = self.first_path_policy();
         }
+        self.core = Device::new(config, fx.now);
     }
 
     /// An attempt to take its block device over has failed: it is tried again. Its users have open

@@ -98,6 +98,11 @@ impl World {
             });
             let now = duration(self.processes[process].clock(self.now));
             let queue = QueueId(qp as u64);
+            if let TargetEnd::Io { access, .. } = &end {
+                // As in Linux nvmet: the end of a queue counts as traffic.
+                let shared = Arc::clone(access.shared());
+                self.processes[process].note_traffic(&shared, now);
+            }
             self.processes[process]
                 .array
                 .queue_closed(cntlid, queue, now);

@@ -47,6 +47,8 @@ mutants! {
     FenceOfWrongQueue = "fence-of-wrong-queue",
     /// A queue pair counts as destroyed, and silent, when its destruction begins.
     DestroyedEarly = "destroyed-early",
+    /// A queue pair counts as silent when it is given up, whether or not it says so.
+    SilenceTrusted = "silence-trusted",
     /// An orderly removal does not wait for the admin queue.
     OrderlyAdminIgnored = "orderly-admin-ignored",
     /// Queue pairs that no queue thread has count as silent at once.

@@ -73,7 +73,7 @@ impl World {
 
     /// The host is asked something.
     pub(crate) fn ask(&mut self, nuisance: Nuisance) {
-        let number = |path: usize| path as u32 + 1;
+        let number = |path: usize| format!("10.0.{path}.1");
         let name = |world: &Self, volume: usize| world.stores[volume].id.to_string();
         let steer = match nuisance {
             Nuisance::Stats => Verb::Stats,

@@ -164,7 +164,7 @@ impl Plan {
             ccr: chance.percent(60),
             common_board: processes > 1 && chance.percent(70),
             cntlids: chance.pick(&[4, 16]),
-            io_queues: if chance.percent(5) { lanes as u16 } else { 32 },
+            io_queues: if chance.percent(10) { (lanes * volumes.len()) as u16 } else { 32 },
             cache: chance.percent(80),
             split: chance.pick(&[0, 30]),
             traffic_based: chance.percent(40),

@@ -152,18 +152,20 @@ impl World {
     }
 
     /// A queue thread gives a queue pair up: nothing leaves it any more, and after a while its NIC
-    /// lets go of memory and says so.
+    /// lets go of memory and says so. Or it does neither, until it is destroyed.
     pub(super) fn lane_drains(&mut self, qp: QpId) {
-        self.silence(qp);
-        let deadline = self.plan.drain_deadline;
-        let marker = self.fabric_chance.tail(10 * MICRO, deadline / 2);
-        if self.fabric_chance.percent(self.plan.lost_markers) {
-            self.qps[qp].marker_lost = true;
+        let known = &self.qps[qp];
+        let lost = known.marker_lost;
+        if known.port.as_ref().is_some_and(|port| port.stubborn.get()) {
+            self.note(|| format!("queue pair {qp} is stubborn"));
         } else {
+            self.silence(qp);
+        }
+        let marker = self.fabric_chance.tail(10 * MICRO, self.plan.drain_deadline / 2);
+        if !lost {
             self.agenda.push(self.now + marker, Happening::Flushed(qp));
         }
-        let trusted = self.is(Mutant::MarkerTrusted) && self.qps[qp].marker_lost;
-        if self.is(Mutant::BufferAtError) || trusted {
+        if self.is(Mutant::BufferAtError) || self.is(Mutant::MarkerTrusted) && lost {
             self.say_flushed(qp);
         }
     }

@@ -247,7 +247,7 @@ impl World {
                 }
                 LaneNews::Drained {
                     association,
-                    silent_at: Some(silent_at),
+                    silent_at,
                     handed_back,
                     quiet,
                 }

@@ -11,6 +11,7 @@ use umpath_session::StableId;
 use super::{Ending, Inside, LaneAt, PathActor, Port, SimQp, Work, brief, failure, route_of};
 use crate::sim::checker::Violation;
 use crate::sim::clock::{MICRO, MILLI, Nanos, duration, nanos};
+use crate::sim::mutant::Mutant;
 use crate::sim::plan::FaultKind;
 use crate::sim::qp::HostEnd;
 use crate::sim::world::World;
@@ -162,6 +163,9 @@ impl World {
                 }
                 self.disk.forget_volume(record.id, record.cookie);
             }
+            Order::DeleteOrphan { device, .. } => {
+                self.absurd(format!("device {device} is deleted as an orphan"));
+            }
             Order::ForgetVolume(record) => self.disk.forget_volume(record.id, record.cookie),
             Order::Rewrite(record) => {
                 self.disk.later.push_back(*record);
@@ -274,11 +278,16 @@ impl World {
         let (_, qp) = spare.swap_remove(place);
         self.fences.used(self.host.assoc(association));
         let port = Rc::new(Port::default());
+        let lost = self.fabric_chance.percent(self.plan.lost_markers);
+        let stubborn = lost && self.fabric_chance.percent(50);
+        port.stubborn.set(stubborn);
+        port.trusted.set(self.is(Mutant::SilenceTrusted));
         let known = &mut self.qps[qp];
         if known.host != HostEnd::Open {
             // It broke while nobody had it.
             port.disconnected.set(true);
         }
+        known.marker_lost = lost;
         known.lane = Some(at);
         known.port = Some(Rc::clone(&port));
         Some(SimQp::new(qp, port, known.depth, Rc::clone(&self.log)))

@@ -14,7 +14,7 @@ use umpath_engine::{LaneReport, LinkId};
 use umpath_nvme::command::io::DsmRange;
 use umpath_nvme::opcode::nvm;
 use umpath_nvme::{Cqe, Sqe};
-use umpath_transport::{Data, Drain, Loss, PushError, Transport};
+use umpath_transport::{Data, Drain, Loss, PushError, Silence, Transport};
 
 use crate::sim::qp::QpId;
 
@@ -58,6 +58,10 @@ pub(crate) struct Port {
     /// It has failed by itself.
     pub(crate) failed: Cell<bool>,
     pub(crate) disconnected: Cell<bool>,
+    /// It does not say whether it still sends when it is given up.
+    pub(crate) stubborn: Cell<bool>,
+    /// A mutant does not ask.
+    pub(crate) trusted: Cell<bool>,
     /// The flush markers have come.
     pub(crate) flushed: Cell<bool>,
     pub(crate) in_flight: Cell<usize>,
@@ -168,9 +172,13 @@ impl Transport for SimQp {
         self.port.disconnected.take().then_some(Loss::Disconnected)
     }
 
-    fn begin_drain(&mut self, deadline: Duration) {
+    fn begin_drain(&mut self, deadline: Duration) -> Silence {
         self.port.deadline.set(Some(deadline));
         self.log.borrow_mut().push(Did::Drains(self.id));
+        if self.port.stubborn.get() && !self.port.trusted.get() {
+            return Silence::Unproved;
+        }
+        Silence::Proved
     }
 
     fn poll_drained(&mut self, now: Duration, report: impl FnMut(Cqe)) -> Drain {

@@ -193,14 +193,29 @@ impl World {
                 self.connect(asked);
             }
         }
+        self.find_orphans();
         let routes = 0..self.plan.paths();
         let configured = routes.filter(|route| self.plan.routes[*route].configured);
-        let configured: Vec<Asked> = configured.map(asked_for).collect();
-        self.host.core.reserve(&configured);
+        let mut configured: Vec<Asked> = configured.map(asked_for).collect();
+        for asked in &mut configured {
+            asked.number = Some(self.host.core.reserve(asked));
+        }
         for asked in configured {
             self.connect(asked);
         }
         self.pump_host();
+    }
+
+    /// Block devices that wait, and of which nothing is on record.
+    fn find_orphans(&mut self) {
+        for device in 0..self.devices.len() {
+            let known = &self.devices[device];
+            let mut records = self.disk.volumes.values();
+            let recorded = records.any(|record| record.cookie == known.cookie);
+            if known.state == State::Waiting && !recorded {
+                self.absurd(format!("device {device} is there without a record"));
+            }
+        }
     }
 
     fn inherit(&mut self, now: Nanos) {

@@ -11,7 +11,7 @@ use crate::sim::store::StoreId;
 use crate::sim::world::World;
 
 /// Most changes of a state in a second: more is oscillation, whatever the fabric does.
-const CHANGES_MAX: usize = 20;
+const CHANGES_MAX: usize = 60;
 
 /// Requests of a volume taken over wait so long for its first usable path, whatever its policy.
 const FIRST_PATH_PATIENCE: Nanos = 30 * SECOND;

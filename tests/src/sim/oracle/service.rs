@@ -149,6 +149,7 @@ impl World {
             hostid: String::new(),
             rdma_devices: Vec::new(),
             detection: Vec::new(),
+            orphans: Vec::new(),
         };
         let listing = self.host.core.snapshot(daemon);
         for store in 0..self.stores.len() {
