@@ -1,5 +1,5 @@
-//! What the ghost-range lock costs: a write while there are ghosts, and a failover from conviction
-//! until the last ghost is on its way again.
+//! The cost of the ghost-range lock: a write while there are ghosts, and a failover from the
+//! conviction until the last ghost is resent.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +76,7 @@ impl Volume {
         self.pump();
     }
 
-    /// Carries messages both ways until there are none.
+    /// Passes messages both ways until there are none.
     fn pump(&mut self) {
         loop {
             while let Some(output) = self.device.poll_output() {
@@ -157,7 +157,7 @@ fn check(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// From the conviction until every lost write has been handed out again.
+/// From the conviction until every lost write has been resent.
 fn failover(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("failover");
     for count in [0_u16, 1, 1_000] {

@@ -1,7 +1,7 @@
-//! What a request costs before any NIC: the lane's decisions and the wire format.
+//! The CPU cost of a request before any NIC: the lane's decisions and the wire format.
 //!
-//! The lane is driven as a queue thread drives it, with answers made up on the spot, so the numbers
-//! are the floor of CPU time for each request.
+//! The benchmark drives the lane as a queue thread does, with completions generated on the spot, so
+//! the numbers are the lower bound of CPU time per request.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ fn request(op: Op, tag: u16, blocks: u32) -> BlockRequest {
     }
 }
 
-/// One request on each of `tags` tags, from submission to completion; the requests completed.
+/// One request on each of `tags` tags, from submission to completion; returns the number completed.
 fn round(lane: &mut Lane, op: Op, tags: u16, blocks: u32, now: Duration) -> u32 {
     for tag in 0..tags {
         lane.submit(request(op, tag, blocks), now)
@@ -138,7 +138,7 @@ fn codec(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Loaded paths, as a lane in the middle of its work offers them.
+/// Paths with the load of a busy lane.
 struct Loaded(u8);
 
 impl Candidates for Loaded {
@@ -165,7 +165,7 @@ impl Candidates for Loaded {
     }
 }
 
-/// The choice alone, and what an answer costs the selector.
+/// The choice alone, and the selector's cost of a completion.
 fn selectors(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("select");
     for kind in SelectorKind::ALL {

@@ -1,8 +1,8 @@
-//! The run: export, both halves, every round.
+//! The sequence of a run: export, both halves, every round.
 //!
-//! Within a half all contenders exist at once, idle but for the one being measured, and take turns
-//! job by job, so that a machine that grows slower hurts them alike. Ours runs in both halves: no
-//! ratio crosses them.
+//! Within a half all contenders exist at once, idle except for the one being measured, and take
+//! turns job by job, so that a machine that slows down affects all of them alike. Ours runs in both
+//! halves, so that every ratio stays within one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,14 +17,14 @@ use crate::report::{HalfReport, Report, ShapeReport};
 
 const DISK_MIB: u32 = 512;
 
-/// What to run.
+/// Parameters of a run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How often every job runs on every contender.
+    /// Runs of every job on every contender.
     pub rounds: u32,
-    /// How long each time.
+    /// Duration of each run.
     pub seconds: u32,
-    /// Parts of names of jobs; all without any.
+    /// Run jobs whose names contain one of these; empty: all.
     pub jobs: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ impl Plan {
     }
 }
 
-/// Measures everything. What could not be measured is listed in the report, not an error.
+/// Runs all measurements. The report lists what could not be measured; that is not an error.
 pub fn run(plan: &Plan) -> Result<Report> {
     let mut report = Report::new(plan);
     let disk = NullDisk::make("umpath-bench", DISK_MIB)?;
@@ -63,7 +63,7 @@ fn measure_half(plan: &Plan, half: Half, disk: &Path, report: &mut Report) -> Re
     Ok(())
 }
 
-/// Untouched blocks of null_blk have no page: reading them costs less, writing them more.
+/// null_blk allocates no page for untouched blocks: reading them costs less, writing them more.
 fn fill(device: &Path) -> Result<()> {
     let mut of = std::ffi::OsString::from("of=");
     of.push(device);
@@ -92,7 +92,7 @@ fn measure(plan: &Plan, half: Half, devices: &[(Contender, PathBuf)]) -> (HalfRe
     for round in 0..plan.rounds {
         for (shape, result) in shapes.iter().zip(&mut results) {
             for turn in 0..devices.len() {
-                // Another one goes first each round.
+                // Another one goes first in each round.
                 let at = (turn + round as usize) % devices.len();
                 let Some((contender, device)) = devices.get(at) else {
                     continue;

@@ -1,7 +1,7 @@
-//! What is compared, and setting each of them up over the same export.
+//! The contenders, and setting each of them up over the same export.
 //!
-//! Contract: everything a [`Contender`] needs is a guard inside the [`Lineup`], so dropping the
-//! lineup takes all devices away, first the ones on top.
+//! Everything a [`Contender`] needs is a guard inside the [`Lineup`], so dropping the lineup
+//! removes all devices, the topmost first.
 
 use std::path::PathBuf;
 
@@ -13,13 +13,12 @@ use crate::map::Map;
 use crate::null::NullVolume;
 use crate::ours::Daemon;
 
-/// Name of the exported subsystem.
 pub(crate) const NQN: &str = "nqn.2026-11.io.umpath:bench";
-/// Its service.
+/// Its service (port number).
 pub(crate) const SERVICE: u16 = 4420;
-/// Cables, so paths.
+/// Number of cables, and so of paths.
 pub(crate) const PATHS: u8 = 2;
-/// I/O queues of every contender, for each path.
+/// I/O queues of every contender, per path.
 pub(crate) const QUEUES: &str = "2";
 
 /// A device under measurement.
@@ -33,7 +32,7 @@ pub enum Contender {
     Dm,
     /// One path of the kernel's host without multipath.
     Raw,
-    /// Our ublk front end over a medium that moves no data: the bound of any ublk device.
+    /// Our ublk front end over a backend that moves no data: the upper bound of any ublk device.
     UblkNull,
 }
 
@@ -50,7 +49,7 @@ impl Contender {
     }
 }
 
-/// Whether the kernel's host merges paths itself. dm-multipath needs a host that does not.
+/// Whether the kernel's host merges paths itself. dm-multipath needs one that does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
     /// `nvme_core.multipath=Y`.
@@ -60,7 +59,7 @@ pub enum Half {
 }
 
 impl Half {
-    /// The contenders of this half; the first is ours, in both.
+    /// The contenders of this half; the first is ours in both.
     pub fn contenders(self) -> &'static [Contender] {
         match self {
             Self::Native => &[Contender::Ours, Contender::Native, Contender::UblkNull],
@@ -68,7 +67,7 @@ impl Half {
         }
     }
 
-    /// The one whose throughput ours is divided by.
+    /// The contender whose throughput is the divisor of the ratio.
     pub fn yardstick(self) -> Contender {
         match self {
             Self::Native => Contender::Native,
@@ -80,9 +79,9 @@ impl Half {
 /// The devices of one half, ready for use.
 #[derive(Debug, Default)]
 pub(crate) struct Lineup {
-    /// What could be set up, with its device.
+    /// The contenders that were set up, with their devices.
     pub(crate) devices: Vec<(Contender, PathBuf)>,
-    /// What could not.
+    /// Why others could not be set up.
     pub(crate) failures: Vec<String>,
     // Dropped in this order: the map before the paths below it.
     map: Option<Map>,
@@ -92,7 +91,7 @@ pub(crate) struct Lineup {
 }
 
 impl Lineup {
-    /// Sets up the contenders of `half`. One that cannot be is a failure of its own.
+    /// Sets up the contenders of `half`; records those that fail in `failures`.
     pub(crate) fn make(half: Half, network: &Network) -> Self {
         let mut lineup = Self::default();
         let wanted = half.contenders();
@@ -157,7 +156,7 @@ impl Lineup {
         Ok(device)
     }
 
-    /// Below the map, which is never measured at the same time.
+    /// The path below the map, which is never measured at the same time.
     fn first_path(&self) -> Result<PathBuf> {
         let host = self
             .kernel

@@ -1,4 +1,4 @@
-//! The kernel's NVMe host: with its own multipath or without, and what it made.
+//! The kernel's NVMe host, with or without its own multipath, and its devices.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use umpath_tests::bed::{KernelHost, attempt, run, within, within_value};
 
 use crate::contender::Half;
 
-/// Everything that keeps nvme_core loaded, users before used.
+/// All modules that keep nvme_core loaded, users before what they use.
 const USERS: [&str; 9] = [
     "nvme_rdma",
     "nvme_tcp",
@@ -25,8 +25,8 @@ const USERS: [&str; 9] = [
 const UNLOAD_TIME: Duration = Duration::from_secs(10);
 const DEVICE_TIME: Duration = Duration::from_secs(30);
 
-/// Loads nvme_core so that it merges paths or does not: a choice made at loading, so all of NVMe
-/// must be unused. A kernel with nvme_core built in needs `nvme_core.multipath=` when it boots.
+/// Loads nvme_core with native multipath on or off. That is a load-time parameter, so all of NVMe
+/// must be unused. A kernel with nvme_core built in needs `nvme_core.multipath=` at boot.
 pub(crate) fn load_for(half: Half) -> Result<()> {
     let wanted = match half {
         Half::Native => "Y",
@@ -36,8 +36,8 @@ pub(crate) fn load_for(half: Half) -> Result<()> {
     if merges().is_ok_and(|text| text.trim() == wanted) {
         return Ok(());
     }
-    // Queues that were just closed keep their module for a moment. What stays in use shows below,
-    // in the parameter.
+    // Queues that were just closed hold their module for a moment. If it stays in use, the
+    // parameter below shows it.
     drop(within(UNLOAD_TIME, "NVMe unloaded", || {
         unload();
         !loaded("nvme_core")
@@ -60,13 +60,13 @@ fn unload() {
     }
 }
 
-/// As a module, so that it can be unloaded.
+/// Whether it is loaded as a module and can be unloaded.
 fn loaded(module: &str) -> bool {
     let dir = Path::new("/sys/module").join(module);
     dir.join("initstate").exists()
 }
 
-/// Makes native multipath choose the path with the fewest requests.
+/// Sets native multipath's policy to queue-depth.
 pub(crate) fn choose_queue_depth(nqn: &str) -> Result<()> {
     let entries = fs::read_dir("/sys/class/nvme-subsystem").context("no NVMe subsystem")?;
     for dir in entries.flatten().map(|entry| entry.path()) {
@@ -79,7 +79,7 @@ pub(crate) fn choose_queue_depth(nqn: &str) -> Result<()> {
     bail!("the kernel's host has no subsystem {nqn}")
 }
 
-/// The block device of each path, while the host does not merge them.
+/// The block device of each path, with native multipath off.
 pub(crate) fn path_devices(host: &KernelHost, count: u8) -> Result<Vec<PathBuf>> {
     within_value(DEVICE_TIME, "a block device for each path", || {
         let found: Vec<_> = host
@@ -92,7 +92,7 @@ pub(crate) fn path_devices(host: &KernelHost, count: u8) -> Result<Vec<PathBuf>>
     })
 }
 
-/// `/dev/nvme1n1` of `/sys/class/nvme/nvme1`.
+/// `/dev/nvme1n1` for `/sys/class/nvme/nvme1`.
 fn block_device(controller: &Path) -> Option<PathBuf> {
     let prefix = format!("{}n", controller.file_name()?.to_string_lossy());
     let entries = fs::read_dir(controller).ok()?.flatten();

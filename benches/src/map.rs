@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use umpath_tests::bed::{attempt, load, output, run};
 
-/// One group of paths, queue-length; dropping removes it.
+/// One group of paths with queue-length; removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Map {
     name: &'static str,
@@ -16,7 +16,7 @@ pub(crate) struct Map {
 }
 
 impl Map {
-    /// Puts a map over `paths`.
+    /// Creates a map over `paths`.
     pub(crate) fn make(name: &'static str, paths: &[PathBuf]) -> Result<Self> {
         load(&["dm-multipath", "dm-queue-length"])?;
         let first = paths.first().context("a map needs a path")?;
@@ -40,7 +40,6 @@ impl Map {
         })
     }
 
-    /// Its device node.
     pub(crate) fn device(&self) -> &Path {
         &self.device
     }

@@ -1,4 +1,4 @@
-//! The fio jobs, and one measurement of one of them.
+//! The fio jobs, and running one of them.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,17 +6,17 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use umpath_tests::bed::{Fio, FioResult, attempt};
 
-/// A job that takes so much longer than it was told hangs.
+/// A job that exceeds its run time by this much hangs.
 const HANG_SECONDS: u32 = 40;
 
 /// One fio job.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// Stable name, used in JSON and for selecting.
+    /// Stable name, used in JSON and for selection.
     pub name: &'static str,
-    /// What makes it different from the others.
+    /// fio arguments specific to this job.
     arguments: &'static [&'static str],
-    /// It writes.
+    /// Whether it writes.
     writes: bool,
 }
 
@@ -70,17 +70,17 @@ pub const SHAPES: &[Shape] = &[
     ),
 ];
 
-/// What one job measured.
+/// The result of one job.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Requests for each second.
+    /// Requests per second.
     pub iops: f64,
     /// Mean time from submission to completion, microseconds.
     pub clat_us: f64,
 }
 
 impl Shape {
-    /// Runs the job on `device` for `seconds`, after a second that is not counted.
+    /// Runs the job on `device` for `seconds`, after one second of warm-up.
     pub fn measure(&self, device: &Path, seconds: u32) -> Result<Sample> {
         let fio = Fio::on(device)
             .with(["--time_based", "--ramp_time=1", "--norandommap"])

@@ -1,4 +1,4 @@
-//! Our ublk front end with nothing behind it: the example `memory --null` of umpath-ublk.
+//! Our ublk front end with a null backend: the example `memory --null` of umpath-ublk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ const START_TIME: Duration = Duration::from_secs(30);
 const END_TIME: Duration = Duration::from_secs(15);
 const LOG: &str = "/tmp/umpath-logs/ublk-null.log";
 
-/// A running null volume; dropping removes it.
+/// A running null volume; removed when dropped.
 #[derive(Debug)]
 pub(crate) struct NullVolume {
     child: Child,
@@ -22,14 +22,13 @@ pub(crate) struct NullVolume {
 }
 
 impl NullVolume {
-    /// Starts it.
     pub(crate) fn start() -> Result<Self> {
         load(&["ublk_drv"])?;
         let own = std::env::current_exe().context("cannot find the running program")?;
         let program = own.with_file_name("examples").join("memory");
         if !program.is_file() {
             bail!(
-                "{} is not built; `cargo build -p umpath-ublk --example memory` makes it",
+                "{} is missing; run `cargo build -p umpath-ublk --example memory`",
                 program.display()
             );
         }
@@ -64,7 +63,6 @@ impl NullVolume {
         }
     }
 
-    /// Its device node.
     pub(crate) fn device(&self) -> &Path {
         &self.device
     }
@@ -72,7 +70,7 @@ impl NullVolume {
 
 impl Drop for NullVolume {
     fn drop(&mut self) {
-        // The end of its input is its order to remove the device.
+        // End of input makes it remove the device and exit.
         drop(self.child.stdin.take());
         let ended = within(END_TIME, "end of the null volume", || {
             !matches!(self.child.try_wait(), Ok(None))

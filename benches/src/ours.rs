@@ -1,4 +1,4 @@
-//! `umpathd`, driven by `umpath`.
+//! `umpathd`, controlled through `umpath`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ const START_TIME: Duration = Duration::from_secs(20);
 const DEVICE_TIME: Duration = Duration::from_secs(30);
 const DIR: &str = "/tmp/umpath-bench";
 
-/// A daemon of this bench's own; dropping disconnects and ends it.
+/// A daemon for this bench; dropping disconnects and ends it.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     cli: PathBuf,
@@ -47,11 +47,11 @@ struct PathView {
 }
 
 impl Daemon {
-    /// Starts one in `place` with the text of an `umpath.toml`.
+    /// Starts one in `place` with this `umpath.toml`.
     pub(crate) fn start(place: &Place, config_text: &str) -> Result<Self> {
         load(&["ublk_drv"])?;
         let dir = Path::new(DIR);
-        fs::create_dir_all(dir).with_context(|| format!("cannot make {DIR}"))?;
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {DIR}"))?;
         let config = dir.join("umpath.toml");
         fs::write(&config, config_text)?;
         let socket = dir.join("run/umpathd.sock");
@@ -79,7 +79,6 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Adds a path.
     pub(crate) fn connect(&self, address: &str) -> Result<()> {
         let (service, queues) = (SERVICE.to_string(), QUEUES);
         run(self
@@ -88,7 +87,7 @@ impl Daemon {
         .with_context(|| self.process.tail())
     }
 
-    /// Waits until every path is ready; the volume's device node.
+    /// Waits until every path is ready; returns the volume's device node.
     pub(crate) fn device(&self) -> Result<PathBuf> {
         within_value(DEVICE_TIME, "our volume with all its paths", || {
             let text = output(&mut self.ask(&["show", "maps", "-o", "json"])).ok()?;
@@ -102,7 +101,7 @@ impl Daemon {
         .with_context(|| self.process.tail())
     }
 
-    /// Sets an option of the volume while it runs, such as `path_selector=latency`.
+    /// Sets a policy of the volume while it runs, such as `path_selector=latency`.
     pub(crate) fn set(&self, option: &str) -> Result<()> {
         run(&mut self.ask(&["set", option])).with_context(|| self.process.tail())
     }

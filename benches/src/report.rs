@@ -1,6 +1,6 @@
-//! What was measured: a table for eyes, JSON for programs.
+//! The results: a table for people, JSON for programs.
 //!
-//! The keys of the JSON are stable; [`VERSION`] grows when one changes its meaning.
+//! JSON keys are stable; [`VERSION`] is incremented when one changes its meaning.
 
 use std::fmt::Write as _;
 
@@ -13,10 +13,10 @@ use crate::matrix::Sample;
 
 /// Version of the JSON.
 pub const VERSION: u32 = 1;
-/// Rounds further apart than this deserve a warning.
+/// Rounds that differ by more than this factor cause a warning.
 const SPREAD_NOISY: f64 = 1.5;
 
-/// The whole run.
+/// Results of the whole run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// See [`VERSION`].
@@ -25,9 +25,9 @@ pub struct Report {
     pub kernel: String,
     /// CPUs online.
     pub cpus: usize,
-    /// How often every job ran on every contender.
+    /// Runs of every job on every contender.
     pub rounds: u32,
-    /// How long each time.
+    /// Duration of each run.
     pub seconds: u32,
     /// With native multipath, and without.
     pub halves: Vec<HalfReport>,
@@ -35,12 +35,12 @@ pub struct Report {
     pub failures: Vec<String>,
 }
 
-/// One half.
+/// Results of one half.
 #[derive(Clone, Debug, Serialize)]
 pub struct HalfReport {
     /// The value of `nvme_core.multipath`.
     pub native_multipath: bool,
-    /// Every job.
+    /// Results of every job.
     pub jobs: Vec<ShapeReport>,
     #[serde(skip)]
     half: Half,
@@ -48,45 +48,45 @@ pub struct HalfReport {
     measured: Vec<Contender>,
 }
 
-/// One job.
+/// Results of one job.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShapeReport {
-    /// Its name.
+    /// Name of the job.
     pub job: &'static str,
-    /// What each contender reached.
+    /// Results of each contender.
     pub contenders: Vec<ContenderReport>,
     /// Ours divided by others, round by round.
     pub ratios: Vec<Ratio>,
 }
 
-/// One contender at one job.
+/// Results of one contender at one job.
 #[derive(Clone, Debug, Serialize)]
 pub struct ContenderReport {
-    /// Its name.
+    /// Name of the contender.
     pub contender: &'static str,
-    /// Requests for each second.
+    /// Requests per second.
     pub iops: Runs,
     /// Mean completion latency, microseconds.
     pub clat_us: Runs,
 }
 
-/// Ours divided by another.
+/// Our throughput divided by another's.
 #[derive(Clone, Debug, Serialize)]
 pub struct Ratio {
-    /// Whose throughput is the divisor.
+    /// Name of the contender in the divisor.
     pub to: &'static str,
-    /// The ratios of the rounds.
+    /// One ratio per round.
     pub iops: Runs,
 }
 
-/// The same thing measured several times.
+/// Values of one quantity in several rounds.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Runs {
-    /// In the order of the rounds.
+    /// In round order.
     pub runs: Vec<f64>,
-    /// Smallest.
+    /// Smallest of them.
     pub min: f64,
-    /// Middle one, or the mean of the two in the middle.
+    /// Middle value, or the mean of the two middle ones.
     pub median: f64,
     /// Largest.
     pub max: f64,
@@ -163,7 +163,7 @@ impl ShapeReport {
 }
 
 impl HalfReport {
-    /// Only contenders of `measured` have all their runs; ratios are taken between those.
+    /// Only contenders in `measured` have all their runs; ratios are taken between those.
     pub(crate) fn new(half: Half, measured: &[Contender], mut jobs: Vec<ShapeReport>) -> Self {
         let measured: Vec<_> = half
             .contenders()
@@ -225,8 +225,8 @@ impl Report {
         }
     }
 
-    /// How far the rounds of one job on one device were apart at worst: 1 is not at all. A busy
-    /// machine shows here: differences between devices that are smaller mean nothing.
+    /// Largest ratio between rounds of one job on one device; 1 means none differ. It shows how
+    /// busy the machine was: smaller differences between devices mean nothing.
     pub fn spread(&self) -> f64 {
         let jobs = self.halves.iter().flat_map(|half| &half.jobs);
         let runs = jobs.flat_map(|job| &job.contenders).map(|one| &one.iops);
@@ -235,7 +235,7 @@ impl Report {
             .fold(1.0, f64::max)
     }
 
-    /// The table.
+    /// The results as text.
     pub fn table(&self) -> String {
         let mut text = format!(
             "bench compare: Linux {}, {} CPUs, {} rounds of {} s; IOPS and ratios: median (min)\n",

@@ -1,9 +1,9 @@
-//! Path selectors on two paths that differ: the same reads by each, on a cable made slow by netem.
+//! Path selectors on two unequal paths: the same reads by each, with one cable degraded by netem.
 //!
-//! Linux nvmet serves both paths, in the initial namespace; umpathd is in one of its own, so that
-//! every packet takes a cable. Selectors take turns within a round, and ratios to queue-length are
-//! taken round by round: a machine that grows slower hurts them alike. Outlier ejection is off: the
-//! selectors are to cope.
+//! Linux nvmet serves both paths in the initial namespace; umpathd runs in its own, so that every
+//! packet crosses a cable. Selectors take turns within a round, and ratios to queue-length are
+//! taken round by round, so that a machine that slows down affects all of them alike. Outlier
+//! ejection is off, so that the selectors themselves must cope.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::ours::Daemon;
 use crate::report::Runs;
 
 const DISK_MIB: u32 = 64;
-/// What the others are compared with.
+/// The selector the others are compared with.
 const YARDSTICK: &str = "queue-length";
 const SELECTORS: [&str; 5] = [
     YARDSTICK,
@@ -29,7 +29,7 @@ const SELECTORS: [&str; 5] = [
     "latency",
 ];
 
-/// What is done to the first cable: a name, and netem's words.
+/// How the first cable is degraded: a name, and netem's arguments.
 const ROWS: [(&str, &[&str]); 6] = [
     ("equal", &[]),
     ("+1 ms", &["delay", "1ms"]),
@@ -39,19 +39,19 @@ const ROWS: [(&str, &[&str]); 6] = [
     ("loss 0.1 %", &["loss", "0.1%"]),
 ];
 
-/// What to run.
+/// Parameters of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// How often every selector has its turn in a row.
+    /// Number of runs of every selector per row.
     pub rounds: u32,
-    /// How long each time.
+    /// Duration of each run.
     pub seconds: u32,
 }
 
-/// The whole run.
+/// Results of the whole run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Grows when a key changes its meaning.
+    /// Incremented when a key changes its meaning.
     version: u32,
     /// `uname -r`.
     kernel: String,
@@ -62,12 +62,12 @@ pub struct Report {
 
 #[derive(Clone, Debug, Serialize)]
 struct RowReport {
-    /// What is done to the first cable.
+    /// How the first cable is degraded.
     cable: &'static str,
     selectors: Vec<SelectorReport>,
 }
 
-/// One selector in one row; times are in microseconds.
+/// Results of one selector in one row; times in microseconds.
 #[derive(Clone, Debug, Serialize)]
 struct SelectorReport {
     selector: &'static str,
@@ -75,11 +75,11 @@ struct SelectorReport {
     p50_us: Runs,
     p99_us: Runs,
     p999_us: Runs,
-    /// Requests for each second, divided by queue-length's of the same round.
+    /// Requests per second divided by queue-length's in the same round.
     ratio: Runs,
 }
 
-/// What one turn measured.
+/// The result of one run.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     iops: f64,
@@ -118,12 +118,12 @@ pub fn measure(plan: Plan) -> Result<Report> {
     })
 }
 
-/// Every round's samples, in the order of [`SELECTORS`].
+/// The samples of every round, in the order of [`SELECTORS`].
 fn row(plan: Plan, cable: &str, daemon: &Daemon, device: &Path) -> Result<Vec<Vec<Sample>>> {
     let mut samples = vec![Vec::new(); SELECTORS.len()];
     for round in 0..plan.rounds as usize {
         for turn in 0..SELECTORS.len() {
-            // Another one goes first each round.
+            // Another one goes first in each round.
             let at = (turn + round) % SELECTORS.len();
             let (Some(&selector), Some(samples)) = (SELECTORS.get(at), samples.get_mut(at)) else {
                 continue;
@@ -187,7 +187,7 @@ fn export(network: &Network, device: &Path) -> Result<Nvmet> {
     Nvmet::start(network, NQN, device, &states)
 }
 
-/// netem on what the array sends through a cable, removed with the guard.
+/// netem on what the array sends through a cable; removed when dropped.
 struct Slow<'a> {
     place: &'a Place,
     netdev: String,
@@ -201,7 +201,7 @@ impl<'a> Slow<'a> {
         let netdev = cable.netdev(Side::Array);
         let mut tc = place.command("tc");
         tc.args(["qdisc", "add", "dev", &netdev, "root", "netem"]);
-        // netem's own default of 1,000 packets would drop some.
+        // netem's default limit of 1,000 packets would drop some.
         run(tc.args(["limit", "100000"]).args(words))?;
         Ok(Some(Self { place, netdev }))
     }
@@ -218,7 +218,7 @@ impl Drop for Slow<'_> {
 }
 
 impl Report {
-    /// Medians, as a table in Markdown.
+    /// Medians, as a Markdown table.
     pub fn table(&self) -> String {
         let mut text = format!(
             "Linux {}, 4k random reads, QD16, {} rounds of {} s; medians\n\n",

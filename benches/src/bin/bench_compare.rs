@@ -1,7 +1,7 @@
 //! `bench-compare`: the side-by-side bench, run as root inside the VM.
 //!
-//! Exit status: 0 when everything was measured, 1 otherwise. Progress goes to standard error, the
-//! table to standard output.
+//! Exit status: 0 if everything was measured, else 1. Progress goes to standard error, the table to
+//! standard output.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,15 +17,15 @@ use umpath_benches::own_machine;
     about = "One fio matrix on umpath, dm-multipath and native NVMe multipath"
 )]
 struct Arguments {
-    /// Parts of the names of the jobs to run; all without any
+    /// Run jobs whose names contain one of these; default: all
     jobs: Vec<String>,
-    /// How often every job runs on every device
+    /// Number of runs of every job on every device
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// How long a job runs each time
+    /// Duration of each run, seconds
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
-    /// Also write the result here, as JSON
+    /// Also write the result to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }

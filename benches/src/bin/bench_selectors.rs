@@ -14,13 +14,13 @@ use umpath_benches::selectors::{self, Plan};
     about = "The path selectors on two paths that differ"
 )]
 struct Arguments {
-    /// How often every selector has its turn
+    /// Number of runs of every selector
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// How long a turn takes
+    /// Duration of each run, seconds
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
-    /// Also write the result here, as JSON
+    /// Also write the result to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! What comes of handling one input: orders and events, all at one time.
+//! What handling one input produces: orders and events, all stamped with the same time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::events::{EventLog, Subject};
 use crate::order::Order;
 use crate::path::Request;
 
-/// Handed down to whatever decides something.
+/// Passed down to every function that may produce orders or events.
 #[derive(Debug)]
 pub(crate) struct Effects {
     /// The time of the input being handled.
@@ -45,7 +45,7 @@ impl Effects {
         self.order(Order::ToPath(path, request));
     }
 
-    /// Notes an event seen now.
+    /// Logs an event at the time of the current input.
     pub(crate) fn event(&mut self, kind: EventKind, subject: Subject, detail: impl Into<String>) {
         self.events.record(self.now, kind, subject, detail.into());
     }

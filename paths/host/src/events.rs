@@ -1,7 +1,7 @@
 //! The event log: a bounded ring of events, and the timelines of the last failovers.
 //!
 //! Decided here: which marks a failover has and when it counts as over. Not decided here: whether
-//! anything happened at all; the tasks that saw it say so, with the time at which they saw it.
+//! something happened; the caller that observed it reports it with the time of observation.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use umpath_protocol::{Event, EventKind, EventListing, Timeline, TimelineMark};
 const EVENTS_MAX: usize = 1024;
 const FAILOVERS_MAX: usize = 64;
 
-/// The log.
+/// Holds the newest `EVENTS_MAX` events and the newest `FAILOVERS_MAX` failover timelines.
 #[derive(Debug)]
 pub struct EventLog {
     started: Duration,
-    /// What the wall clock showed at time zero, milliseconds since 1970.
+    /// Wall clock at time zero, milliseconds since 1970.
     origin_unix_ms: u64,
     seq: u64,
     events: VecDeque<Event>,
@@ -23,24 +23,22 @@ pub struct EventLog {
     failover_last: u64,
 }
 
-/// A timeline being written.
+/// A failover whose timeline is still being written.
 #[derive(Debug)]
 struct Failover {
     timeline: Timeline,
     started: Duration,
 }
 
-/// What an event is about.
+/// The volume and path an event concerns, where there are any.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Subject {
-    /// A volume, by name.
     pub(crate) volume: Option<String>,
-    /// A path, by number.
+    /// Host-wide path number.
     pub(crate) path: Option<u32>,
 }
 
 impl Subject {
-    /// A path.
     pub(crate) fn path(path: u32) -> Self {
         Self {
             volume: None,
@@ -48,7 +46,6 @@ impl Subject {
         }
     }
 
-    /// A volume.
     pub(crate) fn volume(name: &str) -> Self {
         Self {
             volume: Some(name.to_owned()),
@@ -57,12 +54,11 @@ impl Subject {
     }
 }
 
-/// Number of a failover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FailoverId(u64);
 
 impl EventLog {
-    /// An empty log. `unix_ms`: what the wall clock shows at `now`, for people.
+    /// An empty log. `unix_ms` is the wall clock at `now`; it only appears in output.
     pub(crate) fn new(now: Duration, unix_ms: u64) -> Self {
         Self {
             started: now,
@@ -74,7 +70,7 @@ impl EventLog {
         }
     }
 
-    /// The wall clock shows `unix_ms` at `now`: it may have been set.
+    /// Records that the wall clock reads `unix_ms` at `now`; an operator may have set it.
     pub(crate) fn set_wall_clock(&mut self, now: Duration, unix_ms: u64) {
         self.origin_unix_ms = unix_ms.saturating_sub(millis(now));
     }
@@ -89,7 +85,7 @@ impl EventLog {
             .find(|failover| failover.timeline.id == id.0)
     }
 
-    /// Writes an event seen at `at`.
+    /// Records an event observed at `at`.
     pub(crate) fn record(
         &mut self,
         at: Duration,
@@ -114,7 +110,7 @@ impl EventLog {
         self.events.push_back(event);
     }
 
-    /// Begins a failover of a path with its first mark.
+    /// Opens a failover of a path with its first mark.
     pub(crate) fn failover(
         &mut self,
         at: Duration,
@@ -152,7 +148,7 @@ impl EventLog {
         FailoverId(id)
     }
 
-    /// Adds a mark to a failover, and the same as an event.
+    /// Adds a mark to a failover and records it as an event as well.
     pub(crate) fn mark(
         &mut self,
         id: FailoverId,
@@ -162,7 +158,7 @@ impl EventLog {
         detail: &str,
     ) {
         let at_unix_ms = self.wall(at);
-        // The ring may have forgotten it.
+        // The ring may have dropped it.
         let path = self.failover_mut(id).map(|failover| {
             let mark = TimelineMark {
                 kind,
@@ -186,7 +182,7 @@ impl EventLog {
         self.record(at, kind, subject, detail.to_owned());
     }
 
-    /// Names a volume the failover concerns.
+    /// Adds a volume to those the failover concerns.
     pub(crate) fn concerns(&mut self, id: FailoverId, volume: &str) {
         if let Some(failover) = self.failover_mut(id) {
             let volumes = &mut failover.timeline.volumes;
@@ -196,7 +192,7 @@ impl EventLog {
         }
     }
 
-    /// A request was held up for so long during the failover.
+    /// Reports the time one request was held up; the failover keeps the longest.
     pub(crate) fn stalled(&mut self, id: FailoverId, stall: Duration) {
         if let Some(failover) = self.failover_mut(id) {
             let longest = &mut failover.timeline.longest_stall_ms;
@@ -204,7 +200,7 @@ impl EventLog {
         }
     }
 
-    /// Everything that is still in the ring.
+    /// All events and failovers still in the rings.
     pub fn listing(&self) -> EventListing {
         EventListing {
             failovers: self.failovers.iter().map(|f| f.timeline.clone()).collect(),

@@ -1,31 +1,31 @@
-//! The host: the one owner of every path and every volume.
+//! The host: the only owner of every path and every volume.
 //!
-//! Everything that happens arrives as a call and is handled to its end, so there are no half-done
-//! states to see. Whatever takes time (destroying a queue pair, a block device, a record on disk) is
-//! an order, and its end is another call. What the reports of single paths *mean* is decided in
-//! `umpath_core` and in [`Path`](crate::Path); here they are matched with the volumes they concern.
+//! Every input is a call that is handled to completion, so no half-done state is ever visible.
+//! Anything that takes time (destroying a queue pair, creating a block device, writing a record) is
+//! an order, and its completion is another call. `umpath_core` and [`Path`](crate::Path) decide
+//! what a report about a single path *means*; this module maps it to the volumes concerned.
 //!
 //! | file | concern |
 //! |---|---|
-//! | `paths` | paths come, try, and go |
-//! | `attach` | a new association is matched with its volumes |
-//! | `build` | a volume's block device is made, started, or cannot be had |
-//! | `refusal` | what an association could not be used for, and when that is tried again |
-//! | `namespaces` | what a live association says of its namespaces |
-//! | `ignore` | what the configuration leaves alone |
+//! | `paths` | connecting and removing paths |
+//! | `attach` | attaching a new association to its volumes |
+//! | `build` | creating and starting a volume's block device, or failing to |
+//! | `refusal` | namespaces an association cannot serve, and when to retry |
+//! | `namespaces` | namespace and ANA changes on a live association |
+//! | `ignore` | subsystems and namespaces the configuration ignores |
 //! | `failover` | suspicion and conviction |
-//! | `lanes` | what queue threads report |
-//! | `fence` | both fences of a lost association, and what follows from them |
-//! | `ladder` | how the order fence is reached |
-//! | `inherited` | associations that outlive what knew of them |
-//! | `disconnect` | removal that refuses rather than half-removes |
-//! | `recover` | taking over the volumes of a process that died |
-//! | `retire` | taking a path from volumes that live on |
-//! | `verbs` | what an operator asks |
-//! | `steer` | paths, groups and policies changed by hand |
-//! | `stats` | counters, asked of the queue threads |
-//! | `snapshot` | what listings are drawn from |
-//! | `stop` | the end of the process |
+//! | `lanes` | reports from queue threads |
+//! | `fence` | both fences of a lost association, and what follows |
+//! | `ladder` | escalation: asking survivors to reset a lost controller |
+//! | `inherited` | fences carried over from earlier processes and removed volumes |
+//! | `disconnect` | removal of volumes and paths, all or nothing |
+//! | `recover` | taking over the volumes of a dead process |
+//! | `retire` | removing a path from volumes that stay |
+//! | `verbs` | operator requests |
+//! | `steer` | manual changes to paths, groups and policies |
+//! | `stats` | counters, collected from the queue threads |
+//! | `snapshot` | the state that listings show |
+//! | `stop` | process shutdown |
 
 mod attach;
 mod build;
@@ -73,7 +73,7 @@ pub use paths::Wanted;
 pub use recover::Found;
 use teardown::Teardown;
 
-/// The owner of everything. See the [module](self).
+/// See the [module](self).
 #[derive(Debug)]
 pub struct Host {
     settings: Arc<dyn Settings>,
@@ -82,13 +82,13 @@ pub struct Host {
     numbers: Numbers,
     paths: BTreeMap<u32, PathRecord>,
     volumes: BTreeMap<StableId, Volume>,
-    /// Associations given up, until the effects of that are over.
+    /// Lost associations, each until its order fence is proved and the aftermath has been measured.
     teardowns: BTreeMap<AssociationId, Teardown>,
-    /// Paths that are taken away and have commands in flight.
+    /// Paths being removed that still have commands in flight.
     retirements: Vec<retire::Retirement>,
     removals: BTreeMap<u64, disconnect::Removal>,
     removal_last: u64,
-    /// Questions for counters.
+    /// Counter requests not yet answered.
     questions: Vec<stats::Question>,
     /// Block devices whose server died and of which no record is left.
     orphans: BTreeSet<u32>,
@@ -97,8 +97,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host without anything. `names` and `numbers`: as they were kept. `unix_ms`: what the wall
-    /// clock shows at `now`.
+    /// A host without paths or volumes. `names` and `numbers` are the saved bindings. `unix_ms` is
+    /// the wall clock at `now`.
     #[must_use]
     pub fn new(
         settings: Arc<dyn Settings>,
@@ -126,7 +126,7 @@ impl Host {
         }
     }
 
-    /// The next thing to do, oldest first.
+    /// The next order to carry out, oldest first.
     pub fn poll_order(&mut self) -> Option<Order> {
         self.fx.orders.pop_front()
     }
@@ -151,7 +151,7 @@ impl Host {
             .min()
     }
 
-    /// Time has passed.
+    /// Handles everything due at `now`.
     pub fn handle_timeout(&mut self, now: Duration) {
         self.begin(now);
         for volume in self.volumes.values_mut() {
@@ -168,7 +168,8 @@ impl Host {
         self.settle();
     }
 
-    /// The wall clock shows `unix_ms` at `now`; for people, never for decisions.
+    /// Records that the wall clock reads `unix_ms` at `now`. It only appears in output; no decision
+    /// uses it.
     pub fn handle_wall_clock(&mut self, unix_ms: u64, now: Duration) {
         self.fx.events.set_wall_clock(now, unix_ms);
     }
@@ -178,13 +179,13 @@ impl Host {
         self.fx.events.listing()
     }
 
-    /// An input is handled now.
+    /// Starts handling an input at `now`.
     fn begin(&mut self, now: Duration) {
         assert!(now >= self.fx.now, "time runs backwards");
         self.fx.now = now;
     }
 
-    /// Answers whoever waited for what is true now.
+    /// Answers every caller whose condition now holds.
     fn settle(&mut self) {
         self.settle_connects();
         self.settle_removals();
@@ -198,7 +199,7 @@ impl Host {
         self.paths.get_mut(&path)?.live.as_mut()
     }
 
-    /// A path's association, if it still is this one.
+    /// The path's association, if it is still this one.
     fn still_live(&mut self, path: u32, association: AssociationId) -> Option<&mut Live> {
         let live = self.live_mut(path);
         live.filter(|live| live.association == association)
@@ -213,7 +214,7 @@ impl Host {
         live.find(|(_, live)| live.association == association)
     }
 
-    /// A path of this number, which its caller has just found.
+    /// A path the caller knows to exist.
     fn path(&self, path: u32) -> &PathRecord {
         self.paths.get(&path).expect("a path that is there")
     }
@@ -222,7 +223,7 @@ impl Host {
         self.paths.get_mut(&path).expect("a path that is there")
     }
 
-    /// Passes something to the path whose association it is; to nobody when it is gone.
+    /// Passes a request to the path that has this association; drops it if no path has.
     fn tell(&mut self, association: AssociationId, request: crate::path::Request) {
         if let Some((path, _)) = self.path_with(association) {
             self.fx.to_path(path, request);

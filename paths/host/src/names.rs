@@ -1,22 +1,22 @@
-//! Names of volumes: aliases from the configuration, otherwise `vol1`, `vol2`, … bound for good.
+//! Volume names: aliases from the configuration, otherwise `vol1`, `vol2`, … assigned for good.
 //!
-//! A name once given to an identity is never given to another one.
+//! A name once given to an identity is never given to another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The bindings.
+/// Bindings of identities to names.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     /// Identity to name.
     bound: BTreeMap<String, String>,
-    /// Names that are bound.
+    /// Every name that is bound.
     taken: BTreeSet<String>,
-    /// There is no free `volN` below this N.
+    /// No `volN` below this N is free.
     next: u64,
 }
 
 impl Names {
-    /// From pairs of name and identity, as they were kept.
+    /// From saved pairs of name and identity.
     pub(crate) fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         let bound: BTreeMap<String, String> =
             pairs.into_iter().map(|(name, id)| (id, name)).collect();
@@ -28,8 +28,8 @@ impl Names {
         }
     }
 
-    /// The name of an identity: its alias, or the name bound to it, or a new one. Names `in_use` by
-    /// other volumes are not given. True: the bindings have changed.
+    /// The name of an identity: its alias, its bound name, or a new one that is not `in_use` by
+    /// another volume. `true` if the bindings have changed.
     pub(crate) fn name(
         &mut self,
         id: &str,
@@ -58,7 +58,7 @@ impl Names {
         (name, true)
     }
 
-    /// Pairs of name and identity, to be kept.
+    /// Pairs of name and identity, to be saved.
     pub(crate) fn pairs(&self) -> Vec<(String, String)> {
         let pairs = self.bound.iter();
         pairs.map(|(id, name)| (name.clone(), id.clone())).collect()

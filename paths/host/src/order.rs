@@ -1,8 +1,8 @@
-//! What the host wants done, and the names of what it is done to.
+//! The host's orders to its shell, and the keys of the objects they name.
 //!
-//! Everything the shell holds for the host has a name the host knows it by: a queue pair is an
-//! association's queue identifier, a block device and its memory belong to a volume, a queue thread
-//! is a volume's queue number.
+//! The host names everything the shell holds for it: a queue pair by its association and queue
+//! identifier, a block device and its memory by their volume, a queue thread by its volume and
+//! queue number.
 
 use umpath_core::{AssociationId, LaneCommand};
 use umpath_protocol::{DisconnectTarget, Failure, PathOutcome, Reply, Steer};
@@ -12,98 +12,100 @@ use crate::path::{PathSpec, Request};
 use crate::record::{AssociationRecord, RecordKey, VolumeRecord};
 use crate::volume::VolumeSpec;
 
-/// Somebody who waits for an answer.
+/// A caller that waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
-/// A queue pair of an association, for its order fence.
+/// A queue pair of an association, as its order fence counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum QueueKey {
     /// The admin queue.
     Admin,
-    /// Those that no queue thread ever had, together.
+    /// All queue pairs that no queue thread ever held, together.
     Spare,
-    /// The one that a volume's queue thread has.
+    /// The one held by a volume's queue thread.
     Lane(StableId, u16),
 }
 
-/// What is left of an association in the shell's hands.
+/// What the shell still holds of an association.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Remains {
-    /// Queue pairs that no queue thread ever had, and the association's other resources.
+    /// Queue pairs that no queue thread ever held, and the association's other resources.
     Spare,
     /// The queue pair that a queue thread handed back.
     Lane(StableId, u16),
 }
 
-/// Something to be done.
+/// An order of the host to its shell.
 #[derive(Debug)]
 pub enum Order {
-    /// Run a [`Path`](crate::Path) of this description, and give its reports to
+    /// Run a [`Path`](crate::Path) with this description and pass its reports to
     /// [`Host::handle_report`](crate::Host::handle_report).
     RunPath(Box<PathSpec>),
-    /// Pass a request to a path. One that has ended needs it no more.
+    /// Pass a request to a path; drop it if the path has ended.
     ToPath(u32, Request),
-    /// Pass a command to a queue thread. A queue pair is named by its queue identifier; attaching it
-    /// takes it out of what the shell keeps of its association.
+    /// Pass a command to a queue thread. It names a queue pair by queue identifier; attaching the
+    /// queue pair moves it from the shell's store for the association to the thread.
     Lane {
-        /// The volume.
+        /// The volume the thread serves.
         volume: StableId,
-        /// Its queue thread.
+        /// Number of the queue thread.
         queue: u16,
-        /// What the thread is told.
+        /// The command to the thread.
         command: LaneCommand<u16>,
     },
-    /// Destroy what is left of an association. Where `report` is set,
-    /// [`Host::handle_destroyed`](crate::Host::handle_destroyed) follows, with the time at which it
-    /// was gone.
+    /// Destroy what is left of an association. If `report` is set,
+    /// [`Host::handle_destroyed`](crate::Host::handle_destroyed) follows with the time of
+    /// destruction.
     Destroy {
-        /// Whose.
+        /// Its owner.
         association: AssociationId,
-        /// What.
+        /// The part of it to destroy.
         remains: Remains,
-        /// Somebody waits for it.
+        /// Whether the host waits for the destruction.
         report: bool,
     },
-    /// Put an association on disk; [`Host::handle_recorded`](crate::Host::handle_recorded) follows
-    /// when it is durable, or could not be written.
+    /// Write an association's record; [`Host::handle_recorded`](crate::Host::handle_recorded)
+    /// follows when it is durable or has failed.
     Record {
-        /// The path, as long as it has the association.
+        /// The path that has the association.
         path: u32,
-        /// Which.
+        /// The association to record.
         association: AssociationId,
-        /// What the next process has to know.
+        /// What the next process needs to fence it.
         record: Box<AssociationRecord>,
     },
-    /// An association needs no fence any more: its record goes. One that stays costs a pause.
+    /// Delete the record of an association that needs no fence. A leftover record costs the next
+    /// process a wait.
     Forget(RecordKey),
-    /// Make the block device of a volume with its queue threads and their memory, durably recorded
-    /// before anyone can use it; [`Host::handle_built`](crate::Host::handle_built) follows. Where a
-    /// step fails nothing is left behind.
+    /// Create a volume's block device with its queue threads and their memory, durably recorded
+    /// before anyone can use it; [`Host::handle_built`](crate::Host::handle_built) follows. If a
+    /// step fails, nothing is left behind.
     Build(Box<VolumeSpec>),
-    /// Take over the block device of an earlier process, likewise. Where a step fails the device is
-    /// left as it was.
+    /// Take over the block device of an earlier process in the same way. If a step fails, the
+    /// device is left as it was.
     Recover {
-        /// The volume.
+        /// The volume it belongs to.
         spec: Box<VolumeSpec>,
-        /// Its block device.
+        /// Number of the block device.
         device: u32,
-        /// The driver's cookie of it.
+        /// The cookie under which the driver holds it.
         cookie: u64,
     },
     /// Register the memory of a volume's queue threads with an association;
     /// [`Host::handle_registered`](crate::Host::handle_registered) follows.
     Register {
-        /// Whose memory.
+        /// The volume that owns the memory.
         volume: StableId,
-        /// With whom.
+        /// The association to register it with.
         association: AssociationId,
     },
-    /// Undo that for every association that is still there: the volume is gone.
+    /// Deregister it from every association that still exists: the volume is gone.
     Unregister(StableId),
-    /// Let the block device appear; [`Host::handle_started`](crate::Host::handle_started) follows.
+    /// Make the block device visible; [`Host::handle_started`](crate::Host::handle_started)
+    /// follows.
     Start(StableId),
-    /// Find out who uses these volumes (mounts, holders, openers), unless `force`;
+    /// Determine who uses these volumes (mounts, holders, openers), unless `force`;
     /// [`Host::handle_users`](crate::Host::handle_users) follows.
     FindUsers {
         /// Number of the removal.
@@ -111,21 +113,21 @@ pub enum Order {
         /// Volumes and the names of their block devices.
         volumes: Vec<(StableId, String)>,
     },
-    /// Remove a block device and then its record; where `force` is not set, only if nobody has it
-    /// open. [`Host::handle_removed`](crate::Host::handle_removed) follows.
+    /// Remove a block device and then its record; without `force`, only if it is not open.
+    /// [`Host::handle_removed`](crate::Host::handle_removed) follows.
     Remove {
-        /// Number of the removal; 0: nobody waits.
+        /// Number of the removal; 0: no removal waits for it.
         removal: u64,
-        /// The volume.
+        /// The volume whose device goes.
         volume: StableId,
-        /// Also while it is in use.
+        /// Remove it even while it is in use.
         force: bool,
     },
-    /// Drop a block device that nobody ever saw, and its record.
+    /// Drop a block device that was never visible, and its record.
     Discard(StableId),
     /// Leave a block device to the next process: its requests wait.
     Abandon(StableId),
-    /// Delete a block device of an earlier process that nobody can use, then its record.
+    /// Delete an unusable block device of an earlier process, then its record.
     Sweep(Box<VolumeRecord>),
     /// Delete a block device whose server died and of which there is no record;
     /// [`Host::handle_orphan_deleted`](crate::Host::handle_orphan_deleted) follows.
@@ -137,17 +139,16 @@ pub enum Order {
     },
     /// A volume's record goes: its block device went before.
     ForgetVolume(Box<VolumeRecord>),
-    /// Write a volume's record again, some time, if it still exists then. Until that is done the
-    /// next process would know what the last one knew.
+    /// Rewrite a volume's record eventually, if it still exists then. Until that is done the next
+    /// process sees the previous version.
     Rewrite(Box<VolumeRecord>),
-    /// Keep the names given to identities.
+    /// Save the volume name bindings.
     SaveNames(Vec<(String, String)>),
-    /// Keep the numbers given to paths.
+    /// Save the path number bindings.
     SaveNumbers(Vec<(String, u32)>),
-    /// Somebody gets an answer.
+    /// Answer a caller.
     Answer(CallId, Answer),
-    /// End this process at once, as if it had been killed: its successor puts right what cannot be
-    /// put right here.
+    /// Exit at once, as if killed: the next process repairs what this one cannot.
     LeaveToSuccessor(String),
 }
 
@@ -160,25 +161,25 @@ pub enum Answer {
     Reply(Reply),
 }
 
-/// What an operator asks of the host.
+/// An operator's request to the host.
 #[derive(Debug, Clone)]
 pub enum Verb {
     /// Counters of all volumes.
     Stats,
-    /// Paths, groups and policies by hand.
+    /// Change paths, groups or policies by hand.
     Steer(Steer),
-    /// Whether I/O waits while there is no path.
+    /// Queue or fail I/O while there is no path.
     Queueing {
-        /// Absent: all volumes.
+        /// Name, identity or device; `None`: all volumes.
         volume: Option<String>,
-        /// It waits.
+        /// `true`: it waits.
         on: bool,
     },
     /// Remove paths and volumes.
     Disconnect {
-        /// Which.
+        /// What to remove.
         target: DisconnectTarget,
-        /// Also while they are in use.
+        /// Remove them even while in use.
         force: bool,
     },
 }

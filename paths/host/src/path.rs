@@ -1,13 +1,13 @@
-//! The life of one path: connect, watch, lose, connect again.
+//! The life of one path: connect, monitor, lose, reconnect.
 //!
-//! Decided here: when an attempt begins and ends, what a session's reports and the link's condition
-//! mean for the health of the association, which command is asked back, how long the path pauses
-//! before it tries again, and when it gives up. Not decided here: what a lost association costs the
-//! volumes that used it (the [`Host`](crate::Host) does), nor how anything is sent.
+//! Decided here: when an attempt begins and ends, what session reports and the link state mean for
+//! the health of the association, which command to abort, how long the path pauses before it
+//! retries, and when it gives up. Not decided here: what a lost association means for its volumes
+//! (the [`Host`](crate::Host) does), and how anything is sent.
 //!
-//! A path has one association at a time, from its first packet on. What belongs to an earlier one
-//! and arrives late is ignored: inputs name their association, and everything the shell holds of it
-//! leaves with [`PathOrder::Release`].
+//! A path has one association at a time, from its first packet on. Late inputs for an earlier one
+//! are ignored: inputs name their association, and the shell releases everything it holds of one on
+//! [`PathOrder::Release`].
 
 mod attempt;
 mod failure;
@@ -30,62 +30,62 @@ pub use failure::explain;
 pub use request::{Report, Request, Up};
 pub use spec::PathSpec;
 
-/// The condition of the link an association runs over.
+/// State of the link an association runs over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
-    /// It has a carrier.
+    /// Carrier present.
     Up,
-    /// It has none since then.
+    /// No carrier since then.
     Down(Duration),
-    /// The device is broken.
+    /// The device has failed.
     Fatal,
-    /// Nobody watches it any more.
+    /// The link is no longer monitored.
     Unwatched,
 }
 
-/// What a path wants done.
+/// A path's orders to its shell.
 #[derive(Debug)]
 pub enum PathOrder {
     /// Open a transport queue of an association, then call [`Path::handle_queue_connected`] or
     /// [`Path::handle_queue_failed`].
     OpenQueue {
-        /// The association.
+        /// The association it belongs to.
         association: AssociationId,
         /// 0 is the admin queue, which comes first.
         qid: u16,
-        /// The controller, once it is known.
+        /// Controller identifier, once known.
         cntlid: u16,
         /// Entries of the submission queue.
         depth: u16,
-        /// Data a capsule on it may carry; 0 before the controller has said so.
+        /// In-capsule data size in bytes; 0 until the controller has reported it.
         in_capsule_bytes: u32,
     },
     /// Send a command.
     Send {
-        /// The association.
+        /// The association to send it on.
         association: AssociationId,
-        /// On this queue.
+        /// The queue to send it on.
         qid: u16,
         /// The command, its data pointer left zero.
         sqe: Sqe,
-        /// Its data.
+        /// Its data, sent or received.
         data: AdminData,
     },
-    /// Watch the link of the association's device, and no other: [`Path::handle_link`].
+    /// Monitor the link of this association's device, and no other: [`Path::handle_link`].
     WatchLink(AssociationId),
-    /// Drain the queues the shell still has of an association, within the path's deadline, and
-    /// destroy them. `report`: somebody waits for their silence ([`Report::AdminSilent`]).
+    /// Drain the queues the shell still holds of an association, within the path's deadline, and
+    /// destroy them. With `report`, the host waits for their silence ([`Report::AdminSilent`]).
     Release {
-        /// The association.
+        /// The association to release.
         association: AssociationId,
-        /// It was ready once.
+        /// Set if it was ever ready.
         report: bool,
     },
-    /// Pass this to the host. [`Report::Up`] hands it the I/O queues as well.
+    /// Pass this to the host. [`Report::Up`] hands over the I/O queues as well.
     Report(Report),
 }
 
-/// Where association numbers come from: each is used once in a process.
+/// Source of association numbers, each used once per process.
 #[derive(Debug, Clone, Default)]
 pub struct AssociationNumbers(Arc<AtomicU64>);
 
@@ -97,20 +97,19 @@ impl AssociationNumbers {
 
 #[derive(Debug)]
 enum Stage {
-    /// It has an association, ready or not yet.
+    /// Has an association, ready or not.
     Attempt(Box<Attempt>),
-    /// It waits for the next attempt.
+    /// Waits for the next attempt.
     Pause { until: Duration },
-    /// It has ended.
+    /// Has ended.
     Over,
 }
 
-/// How an association ended.
 #[derive(Debug)]
 enum End {
     /// As ordered.
     Shutdown,
-    /// It was lost, or an attempt failed.
+    /// It was lost, or the attempt failed.
     Lost {
         refused: bool,
         error: Option<SessionError>,
@@ -124,17 +123,17 @@ pub struct Path {
     numbers: AssociationNumbers,
     stage: Stage,
     reconnect: Reconnect,
-    /// State of the jitter.
+    /// State of the jitter generator.
     random: u64,
-    /// What the last association has learnt of late commands.
+    /// What the last association learned about late commands.
     patience: Patience,
-    /// [`Report::GivenUp`] was said of this loss.
+    /// Whether [`Report::GivenUp`] was sent for this loss.
     given_up: bool,
     orders: VecDeque<PathOrder>,
 }
 
 impl Path {
-    /// A path, which tries to connect at once. `random` seeds the jitter of its pauses.
+    /// A path that starts connecting at once. `random` seeds the jitter of its pauses.
     #[must_use]
     pub fn new(spec: PathSpec, numbers: AssociationNumbers, random: u64, now: Duration) -> Self {
         let mut path = Self {
@@ -151,22 +150,22 @@ impl Path {
         path
     }
 
-    /// What it is.
+    /// The description it runs with.
     pub fn spec(&self) -> &PathSpec {
         &self.spec
     }
 
-    /// The next thing to do, oldest first.
+    /// The next order to carry out, oldest first.
     pub fn poll_order(&mut self) -> Option<PathOrder> {
         self.orders.pop_front()
     }
 
-    /// It has ended: [`Report::Ended`] was its last.
+    /// Whether it has ended: [`Report::Ended`] was its last report.
     pub fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Over)
     }
 
-    /// The association it has, ready or not yet.
+    /// Its association, ready or not.
     pub fn association(&self) -> Option<AssociationId> {
         match &self.stage {
             Stage::Attempt(attempt) => Some(attempt.association()),
@@ -183,7 +182,7 @@ impl Path {
         }
     }
 
-    /// Time has passed.
+    /// Handles everything due at `now`.
     pub fn handle_timeout(&mut self, now: Duration) {
         match &mut self.stage {
             Stage::Attempt(attempt) => {
@@ -195,7 +194,7 @@ impl Path {
         }
     }
 
-    /// The host asks for something.
+    /// Handles a request of the host.
     pub fn handle_request(&mut self, request: Request, now: Duration) {
         match (&mut self.stage, request) {
             (Stage::Attempt(attempt), Request::Shutdown) => attempt.shut_down(now),
@@ -235,7 +234,7 @@ impl Path {
         }
     }
 
-    /// A command was answered, with the bytes its data buffer holds.
+    /// A command completed; `data` is what its buffer holds.
     pub fn handle_response(
         &mut self,
         association: AssociationId,
@@ -250,13 +249,13 @@ impl Path {
         }
     }
 
-    /// What has become of the link that is watched, or what is known of it when watching begins.
+    /// The monitored link changed, or its state when monitoring starts.
     pub fn handle_link(&mut self, link: Link, now: Duration) {
         match &mut self.stage {
             Stage::Attempt(attempt) => {
                 if attempt.handle_link(link, now) {
-                    // What a connection in the making sent while the link was down is lost, and the
-                    // connection manager repeats it after seconds: begin anew.
+                    // Packets sent while the link was down are lost, and the connection manager
+                    // resends only after seconds: start the connection over.
                     self.reconnect.encourage();
                     let (refused, error) = (false, None);
                     return self.over(End::Lost { refused, error }, now);
@@ -274,7 +273,7 @@ impl Path {
     fn attempt(&mut self, association: AssociationId) -> Option<&mut Attempt> {
         match &mut self.stage {
             Stage::Attempt(attempt) if attempt.association() == association => Some(attempt),
-            // What an earlier one left is of no interest.
+            // Left over from an earlier association.
             _ => None,
         }
     }
@@ -287,7 +286,7 @@ impl Path {
                 self.settle(now);
             }
             Err(error) => {
-                // A configuration that no attempt can use: none is made any more.
+                // No attempt can succeed with this configuration: make no more.
                 self.stage = Stage::Over;
                 let failure = Failure::new(
                     format!(
@@ -305,7 +304,7 @@ impl Path {
         }
     }
 
-    /// Carries on until nothing more follows from what is known.
+    /// Proceeds until nothing more follows from the current state.
     fn settle(&mut self, now: Duration) {
         let Stage::Attempt(attempt) = &mut self.stage else {
             return;
@@ -320,7 +319,7 @@ impl Path {
     fn over(&mut self, end: End, now: Duration) {
         if let Stage::Attempt(attempt) = std::mem::replace(&mut self.stage, Stage::Over) {
             self.patience = attempt.patience();
-            // After an end in good order as well: what was lost all the same waits for this moment.
+            // Even after an end in good order, commands that were lost wait for this report.
             self.orders.push_back(PathOrder::Release {
                 association: attempt.association(),
                 report: attempt.was_ready(),
@@ -336,7 +335,7 @@ impl Path {
                 at
             }
             Verdict::GiveUp { .. } => {
-                // That ends the waiting for the path, not the asking; who may end is the host's word.
+                // I/O stops waiting for the path, which keeps trying; only the host may end it.
                 if !std::mem::replace(&mut self.given_up, true) {
                     self.report(Report::GivenUp);
                 }
@@ -362,7 +361,7 @@ impl Path {
     }
 }
 
-/// The next state of a generator that is good enough for jitter (splitmix64).
+/// The next state of a generator good enough for jitter (splitmix64).
 fn next_random(state: u64) -> u64 {
     let mut mixed = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

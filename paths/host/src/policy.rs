@@ -1,4 +1,4 @@
-//! The policies of a volume, in the words of the configuration.
+//! The policies of a volume, in the terms of the configuration.
 
 mod words;
 
@@ -12,7 +12,7 @@ use umpath_core::{DeviceConfig, NoPath};
 
 pub use words::{Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector};
 
-/// The policies of one volume, defaults filled in. What each means is documented in `umpath.toml`.
+/// The policies of one volume, defaults filled in. `umpath.toml` documents each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs)]
 pub struct VolumePolicy {
@@ -76,7 +76,7 @@ impl VolumePolicy {
         Ok(())
     }
 
-    /// The same for the core.
+    /// The same policies as the core's configuration.
     pub fn device_config(&self, lba_shift: u8, lanes: u16) -> DeviceConfig {
         DeviceConfig {
             lba_shift,
@@ -101,7 +101,7 @@ impl VolumePolicy {
         }
     }
 
-    /// What becomes of I/O without a path, for the core.
+    /// The core's policy for I/O without a path.
     pub fn no_path(&self) -> NoPath {
         match self.no_path_retry {
             NoPathRetry::Queue => NoPath::Queue,

@@ -1,13 +1,13 @@
-//! What has to survive this process: the associations its successor must fence before it writes, and
+//! What must survive this process: the associations its successor must fence before it writes, and
 //! the volumes it takes over.
 //!
-//! Decided here: what is written down. When it has to be durable is the host's order; how it is
-//! written is the shell's.
+//! Decided here: what is recorded. The host orders when it must be durable; the shell decides how
+//! it is written.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use umpath_core::association::FenceTerms;
+use umpath_core::association::{FenceTerms, quiesce_floor};
 use umpath_core::{AssociationId, BlockLimits};
 use umpath_nvme::command::Instance;
 use umpath_protocol::{ConnectOptions, Portal};
@@ -15,31 +15,31 @@ use umpath_session::{ControllerFacts, NamespaceFacts, StableId};
 
 use crate::volume::VolumeSpec;
 
-/// Raised when a field changes its meaning.
+/// Incremented when a field changes its meaning.
 pub const VERSION: u32 = 1;
 
-/// Which association record.
+/// Key of an association record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordKey {
-    /// Of an association of this process.
+    /// An association of this process.
     Own(AssociationId),
-    /// Of an earlier process, by the number the shell gave it.
+    /// An association of an earlier process, by the number the shell gave it.
     Inherited(u64),
 }
 
-/// What a fence needs to know of an association.
+/// What fencing an association requires.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssociationRecord {
     /// [`VERSION`].
     pub version: u32,
-    /// The subsystem.
+    /// NQN of the subsystem.
     pub nqn: String,
-    /// The path, for humans.
+    /// Address of the path, for display only.
     pub address: String,
     cntlid: u16,
     ciu: u8,
     cirn: u64,
-    /// Absent: the controller has no keep-alive timer.
+    /// Absent if the controller has no keep-alive timer.
     kato_ms: Option<u64>,
     traffic_based: bool,
     cqt_ms: u64,
@@ -62,7 +62,7 @@ impl AssociationRecord {
         }
     }
 
-    /// The incarnation to be fenced.
+    /// The controller incarnation to fence.
     pub fn instance(&self) -> Instance {
         Instance {
             cntlid: self.cntlid,
@@ -72,57 +72,58 @@ impl AssociationRecord {
     }
 
     /// What its controller promised about ending by itself.
-    pub fn terms(&self, quiesce_floor: Duration) -> Option<FenceTerms> {
+    pub fn terms(&self, floor: Option<Duration>) -> Option<FenceTerms> {
         let kato = Duration::from_millis(self.kato_ms?);
-        // Rounded to the controller's granularity already.
+        // Already rounded to the controller's granularity.
         let unit = 1;
         let cqt = Duration::from_millis(self.cqt_ms);
-        FenceTerms::new(kato, unit, self.traffic_based, cqt, quiesce_floor)
+        let floor = quiesce_floor(floor, cqt);
+        FenceTerms::new(kato, unit, self.traffic_based, cqt, floor)
     }
 }
 
-/// A path as it was asked for.
+/// A path as it was requested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
-    /// Where.
+    /// Address and service of the portal.
     pub portal: Portal,
-    /// Which subsystem.
+    /// NQN of the subsystem.
     pub nqn: String,
-    /// How.
+    /// Options of `umpath connect` or `[[connect]]`.
     pub options: ConnectOptions,
-    /// The number people know it by; absent in records of earlier versions.
+    /// The number operators know it by; absent in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u32>,
 }
 
-/// What is kept of a volume. What the configuration decides is not: it is read anew.
+/// The record of a volume. Configured settings are left out: they are read anew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeRecord {
     /// [`VERSION`].
     pub version: u32,
     /// Number of the block device.
     pub device: u32,
-    /// What the driver keeps with it.
+    /// Cookie the driver stores with it.
     pub cookie: u64,
-    /// Identity.
+    /// Identity of the namespace.
     pub id: StableId,
-    /// Name.
+    /// Name of the volume.
     pub name: String,
-    /// Subsystem.
+    /// NQN of the subsystem.
     pub nqn: String,
     /// Serial number of the subsystem.
     pub serial: String,
     /// Model of its controllers.
     pub model: String,
-    /// Their firmware.
+    /// Firmware revision of its controllers.
     pub firmware: String,
-    /// Namespace identifier, where it was found first.
+    /// NSID where the namespace was found first.
     pub nsid: u32,
-    /// What is known of the namespace.
+    /// Size, format and identity of the namespace.
     pub namespace: NamespaceFacts,
-    /// How it appears to the kernel.
+    /// Limits of the block device.
     pub limits: BlockLimits,
-    /// Paths to ask for again.
+    /// Paths to reconnect.
     pub paths: Vec<Asked>,
 }
 

@@ -1,8 +1,8 @@
-//! How a namespace becomes a block device, and what a path to it may be asked.
+//! A namespace's block device limits, and the limits of a path to it.
 //!
-//! Decided here: the translation of what a controller and a namespace say about themselves into the
-//! block device's limits and the lane's, and whether two paths lead to the same namespace. Nothing
-//! is invented: what is not reported is not used.
+//! Decided here: how Identify data become limits of the block device and of each queue thread, and
+//! whether two paths lead to the same namespace. A feature the controller does not report is not
+//! used.
 
 use std::fmt::Write as _;
 
@@ -13,24 +13,24 @@ use umpath_session::{ControllerFacts, NamespaceFacts};
 const ONCS_DATASET_MANAGEMENT: u16 = 1 << 2;
 const ONCS_WRITE_ZEROES: u16 = 1 << 3;
 
-/// Blocks one Write Zeroes can name (its 0-based 16-bit field).
+/// Blocks one Write Zeroes can address (its 0-based 16-bit field).
 const WRITE_ZEROES_BLOCKS: u64 = 1 << 16;
 
-/// Largest data transfer when the controller names no limit: what a keyed SGL can describe, in
+/// Largest data transfer if the controller reports no limit: what a keyed SGL can describe, in
 /// whole pages.
 const TRANSFER_BYTES: u64 = (1 << 24) - 4096;
 
-/// Preferred request when the namespace names none.
+/// Optimal I/O size if the namespace reports none.
 const OPTIMAL_BYTES: u32 = 128 * 1024;
 
-/// What commands to this namespace through this controller may ask.
+/// Limits of commands to this namespace through this controller.
 #[must_use]
 pub fn path_limits(controller: &ControllerFacts, namespace: &NamespaceFacts) -> PathLimits {
     let transfer = controller
         .max_transfer
         .unwrap_or(TRANSFER_BYTES)
         .min(TRANSFER_BYTES);
-    // As Linux does: without a limit of its own a Write Zeroes keeps to that of data.
+    // As in Linux: without its own limit a Write Zeroes is bounded by MDTS.
     let zeroes_bytes = controller.nvm_limits.write_zeroes_bytes.unwrap_or(transfer);
     let zeroes = (zeroes_bytes >> namespace.lba_shift).min(WRITE_ZEROES_BLOCKS) as u32;
     let discard = controller.nvm_limits.dsm_range_blocks.unwrap_or(u32::MAX);
@@ -48,7 +48,7 @@ fn only(supported: bool, value: u32) -> u32 {
     if supported { value } else { 0 }
 }
 
-/// How the volume appears to the kernel.
+/// The volume's limits as the kernel sees them.
 #[must_use]
 pub fn block_limits(
     controller: &ControllerFacts,
@@ -90,8 +90,8 @@ fn power_of_two(bytes: u64, least: u32) -> u32 {
     }
 }
 
-/// Why a path's namespace is not the volume's, in words; `None` when it is. `volume` and `path` are
-/// the subsystem and facts of each.
+/// Why a path's namespace is not the volume's; `None` if it is. `volume` and `path` hold the NQN
+/// and facts of each.
 pub(crate) fn difference(
     volume: (&str, &NamespaceFacts),
     path: (&str, &NamespaceFacts),
@@ -143,7 +143,7 @@ pub(crate) fn difference(
         })
 }
 
-/// A namespace for tests; its UUID is made of `name`.
+/// A namespace for tests, with a UUID made from `name`.
 #[cfg(test)]
 pub(crate) fn sample(name: u8) -> NamespaceFacts {
     NamespaceFacts {

@@ -1,9 +1,9 @@
 //! A volume: one namespace, its block device, and the paths to it.
 //!
-//! Decided here: how far its block device has come, which numbers its paths have, what is written
-//! down of it. Not decided here: which path may be used and what a failover is, which
-//! [`umpath_core::Device`] decides; its orders go from here to the queue threads, its events to the
-//! event log.
+//! Decided here: the state of its block device, the core's numbers of its paths, what is recorded
+//! of it. Not decided here: which path may be used and when to fail over; [`umpath_core::Device`]
+//! decides that, and this module passes its orders to the queue threads and its events to the event
+//! log.
 
 mod counters;
 mod failover;
@@ -35,59 +35,59 @@ use crate::record::VolumeRecord;
 use counters::Counters;
 use measure::Measures;
 
-/// Requests of a volume taken over wait at least so long for a first usable path, whatever its
-/// policy says of volumes without one: the paths it had are being connected.
+/// Requests of a volume taken over wait at least this long for a first usable path, whatever its
+/// `no_path_retry` says: the paths it had are being connected.
 const FIRST_PATH_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Pauses between attempts to take a block device over: the first, and the longest.
+/// First and longest pause between attempts to take over a block device.
 const RECOVERY_PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
 
-/// What a volume is made of.
+/// Everything needed to create a volume.
 #[derive(Debug, Clone)]
 pub struct VolumeSpec {
-    /// Identity.
+    /// Identity of the namespace.
     pub id: StableId,
-    /// Name.
+    /// Name of the volume.
     pub name: String,
-    /// Subsystem.
+    /// NQN of the subsystem.
     pub nqn: String,
     /// Serial number of the subsystem.
     pub serial: String,
     /// Model of its controllers.
     pub model: String,
-    /// Their firmware.
+    /// Firmware revision of its controllers.
     pub firmware: String,
-    /// Namespace identifier, where it was found first.
+    /// NSID where the namespace was found first.
     pub nsid: u32,
-    /// What is known of the namespace.
+    /// Size, format and identity of the namespace.
     pub namespace: NamespaceFacts,
-    /// How it appears to the kernel.
+    /// Limits of the block device.
     pub limits: BlockLimits,
-    /// Queues to make; of a device that is taken over the driver knows.
+    /// Queues to create; for a device taken over, the driver's count applies.
     pub queues: u16,
-    /// Requests each may have.
+    /// Requests per queue.
     pub depth: u16,
-    /// Its policies.
+    /// Policies in force when it was created.
     pub policy: VolumePolicy,
-    /// What the queue threads and the host share.
+    /// State shared by the queue threads and the host.
     pub shared: Arc<VolumeShared>,
 }
 
-/// A block device with its queue threads, made or taken over.
+/// A block device with its queue threads, created or taken over.
 #[derive(Debug, Clone)]
 pub struct DeviceFacts {
     /// Number of the block device.
     pub device: u32,
-    /// Its queues: the driver may have made fewer than wished for.
+    /// Its queues; the driver may have created fewer than requested.
     pub queues: u16,
-    /// What the driver keeps with it.
+    /// Cookie the driver stores with it.
     pub cookie: u64,
 }
 
 /// A new path as the host describes it.
 #[derive(Debug)]
 pub(crate) struct Attachment {
-    /// The host's number of the path.
+    /// Host-wide path number.
     pub(crate) path: u32,
     pub(crate) association: AssociationId,
     pub(crate) nsid: u32,
@@ -105,30 +105,29 @@ pub(crate) struct Attachment {
     pub(crate) qids: Vec<u16>,
 }
 
-/// A path of the volume.
 #[derive(Debug)]
 struct Member {
-    /// The host's number.
+    /// Host-wide path number.
     path: u32,
-    /// The core's number.
+    /// The core's path number.
     number: PathId,
-    /// The last association, whether or not it lives.
+    /// The last association, alive or not.
     association: AssociationId,
     nsid: u32,
-    /// Of the queue pair that each queue thread has.
+    /// Queue identifiers, by queue thread.
     qids: Vec<u16>,
     ana_group: u32,
     preferred: bool,
-    /// Where marks of its current failover go.
+    /// The failover its marks belong to.
     failover: Option<FailoverId>,
 }
 
-/// How far the block device has come.
+/// State of the block device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// It and its queue threads are being made, or taken over.
+    /// It and its queue threads are being created or taken over.
     Building,
-    /// It could not be taken over from an earlier process; that is tried again.
+    /// Taking it over failed; a retry is scheduled.
     Unrecovered { retry_at: Duration },
     /// Queue threads run; the block device waits for its first path.
     Built,
@@ -136,11 +135,10 @@ enum Stage {
     Starting,
     /// It is there for everyone.
     Started,
-    /// It is being removed; `started`: what it was before.
+    /// It is being removed; `started`: whether it was started before.
     Removing { started: bool },
 }
 
-/// A volume.
 #[derive(Debug)]
 pub(crate) struct Volume {
     spec: VolumeSpec,
@@ -148,21 +146,21 @@ pub(crate) struct Volume {
     core: Device,
     /// Number of the block device, once it has one.
     device: Option<u32>,
-    /// Queue threads.
+    /// Number of queue threads.
     lanes: u16,
-    /// Queue threads that have ended: they confirm nothing any more.
+    /// Queue threads that have ended and confirm nothing any more.
     ended: BTreeSet<u16>,
     members: Vec<Member>,
-    /// Longest stalls being measured.
+    /// Stalls being measured.
     measures: Measures,
     counters: Counters,
     path_faults: u64,
     group_switches: u64,
     /// What proved the last order fence.
     proof: String,
-    /// There was a path, and there is none now.
+    /// It had a path and has none now.
     pathless: bool,
-    /// What is kept of it for the next process, once its block device is made.
+    /// The record for the next process, once the block device exists.
     record: Option<VolumeRecord>,
     /// An earlier process made its block device.
     adopted: bool,
@@ -170,12 +168,12 @@ pub(crate) struct Volume {
     awaits_first_path: bool,
     /// Why its block device could not be taken over yet; empty where it was, or needed not.
     trouble: String,
-    /// The last pause between attempts to do so.
+    /// The last pause between attempts to take it over.
     recovery_pause: Duration,
 }
 
 impl Volume {
-    /// A volume whose block device is still to be made.
+    /// A volume whose block device is still to be created.
     pub(crate) fn new(spec: VolumeSpec, now: Duration) -> Self {
         let config = spec
             .policy
@@ -202,7 +200,7 @@ impl Volume {
         }
     }
 
-    /// A volume whose block device an earlier process has made and left.
+    /// A volume whose block device an earlier process left behind.
     pub(crate) fn adopted(spec: VolumeSpec, record: VolumeRecord, now: Duration) -> Self {
         let device = Some(record.device);
         Self {
@@ -225,28 +223,27 @@ impl Volume {
         &self.spec.nqn
     }
 
-    /// `ublkb0`, or what stands for it before the driver gave it a number.
+    /// `ublkb0`, or a placeholder until the driver has assigned a number.
     pub(crate) fn device_name(&self) -> String {
         self.device
             .map_or_else(|| "(no device yet)".to_owned(), |id| format!("ublkb{id}"))
     }
 
-    /// What its queue threads share with the host.
+    /// The state its queue threads share with the host.
     pub(crate) fn shared(&self) -> &Arc<VolumeShared> {
         &self.spec.shared
     }
 
-    /// The queue threads' memory is there.
+    /// Whether the queue threads' memory exists.
     pub(crate) fn is_built(&self) -> bool {
         !matches!(self.stage, Stage::Building | Stage::Unrecovered { .. })
     }
 
-    /// Queue threads.
     pub(crate) fn lanes(&self) -> u16 {
         self.lanes
     }
 
-    /// Queue pairs that a path of it needs.
+    /// Queue pairs each of its paths needs.
     pub(crate) fn queues_wanted(&self) -> u16 {
         self.lanes.max(self.spec.queues)
     }
@@ -262,12 +259,12 @@ impl Volume {
         }
     }
 
-    /// The block device was made and nobody ever saw it.
+    /// Whether the block device exists and was never visible.
     pub(crate) fn is_unborn(&self) -> bool {
         self.stage == Stage::Built && !self.adopted
     }
 
-    /// The host's numbers of its paths.
+    /// Host-wide numbers of its paths.
     pub(crate) fn paths(&self) -> impl Iterator<Item = u32> {
         self.members.iter().map(|member| member.path)
     }
@@ -276,17 +273,17 @@ impl Volume {
         self.paths().any(|known| known == path)
     }
 
-    /// An earlier process made its block device.
+    /// Whether an earlier process created its block device.
     pub(crate) fn is_adopted(&self) -> bool {
         self.adopted
     }
 
-    /// Why its block device could not be taken over yet.
+    /// Why its block device is not taken over yet.
     pub(crate) fn trouble(&self) -> Option<&str> {
         Some(self.trouble.as_str()).filter(|why| !why.is_empty())
     }
 
-    /// What is kept of it on disk, once its block device is made.
+    /// Its on-disk record, once the block device exists.
     pub(crate) fn record(&self) -> Option<&VolumeRecord> {
         self.record.as_ref()
     }
@@ -299,7 +296,7 @@ impl Volume {
         &self.spec
     }
 
-    /// Orders its block device.
+    /// Orders the creation or takeover of its block device.
     pub(crate) fn build(&mut self, fx: &mut Effects) {
         self.stage = Stage::Building;
         let spec = Box::new(self.spec.clone());
@@ -313,7 +310,7 @@ impl Volume {
         });
     }
 
-    /// Block device and queue threads are there.
+    /// The block device and queue threads exist.
     pub(crate) fn built(&mut self, facts: &DeviceFacts, fx: &mut Effects) {
         assert_eq!(self.stage, Stage::Building, "a block device nobody ordered");
         self.stage = Stage::Built;
@@ -326,21 +323,21 @@ impl Volume {
             let record = VolumeRecord::new(&self.spec, facts.device, facts.cookie);
             self.record = Some(record);
         }
-        // The driver may have made fewer queues than wished for, and each has to confirm a fence.
+        // The driver may have created fewer queues than requested, and each has to confirm a fence.
         let mut config = self
             .spec
             .policy
             .device_config(self.spec.namespace.lba_shift, self.lanes);
         self.awaits_first_path = self.adopted;
         if self.awaits_first_path {
-            // From the first table on: with another one its requests could fail.
+            // From the first table on: requests could fail under another one.
             config.no_path = self.first_path_policy();
         }
         self.core = Device::new(config, fx.now);
     }
 
-    /// An attempt to take its block device over has failed: it is tried again. Its users have open
-    /// files on it, so it is never made anew.
+    /// Taking over its block device failed; schedules a retry. Its users hold open files on it, so
+    /// it is never created anew.
     pub(crate) fn recovery_failed(&mut self, why: &Failure, fx: &Effects) {
         assert_eq!(self.stage, Stage::Building, "a recovery nobody ordered");
         let [first, longest] = RECOVERY_PAUSES;
@@ -350,7 +347,7 @@ impl Volume {
         self.stage = Stage::Unrecovered { retry_at };
     }
 
-    /// What becomes of requests before the first path of a volume that was taken over.
+    /// What happens to requests before the first path of a volume that was taken over.
     fn first_path_policy(&self) -> NoPath {
         match self.spec.policy.no_path_retry {
             NoPathRetry::Queue => NoPath::Queue,
@@ -359,8 +356,8 @@ impl Volume {
         }
     }
 
-    /// Gives the queue threads their queue pairs of a new association. Returns the core's number of
-    /// the path; otherwise the queue pairs come back.
+    /// Gives the queue threads their queue pairs of a new association. Returns the core's path
+    /// number; on failure the queue identifiers are returned with the reason.
     pub(crate) fn attach(
         &mut self,
         new: Attachment,
@@ -443,18 +440,18 @@ impl Volume {
         Ok(number)
     }
 
-    /// A number for a path in the core, whose order is the configuration's: ties between groups are
-    /// settled by it. So a path has the place of its own number where that is free.
+    /// Assigns a core path number. The core breaks ties between groups by number, so a path gets
+    /// its own number where that is free: configuration order.
     fn free_number(&self, path: u32) -> Option<PathId> {
         let free = |number: &PathId| self.members.iter().all(|member| member.number != *number);
         let own = path.checked_sub(1).and_then(|at| u8::try_from(at).ok());
         let own = own.map(PathId).filter(|own| own.index() < PATHS_MAX);
-        // Others from the end: the low ones belong to paths that may come yet.
+        // Otherwise assign from the end: low numbers belong to paths that may still come.
         let mut others = (0..PATHS_MAX as u8).rev().map(PathId);
         own.filter(free).or_else(|| others.find(free))
     }
 
-    /// Lets the block device appear, if that has not been done.
+    /// Makes the block device visible, unless that was done.
     pub(crate) fn start(&mut self, fx: &mut Effects) {
         if self.stage == Stage::Built {
             self.stage = Stage::Starting;
@@ -462,7 +459,7 @@ impl Volume {
         }
     }
 
-    /// The block device is there for everyone.
+    /// The block device is visible.
     pub(crate) fn started(&mut self) {
         assert_eq!(self.stage, Stage::Starting, "a block device nobody started");
         self.stage = Stage::Started;
@@ -474,7 +471,7 @@ impl Volume {
         self.stage = Stage::Built;
     }
 
-    /// It is to be removed; false: not now, something else is being done with it.
+    /// Starts its removal; `false`: something else is in progress on it.
     pub(crate) fn begin_removal(&mut self) -> bool {
         let started = match self.stage {
             Stage::Built => false,
@@ -488,7 +485,7 @@ impl Volume {
         true
     }
 
-    /// It is being removed.
+    /// Whether it is being removed.
     pub(crate) fn is_going(&self) -> bool {
         matches!(self.stage, Stage::Removing { .. })
     }
@@ -505,7 +502,7 @@ impl Volume {
         };
     }
 
-    /// A queue thread noticed something.
+    /// Handles an observation of a queue thread.
     pub(crate) fn lane_event(
         &mut self,
         queue: u16,
@@ -517,7 +514,7 @@ impl Volume {
         self.pump(fx);
     }
 
-    /// Whether I/O waits while there is no path.
+    /// Sets whether I/O waits while there is no path.
     pub(crate) fn set_queueing(&mut self, on: bool, fx: &mut Effects) {
         // An operator's word counts more than the wait for a first path.
         self.awaits_first_path = false;
@@ -545,14 +542,14 @@ impl Volume {
         }
     }
 
-    /// The core's number of the path that has this association now.
+    /// The core's number of the path that has this association.
     pub(crate) fn number_on(&self, association: AssociationId) -> Option<PathId> {
         let mut paths = self.core.paths();
         let path = paths.find(|path| path.association == Some(association))?;
         Some(path.path)
     }
 
-    /// Requests in flight on an association, if it is a path's.
+    /// Requests in flight on an association, if a path has it.
     pub(crate) fn in_flight_on(&self, association: AssociationId) -> u32 {
         self.number_on(association)
             .map_or(0, |number| self.spec.shared.in_flight(number))
@@ -601,10 +598,10 @@ impl Volume {
         }
     }
 
-    /// Carries out what the core has decided.
+    /// Passes on the core's orders and events.
     fn pump(&mut self, fx: &mut Effects) {
-        // Without queue threads there is nobody to be told yet, and nothing to tell: the core is
-        // made anew when they are there.
+        // Without queue threads nobody can receive orders yet, and the core is recreated when they
+        // exist.
         if !self.is_built() {
             return;
         }
@@ -631,8 +628,7 @@ impl Volume {
     }
 }
 
-/// The core's word for what an ANA log says of a namespace. One that the log does not know cannot be
-/// accessed, as far as anyone knows.
+/// The core's ANA state for a log entry. A namespace missing from the log counts as inaccessible.
 pub(crate) fn ana_state(reported: Option<AnaState>) -> policies::AnaState {
     match reported {
         Some(AnaState::Optimized) => policies::AnaState::Optimized,
@@ -643,7 +639,7 @@ pub(crate) fn ana_state(reported: Option<AnaState>) -> policies::AnaState {
     }
 }
 
-/// A serial number as Identify Controller pads it.
+/// A serial number padded as in Identify Controller.
 fn padded(serial: &str) -> [u8; 20] {
     let mut bytes = [b' '; 20];
     for (to, from) in bytes.iter_mut().zip(serial.bytes()) {

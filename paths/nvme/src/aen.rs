@@ -4,8 +4,8 @@
 
 use crate::log::lid;
 
-/// Bits of the Asynchronous Event Configuration feature (0Bh) and of OAES in Identify Controller:
-/// which notices the host wants, which ones the controller can send.
+/// Bits of the Asynchronous Event Configuration feature (0Bh), the notices the host wants, and of
+/// OAES in Identify Controller, those the controller can send.
 pub mod config {
     /// Critical warnings of the SMART log, bits 7:0.
     pub const SMART_MASK: u32 = 0xff;
@@ -41,14 +41,14 @@ pub mod kind {
     pub const VENDOR: u8 = 7;
 }
 
-/// The event as it lies in dword 0: type 2:0, information 15:8, log page 23:16.
+/// Dword 0 of the completion: type 2:0, information 15:8, log page 23:16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AsyncEvent {
     /// Event type, see [`kind`].
     pub kind: u8,
-    /// What happened, within the type.
+    /// Event information; its meaning depends on the type.
     pub info: u8,
-    /// The log page that says more and whose reading re-arms the event.
+    /// The log page with details; reading it re-arms the event.
     pub lid: u8,
 }
 
@@ -76,7 +76,7 @@ impl AsyncEvent {
         }
     }
 
-    /// From dword 0 of the completion; reserved bits are dropped.
+    /// Decodes dword 0 of the completion; reserved bits are dropped.
     #[must_use]
     pub const fn from_dw0(dw0: u32) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl AsyncEvent {
         (self.kind & 7) as u32 | ((self.info as u32) << 8) | ((self.lid as u32) << 16)
     }
 
-    /// Whether two events are the same whatever log page they name.
+    /// Whether two events are the same, whatever log page they name.
     pub const fn is(self, other: Self) -> bool {
         self.kind == other.kind && self.info == other.info
     }

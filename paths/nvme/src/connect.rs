@@ -1,4 +1,4 @@
-//! The 1,024 bytes of data a Connect command carries (NVMe Base 2.1 §6.3, figure "Connect Data").
+//! The 1,024 bytes of data of a Connect command (NVMe Base 2.1 §6.3, figure "Connect Data").
 
 use core::mem::offset_of;
 
@@ -13,7 +13,7 @@ use crate::nqn::{Nqn, NqnError};
 pub struct ConnectData {
     /// Host identifier, a UUID in RFC 4122 order.
     pub hostid: [u8; 16],
-    /// Controller: FFFFh asks for a new one, an I/O queue names its own.
+    /// Controller: FFFFh requests a new one, an I/O queue names its own.
     pub cntlid: U16,
     /// Reserved.
     pub reserved0: [u8; 238],

@@ -28,7 +28,7 @@ pub struct Cqe {
     pub sqhd: U16,
     /// Submission queue identifier; reserved over fabrics.
     pub sqid: U16,
-    /// Identifier of the command this answers.
+    /// Identifier of the completed command.
     pub cid: U16,
     /// Phase tag (bit 0, zero over fabrics) and status (bits 15:1).
     pub status: U16,
@@ -38,7 +38,7 @@ impl Cqe {
     /// Bytes of an entry.
     pub const SIZE: usize = 16;
 
-    /// An answer to `cid`.
+    /// A completion of `cid`.
     #[must_use]
     pub fn new(cid: u16, sqhd: u16, status: Status, result: u64) -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Cqe {
         }
     }
 
-    /// Reads an entry from the start of a response capsule; `None` when fewer than 16 bytes came.
+    /// Decodes the start of a response capsule; `None` if it is shorter than 16 bytes.
     pub fn from_capsule(capsule: &[u8]) -> Option<Self> {
         Self::read_from_prefix(capsule).ok().map(|(cqe, _)| cqe)
     }

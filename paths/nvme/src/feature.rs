@@ -1,4 +1,4 @@
-//! Feature identifiers and the values of those this project uses (NVMe Base 2.1 §5.1.25).
+//! Feature identifiers, and the values of those used here (NVMe Base 2.1 §5.1.25).
 
 /// Arbitration.
 pub const ARBITRATION: u8 = 0x01;
@@ -37,7 +37,7 @@ pub const RESERVATION_PERSISTENCE: u8 = 0x83;
 /// Namespace Write Protection.
 pub const NAMESPACE_WRITE_PROTECT: u8 = 0x84;
 
-/// Number of Queues: I/O queues asked for, or granted.
+/// Number of Queues: the I/O queues requested or granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueCount {
     /// Submission queues, 1 to 65,535.
@@ -65,7 +65,7 @@ impl QueueCount {
         }
     }
 
-    /// The wire's value, counts from zero; counts out of range are clamped to 1 and 65,536.
+    /// The wire value; counts out of range are clamped to 1 and 65,536.
     pub const fn to_wire(self) -> u32 {
         let submission = self.submission.saturating_sub(1);
         let completion = self.completion.saturating_sub(1);
@@ -82,7 +82,7 @@ impl QueueCount {
         submission | (completion << 16)
     }
 
-    /// Queue pairs that both halves allow.
+    /// Number of queue pairs that both counts allow.
     pub const fn pairs_granted(self) -> u32 {
         if self.submission < self.completion {
             self.submission

@@ -1,15 +1,15 @@
 //! NVMe and NVMe over Fabrics wire formats, both directions.
 //!
-//! Decided here: where each field lies, what its units are, and which bytes a well-formed peer may
-//! send. Not decided here: when a command is sent, what an answer means for a path, and how long
-//! anything may take; those belong to `umpath-session`, `umpath-core` and the target.
+//! Decided here: the offset and unit of each field, and which bytes a well-formed peer may send.
+//! Not decided here: when a command is sent, what a completion means for a path, and how long
+//! anything may take; that is up to `umpath-session`, `umpath-core` and the target.
 //!
 //! Every structure is a byte-aligned little-endian view ([`zerocopy`]), so decoding is a length
-//! check and nothing in a peer's bytes can cause a panic, an allocation or an unchecked index. A
-//! field that a peer could fill with nonsense is handed out raw; the typed accessors return
-//! `Option` or `Result` where nonsense exists.
+//! check, and a peer's bytes cannot cause a panic, an allocation or an unchecked index. Fields are
+//! returned raw; the typed accessors return `Option` or `Result` if a peer can set invalid values.
 //!
-//! Units are the wire's unless a method name says otherwise: `_0based` fields count from zero.
+//! Units are those on the wire unless a method name says otherwise; `_0based` values count from
+//! zero.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,9 +1,9 @@
 //! NVMe Qualified Names.
 //!
-//! An [`Nqn`] is what peers really use: non-empty, at most 223 bytes, printable UTF-8 without
-//! spaces. The spec's own shape (`nqn.yyyy-mm.reverse.domain[:name]`, NVMe Base 2.1 §4.7) is
-//! reported by [`Nqn::is_well_formed`] and not enforced, because Linux targets serve names such as
-//! `testnqn` and a host has to reach them.
+//! An [`Nqn`] accepts what peers actually use: non-empty, at most 223 bytes, printable UTF-8
+//! without spaces. [`Nqn::is_well_formed`] checks the spec's format
+//! (`nqn.yyyy-mm.reverse.domain[:name]`, NVMe Base 2.1 §4.7), which is not enforced, because Linux
+//! targets serve names such as `testnqn` and a host has to reach them.
 
 use core::fmt;
 use core::hash::{Hash, Hasher};
@@ -23,7 +23,7 @@ pub struct Nqn {
     len: u8,
 }
 
-/// Why a name was refused.
+/// Why a name was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NqnError {
     /// No bytes before the terminator.
@@ -40,7 +40,7 @@ impl fmt::Display for NqnError {
             Self::Empty => "NQN is empty",
             Self::TooLong => "NQN is longer than 223 bytes",
             Self::BadCharacter => {
-                "NQN holds a space, a control character or bytes that are not UTF-8"
+                "NQN contains a space, a control character or bytes that are not UTF-8"
             }
         })
     }
@@ -89,7 +89,7 @@ impl Nqn {
         Self::new(core::str::from_utf8(name).map_err(|_| NqnError::BadCharacter)?)
     }
 
-    /// The 256-byte, NUL-padded field that wire structures carry.
+    /// The 256-byte, NUL-padded field of wire structures.
     pub fn to_field(&self) -> [u8; 256] {
         let mut field = [0; 256];
         for (to, from) in field.iter_mut().zip(self.as_bytes()) {
@@ -113,7 +113,7 @@ impl Nqn {
         self.as_str() == DISCOVERY_NQN
     }
 
-    /// Whether the name has the spec's shape: `nqn.`, a year and month, a dot, then something.
+    /// Whether the name has the spec's format: `nqn.`, a year and month, a dot, then something.
     pub fn is_well_formed(&self) -> bool {
         let Some(rest) = self.as_bytes().strip_prefix(b"nqn.") else {
             return false;

@@ -52,7 +52,7 @@ pub mod nvm {
     pub const COPY: u8 = 0x19;
 }
 
-/// The opcode every fabrics command carries (NVMe Base 2.1 §6).
+/// The opcode of every fabrics command (NVMe Base 2.1 §6).
 pub const FABRICS: u8 = 0x7f;
 
 /// Fabrics command types, byte 4 of the command (NVMe Base 2.1 §6, figure "Fabrics Command Type").

@@ -1,4 +1,4 @@
-//! Controller properties: the registers a fabrics host reaches with Property Get and Set.
+//! Controller properties: the registers a fabrics host accesses with Property Get and Set.
 //!
 //! NVMe Base 2.1 §3.1.4.
 
@@ -38,8 +38,8 @@ impl Cap {
     /// CRMS: the controller supports "ready independent of media".
     pub const CRIMS: u64 = 1 << 60;
 
-    /// Capabilities of a fabrics controller of the NVM command set: queues of `entries` commands
-    /// at most, ready within `timeout_ms` (rounded up to 500 ms), 4 KiB pages.
+    /// Capabilities of a fabrics controller of the NVM command set: queues of at most `entries`
+    /// commands, ready within `timeout_ms` (rounded up to 500 ms), 4 KiB pages.
     #[must_use]
     pub const fn fabrics(entries: u16, timeout_ms: u32) -> Self {
         let ticks = timeout_ms.div_ceil(500);
@@ -150,7 +150,7 @@ impl Cc {
     const SHN_MASK: u32 = 3 << Self::SHN_SHIFT;
     const CSS_MASK: u32 = 7 << 4;
 
-    /// What a host writes to enable a controller: 64-byte submission and 16-byte completion
+    /// The value a host writes to enable a controller: 64-byte submission and 16-byte completion
     /// entries, pages of 4 KiB shifted left by `mps`, NVM command set, round robin.
     #[must_use]
     pub const fn enabled(mps: u8) -> Self {
@@ -246,7 +246,7 @@ impl Csts {
         self.0 & Self::SHST_MASK == Self::SHUTDOWN_COMPLETE
     }
 
-    /// Whether a shutdown is going on.
+    /// Whether a shutdown is in progress.
     pub const fn shutdown_occurring(self) -> bool {
         self.0 & Self::SHST_MASK == Self::SHUTDOWN_OCCURRING
     }

@@ -1,7 +1,7 @@
 //! Private data exchanged by the RDMA connection manager before the first capsule.
 //!
 //! NVMe RDMA Transport 1.1 §3.4 (connect, accept and reject private data). The connection manager
-//! may pad what the peer sent, so decoding accepts any length from the structure's own upwards.
+//! may pad the peer's data, so decoding accepts any length from the structure's size upwards.
 
 use core::fmt;
 
@@ -31,7 +31,7 @@ pub struct CmRequest {
     pub recfmt: U16,
     /// Queue identifier: 0 for the admin queue.
     pub qid: U16,
-    /// Host receive queue size: RECVs the host keeps posted. Counted from one by Linux.
+    /// Host receive queue size: RECVs the host keeps posted. Linux sends a 1-based count.
     pub hrqsize: U16,
     /// Host send queue size, counted from zero: the Connect command's SQSIZE.
     pub hsqsize: U16,
@@ -45,8 +45,8 @@ impl CmRequest {
     /// Bytes on the wire.
     pub const SIZE: usize = 32;
 
-    /// A request for queue `qid` with room for `depth` commands; `cntlid` counts for I/O queues
-    /// only. The sizes are those Linux uses: receive queue `depth`, send queue `depth - 1`.
+    /// A request for queue `qid` with room for `depth` commands; `cntlid` applies to I/O queues
+    /// only. Sizes are set as in Linux: receive queue `depth`, send queue `depth - 1`.
     #[must_use]
     pub fn new(qid: u16, depth: u16, cntlid: u16) -> Self {
         Self {
@@ -59,7 +59,7 @@ impl CmRequest {
         }
     }
 
-    /// Decodes what a host sent, or says which reject it deserves.
+    /// Decodes a host's data, or returns the reason with which to reject it.
     pub fn decode(private_data: &[u8]) -> Result<Self, RejectReason> {
         let (request, _) =
             Self::read_from_prefix(private_data).map_err(|_| RejectReason::INVALID_LENGTH)?;
@@ -108,16 +108,16 @@ impl CmReply {
         }
     }
 
-    /// Decodes what a controller sent; `None` when it is too short or of another format.
+    /// Decodes a controller's data; `None` if it is too short or has another format.
     ///
-    /// Only the first four bytes carry anything, so a reply without the reserved tail is accepted.
+    /// Only the first four bytes are used, so a reply without the reserved tail is accepted.
     pub fn decode(private_data: &[u8]) -> Option<Self> {
         let (&[recfmt, crqsize], _) = <[U16; 2]>::ref_from_prefix(private_data).ok()?;
         (recfmt.get() == RECORD_FORMAT).then(|| Self::new(crqsize.get()))
     }
 }
 
-/// Private data of a refused connection, 4 bytes.
+/// Private data of a rejected connection, 4 bytes.
 #[derive(
     FromBytes,
     IntoBytes,
@@ -135,7 +135,7 @@ impl CmReply {
 pub struct CmReject {
     /// Record format, [`RECORD_FORMAT`].
     pub recfmt: U16,
-    /// Why, see [`RejectReason`].
+    /// The reason, see [`RejectReason`].
     pub sts: U16,
 }
 
@@ -152,19 +152,19 @@ impl CmReject {
         }
     }
 
-    /// Decodes what a controller sent; `None` when it is too short or of another format.
+    /// Decodes a controller's data; `None` if it is too short or has another format.
     pub fn decode(private_data: &[u8]) -> Option<Self> {
         let (reject, _) = Self::read_from_prefix(private_data).ok()?;
         (reject.recfmt.get() == RECORD_FORMAT).then_some(reject)
     }
 
-    /// Why the connection was refused.
+    /// Why the connection was rejected.
     pub const fn reason(&self) -> RejectReason {
         RejectReason(self.sts.get())
     }
 }
 
-/// Why a controller refused a connection (NVMe RDMA Transport 1.1, figure "RDMA_CM_REJECT").
+/// Why a controller rejected a connection (NVMe RDMA Transport 1.1, figure "RDMA_CM_REJECT").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RejectReason(pub u16);
 
@@ -173,7 +173,7 @@ impl RejectReason {
     pub const INVALID_LENGTH: Self = Self(1);
     /// Unknown record format.
     pub const INVALID_RECFMT: Self = Self(2);
-    /// Queue identifier the controller does not have.
+    /// The controller has no queue with this identifier.
     pub const INVALID_QID: Self = Self(3);
     /// Send queue size out of range.
     pub const INVALID_HSQSIZE: Self = Self(4);
@@ -185,7 +185,7 @@ impl RejectReason {
     pub const INVALID_IRD: Self = Self(7);
     /// RDMA read responder depth out of range.
     pub const INVALID_ORD: Self = Self(8);
-    /// Controller identifier the subsystem does not have.
+    /// The subsystem has no controller with this identifier.
     pub const INVALID_CNTLID: Self = Self(9);
 }
 

@@ -1,4 +1,4 @@
-//! Scatter/gather list descriptors: where a command's data lies.
+//! Scatter/gather list descriptors: the location of a command's data.
 //!
 //! NVMe Base 2.1 §4.3.2 and, for the keyed form, the NVMe over RDMA transport specification.
 
@@ -22,10 +22,10 @@ mod subtype {
     pub(super) const INVALIDATE: u8 = 0xf;
 }
 
-/// The largest length a keyed descriptor can name (24 bits).
+/// The largest length a keyed descriptor can express (24 bits).
 pub const KEYED_LENGTH_MAX: u32 = 0x00ff_ffff;
 
-/// One 16-byte SGL descriptor as it lies in a command capsule.
+/// One 16-byte SGL descriptor as in a command capsule.
 #[derive(
     FromBytes,
     IntoBytes,
@@ -49,10 +49,10 @@ pub struct Sgl {
     pub id: u8,
 }
 
-/// What a descriptor says, for the forms this project speaks.
+/// A decoded descriptor, of the types supported here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SglKind {
-    /// Memory behind a remote key; the peer reads or writes it with RDMA.
+    /// Memory with a remote key; the peer reads or writes it by RDMA.
     Keyed {
         /// Remote virtual address.
         address: u64,
@@ -108,7 +108,7 @@ impl Sgl {
         }
     }
 
-    /// Data in the capsule, `offset` bytes after the in-capsule data area begins.
+    /// Data in the capsule, `offset` bytes after the start of the in-capsule data area.
     #[must_use]
     pub const fn in_capsule(offset: u64, length: u32) -> Self {
         let [l0, l1, l2, l3] = length.to_le_bytes();
@@ -130,8 +130,8 @@ impl Sgl {
         }
     }
 
-    /// The descriptor's meaning, or `None` for a type this project does not speak; a target answers
-    /// those with [`SGL_DESCRIPTOR_TYPE_INVALID`](crate::Status::SGL_DESCRIPTOR_TYPE_INVALID).
+    /// The decoded descriptor; `None` for an unsupported type, which a target rejects with
+    /// [`SGL_DESCRIPTOR_TYPE_INVALID`](crate::Status::SGL_DESCRIPTOR_TYPE_INVALID).
     pub const fn kind(&self) -> Option<SglKind> {
         let [b0, b1, b2, b3, b4, b5, b6] = self.body;
         let address = self.address.get();
@@ -155,7 +155,7 @@ impl Sgl {
         }
     }
 
-    /// Bytes the descriptor names, 0 for a type this project does not speak.
+    /// Length in bytes; 0 for an unsupported type.
     pub const fn length(&self) -> u32 {
         match self.kind() {
             Some(

@@ -14,8 +14,8 @@ pub const FLAGS_FUSE_MASK: u8 = 0x03;
 
 /// A submission queue entry, the fixed part of a command capsule.
 ///
-/// The named fields are those of I/O and admin commands. Fabrics commands put other things into
-/// bytes 4 and 40 to 63; build and read them with [`crate::command::fabrics`].
+/// The named fields are those of I/O and admin commands. Fabrics commands use bytes 4 and 40 to 63
+/// differently; build and parse them with [`crate::command::fabrics`].
 #[derive(
     FromBytes,
     IntoBytes,
@@ -92,7 +92,7 @@ impl Sqe {
         self
     }
 
-    /// Reads an entry from the start of a capsule; `None` when fewer than 64 bytes came.
+    /// Decodes the start of a capsule; `None` if it is shorter than 64 bytes.
     pub fn from_capsule(capsule: &[u8]) -> Option<(&Self, &[u8])> {
         Self::ref_from_prefix(capsule).ok()
     }
@@ -119,7 +119,7 @@ impl Sqe {
         self.cdw13 = U32::new((value >> 32) as u32);
     }
 
-    /// Whether PSDT says 01b, the only value allowed in a fabrics capsule.
+    /// Whether PSDT is 01b, the only value allowed in a fabrics capsule.
     pub const fn uses_sgl(&self) -> bool {
         self.flags & FLAGS_PSDT_MASK == FLAGS_SGL
     }

@@ -1,8 +1,8 @@
-//! Completion status: what a controller says became of a command.
+//! Completion status of a command.
 //!
-//! A [`Status`] keeps the whole 15-bit field (type, code, retry delay, More, Do Not Retry), so
-//! nothing a controller said is lost on the way to a log. Whether a status makes a path suspect or
-//! an I/O retryable is decided by `umpath-core`; the helpers here only name the spec's classes.
+//! A [`Status`] keeps the whole 15-bit field (type, code, retry delay, More, Do Not Retry), so a
+//! log shows exactly what the controller sent. `umpath-core` decides whether a status makes a path
+//! suspect or an I/O retryable; the methods here only name the spec's classes.
 //!
 //! NVMe Base 2.1 §4.2.3.
 
@@ -80,7 +80,7 @@ impl Status {
         self.0 & MORE != 0
     }
 
-    /// Do Not Retry: the same command will fail again *on any controller of the subsystem*.
+    /// Do Not Retry: the same command would fail again *on any controller of the subsystem*.
     pub const fn dnr(self) -> bool {
         self.0 & DNR != 0
     }
@@ -97,7 +97,7 @@ impl Status {
         Self((self.0 & !0x1800) | (((crd & 3) as u16) << 11))
     }
 
-    /// Type and code only, so that two statuses can be compared whatever their flags.
+    /// Type and code only, to compare statuses without their flags.
     #[must_use]
     pub const fn code(self) -> Self {
         Self(self.0 & CODE_MASK)
@@ -129,7 +129,7 @@ impl Status {
     }
 }
 
-/// Declares the known codes once: constants and their words.
+/// Declares each known code once: constant and description.
 macro_rules! codes {
     ($($(#[$meta:meta])* $name:ident = ($sct:expr, $sc:literal), $words:literal;)*) => {
         impl Status {
@@ -138,7 +138,7 @@ macro_rules! codes {
                 pub const $name: Self = Self::new($sct, $sc);
             )*
 
-            /// The spec's name of the code in words, `None` for one not listed here.
+            /// The spec's description of the code; `None` for one not listed here.
             pub const fn words(self) -> Option<&'static str> {
                 $(
                     if self.is(Self::$name) {

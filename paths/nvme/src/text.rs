@@ -2,8 +2,8 @@
 
 /// The text of a padded field: everything before the first NUL, without surrounding spaces.
 ///
-/// Bytes from the first one that is not printable ASCII on are dropped, so what comes back may be
-/// printed to a terminal whatever the peer sent.
+/// Cuts the text at the first byte that is not printable ASCII, so the result is safe to print to a
+/// terminal whatever the peer sent.
 #[must_use]
 pub fn trimmed(field: &[u8]) -> &str {
     let end = field
@@ -16,7 +16,7 @@ pub fn trimmed(field: &[u8]) -> &str {
         .trim_matches(' ')
 }
 
-/// Writes `text` into a field padded with `pad`, cutting it when it is longer than the field.
+/// Writes `text` into a field padded with `pad`, truncating it to the field.
 pub fn fill(field: &mut [u8], text: &str, pad: u8) {
     let padded = text.bytes().chain(core::iter::repeat(pad));
     for (to, from) in field.iter_mut().zip(padded) {

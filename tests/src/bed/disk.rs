@@ -1,4 +1,4 @@
-//! Disks to export or to keep data on: memory-backed null_blk, files on a loop device, and slow ones.
+//! Disks to export or to store data on: null_blk in memory, files on loop devices, and slow disks.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -19,18 +19,18 @@ pub struct NullDisk {
 }
 
 impl NullDisk {
-    /// Makes `/dev/<name>` with this size and 4 KiB blocks.
+    /// Creates `/dev/<name>` with this size and 4 KiB blocks.
     pub fn make(name: &str, size_mib: u32) -> Result<Self> {
         Self::make_with(name, size_mib, &[])
     }
 
-    /// The same with settings of null_blk's that replace the usual ones, such as
-    /// `("blocksize", "512")`.
+    /// The same with null_blk settings that override the usual ones, such as `("blocksize",
+    /// "512")`.
     pub fn make_with(name: &str, size_mib: u32, settings: &[(&str, &str)]) -> Result<Self> {
         mount_configfs()?;
         load(&["null_blk nr_devices=0"])?;
         let config = Path::new(NULLB).join(name);
-        fs::create_dir(&config).with_context(|| format!("cannot make null_blk disk {name}"))?;
+        fs::create_dir(&config).with_context(|| format!("cannot create null_blk disk {name}"))?;
         let disk = Self {
             config,
             device: Path::new("/dev").join(name),
@@ -51,7 +51,7 @@ impl NullDisk {
         Ok(disk)
     }
 
-    /// Its device node.
+    /// Path of its device node.
     pub fn device(&self) -> &Path {
         &self.device
     }
@@ -74,7 +74,7 @@ pub struct LoopDisk {
 }
 
 impl LoopDisk {
-    /// Makes the sparse file and attaches it.
+    /// Creates the sparse file and attaches it.
     pub fn make(file: &Path, size_mib: u32) -> Result<Self> {
         load(&["loop"])?;
         let sparse =
@@ -87,7 +87,7 @@ impl LoopDisk {
         })
     }
 
-    /// Its device node.
+    /// Path of its device node.
     pub fn device(&self) -> &Path {
         &self.device
     }
@@ -102,14 +102,14 @@ impl Drop for LoopDisk {
     }
 }
 
-/// A disk whose writes take long to arrive (dm-delay over another one).
+/// A disk with delayed writes (dm-delay over another one).
 #[derive(Debug)]
 pub struct SlowDisk {
     name: &'static str,
 }
 
 impl SlowDisk {
-    /// Makes `/dev/mapper/<name>` over `below`: every write reaches it `late_ms` after it was sent.
+    /// Creates `/dev/mapper/<name>` over `below`: every write reaches it `late_ms` later.
     pub fn make(name: &'static str, below: &Path, late_ms: u32) -> Result<Self> {
         load(&["dm-delay"])?;
         let sectors = output(Command::new("blockdev").arg("--getsz").arg(below))?;
@@ -119,12 +119,12 @@ impl SlowDisk {
         Ok(Self { name })
     }
 
-    /// Its device node.
+    /// Path of its device node.
     pub fn device(&self) -> PathBuf {
         Path::new("/dev/mapper").join(self.name)
     }
 
-    /// Writes that are on their way; the block layer counts them only once they have arrived.
+    /// Delayed writes; the block layer counts them only once they have reached the disk.
     pub fn writes_in_flight(&self) -> Option<u64> {
         let status = output(Command::new("dmsetup").args(["status", self.name])).ok()?;
         // "0 524288 delay <reads> <writes> <flushes>"

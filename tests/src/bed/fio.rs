@@ -1,9 +1,9 @@
-//! fio: the load and the judge of data.
+//! fio jobs: generate load and verify data.
 //!
-//! Decided here: how blocks are told apart. A checksum in a block holds for every older state of that
-//! block too (fio 3.33 accepts one), and by default fio writes the same data in every run. So each
-//! job compares with a pattern that no other job has, and with each block's own offset: a block that
-//! went back to an earlier round, arrived elsewhere or never arrived is found.
+//! Decided here: how blocks are told apart. A block's checksum is also valid for every older state
+//! of that block (fio 3.33 accepts one), and by default fio writes the same data in every run. So
+//! each job uses a unique pattern and each block's own offset: a stale, misplaced or missing block
+//! is found.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,21 +33,21 @@ impl Fio {
         let mut arguments: Vec<_> = arguments.map(str::to_owned).into();
         arguments.push(format!("--filename={}", file.display()));
         if file.starts_with("/dev") {
-            // Otherwise a device that has gone comes back as a file of that name.
+            // Otherwise fio creates a regular file in place of a device that has gone.
             arguments.push("--allow_file_create=0".to_owned());
         }
         Self { arguments }
     }
 
-    /// Adds arguments such as `--rw=randwrite`; later ones win.
+    /// Adds arguments such as `--rw=randwrite`; later ones override earlier ones.
     #[must_use]
     pub fn with<S: Into<String>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
         self
     }
 
-    /// Writes everything in random order, reads it back and compares: one pass over `size`. What is
-    /// written is this job's own; see the head of this module.
+    /// Writes everything in random order, reads it back and compares: one pass over `size`, with a
+    /// unique pattern (see the module head).
     #[must_use]
     pub fn write_and_verify(self, block: &str, size: &str, depth: u32) -> Self {
         self.with([
@@ -65,14 +65,14 @@ impl Fio {
         ])
     }
 
-    /// The command, for running beside a case (see `Process::spawn`).
+    /// The command, to run in the background of a case (see `Process::spawn`).
     pub fn command(&self) -> Command {
         let mut command = Command::new("fio");
         command.arg("--output-format=json").args(&self.arguments);
         command
     }
 
-    /// Runs it to its end; an error unless every I/O and every comparison succeeded.
+    /// Runs it to completion; an error unless every I/O and every comparison succeeded.
     pub fn run(&self) -> Result<FioResult> {
         let mut command = self.command();
         let output = attempt(&mut command)?;
@@ -92,15 +92,15 @@ impl Fio {
     }
 }
 
-/// A number no other call gets on this machine. Its highest byte is not zero, so that all eight of
-/// them are in the pattern.
+/// A number unique on this machine. Its highest byte is not zero, so that all eight bytes are in
+/// the pattern.
 fn stamp() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| now.as_nanos() as u64);
     now | 1 << 60
 }
 
-/// What fio measured, all jobs together.
+/// fio's results, summed over all jobs.
 #[derive(Clone, Debug)]
 pub struct FioResult {
     /// Reads.
@@ -112,11 +112,11 @@ pub struct FioResult {
 /// One direction of a job.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Direction {
-    /// Requests for each second.
+    /// Requests per second.
     pub iops: f64,
-    /// KiB for each second.
+    /// KiB per second.
     pub bw: f64,
-    /// Requests altogether.
+    /// Number of requests.
     pub total_ios: u64,
     /// Time from submission to completion.
     pub clat_ns: Latency,
@@ -135,7 +135,8 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// What so many percent of the requests did not exceed; one of those fio reports (50, 99, 99.9).
+    /// Latency that this percentage of requests did not exceed; one that fio reports (50, 99,
+    /// 99.9).
     pub fn percentile(&self, percent: f64) -> Option<f64> {
         self.percentile.get(&format!("{percent:.6}")).copied()
     }
@@ -156,7 +157,7 @@ struct Job {
 }
 
 impl FioResult {
-    /// Reads fio's JSON, also when warnings stand before it.
+    /// Parses fio's JSON, even after warnings.
     pub fn parse(text: &str) -> Result<Self> {
         let json = text
             .find("\n{")
@@ -170,7 +171,7 @@ impl FioResult {
             .context("fio reports no job")?;
         if job.error != 0 || job.total_err != 0 {
             bail!(
-                "fio saw {} errors, the first was {}",
+                "fio reports {} errors, first error {}",
                 job.total_err,
                 job.error
             );

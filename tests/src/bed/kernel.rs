@@ -1,4 +1,4 @@
-//! The running kernel: its version and its modules.
+//! The running kernel: its release and its modules.
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::run::run;
 
-/// What `uname -r` says.
+/// The release, as `uname -r` prints it.
 pub fn release() -> String {
     rustix::system::uname()
         .release()
@@ -15,7 +15,7 @@ pub fn release() -> String {
         .into_owned()
 }
 
-/// Soft-RoCE devices live in network namespaces from Linux 7 on; before, only in the initial one.
+/// Since Linux 7 soft-RoCE devices belong to network namespaces; before, only to the initial one.
 pub fn rxe_has_namespaces() -> bool {
     let release = release();
     let major = release
@@ -35,7 +35,7 @@ pub fn load(modules: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Makes sure that configfs is where everybody expects it.
+/// Mounts configfs at its standard path if necessary.
 pub(super) fn mount_configfs() -> Result<()> {
     load(&["configfs"])?;
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The kernel's own NVMe host, through nvme-cli: the peer our target must satisfy.
+//! The kernel's own NVMe host, through nvme-cli: the host our target must interoperate with.
 
 use std::fs;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use super::wait::within_value;
 
 const DEVICE_TIME: Duration = Duration::from_secs(30);
 
-/// What `nvme connect` is told beyond the portal.
+/// Options for `nvme connect` in addition to the portal.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectOptions {
     /// Further arguments, such as `--ctrl-loss-tmo=-1`.
@@ -29,7 +29,7 @@ pub struct KernelHost {
 }
 
 impl KernelHost {
-    /// Prepares the kernel's host for `transport` (`rdma` or `tcp`); connects nothing yet.
+    /// Prepares the kernel's host for `transport` (`rdma` or `tcp`) without connecting.
     pub fn new(transport: &str, nqn: &str) -> Result<Self> {
         load(&[&format!("nvme-{transport}")])?;
         Ok(Self {
@@ -87,7 +87,7 @@ impl KernelHost {
         )
     }
 
-    /// ANA state of each path, as `(nvme0c1n1, optimized)`.
+    /// ANA state of each path, such as `(nvme0c1n1, optimized)`.
     pub fn ana_states(&self) -> Result<Vec<(String, String)>> {
         let mut states = Vec::new();
         for controller in self.controllers() {
@@ -110,7 +110,7 @@ impl KernelHost {
     }
 }
 
-/// The first `nvmeXnY` below a sysfs directory; hidden per-path devices have another shape.
+/// The first `nvmeXnY` below a sysfs directory; names of hidden per-path devices differ.
 fn block_device(dir: &Path) -> Option<PathBuf> {
     let names = fs::read_dir(dir).ok()?.flatten();
     let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());

@@ -1,8 +1,8 @@
-//! A load that runs beside a case: rounds of fio, one after the other, until it is told to stop.
+//! A background load: rounds of fio, one after another, until stopped.
 //!
-//! Rounds, not one long job: each round has a pattern of its own (see `Fio`), reads back every block
-//! it wrote, and so finds blocks that went back to an earlier round. Two lanes on two parts of the
-//! device, so that one is busy while the other begins its next round.
+//! Rounds, not one long job: each round has a unique pattern (see `Fio`) and reads back every block
+//! it wrote, so it finds blocks that reverted to an earlier round. Two lanes use two parts of the
+//! device, so that one is busy while the other starts its next round.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use anyhow::{Result, anyhow};
 use super::fio::Fio;
 use super::wait::within;
 
-/// Block size in KiB, part of the device in MiB, and depth of each lane. Small blocks travel with
-/// the command, large ones are fetched by the target.
+/// Block size in KiB, part of the device in MiB, and depth of each lane. Small blocks use
+/// in-capsule data, large ones are fetched by the target.
 const LANES: [(u32, u32, u32); 2] = [(4, 8, 8), (64, 16, 4)];
 
-/// How long a load that is dropped may take to end its rounds.
+/// Time a dropped load may take to end its rounds.
 const END_TIME: Duration = Duration::from_secs(60);
 
-/// A running load. Dropping it waits for the rounds under way.
+/// A running load. Dropping it waits for the current rounds.
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -59,13 +59,13 @@ impl Load {
         }
     }
 
-    /// Rounds that were written and compared so far.
+    /// Rounds written and compared so far.
     pub fn rounds(&self) -> u32 {
         self.rounds.load(Ordering::Relaxed)
     }
 
-    /// Waits until `count` more rounds were written and compared, or a lane has failed (which
-    /// [`Self::finish`] tells).
+    /// Waits until `count` more rounds were written and compared, or a lane has failed (see
+    /// [`Self::finish`]).
     pub fn more(&self, count: u32, limit: Duration) -> Result<()> {
         let wanted = self.rounds() + count;
         within(limit, &format!("{count} more rounds of fio"), || {
@@ -73,7 +73,8 @@ impl Load {
         })
     }
 
-    /// Lets both lanes finish their round, comparison included; the rounds, or the first error.
+    /// Lets both lanes finish their round, comparison included; returns the rounds or the first
+    /// error.
     pub fn finish(mut self) -> Result<u32> {
         self.stop.store(true, Ordering::Relaxed);
         for lane in self.lanes.drain(..) {

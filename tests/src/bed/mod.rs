@@ -1,16 +1,16 @@
 //! The test bed: hosts, arrays and cables made of namespaces, veth pairs and soft-RoCE.
 //!
-//! Everything here is a guard: it exists from `new` (or `start`) until it is dropped, also when a
-//! case fails half-way. Guards are dropped in reverse order of their making, so make the network
-//! first, then targets, then hosts, then processes that use their devices.
+//! Everything here is a guard: it exists from `new` (or `start`) until it is dropped, even if a
+//! case fails half-way. Guards must be dropped in reverse order, so create the network first, then
+//! targets, then hosts, then the processes that use their devices.
 //!
-//! Where things live: the kernel's own NVMe target and host know the initial namespace only, so
-//! [`Network`] can put either side there. With both sides in it, RDMA loops back inside one
-//! machine: fine for data, useless for pulling cables.
+//! The kernel's own NVMe target and host only work in the initial namespace, so [`Network`] can put
+//! either side there. With both sides in it, RDMA loops back inside one machine: fine for data,
+//! useless for pulling cables.
 
 mod disk;
 mod fio;
-mod hand;
+mod iproute;
 mod kernel;
 mod kernel_host;
 mod load;
@@ -26,7 +26,7 @@ mod wait;
 
 pub use disk::{LoopDisk, NullDisk, SlowDisk};
 pub use fio::{Fio, FioResult};
-pub use hand::Hand;
+pub use iproute::Iproute;
 pub use kernel::{load, release, rxe_has_namespaces};
 pub use kernel_host::{ConnectOptions, KernelHost};
 pub use load::Load;

@@ -1,12 +1,12 @@
 //! Two sides and the cables between them.
 //!
-//! Cable `n` (from 1) has two ends: `array<n>` with 10.9.n.1 on the array's side, `host<n>` with
-//! 10.9.n.2 on the host's, MTU 4,200, a soft-RoCE device `rxa<n>` and `rxh<n>` on each. Between them
-//! is a switch `sw<n>` with the ports `pa<n>` and `ph<n>`, in a namespace `switch` of its own. An end loses its
-//! carrier when its port goes down, as when a plug is pulled: the interface stays up and keeps its
-//! routes. (Taking an interface itself down is another thing: soft-RoCE then fails a send at once,
-//! where hardware tries again, and on Linux 7 a goodbye sent over an array's interface that is down
-//! leaves the management queue pair of its device in error for good.)
+//! Cable `n` (from 1) has two ends: `array<n>` with 10.9.n.1 on the array's side and `host<n>` with
+//! 10.9.n.2 on the host's, MTU 4,200, with soft-RoCE devices `rxa<n>` and `rxh<n>`. Between them is
+//! a switch `sw<n>` with ports `pa<n>` and `ph<n>`, in a namespace `switch` of its own. An end
+//! loses its carrier when its port goes down, as when a plug is pulled: the interface stays up and
+//! keeps its routes. (Taking an interface itself down is different: soft-RoCE then fails a send at
+//! once, where hardware retries, and on Linux 7 a disconnect request sent over an array interface
+//! that is down leaves the management queue pair of its device in error for good.)
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -27,25 +27,26 @@ const LINK_TIME: Duration = Duration::from_secs(10);
 /// One end of a cable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Where targets listen.
+    /// Runs the targets.
     Array,
-    /// Where volumes are used.
+    /// Uses the volumes.
     Host,
 }
 
-/// How a cable stops carrying.
+/// How a cable stops carrying packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pull {
-    /// This side sees its carrier go, as when its plug is pulled; the other only hears nothing.
+    /// This side loses its carrier, as when its plug is pulled; the other side only receives
+    /// nothing.
     CarrierOf(Side),
     /// Both ends keep their carrier and every packet is lost, as behind a broken switch.
     Silent,
 }
 
-/// The places, and the cables between them.
+/// Both sides, and the cables between them.
 #[derive(Debug)]
 pub struct Network {
-    // Declared first, so dropped first: the places take what is left with them.
+    // Declared first, so dropped first: the places remove whatever is left in them.
     cables: Vec<Cable>,
     host: Place,
     array: Place,
@@ -87,8 +88,9 @@ impl Network {
 
     fn between(array: Place, host: Place, cables: u8) -> Result<Self> {
         load(&["veth", "bridge", "rdma_rxe", "ib_uverbs", "rdma_ucm"])?;
-        // As systemd sets a machine up. `ip netns exec` gives every process a mount namespace of its
-        // own; without this a later umount would not reach it, and the device stayed in use there.
+        // As systemd sets a machine up. `ip netns exec` gives every process its own mount
+        // namespace; without this a later umount would not propagate to it and the device would
+        // stay in use there.
         run(Command::new("mount").args(["--make-rshared", "/"]))?;
         run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
         let mut network = Self {
@@ -113,17 +115,17 @@ impl Network {
         Ok(network)
     }
 
-    /// Where targets run.
+    /// The array's side.
     pub fn array(&self) -> &Place {
         &self.array
     }
 
-    /// Where volumes are used.
+    /// The host's side.
     pub fn host(&self) -> &Place {
         &self.host
     }
 
-    /// Where the switches are, for a hand on their ports.
+    /// The namespace of the switches, for changing the state of their ports.
     pub fn switch(&self) -> &Place {
         &self.switch
     }
@@ -153,7 +155,7 @@ impl Cable {
             switch: switch.name(),
         };
         let bridge = format!("sw{number}");
-        // No spanning tree, no listening: a port that is up forwards.
+        // No spanning tree: a port that is up forwards at once.
         let words = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0";
         let words = words.split(' ');
         run(cable
@@ -218,7 +220,7 @@ impl Cable {
         }
     }
 
-    /// The switch's port that an end is plugged into; see [`Network::switch`].
+    /// The switch port an end is plugged into; see [`Network::switch`].
     pub fn port(&self, side: Side) -> String {
         match side {
             Side::Array => format!("pa{}", self.number),
@@ -253,7 +255,7 @@ impl Cable {
         output(self.at(side, "cat").arg(path)).is_ok_and(|text| text.trim() == "1")
     }
 
-    /// Stops the cable from carrying.
+    /// Stops the cable from carrying packets.
     pub fn pull(&self, how: Pull) -> Result<()> {
         match how {
             Pull::CarrierOf(side) => self.set_port(side, "down"),
@@ -271,7 +273,7 @@ impl Cable {
         }
     }
 
-    /// Makes the cable carry again, however it was pulled.
+    /// Undoes [`Cable::pull`], whichever way it was done.
     pub fn restore(&self) -> Result<()> {
         for side in [Side::Array, Side::Host] {
             let netdev = self.netdev(side);
@@ -310,7 +312,7 @@ impl Drop for Cable {
                 ));
             }
         }
-        // An end takes its port with it; the bridge goes with the namespace.
+        // Deleting an end deletes its switch port; the bridge goes with the namespace.
         for side in [Side::Array, Side::Host] {
             let netdev = self.netdev(side);
             drop(attempt(

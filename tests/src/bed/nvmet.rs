@@ -1,7 +1,7 @@
 //! The kernel's own NVMe target, through configfs.
 //!
-//! One subsystem with one namespace, on one port for each portal. Every port carries ANA group 1,
-//! whose state can be changed at any time; connected hosts are told by the kernel.
+//! One subsystem with one namespace, and one port per portal. Every port has ANA group 1, whose
+//! state can be changed at any time; the kernel notifies connected hosts.
 
 use std::fmt;
 use std::fs;
@@ -13,21 +13,21 @@ use super::kernel::{load, mount_configfs};
 use super::network::{Network, Side};
 
 const NVMET: &str = "/sys/kernel/config/nvmet";
-/// The port that IANA gave NVMe over Fabrics.
+/// The port that IANA assigned to NVMe over Fabrics.
 const SERVICE: &str = "4420";
 
-/// State of an ANA group at a port.
+/// State of an ANA group on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnaState {
     /// Best performance.
     Optimized,
-    /// Works, slower.
+    /// Usable, but slower.
     NonOptimized,
-    /// Does not work, may come back.
+    /// Unusable for now.
     Inaccessible,
-    /// Will not come back.
+    /// Permanently unusable.
     PersistentLoss,
-    /// On the way to another state.
+    /// Changing to another state.
     Change,
 }
 
@@ -51,8 +51,8 @@ pub struct Nvmet {
 }
 
 impl Nvmet {
-    /// Starts exporting `device` as namespace 1 of subsystem `nqn`, by RDMA: on the array's end of
-    /// cable 1 with the first of the ANA states, of cable 2 with the second, and so on.
+    /// Exports `device` as namespace 1 of subsystem `nqn` over RDMA: on the array's end of cable 1
+    /// with the first ANA state, of cable 2 with the second, and so on.
     pub fn start(network: &Network, nqn: &str, device: &Path, states: &[AnaState]) -> Result<Self> {
         mount_configfs()?;
         load(&["nvmet", "nvmet-rdma"])?;
@@ -98,8 +98,8 @@ impl Nvmet {
         Ok(text.trim().to_owned())
     }
 
-    /// Deletes the namespace, and gives its number to another one if there is a UUID for it. Hosts are
-    /// told.
+    /// Deletes the namespace and, if `uuid` is given, gives its NSID to another one. Hosts are
+    /// notified.
     pub fn replace_namespace(&self, uuid: Option<&str>) -> Result<()> {
         let namespace = self.subsystem.join("namespaces/1");
         set(&namespace.join("enable"), "0")?;
@@ -108,17 +108,17 @@ impl Nvmet {
         set(&namespace.join("enable"), "1")
     }
 
-    /// Takes a port, counted from 1, from the subsystem: its controllers end at once.
+    /// Removes a port, counted from 1, from the subsystem: its controllers end at once.
     pub fn withdraw(&self, port: usize) -> Result<()> {
         let link = self.link(port)?;
         fs::remove_file(&link).with_context(|| format!("cannot remove {}", link.display()))
     }
 
-    /// Gives a withdrawn port back to the subsystem.
+    /// Adds a removed port to the subsystem again.
     pub fn offer(&self, port: usize) -> Result<()> {
         let link = self.link(port)?;
         std::os::unix::fs::symlink(&self.subsystem, &link)
-            .with_context(|| format!("cannot make {}", link.display()))
+            .with_context(|| format!("cannot create {}", link.display()))
     }
 
     fn link(&self, port: usize) -> Result<PathBuf> {
@@ -159,7 +159,7 @@ fn dismantle(subsystem: &Path, ports: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Removes every subsystem and port of the kernel's target, whoever made them.
+/// Removes every subsystem and port of the kernel's target.
 pub(super) fn sweep() {
     let list = |what: &str| -> Vec<PathBuf> {
         let entries = fs::read_dir(Path::new(NVMET).join(what));
@@ -177,7 +177,7 @@ pub(super) fn sweep() {
 }
 
 fn make(dir: &Path) -> Result<()> {
-    fs::create_dir(dir).with_context(|| format!("cannot make {}", dir.display()))
+    fs::create_dir(dir).with_context(|| format!("cannot create {}", dir.display()))
 }
 
 fn set(file: &Path, value: &str) -> Result<()> {

@@ -1,7 +1,6 @@
-//! What the kernel's target was asked: the NVMe commands it received, as its own tracepoint tells.
+//! The NVMe commands the kernel's target received, from its own tracepoint.
 //!
-//! An account of the data path that shares no code with it: which queue, which command, how long,
-//! with which flags.
+//! An independent record of the data path: which queue, which command, how long, with which flags.
 
 use std::fs;
 use std::path::Path;
@@ -19,11 +18,11 @@ const FUA: u64 = 1 << 14;
 /// A command as the target received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// The controller.
+    /// Controller identifier.
     pub cntlid: u64,
-    /// The queue; 0 is the admin queue.
+    /// Queue identifier; 0 is the admin queue.
     pub qid: u64,
-    /// Its name, such as `nvme_cmd_write`.
+    /// Name of the command, such as `nvme_cmd_write`.
     pub name: String,
     /// Its fields, such as `slba=0, len=7, ctrl=0x0`.
     pub fields: String,
@@ -35,17 +34,17 @@ impl Received {
         value(&self.fields, key)
     }
 
-    /// Blocks it reads or writes.
+    /// Number of blocks read or written.
     pub fn blocks(&self) -> u64 {
         self.field("len").map_or(0, |zero_based| zero_based + 1)
     }
 
-    /// Whether the data must be durable before the answer.
+    /// Whether the data must be durable before completion (FUA).
     pub fn is_fua(&self) -> bool {
         self.field("ctrl").is_some_and(|control| control & FUA != 0)
     }
 
-    /// Reads a line such as
+    /// Parses a line such as
     /// `... nvmet_req_init: nvmet1: disk=/dev/x, qid=1, cmdid=3, nsid=1, flags=0x40, meta=0, cmd=(NAME, FIELDS)`.
     fn parse(line: &str) -> Option<Self> {
         let (_, text) = line.split_once("nvmet_req_init: nvmet")?;
@@ -61,7 +60,7 @@ impl Received {
     }
 }
 
-/// The number behind `key=` among comma-separated fields.
+/// The number after `key=` in comma-separated fields.
 fn value(fields: &str, key: &str) -> Option<u64> {
     let mut pairs = fields
         .split(',')
@@ -73,12 +72,12 @@ fn value(fields: &str, key: &str) -> Option<u64> {
     }
 }
 
-/// The tracepoint, switched on; off again with the guard. Needs a running [`super::Nvmet`].
+/// The enabled tracepoint; disabled when dropped. Needs a running [`super::Nvmet`].
 #[derive(Debug)]
 pub struct NvmetTrace(());
 
 impl NvmetTrace {
-    /// Switches it on.
+    /// Enables it.
     pub fn start() -> Result<Self> {
         if !file(SWITCH).exists() {
             run(Command::new("mount").args(["-t", "tracefs", "none", TRACEFS]))?;
@@ -89,7 +88,7 @@ impl NvmetTrace {
         Ok(trace)
     }
 
-    /// Everything received since the last call.
+    /// All commands received since the last call.
     pub fn take(&self) -> Result<Vec<Received>> {
         put(SWITCH, "0")?;
         let text = fs::read_to_string(file("trace")).context("cannot read the kernel's trace")?;

@@ -1,4 +1,4 @@
-//! A network namespace to run things in.
+//! A network namespace in which programs run.
 
 use std::ffi::OsStr;
 use std::process::Command;
@@ -17,7 +17,7 @@ impl Place {
     /// The initial namespace.
     pub const INITIAL: Self = Self { name: None };
 
-    /// Makes a namespace with its loopback up; dropping removes it, with all devices in it.
+    /// Creates a namespace with its loopback up; dropping removes it and all devices in it.
     pub fn make(name: &'static str) -> Result<Self> {
         run(Command::new("ip").args(["netns", "add", name]))?;
         let place = Self { name: Some(name) };
@@ -25,12 +25,12 @@ impl Place {
         Ok(place)
     }
 
-    /// The namespace's name, none for the initial one.
+    /// The namespace's name; `None` for the initial one.
     pub fn name(&self) -> Option<&'static str> {
         self.name
     }
 
-    /// A command that will run here. Its process id is the program's own.
+    /// A command that runs here. Its process ID is the program's own.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         match self.name {
             None => Command::new(program),

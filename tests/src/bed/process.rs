@@ -1,4 +1,4 @@
-//! A program that runs beside a case: started in a place, its output kept, ended with the guard.
+//! A background program of a case: started in a place, its output logged, ended when dropped.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -15,17 +15,17 @@ use super::wait::{within, within_value};
 
 const END_TIME: Duration = Duration::from_secs(10);
 
-/// A program of this workspace, built into the directory of the running one.
+/// Path of a program of this workspace, built beside the running one.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("cannot find the running program")?;
     let path = own.with_file_name(name);
     if !path.is_file() {
-        bail!("{} is not built; `cargo build` makes it", path.display());
+        bail!("{} is missing; run `cargo build`", path.display());
     }
     Ok(path)
 }
 
-/// A running program. Dropping asks it to end (SIGTERM), then makes it (SIGKILL).
+/// A running program. Dropping sends SIGTERM, then SIGKILL if it does not end.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -34,7 +34,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program` in `place`; what it prints goes to a log named after `name`.
+    /// Starts `program` in `place`; its output goes to a log named after `name`.
     pub fn start<S: AsRef<OsStr>>(
         place: &Place,
         name: &str,
@@ -46,7 +46,7 @@ impl Process {
         Self::spawn(name, command)
     }
 
-    /// Starts a command that was put together elsewhere.
+    /// Starts a prepared command.
     pub fn spawn(name: &str, mut command: Command) -> Result<Self> {
         let log = log_dir()?.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log)?;
@@ -69,12 +69,12 @@ impl Process {
         self.child.id()
     }
 
-    /// All it printed so far (and its earlier runs under the same name).
+    /// All its output so far, including that of earlier runs under the same name.
     pub fn printed(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Waits until it prints a line with `words`; an error if it ends before.
+    /// Waits until it prints a line with `words`; an error if it ends first.
     pub fn wait_for_words(&mut self, words: &str, limit: Duration) -> Result<()> {
         let what = format!("{} printing `{words}`", self.name);
         let name = self.name.clone();
@@ -90,7 +90,7 @@ impl Process {
         outcome.and_then(|inner| inner).with_context(|| self.tail())
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let what = format!("end of {}", self.name);
         within_value(limit, &what, || self.child.try_wait().ok().flatten())
@@ -119,7 +119,7 @@ impl Process {
         Ok(())
     }
 
-    /// The last lines it printed, for an error.
+    /// The last lines of its output, for error messages.
     pub fn tail(&self) -> String {
         let printed = self.printed();
         let lines: Vec<_> = printed.lines().collect();
@@ -148,13 +148,13 @@ impl Drop for Process {
     }
 }
 
-/// Where logs of this case go: `UMPATH_CASE_LOGS`, or a temporary directory.
+/// Log directory of this case: `UMPATH_CASE_LOGS`, or a temporary directory.
 pub fn log_dir() -> Result<PathBuf> {
     let dir = std::env::var_os("UMPATH_CASE_LOGS");
     let dir = dir.map_or_else(
         || Path::new("/tmp/umpath-logs").to_path_buf(),
         PathBuf::from,
     );
-    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     Ok(dir)
 }

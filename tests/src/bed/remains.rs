@@ -1,4 +1,4 @@
-//! What a case left behind, and removing it by force.
+//! Finding and forcibly removing what a case left behind.
 
 use std::fs;
 use std::process::Command;
@@ -34,8 +34,8 @@ pub fn remains() -> Vec<String> {
     found
 }
 
-/// Removes what a case left behind, as far as that can be done. Only inside the VM: elsewhere it
-/// might hit what is not ours.
+/// Removes what a case left behind, as far as possible. Only inside the VM: elsewhere it might
+/// remove what is not ours.
 pub fn sweep() {
     if std::env::var_os("UMPATH_IN_VM").is_none() {
         return;
@@ -93,7 +93,7 @@ pub fn sweep() {
     }
 }
 
-/// Programs that cases start, wherever they came from.
+/// Running programs of the kinds that cases start.
 fn processes() -> impl Iterator<Item = (Pid, String)> {
     const OURS: [&str; 5] = ["umpathd", "umpath-target", "hostile-target", "fio", "rping"];
     fs::read_dir("/proc")

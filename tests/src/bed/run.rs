@@ -1,4 +1,4 @@
-//! Running a program to its end, with errors that say what it said.
+//! Running a program to completion, with errors that include its output.
 
 use std::process::{Command, Output, Stdio};
 
@@ -9,7 +9,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     output(command).map(drop)
 }
 
-/// Runs a command that must succeed; its standard output.
+/// Runs a command that must succeed; returns its standard output.
 pub fn output(command: &mut Command) -> Result<String> {
     let result = attempt(command)?;
     let text = String::from_utf8_lossy(&result.stdout).into_owned();
@@ -26,7 +26,7 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(text)
 }
 
-/// Runs a command that may fail; the caller judges.
+/// Runs a command that may fail.
 pub fn attempt(command: &mut Command) -> Result<Output> {
     let shown = show(command);
     command

@@ -1,4 +1,4 @@
-//! A process of `umpath-target`, started and seen to answer.
+//! A running `umpath-target` process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use super::process::{Process, binary};
 use super::run::{attempt, output};
 use super::wait::within;
 
-/// How long a start may take on a busy emulated machine.
+/// Time limit for starting on a busy emulated machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A process of `umpath-target`. It ends with the guard.
+/// A process of `umpath-target`, ended when dropped.
 #[derive(Debug)]
 pub struct TargetProcess {
     process: Process,
@@ -69,32 +69,32 @@ impl TargetProcess {
         self.process.running()
     }
 
-    /// Its last words, when it ended and nobody here killed it.
+    /// Its last output, if it ended without being killed here.
     pub fn casualty(&mut self) -> Option<String> {
         (!self.killed && !self.process.running()).then(|| self.process.tail())
     }
 
-    /// All it has printed.
+    /// All its output.
     pub fn printed(&self) -> String {
         self.process.printed()
     }
 
-    /// The end of what it has printed.
+    /// The end of its output.
     pub fn tail(&self) -> String {
         self.process.tail()
     }
 
-    /// Its `array.toml`.
+    /// Path of its `array.toml`.
     pub fn config(&self) -> &Path {
         &self.config
     }
 
-    /// `umpath-target WORDS`, to be run against it.
+    /// The command `umpath-target WORDS`, directed at this process.
     pub fn command(&self, words: &[&str]) -> Result<Command> {
         command(&self.socket, words)
     }
 
-    /// Runs `umpath-target WORDS` against it; what it prints.
+    /// Runs `umpath-target WORDS` against it; returns the output.
     pub fn verb(&self, words: &[&str]) -> Result<String> {
         output(&mut self.command(words)?)
     }
@@ -111,7 +111,7 @@ fn launch(place: &Place, name: &str, config: &Path, socket: &Path) -> Result<Pro
     serve.arg("--socket").arg(socket);
     serve.args(["serve", "--config"]).arg(config);
     let mut process = Process::spawn(name, serve)?;
-    // A killed process leaves its socket behind: only one that answers counts.
+    // A killed process leaves its socket behind: wait for one that answers.
     let answers = || {
         let shown = command(socket, &["show"]).and_then(|mut show| attempt(&mut show));
         shown.is_ok_and(|shown| shown.status.success())

@@ -1,4 +1,4 @@
-//! Waiting for the world to change. The only place of the test bed that sleeps.
+//! Waiting for conditions. The only place in the test bed that sleeps.
 
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,15 @@ pub fn within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) 
     within_value(limit, what, || condition().then_some(()))
 }
 
-/// Waits until `look` finds something; an error naming `what` after `limit`.
+/// Waits until `find` returns a value; an error naming `what` after `limit`.
 pub fn within_value<T>(
     limit: Duration,
     what: &str,
-    mut look: impl FnMut() -> Option<T>,
+    mut find: impl FnMut() -> Option<T>,
 ) -> Result<T> {
     let start = Instant::now();
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = find() {
             return Ok(found);
         }
         if start.elapsed() >= limit {
@@ -29,7 +29,7 @@ pub fn within_value<T>(
     }
 }
 
-/// Waits for nothing but time: for what paces itself.
+/// Sleeps, for callers that pace themselves.
 pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }

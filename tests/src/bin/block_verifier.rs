@@ -1,4 +1,4 @@
-//! `block-verifier DEVICE BLOCK`: writes and reads one block on request, around the page cache.
+//! `block-verifier DEVICE BLOCK`: writes and reads one block on request, past the page cache.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use umpath_tests::drill::verifier;
 #[derive(Parser)]
 #[command(
     name = "block-verifier",
-    about = "Takes `write VALUE` and `read` from standard input, says how each ended"
+    about = "Takes `write VALUE` and `read` from standard input, reports the outcome of each"
 )]
 struct Arguments {
     /// The block device

@@ -1,4 +1,5 @@
-//! `demo`: the main job on this kernel. `cargo xtask demo` builds it and runs it where it can run.
+//! `demo`: the demo on this kernel. `cargo xtask demo` builds it and runs it in a suitable
+//! environment.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use umpath_tests::demo::{self, Options, Target};
     about = "A volume over a primary and a standby controller survives a pulled cable"
 )]
 struct Arguments {
-    /// Whose target serves the volume
+    /// Target that serves the volume
     #[arg(long, value_enum, default_value = "umpath")]
     target: Target,
     /// Seed of the files and of fio's data

@@ -1,5 +1,5 @@
-//! `drill NAME...`: single failovers on this kernel, measured. `cargo xtask drill` builds it and runs
-//! it where it can run.
+//! `drill NAME...`: measures single failovers on this kernel. `cargo xtask drill` builds it and
+//! runs it in a suitable environment.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ struct Arguments {
     /// link-down, blackhole, target-kill, target-stop, ghost-write, or all
     #[arg(required = true)]
     names: Vec<String>,
-    /// Times each failover is drilled
+    /// Repetitions of each failover
     #[arg(long, default_value_t = 5)]
     repeat: u32,
     /// Seed of fio's data and of the ghost's block

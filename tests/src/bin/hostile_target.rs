@@ -1,8 +1,8 @@
-//! `hostile-target`: a target that lies, for testing what hosts make of it.
+//! `hostile-target`: a target that violates the protocol, to test how hosts react.
 //!
-//! It listens where a real target would, and behaves until the point its [`Fault`] names; from there
-//! on it sends what no NVMe/RDMA target may send. Everything random comes from `--seed`, so that a
-//! host's failure can be had again.
+//! It listens where a real target would and behaves correctly up to the point its [`Fault`] names;
+//! from there on it sends what no NVMe/RDMA target may send. All random data come from `--seed`, so
+//! that a host's failure can be reproduced.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -23,29 +23,29 @@ use umpath_rdma::{
 };
 use umpath_transport::{Arena, Drain};
 
-/// The number it gives its controllers.
+/// Controller identifier it assigns.
 const CONTROLLER: u16 = 1;
-/// Where that stands in Identify Controller (CNS 01h).
+/// Byte offset of that identifier in Identify Controller (CNS 01h).
 const CNTLID: std::ops::Range<usize> = 78..80;
 const CNS_CONTROLLER: u32 = 1;
-/// Type of controller, in the same page, and its value for discovery.
+/// Byte offset of the controller type in the same page, and its value for discovery.
 const CNTRLTYPE: usize = 111;
 const DISCOVERY_CONTROLLER: u8 = 2;
-/// The discovery log's header; as long as a record.
+/// Size of the discovery log's header, the same as that of a record.
 const LOG_HEADER_BYTES: usize = 1024;
 
-/// Where it begins to lie.
+/// The violation to commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Fault {
     /// Accepts with random private data.
     CmReplyRandom,
     /// Accepts without private data.
     CmReplyEmpty,
-    /// Accepts with a well-formed reply that promises no receive at all.
+    /// Accepts with a well-formed reply that grants no receive queue entries.
     CmReplyZero,
     /// Refuses with random private data.
     CmRejectRandom,
-    /// Refuses with a reason nobody has defined.
+    /// Refuses with an undefined reason.
     CmRejectUnknown,
     /// Accepts, receives and never answers.
     Silent,
@@ -55,37 +55,37 @@ enum Fault {
     CompletionTwice,
     /// Answers with random bytes.
     CompletionRandom,
-    /// Connects and enables properly, then every Identify page is 0xff but for the controller's number.
+    /// Connects and enables normally; then every Identify page is 0xff except for the controller
+    /// ID.
     IdentifyOnes,
     /// The same with random bytes.
     IdentifyRandom,
-    /// The same with zeroes, the number included.
+    /// The same with zeroes, including the controller ID.
     IdentifyZero,
-    /// Claims success of Identify without sending a page.
+    /// Completes Identify successfully without sending a page.
     IdentifyNothing,
     /// A discovery controller whose log is 0xff throughout.
     LogOnes,
     /// The same with random bytes.
     LogRandom,
-    /// A log of a million records that is another one at each look.
+    /// A log of a million records that changes at every read.
     LogEndless,
-    /// A log with one record, which refers to this very controller.
+    /// A log whose only record refers to this same controller.
     LogCircular,
-    /// Claims success of Get Log Page without sending anything.
+    /// Completes Get Log Page successfully without sending data.
     LogNothing,
 }
 
-/// A target that lies.
 #[derive(Debug, Parser)]
 #[command(name = "hostile-target")]
 struct Arguments {
-    /// Where to listen
+    /// Address to listen on
     #[arg(long)]
     address: SocketAddr,
-    /// What to do wrong
+    /// Violation to commit
     #[arg(long, value_enum)]
     fault: Fault,
-    /// Where randomness begins
+    /// Seed of the random data
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -111,7 +111,7 @@ fn serve(arguments: &Arguments) -> Result<std::convert::Infallible> {
             let (fault, address) = (arguments.fault, arguments.address);
             let random = Random(arguments.seed.wrapping_mul(1000) + connections);
             thread::spawn(move || {
-                // The host ending the connection is what everybody hopes for.
+                // The host is expected to end the connection.
                 if let Err(error) = connection(request, fault, address, random) {
                     println!("connection {connections} ended: {error:#}");
                 }
@@ -120,7 +120,7 @@ fn serve(arguments: &Arguments) -> Result<std::convert::Infallible> {
     }
 }
 
-/// splitmix64: enough for garbage.
+/// splitmix64: good enough for garbage.
 struct Random(u64);
 
 impl Random {
@@ -174,7 +174,7 @@ fn connection(
         random,
         cc: Cc(0),
         address,
-        looks: 0,
+        reads: 0,
     };
     let outcome = liar.run();
     let start = Instant::now();
@@ -185,17 +185,17 @@ fn connection(
     outcome
 }
 
-/// One queue of a host that is lied to.
+/// One queue of a host.
 struct Liar {
     queue: TargetQueue,
     pages: Arc<Arena>,
     fault: Fault,
     random: Random,
     cc: Cc,
-    /// Where it listens.
+    /// Address it listens on.
     address: SocketAddr,
-    /// How often its log was looked at.
-    looks: u64,
+    /// How often its log was read.
+    reads: u64,
 }
 
 impl Liar {
@@ -247,7 +247,7 @@ impl Liar {
         }
     }
 
-    /// As a controller would, as far as Identify.
+    /// Behaves like a controller, up to Identify.
     fn honest(&mut self, sqe: &Sqe) -> Result<()> {
         let cid = sqe.cid.get();
         match sqe.opcode {
@@ -298,7 +298,7 @@ impl Liar {
             }
             _ => {}
         }
-        // A wrong controller number would be all a host reads of garbage.
+        // Otherwise a host would read only the wrong controller ID.
         let numbered = matches!(self.fault, Fault::IdentifyOnes | Fault::IdentifyRandom);
         if numbered && sqe.cdw10.get() & 0xff == CNS_CONTROLLER {
             page[CNTLID].copy_from_slice(&CONTROLLER.to_le_bytes());
@@ -306,10 +306,10 @@ impl Liar {
         self.answer_with(sqe, &page)
     }
 
-    /// A part of the discovery log, its header first.
+    /// Part of the discovery log, starting with its header.
     fn log(&mut self, sqe: &Sqe) -> Result<()> {
         let mut page = [0; IDENTIFY_BYTES];
-        self.looks += 1;
+        self.reads += 1;
         let records = match self.fault {
             Fault::LogEndless => 1_000_000_u64,
             Fault::LogCircular => 1,
@@ -319,10 +319,10 @@ impl Liar {
             Fault::LogNothing => return self.answer(sqe.cid.get(), Status::SUCCESS, 0),
             Fault::LogOnes => page.fill(0xff),
             Fault::LogRandom => self.random.fill(&mut page),
-            // From its beginning, whatever part was asked for.
+            // Always starts at the beginning, whatever offset was requested.
             _ => {
                 let generation = match self.fault {
-                    Fault::LogEndless => self.looks,
+                    Fault::LogEndless => self.reads,
                     _ => 1,
                 };
                 page[..8].copy_from_slice(&generation.to_le_bytes());
@@ -341,7 +341,7 @@ impl Liar {
         self.answer_with(sqe, &page)
     }
 
-    /// Sends a page where the command wants it, then success.
+    /// Sends a page to the command's buffer, then success.
     fn answer_with(&mut self, sqe: &Sqe, page: &[u8; IDENTIFY_BYTES]) -> Result<()> {
         let cid = sqe.cid.get();
         if let Some(SglKind::Keyed {

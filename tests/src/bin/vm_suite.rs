@@ -9,15 +9,15 @@ use umpath_tests::{cases, suite};
 #[derive(Parser)]
 #[command(name = "vm-suite", about = "umpath's cases on a real kernel")]
 struct Arguments {
-    /// Parts of the names of the cases to run; all without any
+    /// Run cases whose names contain one of these; default: all
     filters: Vec<String>,
-    /// Leave out the case of this name
+    /// Leave out this case
     #[arg(long, value_name = "NAME")]
     without: Vec<String>,
-    /// Show the names and stop
+    /// Print the names and exit
     #[arg(long)]
     list: bool,
-    /// Run this case in this process; what the suite itself uses
+    /// Run this case in this process (used by the suite itself)
     #[arg(long, value_name = "NAME")]
     one: Option<String>,
 }

@@ -1,5 +1,5 @@
-//! What people and arrays do wrong. Each mistake must end in an error that names cause
-//! and remedy, a non-zero exit status, nothing left behind, and a daemon that still works.
+//! Mistakes of users and arrays. Each must end in an error that names cause and remedy, a non-zero
+//! exit status, nothing left behind, and a daemon that still works.
 
 use std::fs;
 
@@ -34,7 +34,7 @@ pub(super) const CASES: &[Case] = &[
 /// The subsystem these cases serve.
 pub(super) const NQN: &str = "nqn.2026-11.io.umpath:mistake";
 
-/// Short timeouts and small queues: much is tried, little is moved.
+/// Short timeouts and small queues: many attempts, little data.
 pub(super) const CONFIG: &str = "[defaults]\nconnect_timeout_ms = 2000\ncommand_timeout_ms = 2000\n\
                       io_queues = 1\nqueue_depth = 32\n";
 
@@ -45,18 +45,18 @@ fn subsystem(access: &str, namespace: &str) -> String {
     )
 }
 
-/// A namespace of this size in memory.
+/// A memory-backed namespace of this size.
 pub(super) fn memory(size: &str) -> String {
     format!("backend = {{ type = \"memory\", size = \"{size}\" }}")
 }
 
-/// An array behind `cable` that serves [`NQN`].
+/// An array on `cable` that serves [`NQN`].
 pub(super) fn serve(network: &Network, cable: u8, access: &str, namespace: &str) -> Result<Target> {
     let text = subsystem(access, namespace).replace("[1, 2]", &format!("[{cable}]"));
     Target::start(network, cable, &text)
 }
 
-/// An error a person can act on: `says` all stand on standard error, and a remedy.
+/// Expects a useful error: standard error contains every part of `says`, and a remedy.
 pub(super) fn explained(what: &str, said: &Said, says: &[&str]) -> Result<()> {
     eprintln!("--- {what}\n{}", said.error.trim_end());
     ensure!(!said.success, "{what}: succeeded: {}", said.out);
@@ -72,14 +72,14 @@ pub(super) fn explained(what: &str, said: &Said, says: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// `umpath connect` there.
+/// Arguments of `umpath connect` for this address.
 pub(super) fn connect_words<'a>(address: &'a str, service: &'a str, nqn: &'a str) -> [&'a str; 9] {
     [
         "connect", "-t", "rdma", "-a", address, "-s", service, "-n", nqn,
     ]
 }
 
-/// The daemon still makes a volume, moves data and takes the volume away.
+/// Checks that the daemon can still create a volume, move data and remove the volume.
 pub(super) fn expect_health(network: &Network, daemon: &mut Daemon, nqn: &str) -> Result<()> {
     daemon.connect(network, 1, nqn, &[])?;
     let device = daemon.device()?;
@@ -104,7 +104,7 @@ fn addresses_and_names(network: &Network) -> Result<()> {
     let other = "nqn.2026-11.io.umpath:nobody";
     for (what, address, service, nqn, says) in [
         (
-            "an address nobody has",
+            "an unused address",
             "10.9.1.77",
             SERVICE,
             NQN,
@@ -118,14 +118,14 @@ fn addresses_and_names(network: &Network) -> Result<()> {
             ["192.0.2.1", "cannot connect"],
         ),
         (
-            "a port nobody listens on",
+            "a port without a listener",
             &good,
             "4499",
             NQN,
             ["4499", "nothing listens"],
         ),
         (
-            "a subsystem nobody serves",
+            "an unknown subsystem",
             &good,
             SERVICE,
             other,
@@ -139,15 +139,15 @@ fn addresses_and_names(network: &Network) -> Result<()> {
             ["10.8.0.99", "no RDMA device"],
         ),
         (
-            "a name that is none",
+            "an unresolvable name",
             &good,
             SERVICE,
             "disk one",
             ["disk one", "NQN"],
         ),
-        ("a port that is none", &good, "nvme", NQN, ["nvme", "port"]),
+        ("an invalid port", &good, "nvme", NQN, ["nvme", "port"]),
         (
-            "an address that is none",
+            "an invalid address",
             "no-such-array",
             SERVICE,
             NQN,
@@ -159,16 +159,12 @@ fn addresses_and_names(network: &Network) -> Result<()> {
         daemon.expect_nothing(what)?;
     }
     let discover = daemon.try_ask(&["discover", "-t", "rdma", "-a", "10.9.1.77"])?;
-    explained(
-        "discovery at an address nobody has",
-        &discover,
-        &["10.9.1.77"],
-    )?;
+    explained("discovery at an unused address", &discover, &["10.9.1.77"])?;
     let all = daemon.try_ask(&["connect-all", "-t", "rdma", "-a", &good, "-s", "4499"])?;
-    explained("connect-all at a port nobody listens on", &all, &["4499"])?;
+    explained("connect-all at a port without a listener", &all, &["4499"])?;
     let none = daemon.try_ask(&["disconnect", "-n", other])?;
-    explained("removing what is not there", &none, &[other])?;
-    daemon.expect_nothing("verbs that failed")?;
+    explained("removing an unknown subsystem", &none, &[other])?;
+    daemon.expect_nothing("failed commands")?;
 
     target.verb(&["nvmf", "host", "remove", "--nqn", NQN, "--any"])?;
     let said = daemon.try_ask(&connect_words(&good, SERVICE, NQN))?;
@@ -180,7 +176,7 @@ fn addresses_and_names(network: &Network) -> Result<()> {
     daemon.expect_nothing("a host that is not allowed")?;
     target.verb(&["nvmf", "host", "add", "--nqn", NQN, "--any"])?;
 
-    // With the same run directory, and with one of its own on the same state.
+    // Once with the same run directory, and once with its own on the same state.
     for run_dir in ["run", "run-of-its-own"] {
         let second = daemon.second(network, &daemon.folder().join(run_dir))?;
         eprintln!("--- a second daemon\n{}", second.error.trim_end());
@@ -239,7 +235,7 @@ fn namespaces_that_differ(network: &Network) -> Result<()> {
         );
         Fio::on(&device).write_and_verify("4k", "512k", 4).run()?;
     }
-    // The same namespace is welcome.
+    // An equal namespace is accepted.
     let _second = serve(network, 2, anyone, &memory("32MiB"))?;
     daemon.connect(network, 2, NQN, &[])?;
     ensure!(daemon.volumes()?.len() == 1, "{:?}", daemon.volumes()?);
@@ -247,7 +243,7 @@ fn namespaces_that_differ(network: &Network) -> Result<()> {
     daemon.expect_nothing("disconnect")
 }
 
-/// Linux nvmet with its UUID taken away: no path to it could be told from one to another disk.
+/// Linux nvmet without a UUID: nothing tells paths to two different disks apart.
 fn namespace_without_identifier(network: &Network) -> Result<()> {
     let disk = NullDisk::make("umpath0", 32)?;
     let address = network.cable(1).address(Side::Array);

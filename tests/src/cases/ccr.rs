@@ -1,9 +1,9 @@
-//! Lost writes are fenced by cross-controller reset: the standby ends the primary's controller, and
-//! nothing waits for the keep-alive timeout.
+//! Lost writes are fenced by cross-controller reset: the standby resets the primary's controller,
+//! and nothing waits for the keep-alive timeout.
 //!
-//! Every case writes with verification on a volume over a primary and a standby that are processes
-//! of their own on one file, loses the primary, and looks at what the record of the failover says
-//! stood surety, and how long after the conviction.
+//! Every case writes with verification on a volume over a primary and a standby, two processes on
+//! one file, loses the primary, and checks in the failover record what proved the order fence and
+//! how long after the conviction.
 
 use std::time::Duration;
 
@@ -46,16 +46,16 @@ pub(super) const CASES: &[Case] = &[
 
 const NQN: &str = "nqn.2026-11.io.umpath:ccr";
 const DISK: &str = "/tmp/umpath-ccr.disk";
-/// Long, so that a fence by time cannot pass for one by reset.
+/// Long enough that a fence by time cannot be mistaken for one by reset.
 const KATO_MS: u64 = 3000;
-/// What a reset may take on a busy emulated machine, from the conviction to the order fence.
+/// Time limit on a busy emulated machine, from the conviction to the order fence.
 const RESET_MS: u64 = 500;
 /// A block that fio does not write.
 const BLOCK: u64 = 20_000;
-/// A target that continues executes what it found within this time, if at all.
+/// A resumed target executes pending commands within this time, if at all.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// The file both targets serve as one namespace; gone with the guard.
+/// The file both targets serve as one namespace; deleted when dropped.
 struct Disk;
 
 impl Drop for Disk {
@@ -85,8 +85,8 @@ struct Scene {
 /// How a failover was fenced.
 #[derive(Debug)]
 struct Fence {
-    /// In the record's words.
-    surety: String,
+    /// The proof of fencing, as recorded.
+    proof: String,
     /// Milliseconds from the conviction to the order fence.
     took_ms: u64,
 }
@@ -122,7 +122,7 @@ impl Scene {
         })
     }
 
-    /// Waits for the failover to be fenced.
+    /// Waits until the failover is fenced.
     fn fence(&self) -> Result<Fence> {
         let fence = within_value(PATIENCE, "the order fence", || {
             let shown = self.daemon.json(&["show", "events"]).ok()?;
@@ -135,7 +135,7 @@ impl Scene {
         Ok(fence)
     }
 
-    /// `umpath show stats` counts what happened.
+    /// Checks the counters of `umpath show stats`.
     fn counters(&self, blocks: u64) -> Result<()> {
         eprint!("{}", self.daemon.ask(&["show", "stats"])?);
         let shown = self.daemon.json(&["show", "stats"])?;
@@ -152,7 +152,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Waits for fio, which must have seen nothing but a pause, and takes everything away.
+    /// Waits for fio, which must have seen nothing but a pause, and tears everything down.
     fn end(mut self) -> Result<()> {
         let status = self.fio.wait(Duration::from_secs(120))?;
         eprint!("{}", self.daemon.ask(&["show", "events"])?);
@@ -182,21 +182,21 @@ fn fence_of(failover: &Value) -> Option<Fence> {
     let after = |mark: &Value| mark.get("after_ms")?.as_u64();
     let fenced = mark("order_fenced")?;
     Some(Fence {
-        surety: fenced.get("detail")?.as_str()?.to_owned(),
+        proof: fenced.get("detail")?.as_str()?.to_owned(),
         took_ms: after(fenced)?.saturating_sub(after(mark("convicted")?)?),
     })
 }
 
 impl Fence {
     fn expect_reset(&self) -> Result<()> {
-        ensure!(self.surety.contains("by ccr"), "{self:?}");
+        ensure!(self.proof.contains("by ccr"), "{self:?}");
         ensure!(self.took_ms <= RESET_MS, "{self:?}");
         Ok(())
     }
 }
 
-/// The host's end of the primary's cable goes; the primary lives, and is told to stop by the
-/// standby.
+/// The host's end of the primary's cable loses its carrier; the primary stays alive and the standby
+/// resets it.
 fn cable_pulled(network: &Network) -> Result<()> {
     let scene = Scene::set(network, true)?;
     network.cable(1).pull(Pull::CarrierOf(Side::Host))?;
@@ -213,10 +213,10 @@ fn target_killed(network: &Network) -> Result<()> {
     scene.end()
 }
 
-/// The primary stops. What it had counted may still come when it continues, so the reset is complete
-/// only if it had counted nothing; otherwise time is the fence. Either way it executes nothing when
-/// it continues. fio cannot tell: it writes each block once, and a ghost is what is there already. So
-/// one block is overwritten while its ghost lies in the queue of the stopped primary.
+/// The primary is stopped. The standby cannot exclude that it resumes and executes commands it had
+/// admitted, so the reset is complete only if there were none; otherwise time is the fence. The
+/// case checks that nothing executes late. fio cannot: it writes each block once, so a ghost would
+/// change nothing. Therefore one block is overwritten while its ghost is queued in the primary.
 fn target_stopped(network: &Network) -> Result<()> {
     let scene = Scene::set(network, true)?;
     let mut verifier = Verifier::start(&scene.daemon.device()?, BLOCK)?;
@@ -226,23 +226,26 @@ fn target_stopped(network: &Network) -> Result<()> {
     let fence = scene.fence()?;
     let resent_ms = verifier.wrote(2, PATIENCE).context("sent again")?;
     let overwrite_ms = verifier.write(3, PATIENCE).context("overwritten")?;
-    eprintln!("sent again after {resent_ms} ms, overwritten after {overwrite_ms} ms");
+    eprintln!("resent after {resent_ms} ms, overwritten after {overwrite_ms} ms");
     scene.primary.signal(Signal::CONT)?;
-    let known = fence.surety.contains("by ccr") || fence.surety.contains("by time");
+    let known = fence.proof.contains("by ccr") || fence.proof.contains("by time");
     ensure!(known, "{fence:?}");
     pause(SETTLE);
     let read = verifier.read(PATIENCE)?;
-    ensure!(read == 3, "{read} read, 3 written last: the ghost came");
+    ensure!(
+        read == 3,
+        "read {read}, but 3 was written last: the ghost was executed"
+    );
     drop(verifier);
     scene.end()
 }
 
-/// Without the offer, time is the fence.
+/// Without cross-controller reset, time is the fence.
 fn switched_off(network: &Network) -> Result<()> {
     let scene = Scene::set(network, false)?;
     network.cable(1).pull(Pull::CarrierOf(Side::Host))?;
     let fence = scene.fence()?;
-    ensure!(fence.surety.contains("by time"), "{fence:?}");
+    ensure!(fence.proof.contains("by time"), "{fence:?}");
     ensure!(fence.took_ms >= KATO_MS / 2, "{fence:?}");
     network.cable(1).restore()?;
     scene.end()

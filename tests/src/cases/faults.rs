@@ -1,4 +1,5 @@
-//! The target's faults on the real stack: each does what it says, and no volume minds.
+//! The target's fault injection on the real stack: each fault works as documented, and the volume
+//! survives.
 
 use std::fs;
 use std::time::Duration;
@@ -21,10 +22,10 @@ pub(super) const CASES: &[Case] = &[Case {
 
 const NQN: &str = "nqn.2026-11.io.umpath:faults";
 const DISK: &str = "/tmp/umpath-faults.disk";
-/// The block that is written and read.
+/// The block under test.
 const BLOCK: u64 = 77;
 
-/// A command is asked back after 2 s, and its controller given up after 8 s.
+/// A command is aborted after 2 s, and its controller given up after 8 s.
 const IMPATIENT: &str = "[defaults]\nio_slow_ms = 2000\nio_timeout_ms = 8000\n";
 
 struct Disk;
@@ -59,7 +60,7 @@ fn faults(network: &Network) -> Result<()> {
     deaf(&primary, &daemon, &mut verifier)
 }
 
-/// A fault on the next command of a kind that touches the block.
+/// Injects a fault into the next command of a kind on the block.
 fn once(target: &Target, words: &[&str], kind: &str) -> Result<()> {
     let lba = BLOCK.to_string();
     let which = ["--kind", kind, "--lba", &lba, "--count", "1"];
@@ -71,12 +72,12 @@ fn spent(target: &Target) -> Result<()> {
     let list = target.verb(&["fault", "list"])?;
     ensure!(
         list.contains("1 of 1 hits"),
-        "the fault hit nothing: {list}"
+        "the fault was not triggered: {list}"
     );
     target.verb(&["fault", "clear"]).map(drop)
 }
 
-/// A delayed and a parked write take as long as was asked for, and are done.
+/// A delayed and a parked write take as long as requested, and complete.
 fn late(primary: &Target, verifier: &mut Verifier) -> Result<()> {
     for (value, fault) in [(1, ["delay", "400"]), (2, ["park", "400"])] {
         once(primary, &fault, "write")?;
@@ -84,58 +85,58 @@ fn late(primary: &Target, verifier: &mut Verifier) -> Result<()> {
         ensure!(took >= 400, "{fault:?}: written after {took} ms");
         spent(primary)?;
         let read = verifier.read(PATIENCE)?;
-        ensure!(read == value, "{fault:?}: {read} read, {value} written");
+        ensure!(
+            read == value,
+            "{fault:?}: read {read}, but {value} was written"
+        );
     }
     Ok(())
 }
 
-/// A path error makes the host try elsewhere: nobody sees it.
+/// A path error makes the host retry elsewhere; the user sees nothing.
 fn refused(primary: &Target, verifier: &mut Verifier) -> Result<()> {
     once(primary, &["error", "0x300"], "write")?;
     verifier.write(3, PATIENCE)?;
     spent(primary)?;
     once(primary, &["error", "0x300"], "read")?;
     let read = verifier.read(PATIENCE)?;
-    ensure!(read == 3, "{read} read, 3 written");
+    ensure!(read == 3, "read {read}, but 3 was written");
     spent(primary)
 }
 
-/// A write that waits in the controller is given back when asked for, and written through the other.
+/// A write that waits in the controller is aborted on request and written through the other path.
 fn given_back(primary: &Target, daemon: &Daemon, verifier: &mut Verifier) -> Result<()> {
     once(primary, &["park", "60000"], "write")?;
     let took = verifier.write(4, PATIENCE)?;
     ensure!((2000..8000).contains(&took), "written after {took} ms");
     spent(primary)?;
-    let told = events(daemon, "command_aborted");
-    let gave = told.iter().any(|words| words.contains("gave it back"));
-    ensure!(gave, "the write came back for another reason: {told:?}");
+    let details = events(daemon, "command_aborted");
+    let gave = details.iter().any(|words| words.contains("gave it back"));
+    ensure!(gave, "the write came back for another reason: {details:?}");
     ensure!(!seen(daemon, "convicted"), "the path was given up for it");
     let read = verifier.read(PATIENCE)?;
-    ensure!(read == 4, "{read} read, 4 written");
+    ensure!(read == 4, "read {read}, but 4 was written");
     within(PATIENCE, "I/O back on the primary", || daemon.carries(1))
 }
 
-/// A write that was executed cannot be given back. Its controller never answers: it is given up.
+/// A write that was executed cannot be aborted. Its controller never answers and is given up.
 fn sat_on(primary: &Target, daemon: &Daemon, verifier: &mut Verifier) -> Result<()> {
     once(primary, &["drop"], "write")?;
     let took = verifier.write(5, PATIENCE)?;
     ensure!((8000..20_000).contains(&took), "written after {took} ms");
     spent(primary)?;
-    let told = events(daemon, "command_aborted");
-    let kept = told
+    let details = events(daemon, "command_aborted");
+    let kept = details
         .iter()
         .any(|words| words.contains("cannot give it back"));
-    ensure!(
-        kept,
-        "nobody asked for the write, or it was given back: {told:?}"
-    );
-    ensure!(seen(daemon, "convicted"), "nobody was given up for it");
+    ensure!(kept, "no abort was sent, or it succeeded: {details:?}");
+    ensure!(seen(daemon, "convicted"), "no path was given up for it");
     let read = verifier.read(PATIENCE)?;
-    ensure!(read == 5, "{read} read, 5 written");
+    ensure!(read == 5, "read {read}, but 5 was written");
     within(PATIENCE, "I/O back on the primary", || daemon.carries(1))
 }
 
-/// A controller that no longer answers keep-alives is suspected, lost, and found again.
+/// A controller that stops answering keep-alives is suspected, convicted and reconnected.
 fn deaf(primary: &Target, daemon: &Daemon, verifier: &mut Verifier) -> Result<()> {
     primary.verb(&["fault", "hang", "--kind", "keep-alive"])?;
     within(PATIENCE, "the conviction", || seen(daemon, "convicted"))?;
@@ -151,11 +152,11 @@ fn deaf(primary: &Target, daemon: &Daemon, verifier: &mut Verifier) -> Result<()
         live(1) && live(2) && daemon.carries(1)
     })?;
     let read = verifier.read(PATIENCE)?;
-    ensure!(read == 6, "{read} read, 6 written");
+    ensure!(read == 6, "read {read}, but 6 was written");
     Ok(())
 }
 
-/// What events of a kind say.
+/// The details of events of a kind.
 fn events(daemon: &Daemon, kind: &str) -> Vec<String> {
     let shown = daemon.json(&["show", "events"]).ok();
     let all = shown.as_ref().and_then(|shown| shown.get("events"));

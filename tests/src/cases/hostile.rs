@@ -1,5 +1,5 @@
-//! A target that lies. Whatever it sends, `umpath connect` ends in time with an error that says what
-//! was wrong with it, nothing is left behind, and the daemon still works.
+//! A target that violates the protocol. Whatever it sends, `umpath connect` ends in time with an
+//! error that names the violation, nothing is left behind, and the daemon still works.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -16,10 +16,10 @@ pub(super) const CASES: &[Case] = &[Case {
     run: hostile_target,
 }];
 
-/// What the target does, and what the error must say beside the address.
+/// The violation, and what the error must say besides the address.
 const FAULTS: [(&str, &str); 13] = [
     ("cm-reply-random", "not NVMe over RDMA"),
-    // The connection manager fills up with zeroes, and hosts do not rely on the one field there is.
+    // The connection manager pads with zeroes, and hosts do not use the one defined field.
     ("cm-reply-empty", "Identify says 0x0000"),
     ("cm-reply-zero", "Identify says 0x0000"),
     ("cm-reject-random", "without an NVMe reason"),
@@ -34,7 +34,7 @@ const FAULTS: [(&str, &str); 13] = [
     ("identify-nothing", "Identify says 0x0000"),
 ];
 
-/// Lies of a discovery controller, told when asked for its log.
+/// Violations of a discovery controller.
 const LOGS: [&str; 5] = [
     "log-ones",
     "log-random",
@@ -50,7 +50,7 @@ fn hostile_target(network: &Network) -> Result<()> {
     for (fault, says) in FAULTS {
         let _liar = lie(network, fault, &address)?;
         let said = daemon.try_ask(&connect_words(&address, SERVICE, NQN))?;
-        // All of them are tried: one that fails tells little of the others.
+        // Try all of them: one failure says little about the others.
         wrong.extend(explained(fault, &said, &[&address, says]).err());
         daemon.expect_nothing(fault)?;
     }
@@ -59,7 +59,7 @@ fn hostile_target(network: &Network) -> Result<()> {
         let words = ["discover", "-t", "rdma", "-a", &address, "-s", SERVICE];
         let said = daemon.try_ask(&words)?;
         eprintln!("{fault}: {}{}", said.out, said.error);
-        // Nobody is hurt by a log that says nothing; the others must be seen through.
+        // A log without records is harmless; the others must be rejected.
         if !matches!(fault, "log-circular" | "log-nothing") {
             wrong.extend(explained(fault, &said, &[&address]).err());
         }

@@ -50,15 +50,18 @@ fn ignored(network: &Network) -> Result<()> {
     ensure!(volumes.len() == 1, "{volumes:?}");
     ensure!(
         daemon.ask(&["list", "-o", "json"])?.contains(WANTED),
-        "the one that is left is another"
+        "the wrong namespace is left"
     );
     let events = daemon.ask(&["show", "events"])?;
-    ensure!(events.contains(UNWANTED), "nobody says what is ignored");
+    ensure!(
+        events.contains(UNWANTED),
+        "the event log does not mention the ignored namespace"
+    );
     let refused = daemon.try_ask(&[&["connect"], portal.as_slice(), &["-n", OTHER]].concat())?;
     ensure!(!refused.success, "{refused:?}");
     ensure!(
         refused.error.contains("[[ignore]] nqn"),
-        "the entry is not named: {refused:?}"
+        "the error does not name the entry: {refused:?}"
     );
     daemon.ask(&["disconnect", "-n", NQN])?;
     daemon.expect_nothing("disconnect")

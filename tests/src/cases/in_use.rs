@@ -1,5 +1,4 @@
-//! Volumes that somebody uses, or that nobody used for a while: what may be removed and when, and
-//! what goes on by itself.
+//! Volumes in use and idle volumes: what may be removed and when, and what continues by itself.
 
 use std::fs::File;
 use std::path::Path;
@@ -43,8 +42,9 @@ fn serve(network: &Network) -> Result<Target> {
     Target::start(network, 1, &subsystem)
 }
 
-/// Refused while mounted, open or stacked upon, and then nothing has changed; short visits of udev's
-/// kind do not count; `--force` ends it all, and its users get errors rather than hang.
+/// Removal is refused while the volume is mounted, open or stacked upon, and then changes nothing;
+/// brief opens like udev's do not count; `--force` removes it, and its users get errors rather than
+/// hang.
 fn removal(network: &Network) -> Result<()> {
     let _target = serve(network)?;
     let mut daemon = Daemon::start(network, "")?;
@@ -67,12 +67,12 @@ fn removal(network: &Network) -> Result<()> {
     refused(&daemon, &["-n", NQN], "is open in vm-suite")?;
     drop(open);
 
-    // udev opens a device whenever something wrote to it; nobody may have to try again for that.
+    // udev opens a device after every write to it; that must not make the removal fail.
     let visits = Visits::start(&device);
     daemon.ask(&["disconnect", "-n", NQN])?;
     let count = visits.end()?;
-    ensure!(count > 0, "nobody opened the device");
-    daemon.expect_nothing("disconnect while udev looks")?;
+    ensure!(count > 0, "the device was never opened");
+    daemon.expect_nothing("disconnect while udev has it open")?;
 
     daemon.connect(network, 1, NQN, &[])?;
     let device = daemon.device()?;
@@ -82,14 +82,14 @@ fn removal(network: &Network) -> Result<()> {
         .write_and_verify("4k", "4m", 4)
         .with(["--time_based", "--runtime=60"]);
     let users = std::thread::spawn(move || job.run());
-    within(PATIENCE, "users at work", || file.exists())?;
-    // It does not wait for them either.
+    within(PATIENCE, "users busy", || file.exists())?;
+    // Forced removal does not wait for them either.
     daemon.ask(&["disconnect", "-n", NQN, "--force"])?;
     daemon.expect_nothing("disconnect by force")?;
     let ended = users.join().map_err(|_| anyhow!("fio's thread died"))?;
     ensure!(ended.is_err(), "I/O on a removed device succeeded");
     drop(mounted);
-    // The number of the device that went is free again.
+    // The number of the removed device is free again.
     within(PATIENCE, "ublkb0 once more", || {
         daemon.connect(network, 1, NQN, &[]).is_ok()
             && daemon.device().is_ok_and(|again| {
@@ -125,8 +125,8 @@ fn refused(daemon: &Daemon, target: &[&str], why: &str) -> Result<()> {
     Ok(())
 }
 
-/// The only target dies while nobody does I/O: the daemon notices by itself, connects again by itself,
-/// and the volume works; what was asked meanwhile has waited.
+/// The only target dies while there is no I/O: the daemon notices and reconnects by itself, and the
+/// volume works; requests made meanwhile have waited.
 fn idle_target_killed(network: &Network) -> Result<()> {
     let mut target = serve(network)?;
     let mut daemon = Daemon::start(network, "")?;
@@ -145,7 +145,7 @@ fn idle_target_killed(network: &Network) -> Result<()> {
     state("live")?;
     target.kill()?;
     state("connecting")?;
-    // Asked while there is no path: it waits for one.
+    // Submitted while there is no path: it waits for one.
     let waiting = {
         let device = device.clone();
         std::thread::spawn(move || Fio::on(&device).write_and_verify("4k", "1m", 4).run())
@@ -178,7 +178,7 @@ impl Drop for Mounted {
     }
 }
 
-/// Somebody who opens and closes the device again and again, as udev's `blkid` does.
+/// Opens and closes the device repeatedly, as udev's `blkid` does.
 struct Visits {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<u32>,
@@ -206,6 +206,8 @@ impl Visits {
 
     fn end(self) -> Result<u32> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow!("the visitor died"))
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the opener's thread died"))
     }
 }

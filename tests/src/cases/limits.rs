@@ -1,5 +1,5 @@
-//! How a namespace appears as a block device, and that what the kernel asks of it reaches the
-//! namespace: block size, large requests, flush, FUA, discard, zeroes, every queue.
+//! A namespace's limits as a block device, and whether the kernel's requests reach the namespace as
+//! sent: block size, large requests, flush, FUA, discard, zeroes, every queue.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,22 +30,22 @@ pub(super) const CASES: &[Case] = &[
 
 const NQN: &str = "nqn.2026-11.io.umpath:limits";
 const DISK: &str = "umpath0";
-/// Where what is compared lies for a moment.
+/// Temporary file for comparisons.
 const NOISE: &str = "/tmp/umpath-limits.noise";
 const MIB: u64 = 1 << 20;
-/// Both targets take 1 MiB in one command.
+/// Both targets accept 1 MiB per command.
 const MDTS: u64 = MIB;
 /// Two queues, and requests four times as large as a command may be.
 const CONFIG: &str = "[defaults]\nio_queues = 2\nqueue_depth = 16\nmax_io_kib = 4096\n";
 
-/// A disk whose cache is volatile and that knows no FUA: each durable write costs a flush, which the
-/// kernel counts.
+/// A disk with a volatile cache and without FUA: each durable write costs a flush, which the kernel
+/// counts.
 fn disk(block: &str) -> Result<NullDisk> {
     let settings = [("blocksize", block), ("cache_size", "8"), ("fua", "0")];
     NullDisk::make_with(DISK, 64, &settings)
 }
 
-/// Linux nvmet tells command by command what reached it.
+/// Linux nvmet traces every command that reached it.
 fn nvmet(network: &Network) -> Result<()> {
     for block in ["512", "4096"] {
         let disk = disk(block)?;
@@ -87,7 +87,7 @@ fn appears(device: &Path, block: &str) -> Result<()> {
     Ok(())
 }
 
-/// A request four times as large as a command may be arrives in pieces, and comes back whole.
+/// A request four times as large as a command may be arrives in pieces, and reads back correctly.
 fn large_requests(device: &Path, trace: &NvmetTrace) -> Result<()> {
     let most = queue(device, "max_hw_sectors_kb")?;
     fs::write(sysfs(device).join("queue/max_sectors_kb"), most)?;
@@ -117,7 +117,7 @@ fn large_requests(device: &Path, trace: &NvmetTrace) -> Result<()> {
     Ok(())
 }
 
-/// Flush and FUA arrive as such, and only where they were asked for.
+/// Flush and FUA arrive as such, and only where requested.
 fn durability(device: &Path, trace: &NvmetTrace) -> Result<()> {
     let flushes = |seen: &[Received]| named(seen, "nvme_cmd_flush").count();
     let fua = |seen: &[Received]| seen.iter().filter(|command| command.is_fua()).count();
@@ -141,7 +141,7 @@ fn durability(device: &Path, trace: &NvmetTrace) -> Result<()> {
     Ok(())
 }
 
-/// Discard and Write Zeroes arrive as such. Zeroes are promised by the second one only.
+/// Discard and Write Zeroes arrive as such. Only the latter guarantees zeroes.
 fn deallocation(device: &Path, trace: &NvmetTrace) -> Result<()> {
     let filled = fill(device)?;
     let mut holes = Vec::new();
@@ -167,7 +167,7 @@ fn deallocation(device: &Path, trace: &NvmetTrace) -> Result<()> {
     Ok(())
 }
 
-/// Work of each CPU takes a queue pair of its own.
+/// Each CPU's requests use a queue pair of their own.
 fn every_queue(device: &Path, block: &str, trace: &NvmetTrace) -> Result<()> {
     trace.take()?;
     Fio::on(device)
@@ -185,7 +185,7 @@ fn every_queue(device: &Path, block: &str, trace: &NvmetTrace) -> Result<()> {
     Ok(())
 }
 
-/// The same of our own target, whose disk counts what reached it.
+/// The same with our own target, whose disk counts what reached it.
 fn target(network: &Network) -> Result<()> {
     for block in ["512", "4096"] {
         let disk = disk(block)?;
@@ -254,14 +254,14 @@ fn write(device: &Path, flags: &[&str]) -> Result<()> {
     run(&mut command)
 }
 
-/// Fills the first 8 MiB with noise, and says with which.
+/// Fills the first 8 MiB with random data and returns them.
 fn fill(device: &Path) -> Result<Vec<u8>> {
     copy("/dev/urandom", NOISE, "iflag=fullblock")?;
     copy(NOISE, &device.display().to_string(), "oflag=direct")?;
     read_away(NOISE)
 }
 
-/// They hold what was filled in still, but for the MiBs in `holes`.
+/// Checks that they still hold the fill data, except for the MiBs in `holes`.
 fn expect_rest(device: &Path, filled: &[u8], holes: &[usize]) -> Result<()> {
     copy(&device.display().to_string(), NOISE, "iflag=direct")?;
     let now = read_away(NOISE)?;
@@ -289,7 +289,7 @@ fn read_away(file: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The MiB at `at` is all zeroes.
+/// Checks that the MiB at `at` is all zeroes.
 fn expect_zeroes(device: &Path, at: &str) -> Result<()> {
     let at = at.trim_end_matches("MiB");
     let script = format!(

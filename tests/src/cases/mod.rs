@@ -14,6 +14,7 @@ mod restart;
 pub(crate) mod rig;
 mod target_interop;
 mod testbed;
+mod trouble;
 mod unfit;
 mod volume;
 mod wrong_words;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Case> {
         faults::CASES,
         bad_input::CASES,
         restart::CASES,
+        trouble::CASES,
         hostile::CASES,
         unfit::CASES,
         wrong_words::CASES,

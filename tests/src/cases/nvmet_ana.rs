@@ -1,5 +1,5 @@
-//! Our volume on the kernel's target, whose ANA states change under load: I/O follows them, comes
-//! back, waits while no path may carry it, and nothing is lost.
+//! A volume on the kernel's target whose ANA states change under load: I/O follows them, fails
+//! back, waits while no path is usable, and nothing is lost.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const NQN: &str = "nqn.2026-11.io.umpath:ana";
 
 /// Longest time without commands: fio starts a process for each round.
 const ROUND: Duration = Duration::from_secs(40);
-/// So many commands in a row at one controller mean that it carries the I/O.
+/// This many consecutive commands at one controller mean that it carries the I/O.
 const SAMPLE: usize = 300;
 
 fn ana(network: &Network) -> Result<()> {
@@ -42,7 +42,7 @@ fn ana(network: &Network) -> Result<()> {
         // Preferences change, and change back: failback.
         (NonOptimized, Optimized, 2),
         (Optimized, NonOptimized, 1),
-        // The path in use is forbidden, in the two ways there are.
+        // The path in use becomes unusable, in both possible ways.
         (Inaccessible, NonOptimized, 2),
         (Optimized, NonOptimized, 1),
         (Change, NonOptimized, 2),
@@ -55,7 +55,7 @@ fn ana(network: &Network) -> Result<()> {
     }
     eprintln!("--- no path at all, then one");
     target.set_ana(1, Inaccessible)?;
-    stands_still(&device)?;
+    expect_stall(&device)?;
     target.set_ana(2, Optimized)?;
     carried_by(&daemon, &trace, 2)?;
     load.more(1, ROUND)?;
@@ -66,10 +66,11 @@ fn ana(network: &Network) -> Result<()> {
     daemon.expect_nothing("disconnect")
 }
 
-/// Requests are waiting, and none of them ends. Rounds of fio tell nothing here: one takes longer.
-pub(super) fn stands_still(device: &Path) -> Result<()> {
+/// Checks that requests are waiting and none completes. fio's rounds do not show that: one takes
+/// longer.
+pub(super) fn expect_stall(device: &Path) -> Result<()> {
     let done = |now: Progress| (now.reads, now.writes);
-    // What was on its way when the last path closed comes to its end first.
+    // Commands in flight when the last path closed complete first.
     let before = within_value(PATIENCE, "I/O waiting for a path", || {
         let before = Progress::of(device)?;
         pause(Duration::from_secs(1));
@@ -85,7 +86,7 @@ pub(super) fn stands_still(device: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Waits until I/O goes through this cable and no other: what the volume says of itself, and then where
+/// Waits until I/O uses this cable and no other: first by the volume's own state, then by where
 /// commands arrive.
 fn carried_by(daemon: &Daemon, trace: &NvmetTrace, cable: u8) -> Result<()> {
     let active = within(PATIENCE, &format!("cable {cable} carrying"), || {
@@ -106,7 +107,7 @@ fn carried_by(daemon: &Daemon, trace: &NvmetTrace, cable: u8) -> Result<()> {
         elsewhere += others.len();
         let only = here >= SAMPLE && elsewhere == 0;
         if !others.is_empty() {
-            // Sent before the state changed: begin again.
+            // Sent before the state changed: start over.
             (here, elsewhere) = (0, 0);
         }
         only

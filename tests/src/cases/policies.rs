@@ -1,5 +1,5 @@
-//! Path policies on a running volume: groups are left and returned to, by ANA and by hand, while fio
-//! writes and compares. How fast selectors are on unequal paths: `cargo xtask bench selectors`.
+//! Path policies on a running volume: group switches and failback, by ANA and by hand, while fio
+//! writes and compares. `cargo xtask bench selectors` measures selectors on unequal paths.
 
 use std::fs;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(super) const CASES: &[Case] = &[
 const NQN: &str = "nqn.2026-11.io.umpath:policies";
 const DISK: &str = "/tmp/umpath-policies.disk";
 
-/// The file both targets serve as one namespace; gone with the guard.
+/// The file both targets serve as one namespace; deleted when dropped.
 struct Disk;
 
 impl Drop for Disk {
@@ -89,7 +89,7 @@ fn active(daemon: &Daemon) -> Result<(String, usize)> {
     Ok((address.to_owned(), groups.len()))
 }
 
-/// Waits until the I/O goes through this cable.
+/// Waits until the I/O uses this cable.
 fn expect_active(network: &Network, daemon: &Daemon, cable: u8, why: &str) -> Result<()> {
     let address = network.cable(cable).address(Side::Array).to_string();
     let there = || active(daemon).is_ok_and(|(path, _)| path.contains(&address));
@@ -104,14 +104,14 @@ fn groups(network: &Network, set_ana: SetAna<'_>) -> Result<()> {
     daemon.connect(network, 1, NQN, &[])?;
     daemon.connect(network, 2, NQN, &[])?;
     let device = daemon.device()?;
-    // Rounds with patterns of their own: one job that goes over its blocks again and again writes the
-    // same into them each time, and cannot tell a write that was lost.
+    // Rounds with unique patterns: a single job that overwrites its blocks writes the same data
+    // each time and cannot detect a lost write.
     let load = Load::start(&device);
     let outcome = steer(network, &daemon, set_ana);
     let rounds = load.finish();
     outcome?;
     ensure!(rounds? > 0, "fio wrote nothing");
-    // A pass over everything, without anything happening beside.
+    // One pass over everything without disturbance.
     Fio::on(&device).write_and_verify("4k", "8m", 16).run()?;
     let events = daemon.json(&["show", "events"])?.to_string();
     for kind in [

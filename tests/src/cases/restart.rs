@@ -1,4 +1,4 @@
-//! What becomes of volumes when umpathd dies: nothing, for those who use them.
+//! Users of a volume do not notice when umpathd dies.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const NQN: &str = "nqn.2026-11.io.umpath:restart";
 const BLOCKS: u64 = 10_240;
 const DISK: &str = "/tmp/umpath-restart.disk";
 
-/// The file both targets serve as one namespace; gone with the guard.
+/// The file both targets serve as one namespace; deleted when dropped.
 struct Disk;
 
 impl Drop for Disk {
@@ -40,7 +40,7 @@ fn subsystem(port: u8, state: &str) -> String {
     )
 }
 
-/// umpathd is killed twice while fio writes; each time the next one takes the device over with all
+/// umpathd is killed twice while fio writes; each time its successor takes the device over with all
 /// its requests, and fio notices nothing but a pause.
 fn after_kill(network: &Network) -> Result<()> {
     let _disk = Disk;
@@ -67,7 +67,7 @@ fn after_kill(network: &Network) -> Result<()> {
             events(&daemon).is_ok_and(|kinds| kinds.iter().any(|kind| kind == "volume_recovered"))
         })
         .with_context(|| format!("round {round}: {:?}", daemon.ask(&["show", "events"])))?;
-        within(PATIENCE, "the fences of what was left", || fenced(&daemon))
+        within(PATIENCE, "the fences carried over", || fenced(&daemon))
             .with_context(|| format!("round {round}: {:?}", daemon.ask(&["show", "events"])))?;
         done = Progress::of(&device).context("the device is gone")?.writes;
     }
@@ -92,23 +92,25 @@ fn after_kill(network: &Network) -> Result<()> {
     daemon.ask(&["disconnect", "-n", NQN])?;
     ensure!(ublk_nodes().is_empty(), "left: {:?}", ublk_nodes());
     let kept: Vec<_> = std::fs::read_dir(daemon.folder().join("state/volumes"))?.collect();
-    ensure!(kept.is_empty(), "still remembered: {kept:?}");
+    ensure!(kept.is_empty(), "still recorded: {kept:?}");
     let associations = daemon.folder().join("state/associations");
-    within(PATIENCE, "associations being forgotten", || {
+    within(PATIENCE, "associations losing their records", || {
         std::fs::read_dir(&associations).is_ok_and(|mut left| left.next().is_none())
     })
 }
 
-/// Both associations of the killed umpathd were inherited, and are fenced.
+/// Both associations of the killed umpathd were carried over, and are fenced.
 fn fenced(daemon: &Daemon) -> bool {
     events(daemon).is_ok_and(|kinds| {
         let count = |wanted: &str| kinds.iter().filter(|kind| *kind == wanted).count();
-        // The hub says for each that it was inherited, the volume once more; the fences it alone.
+        // The host logs each of them as inherited, and so does the volume; only the host logs the
+        // fences.
         count("inherited") >= 4 && count("order_fenced") >= 2
     })
 }
 
-fn events(daemon: &Daemon) -> Result<Vec<String>> {
+/// The kinds of all events.
+pub(super) fn events(daemon: &Daemon) -> Result<Vec<String>> {
     let shown = daemon.json(&["show", "events"])?;
     let events = shown.get("events").and_then(Value::as_array);
     Ok(events

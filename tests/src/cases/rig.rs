@@ -1,5 +1,5 @@
-//! What the cases of whole volumes stand on: `umpath-target` processes on the array's side of a
-//! [`Network`], `umpathd` on the host's, and `umpath` asking it.
+//! The setup of volume cases: `umpath-target` processes on the array's side of a [`Network`],
+//! `umpathd` on the host's, and `umpath` as its client.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,13 +14,13 @@ use crate::bed::{
     Network, Process, Side, TargetProcess, attempt, binary, load, within, within_value,
 };
 
-/// How long anything that should be quick may take on a busy emulated machine.
+/// Time limit for anything that should be quick, on a busy emulated machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The service every target listens on.
 pub(super) const SERVICE: &str = "4420";
 
-/// A directory of this case's own, removed with the guard.
+/// A directory of this case, removed when dropped.
 #[derive(Debug)]
 struct Folder(PathBuf);
 
@@ -28,7 +28,8 @@ impl Folder {
     fn make(name: &str) -> Result<Self> {
         let folder = PathBuf::from(format!("/tmp/umpath-{name}"));
         drop(fs::remove_dir_all(&folder));
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(Self(folder))
     }
 }
@@ -39,10 +40,10 @@ impl Drop for Folder {
     }
 }
 
-/// A running `umpath-target` behind one cable.
+/// A running `umpath-target` on one cable.
 #[derive(Debug)]
 pub(super) struct Target {
-    // Declared first, so ended before its directory goes.
+    // Declared first, so ended before its directory is removed.
     process: TargetProcess,
     _folder: Folder,
 }
@@ -66,12 +67,10 @@ impl Target {
         })
     }
 
-    /// Sends it a signal.
     pub(super) fn signal(&self, signal: Signal) -> Result<()> {
         self.process.signal(signal)
     }
 
-    /// Kills it at once (SIGKILL).
     pub(super) fn kill(&mut self) -> Result<()> {
         self.process.kill()
     }
@@ -82,7 +81,7 @@ impl Target {
     }
 }
 
-/// What a program said.
+/// Exit status and output of a program.
 #[derive(Debug)]
 pub(super) struct Said {
     pub(super) success: bool,
@@ -93,13 +92,13 @@ pub(super) struct Said {
 /// A running `umpathd` on the host's side.
 #[derive(Debug)]
 pub(crate) struct Daemon {
-    // Declared first, so ended before its directory goes.
+    // Declared first, so ended before its directory is removed.
     process: Process,
     folder: Folder,
 }
 
 impl Daemon {
-    /// Starts it with the text of an `umpath.toml`.
+    /// Starts it with this `umpath.toml`.
     pub(crate) fn start(network: &Network, config: &str) -> Result<Self> {
         load(&["ublk_drv"])?;
         Self::start_within(network, &[], config)
@@ -160,9 +159,31 @@ impl Daemon {
         Ok(())
     }
 
+    /// The same, and the state directory is lost meanwhile.
+    pub(super) fn kill_and_restart_without_state(&mut self, network: &Network) -> Result<()> {
+        self.process.kill()?;
+        fs::remove_dir_all(self.folder.0.join("state"))?;
+        self.kill_and_restart(network)
+    }
+
     /// A second daemon on the same state, with this run directory: runs to its end.
     pub(super) fn second(&self, network: &Network, run_dir: &Path) -> Result<Said> {
         say(&mut Self::command(network, &[], &self.folder.0, run_dir)?)
+    }
+
+    /// The same with this state directory.
+    pub(super) fn second_with_state(
+        &self,
+        network: &Network,
+        run_dir: &Path,
+        state_dir: &Path,
+    ) -> Result<Said> {
+        let mut command = network.host().command(binary("umpathd")?);
+        command
+            .arg("--config")
+            .arg(self.folder.0.join("umpath.toml"));
+        command.arg("--run-dir").arg(run_dir);
+        say(command.arg("--state-dir").arg(state_dir))
     }
 
     /// Where its `umpath.toml` is.
@@ -175,14 +196,14 @@ impl Daemon {
         self.process.running()
     }
 
-    /// Runs `umpath WORDS`; the caller judges.
+    /// Runs `umpath WORDS`, which may fail.
     pub(super) fn try_ask(&self, words: &[&str]) -> Result<Said> {
         let mut command = Command::new(binary("umpath")?);
         command.args(words).arg("--socket");
         say(command.arg(self.folder.0.join("run/umpathd.sock")))
     }
 
-    /// Runs `umpath WORDS`, which must succeed; its standard output.
+    /// Runs `umpath WORDS`, which must succeed; returns its standard output.
     pub(crate) fn ask(&self, words: &[&str]) -> Result<String> {
         let said = self.try_ask(words)?;
         if !said.success {
@@ -204,7 +225,7 @@ impl Daemon {
             .with_context(|| format!("umpath {}: no JSON: {text}", words.join(" ")))
     }
 
-    /// Connects to `nqn` behind a cable, with further arguments.
+    /// Connects to `nqn` on a cable, with further arguments.
     pub(crate) fn connect(
         &self,
         network: &Network,
@@ -219,21 +240,21 @@ impl Daemon {
         Ok(())
     }
 
-    /// The volumes `umpath list` shows.
+    /// The volumes in `umpath list`.
     pub(super) fn volumes(&self) -> Result<Vec<Value>> {
         let list = self.json(&["list"])?;
         let devices = list.get("Devices").and_then(Value::as_array);
         Ok(devices.context("no Devices in umpath list")?.clone())
     }
 
-    /// The paths `umpath show paths` shows.
+    /// The paths in `umpath show paths`.
     pub(crate) fn paths(&self) -> Result<Vec<Value>> {
         let shown = self.json(&["show", "paths"])?;
         let paths = shown.get("paths").and_then(Value::as_array);
         Ok(paths.context("no paths in umpath show paths")?.clone())
     }
 
-    /// The path over a cable, as `umpath show paths` shows it.
+    /// The path over a cable, from `umpath show paths`.
     pub(super) fn path(&self, cable: u8) -> Option<Value> {
         let address = format!("10.9.{cable}.1:");
         let found = |path: &Value| {
@@ -262,7 +283,7 @@ impl Daemon {
         Ok(node)
     }
 
-    /// Waits until nothing of any volume or path is left.
+    /// Waits until no volume or path is left.
     pub(super) fn expect_nothing(&mut self, after: &str) -> Result<()> {
         ensure!(
             self.running(),
@@ -285,19 +306,16 @@ impl Daemon {
     }
 }
 
-/// What a block device says it has done (`/sys/block/*/stat`).
+/// Counters of a block device (`/sys/block/*/stat`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// Reads completed.
     pub(super) reads: u64,
-    /// Writes completed.
     pub(super) writes: u64,
-    /// Requests in flight now.
     pub(super) in_flight: u64,
 }
 
 impl Progress {
-    /// Of a device node; `None` when the device is gone.
+    /// Reads them for a device node; `None` if the device is gone.
     pub(super) fn of(device: &Path) -> Option<Self> {
         let name = device.file_name()?.to_str()?;
         let text = fs::read_to_string(format!("/sys/block/{name}/stat")).ok()?;
@@ -311,7 +329,7 @@ impl Progress {
     }
 }
 
-/// Nodes of ublk devices, whoever made them.
+/// Nodes of all ublk devices.
 pub(super) fn ublk_nodes() -> Vec<String> {
     let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
@@ -320,7 +338,7 @@ pub(super) fn ublk_nodes() -> Vec<String> {
         .collect()
 }
 
-/// Runs a command to its end and keeps what it says.
+/// Runs a command to completion and keeps its output.
 pub(super) fn say(command: &mut Command) -> Result<Said> {
     let result = attempt(command)?;
     Ok(Said {

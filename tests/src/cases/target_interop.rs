@@ -1,6 +1,5 @@
-//! Our target under the kernel's own host: what nvme-cli shows, what fio verifies, what the kernel
-//! complains about (nothing), and what happens when ANA states change, a target dies or the cable
-//! goes silent.
+//! Our target with the kernel's own host: nvme-cli's view, data verified by fio, no kernel errors,
+//! and recovery when ANA states change, a target dies or the cable goes silent.
 
 use std::fs;
 use std::net::IpAddr;
@@ -74,7 +73,7 @@ struct Target {
 }
 
 impl Target {
-    /// Port `number` on that cable, the file `disk` of `directory` as namespace 1.
+    /// Port `number` on that cable, with the file `disk` of `directory` as namespace 1.
     fn start(network: &Network, number: u8, state: &str) -> Result<Self> {
         let directory = PathBuf::from("/tmp/umpath-interop");
         fs::create_dir_all(&directory)?;
@@ -132,12 +131,12 @@ state = "{state}"
 
 impl Drop for Target {
     fn drop(&mut self) {
-        // The last one out takes the files along.
+        // The last one to end removes the files.
         drop(fs::remove_file(self.directory.join("disk")));
     }
 }
 
-/// What the kernel says from here on.
+/// Kernel messages from here on.
 struct KernelLog(String);
 
 impl KernelLog {
@@ -147,7 +146,7 @@ impl KernelLog {
         Ok(Self(mark))
     }
 
-    /// Lines about NVMe in which something went wrong.
+    /// NVMe messages that report a problem.
     fn complaints(&self) -> Result<Vec<String>> {
         let log = output(&mut Command::new("dmesg"))?;
         let ours = log.rsplit(&self.0).next().unwrap_or_default();
@@ -214,7 +213,7 @@ fn nvme_cli(network: &Network) -> Result<()> {
         ensure!(is, "{key} is not {value}: {found}");
     }
 
-    // One way in and out, then the other.
+    // Once in each direction.
     run(Command::new("nvme").args(["connect", "-n", NQN]).args(at))?;
     host.device()?;
     disconnect(&target, &host)?;
@@ -243,7 +242,7 @@ fn nvme_cli(network: &Network) -> Result<()> {
     );
     ensure!(number(&namespace, "nmic")? == 1, "{namespace}");
     let ana = nvme(&["ana-log", &controller])?;
-    // nvme-cli's key for the groups differs from version to version.
+    // nvme-cli's key for the groups depends on its version.
     ensure!(ana.to_string().contains("\"optimized\""), "{ana}");
     number(&nvme(&["smart-log", &controller])?, "avail_spare")?;
     let list = nvme(&["list"])?.to_string();
@@ -293,7 +292,7 @@ fn nvme_cli(network: &Network) -> Result<()> {
     log.expect_silence()
 }
 
-/// Disconnects the kernel's host; both sides have nothing left.
+/// Disconnects the kernel's host; nothing is left on either side.
 fn disconnect(target: &Target, host: &KernelHost) -> Result<()> {
     run(Command::new("nvme").args(["disconnect", "-n", NQN]))?;
     within(PATIENCE, "both sides forgetting each other", || {
@@ -304,7 +303,7 @@ fn disconnect(target: &Target, host: &KernelHost) -> Result<()> {
     })
 }
 
-/// Two processes, one file: one multipath device, and ANA states that move under load.
+/// Two processes on one file: one multipath device, and ANA states that change under load.
 fn two_processes(network: &Network) -> Result<()> {
     let log = KernelLog::mark("target-two-processes")?;
     let (first, second) = (
@@ -341,8 +340,8 @@ fn two_processes(network: &Network) -> Result<()> {
     states(["optimized", "non-optimized"])?;
     load.more(2, PATIENCE)?;
     load.finish()?;
-    // The host logs each command it had to send again by another path as an error. A read-ahead it
-    // does not send again: nobody waits for one (blk_noretry_request). Nothing else may be there.
+    // The host logs every command it resends on another path as an error. It does not resend a
+    // read-ahead (blk_noretry_request). No other message is allowed.
     let complaints = log.complaints()?;
     let others: Vec<_> = complaints
         .iter()
@@ -352,9 +351,9 @@ fn two_processes(network: &Network) -> Result<()> {
     Ok(())
 }
 
-/// Reads `I/O error, dev nvme0c0n1, sector 1024 op 0x0:(READ) flags 0x2880700 ...`.
+/// Recognizes `I/O error, dev nvme0c0n1, sector 1024 op 0x0:(READ) flags 0x2880700 ...`.
 fn is_failed_read_ahead(line: &str) -> bool {
-    // The kernel's include/linux/blk_types.h.
+    // From the kernel's include/linux/blk_types.h.
     const REQ_RAHEAD: u32 = 1 << 19;
     let flags = line
         .split_once("op 0x0:(READ) flags 0x")
@@ -363,7 +362,7 @@ fn is_failed_read_ahead(line: &str) -> bool {
     flags.is_some_and(|flags| flags & REQ_RAHEAD != 0)
 }
 
-/// SIGKILL under load: the other path carries on, and the host comes back by itself.
+/// SIGKILL under load: the other path carries on, and the host reconnects by itself.
 fn killed_and_back(network: &Network) -> Result<()> {
     let mut first = Target::start(network, 1, "optimized")?;
     let _second = Target::start(network, 2, "non-optimized")?;
@@ -390,7 +389,7 @@ fn killed_and_back(network: &Network) -> Result<()> {
     load.finish().map(drop)
 }
 
-/// A silent host is dropped when its keep-alive timer runs out, and may come back.
+/// A silent host is dropped when its keep-alive timer expires, and may reconnect.
 fn keep_alive(network: &Network) -> Result<()> {
     let target = Target::start(network, 1, "optimized")?;
     let host = KernelHost::new("rdma", NQN)?;
@@ -400,7 +399,7 @@ fn keep_alive(network: &Network) -> Result<()> {
     };
     host.connect(portal(network, 1), SERVICE, &options)?;
     host.device()?;
-    // Several timeouts long: a host that is alive stays.
+    // Several timeouts long: a live host stays connected.
     std::thread::sleep(Duration::from_secs(6));
     ensure!(
         !target.process.printed().contains("keep-alive"),
@@ -409,13 +408,14 @@ fn keep_alive(network: &Network) -> Result<()> {
     );
     network.cable(1).pull(Pull::Silent)?;
     let pulled = Instant::now();
-    within(PATIENCE, "the keep-alive timer running out", || {
+    within(PATIENCE, "the keep-alive timer expiring", || {
         target
             .process
             .printed()
             .contains("keep-alive timer expired")
     })?;
-    // The host sends one every second; the timer is 2 s. The rest is the emulated machine's.
+    // The host sends a Keep Alive every second; the timer is 2 s. The margin is for the emulated
+    // machine.
     ensure!(
         pulled.elapsed() < Duration::from_secs(4),
         "it took {:.1} s",
@@ -436,8 +436,8 @@ fn keep_alive(network: &Network) -> Result<()> {
     Ok(())
 }
 
-/// A target stopped for longer than the keep-alive timeout: what the device received meanwhile must
-/// not be executed when the process continues, because by then another path has carried it.
+/// A target stopped for longer than the keep-alive timeout: commands the device received meanwhile
+/// must not be executed when the process resumes, because by then another path has carried them.
 fn stopped_executes_no_ghosts(network: &Network) -> Result<()> {
     let first = Target::start(network, 1, "optimized")?;
     let _second = Target::start(network, 2, "non-optimized")?;
@@ -452,7 +452,7 @@ fn stopped_executes_no_ghosts(network: &Network) -> Result<()> {
     let device = host.device()?;
     let load = Load::start(&device);
     load.more(1, PATIENCE)?;
-    // The load's ghosts are of the round that is resent and write what is there. This one's is not.
+    // The load's own ghosts write what the resent round wrote already. This write differs.
     let mut verifier = Verifier::start(&device, BLOCK)?;
     verifier.write(1, PATIENCE)?;
     first.process.signal(Signal::STOP)?;
@@ -464,10 +464,13 @@ fn stopped_executes_no_ghosts(network: &Network) -> Result<()> {
     first.process.signal(Signal::CONT)?;
     load.more(2, PATIENCE)?;
     let read = verifier.read(PATIENCE)?;
-    ensure!(read == 3, "{read} read, 3 written last: the ghost came");
+    ensure!(
+        read == 3,
+        "read {read}, but 3 was written last: the ghost was executed"
+    );
     drop(verifier);
     load.finish()?;
-    // A Keep Alive has lain in the admin queue since before the timeout; it must not count.
+    // A Keep Alive has waited in the admin queue since before the timeout; it must not count.
     within(PATIENCE, "the target giving the controller up", || {
         let printed = first.process.printed();
         printed.contains("keep-alive timer expired") || printed.contains("were not executed")
@@ -475,7 +478,7 @@ fn stopped_executes_no_ghosts(network: &Network) -> Result<()> {
     .with_context(|| first.process.tail())
 }
 
-/// Mistakes of hosts and of administrators.
+/// Mistakes of hosts and administrators get a clear error.
 fn refuses_in_words(network: &Network) -> Result<()> {
     let target = Target::start(network, 1, "optimized")?;
     let address = portal(network, 1).to_string();
@@ -490,7 +493,7 @@ fn refuses_in_words(network: &Network) -> Result<()> {
         !connect("nqn.2026-11.io.umpath:none", "4420"),
         "a name that is not served"
     );
-    ensure!(!connect(NQN, "4499"), "a port nobody listens on");
+    ensure!(!connect(NQN, "4499"), "a port without a listener");
     target.verb(&["nvmf", "host", "remove", "--nqn", NQN, "--any"])?;
     ensure!(!connect(NQN, "4420"), "a host that is not allowed");
 

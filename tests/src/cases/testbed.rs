@@ -45,7 +45,7 @@ pub(super) const CASES: &[Case] = &[
 const NQN: &str = "nqn.2026-11.io.umpath:bed";
 const SERVICE: u16 = 4420;
 
-/// Kernel target and kernel host over soft-RoCE: data, and an ANA change seen by the host.
+/// Kernel target and kernel host over soft-RoCE: data, and an ANA change that the host notices.
 fn kernel_nvme_over_rxe(network: &Network) -> Result<()> {
     let disk = NullDisk::make("umpath0", 128)?;
     let address = |number| IpAddr::V4(network.cable(number).address(Side::Array));
@@ -66,7 +66,7 @@ fn kernel_nvme_over_rxe(network: &Network) -> Result<()> {
     target.set_ana(2, AnaState::Optimized)?;
     within(
         Duration::from_secs(10),
-        "the host learning the new ANA states",
+        "the host noticing the new ANA states",
         || {
             host.ana_states().is_ok_and(|states| {
                 let count = |wanted| states.iter().filter(|(_, state)| state == wanted).count();
@@ -97,7 +97,8 @@ fn rping_over_a_cable(network: &Network) -> Result<()> {
     Ok(())
 }
 
-/// A pulled plug takes the carrier of one side and comes back; a silent loss takes none.
+/// A pulled plug takes the carrier of one side, which then returns; packet loss leaves both
+/// carriers up.
 fn pulled_cables(network: &Network) -> Result<()> {
     let short = Duration::from_secs(5);
     let (first, second) = (network.cable(1), network.cable(2));
@@ -118,24 +119,23 @@ fn pulled_cables(network: &Network) -> Result<()> {
     })?;
     ensure!(
         second.carrier(Side::Host) && reaches(2),
-        "the other cable was hurt"
+        "the other cable was affected"
     );
     first.restore()?;
     within(short, "the first cable carrying again", || {
         first.carrier(Side::Host) && reaches(1)
     })?;
     second.pull(Pull::Silent)?;
-    within(short, "silence", || !reaches(2))?;
+    within(short, "packet loss", || !reaches(2))?;
     ensure!(
         second.carrier(Side::Host) && second.carrier(Side::Array),
-        "silence took a carrier"
+        "packet loss took a carrier"
     );
     second.restore()?;
     within(short, "the second cable carrying again", || reaches(2))
 }
 
-/// The verification everything here relies on finds a block that went back to an earlier round, and
-/// one that arrived at another block's place.
+/// fio's verification, on which every case relies, detects a stale block and a misplaced one.
 fn fio_finds_stale_blocks(_: &Network) -> Result<()> {
     let disk = NullDisk::make("umpath0", 16)?;
     let job = || Fio::on(disk.device()).write_and_verify("4k", "2m", 8);
@@ -148,9 +148,9 @@ fn fio_finds_stale_blocks(_: &Network) -> Result<()> {
     let compare = || later.clone().with(["--verify_only=1"]).run();
     compare()?;
     for (what, bytes) in [
-        ("a block that went back", &old),
-        ("a block that arrived elsewhere", &neighbour),
-        ("a block that never arrived", &vec![0; BLOCK]),
+        ("a stale block", &old),
+        ("a misplaced block", &neighbour),
+        ("a missing block", &vec![0; BLOCK]),
     ] {
         put_block(disk.device(), 7, bytes)?;
         ensure!(compare().is_err(), "fio accepts {what}");

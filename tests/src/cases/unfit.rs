@@ -1,5 +1,5 @@
-//! Machines that lack something. Each lack must end in an error that names it and the remedy, with
-//! nothing left behind; once it is there, the same daemon works.
+//! Machines that lack a prerequisite. Each must end in an error that names it and the remedy, with
+//! nothing left behind; once it is provided, the same daemon works.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -89,15 +89,15 @@ fn unfit_machine(network: &Network) -> Result<()> {
     )
 }
 
-/// A limit on locked memory that the daemon may not raise: too small for a connection, and enough
-/// for one but not for the volume's buffers.
+/// A limit on locked memory that the daemon may not raise: once too small for a connection, once
+/// enough for it but not for the volume's buffers.
 fn memory_limit(network: &Network) -> Result<()> {
     let _target = serve(network, 1, "allow_any_host = true", &memory("16MiB"))?;
     load(&["ublk_drv"])?;
     let address = network.cable(1).address(Side::Array).to_string();
     for bytes in ["16384", "4194304"] {
         let limit = format!("--memlock={bytes}:{bytes}");
-        // Root is above the limit by these two capabilities.
+        // These two capabilities exempt root from the limit.
         let drop = "--bounding-set=-ipc_lock,-sys_resource";
         let wrapper = ["setpriv", drop, "prlimit", &limit];
         let mut daemon = Daemon::start_within(network, &wrapper, CONFIG)?;
@@ -111,10 +111,10 @@ fn memory_limit(network: &Network) -> Result<()> {
 }
 
 /// A module that is unloaded and cannot be loaded, as on a kernel without it; back with the guard.
-struct Hidden(PathBuf);
+pub(super) struct Hidden(PathBuf);
 
 impl Hidden {
-    fn module(name: &str) -> Result<Self> {
+    pub(super) fn module(name: &str) -> Result<Self> {
         let rules = Path::new("/run/modprobe.d");
         fs::create_dir_all(rules)?;
         let rule = rules.join(format!("umpath-case-{name}.conf"));
@@ -139,7 +139,7 @@ impl Drop for Hidden {
     }
 }
 
-/// A kernel setting, below `/proc/sys`; dropping restores what it was.
+/// A kernel setting below `/proc/sys`; restored when dropped.
 struct Setting {
     file: &'static str,
     before: String,

@@ -1,4 +1,4 @@
-//! Volumes as their users see them: file systems on two paths that keep their data.
+//! File systems on volumes with two paths keep their data.
 
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,7 @@ const NQN: &str = "nqn.2026-11.io.umpath:volume";
 const MOUNT: &str = "/mnt/umpath";
 const DISK: &str = "/tmp/umpath-volume.disk";
 
-/// The file both targets serve as one namespace; gone with the guard.
+/// The file both targets serve as one namespace; deleted when dropped.
 struct Disk;
 
 impl Drop for Disk {
@@ -91,7 +91,7 @@ fn file_systems(network: &Network) -> Result<()> {
         file_system(&device, make, check).with_context(|| format!("{name} on the volume"))?;
         eprintln!("{name}: made, verified, checked");
     }
-    // The kernel says what a file system or the block layer could not do.
+    // The kernel logs what a file system or the block layer could not do.
     let complaints = kernel_complaints("ublkb0")?;
     ensure!(
         complaints.is_empty(),
@@ -102,14 +102,14 @@ fn file_systems(network: &Network) -> Result<()> {
     Ok(())
 }
 
-/// The kernel sends a lost connection request again after 4.3 s; we give up after 3 s.
+/// The kernel resends a lost connection request after 4.3 s; we give up after 3 s.
 fn lost_connection_request(network: &Network) -> Result<()> {
     load(&["sch_netem"])?;
     let _disk = Disk;
     let _target = Target::start(network, 1, &subsystem(1, "optimized", "64MiB"))?;
     let daemon = Daemon::start(network, "")?;
     let (host, cable) = (network.host(), network.cable(1));
-    // A neighbour that is known is not asked for: the first packet lost is the request.
+    // With a permanent neighbour entry there is no ARP: the first packet lost is the request.
     let address = cable.address(Side::Array).to_string();
     run(host.command("ping").args(["-q", "-c1", "-W5", &address]))?;
     let device = cable.netdev(Side::Host);
@@ -135,7 +135,7 @@ fn lost_connection_request(network: &Network) -> Result<()> {
         let connected = daemon.connect(network, 1, NQN, &[]);
         let healed = healed.join();
         connected?;
-        healed.unwrap_or_else(|_| bail!("the healer panicked"))
+        healed.unwrap_or_else(|_| bail!("the repair thread panicked"))
     })?;
     daemon.ask(&["disconnect", "-n", NQN])?;
     Ok(())
@@ -167,7 +167,7 @@ fn file_system(device: &Path, make: &[&str], check: &[&str]) -> Result<()> {
     run(Command::new("fstrim").arg(MOUNT))?;
     mounted.unmount()?;
     tool(check, device)?;
-    // The tools look at no data: a discard that hit a neighbour shows only here.
+    // These tools do not read file data: a discard of the wrong blocks shows only here.
     let mounted = Mounted::mount(device)?;
     ensure!(checksums("fio")? == kept, "fstrim changed a file");
     mounted.unmount()

@@ -1,5 +1,5 @@
-//! Flags and files that are wrong or odd: each is refused with the word that is wrong, before
-//! anything was done, and neither program hangs or dies of it.
+//! Invalid or odd flags and files: each is refused with an error that names the invalid word before
+//! anything is done, and neither program hangs or crashes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,8 +28,8 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-/// What is typed after `umpath` (with a good address as `-a 10.9.1.1` and a good NQN as `-n GOOD`), and
-/// what the answer must name.
+/// Arguments of `umpath` (with a good address as `-a 10.9.1.1` and a good NQN as `-n GOOD`), and
+/// what the error must name.
 const LINES: &[(&str, &str)] = &[
     ("frobnicate", "frobnicate"),
     ("connect -t rdma -a 10.9.1.1", "--nqn"),
@@ -115,7 +115,7 @@ fn flags(network: &Network) -> Result<()> {
     Ok(())
 }
 
-/// A file of the daemon's (below its directory), what it holds, and what the refusal must name.
+/// A file in the daemon's directory, its content, and what the error must name.
 const FILES: &[(&str, &[u8], &[&str])] = &[
     ("umpath.toml", b"[defaults\n", &["umpath.toml:1:"]),
     (
@@ -200,8 +200,8 @@ fn files(_: &Network) -> Result<()> {
     Ok(())
 }
 
-/// The daemon ends by itself, without success, names what is wrong, and leaves no socket. What is not
-/// so, in words.
+/// Checks that the daemon exits with failure, names the mistake and leaves no socket; describes
+/// what is not so.
 fn refused(folder: &Folder, number: usize, says: &[&str]) -> Result<Option<String>> {
     let mut command = Command::new(binary("umpathd")?);
     for (flag, name) in [
@@ -225,7 +225,7 @@ fn refused(folder: &Folder, number: usize, says: &[&str]) -> Result<Option<Strin
     Ok((!fine).then(|| format!("{number} {says:?}: {status}, socket left: {left}: {printed}")))
 }
 
-/// A daemon's directory, gone with the guard.
+/// A daemon's directory, removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -233,7 +233,7 @@ impl Folder {
         let folder = Path::new("/tmp/umpath-words").to_path_buf();
         drop(fs::remove_dir_all(&folder));
         for part in ["conf.d", "nvme"] {
-            fs::create_dir_all(folder.join(part)).context("cannot make a directory")?;
+            fs::create_dir_all(folder.join(part)).context("cannot create a directory")?;
         }
         Ok(Self(folder))
     }

@@ -1,8 +1,8 @@
 //! The array: a primary and a standby controller with one volume behind both.
 //!
 //! Ours is two `umpath-target` processes in a namespace of their own, on one file. The kernel's is
-//! nvmet in the initial namespace (it knows no other), with two ports on one null_blk disk. What
-//! follows from the difference is decided here as well: how long the time fence may take.
+//! nvmet in the initial namespace (it supports no other), with two ports on one null_blk disk. The
+//! difference also determines how long a fence by time may take.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -13,28 +13,27 @@ use crate::bed::{AnaState, Network, NullDisk, Nvmet, Side, TargetProcess};
 
 use super::{Target, clock};
 
-/// Name of the subsystem.
 pub(super) const NQN: &str = "nqn.2026-11.io.umpath:demo";
-/// Cable and number of the controllers.
+/// Cable and port number of the primary controller.
 pub(super) const PRIMARY: u8 = 1;
-/// See [`PRIMARY`].
+/// Cable and port number of the standby controller.
 pub(super) const STANDBY: u8 = 2;
 const SERVICE: u16 = 4420;
 const SIZE_MIB: u32 = 512;
 
-/// What a failover may take, and why.
+/// The stall limit, and its reason.
 #[derive(Clone, Debug)]
 pub(super) struct Allowance {
-    /// Keep-alive timeout asked of the controllers.
+    /// Keep-alive timeout requested from the controllers.
     pub(super) kato_ms: u64,
-    /// The longest stall that passes.
+    /// Longest stall with which the demo passes.
     pub(super) stall_ms: u64,
-    /// Where that number comes from.
+    /// Where that limit comes from.
     pub(super) reason: &'static str,
 }
 
 impl Allowance {
-    /// What holds for a target.
+    /// The allowance for a target.
     pub(super) fn of(target: Target) -> Self {
         match target {
             Target::Umpath => Self {
@@ -42,14 +41,16 @@ impl Allowance {
                 stall_ms: 1000,
                 reason: "the promise for a target with a short keep-alive timeout. The standby \
                          resets the lost controller (CCR), or time fences it: 2 x 300 ms KATO \
-                         + 100 ms CQT; the rest is noticing and sending again",
+                         + 100 ms CQT and a ninth for its clock; the rest is noticing and sending \
+                         again",
             },
             Target::Kernel => Self {
                 kato_ms: 1000,
-                stall_ms: 4000,
+                stall_ms: 6000,
                 reason: "nvmet knows no CCR, counts KATO in whole seconds and restarts its timer \
-                         with any traffic: it can be taken for dead 3 x KATO = 3000 ms after \
-                         the loss. Until then a write over one that was lost on its way waits; \
+                         with any traffic, teardown included: it can be taken for dead 4 x KATO = \
+                         4000 ms, a ninth for its clock and 500 ms for its disk after the loss. \
+                         Until then a write over one that was lost on its way waits; \
                          all else goes on at once, see fio's number",
             },
         }
@@ -61,7 +62,7 @@ impl Allowance {
 pub(super) enum Array {
     /// Two processes on one file.
     Umpath(Box<[TargetProcess; 2]>),
-    /// Two ports of the kernel's target. The export goes before its disk.
+    /// Two ports of the kernel's target. Declared in drop order: the export goes before its disk.
     Kernel(Nvmet, NullDisk),
 }
 
@@ -88,7 +89,7 @@ impl Array {
         }
     }
 
-    /// One line about what runs.
+    /// A one-line description of what runs.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Umpath(controllers) => format!(
@@ -103,15 +104,15 @@ impl Array {
         }
     }
 
-    /// What is done to the primary in the second failover, for the timeline's title.
-    pub(super) fn blow(&self) -> (&'static str, &'static str) {
+    /// The second failover's fault, for the timeline's title and for the log.
+    pub(super) fn fault(&self) -> (&'static str, &'static str) {
         match self {
             Self::Umpath(_) => ("killed", "the primary's process gets SIGKILL"),
             Self::Kernel(..) => ("cut off", "the primary's port is taken from the subsystem"),
         }
     }
 
-    /// Ends the primary without a word; when, in milliseconds since 1970.
+    /// Ends the primary abruptly; returns the time, milliseconds since 1970.
     pub(super) fn kill_primary(&mut self) -> Result<u64> {
         let at = clock::unix_ms();
         match self {
@@ -121,7 +122,6 @@ impl Array {
         Ok(at)
     }
 
-    /// Starts the primary again.
     pub(super) fn revive_primary(&mut self, network: &Network) -> Result<()> {
         match self {
             Self::Umpath(controllers) => controllers[0].start_again(network.array()),
@@ -129,7 +129,7 @@ impl Array {
         }
     }
 
-    /// Whether the process of any controller ended by itself, with its last words.
+    /// The last output of a controller process that ended by itself.
     pub(super) fn casualty(&mut self) -> Option<String> {
         let Self::Umpath(controllers) = self else {
             return None;
@@ -138,7 +138,7 @@ impl Array {
     }
 }
 
-/// Where a controller listens.
+/// The address a controller listens on.
 pub(super) fn address(network: &Network, number: u8) -> IpAddr {
     IpAddr::V4(network.cable(number).address(Side::Array))
 }

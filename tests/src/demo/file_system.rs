@@ -1,4 +1,4 @@
-//! ext4 on the volume: made, mounted, checked.
+//! ext4 on the volume: create, mount, check.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::bed::{attempt, output, run};
 
-/// Makes a file system that leaves no work for later.
+/// Creates a file system without lazy initialization.
 pub(super) fn make(device: &Path) -> Result<()> {
     let lazy = "lazy_itable_init=0,lazy_journal_init=0";
     run(Command::new("mkfs.ext4")
@@ -16,22 +16,22 @@ pub(super) fn make(device: &Path) -> Result<()> {
         .arg(device))
 }
 
-/// `fsck -fn`: what it says about a clean file system; an error otherwise.
+/// Runs `fsck -fn`; returns its output for a clean file system, an error otherwise.
 pub(super) fn check(device: &Path) -> Result<String> {
     output(Command::new("e2fsck").arg("-fn").arg(device))
 }
 
-/// A directory below which mounting and unmounting reaches namespaces made meanwhile.
+/// A directory below which mounts and unmounts propagate to namespaces created meanwhile.
 ///
-/// `ip netns exec` gives each program a mount table of its own. A target that is started again while
+/// `ip netns exec` gives each program its own mount namespace. A target restarted while the volume
+/// is mounted would otherwise keep the mount, and with it the volume, alive there.
 /// the volume is mounted would keep the mount alive in its table, and with it the volume.
 #[derive(Debug)]
 pub(super) struct MountPoint(PathBuf);
 
 impl MountPoint {
-    /// Makes it.
     pub(super) fn make(at: &Path) -> Result<Self> {
-        fs::create_dir_all(at).with_context(|| format!("cannot make {}", at.display()))?;
+        fs::create_dir_all(at).with_context(|| format!("cannot create {}", at.display()))?;
         run(Command::new("mount").arg("--bind").args([at, at]))?;
         let point = Self(at.to_path_buf());
         run(Command::new("mount").arg("--make-shared").arg(at))?;
@@ -53,7 +53,6 @@ pub(super) struct Mounted {
 }
 
 impl Mounted {
-    /// Mounts the device, with these options.
     pub(super) fn new(device: &Path, at: &Path, options: &str) -> Result<Self> {
         run(Command::new("mount")
             .args(["-t", "ext4", "-o", options])
@@ -68,7 +67,6 @@ impl Mounted {
         &self.at
     }
 
-    /// Unmounts it; an error if that fails.
     pub(super) fn unmount(mut self) -> Result<()> {
         self.there = false;
         run(Command::new("umount").arg(&self.at))

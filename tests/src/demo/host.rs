@@ -1,6 +1,6 @@
-//! The host's side: umpathd in its namespace, and `umpath` to talk to it.
+//! The host's side: umpathd in its namespace, and `umpath` as its client.
 //!
-//! Everything is asked through the command line and its JSON, as a script of the user's would.
+//! All queries go through the command line and its JSON, as in a user's script.
 
 use std::fs;
 use std::net::IpAddr;
@@ -32,10 +32,9 @@ struct Connected {
     connected: Vec<PathUp>,
 }
 
-/// A path that `umpath connect` made.
+/// A path created by `umpath connect`.
 #[derive(Debug, Deserialize)]
 pub(super) struct PathUp {
-    /// Its number.
     pub(super) path: u32,
     /// Block devices it serves.
     pub(super) devices: Vec<String>,
@@ -75,13 +74,13 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Runs `umpath` with these words; what it prints.
+    /// Runs `umpath` with these arguments; returns its output.
     pub(super) fn umpath(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
         output(command.arg("--socket").arg(&self.socket).args(words))
     }
 
-    /// `umpath connect`: one path more.
+    /// Adds a path with `umpath connect`.
     pub(super) fn connect(&self, address: IpAddr) -> Result<PathUp> {
         let address = address.to_string();
         let text = self.umpath(&[
@@ -96,18 +95,18 @@ impl Daemon {
             .with_context(|| format!("umpath connect made no path: {text}"))
     }
 
-    /// `umpath show events`.
+    /// Reads `umpath show events`.
     pub(super) fn events(&self) -> Result<Events> {
         let text = self.umpath(&["-o", "json", "show", "events"])?;
         serde_json::from_str(&text).with_context(|| format!("umpath show events: {text}"))
     }
 
-    /// `umpath disconnect` of the whole subsystem; the volume goes with it.
+    /// Runs `umpath disconnect` for the whole subsystem; the volume goes with it.
     pub(super) fn disconnect(&self) -> Result<()> {
         self.umpath(&["disconnect", "-n", NQN]).map(drop)
     }
 
-    /// Ends it with SIGTERM; an error unless it leaves in order.
+    /// Ends it with SIGTERM; an error unless it exits cleanly.
     pub(super) fn end(mut self) -> Result<()> {
         self.process.signal(Signal::TERM)?;
         let status = self.process.wait(PATIENCE)?;
@@ -126,7 +125,7 @@ impl Daemon {
 }
 
 fn configuration(allowance: &Allowance) -> String {
-    // Reconnecting is tried often: the demo shows the return, not the patience.
+    // Reconnect often: the demo shows the failback, not the back-off.
     format!(
         "[defaults]\nheartbeat_ms = 100\nkato_ms = {}\nfailback = \"immediate\"\n\
          no_path_retry = \"queue\"\nreconnect_delay_max_ms = 1000\n",
@@ -142,7 +141,6 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// Reads the kernel's counters (Documentation/block/stat.rst).
     pub(super) fn of(device: &Path) -> Result<Self> {
         let name = device.file_name().unwrap_or_default();
         let dir = Path::new("/sys/block").join(name);
@@ -162,7 +160,7 @@ impl Traffic {
     }
 }
 
-/// What the kernel has said about a device that it should not have, since a mark in its log.
+/// Kernel messages about errors on a device since a mark in the log.
 pub(super) fn kernel_complaints(mark: &str, device: &Path) -> Vec<String> {
     let log = attempt(&mut Command::new("dmesg")).map(|done| done.stdout);
     let log = String::from_utf8_lossy(&log.unwrap_or_default()).into_owned();

@@ -1,12 +1,12 @@
-//! fio under the failovers: two lanes that never stop writing and comparing.
+//! fio load during the failovers: two lanes that write and compare continuously.
 //!
-//! A lane runs one round of fio after the other on a file of its own: write every block once in
-//! random order, then read every block back and compare. Rounds take turns: one puts a crc32c over
-//! each block, the next fills blocks with a pattern of its own and their offset. A checksum alone
-//! holds for any older state of the same block too (fio 3.33 accepts one); with turns, a block that
-//! went back to an earlier round, or never arrived, has the wrong form or the wrong pattern.
-//! Rounds, not `--time_based`, because fio then ends without reading the last blocks. The second
-//! lane is busy while the first begins its next round.
+//! A lane runs one round of fio after another on its own file: write every block once in random
+//! order, then read every block back and compare. Rounds alternate: one puts a crc32c over each
+//! block, the next fills blocks with a unique pattern and their offset. A checksum alone also
+//! accepts any older state of the same block (fio 3.33 does); with alternating rounds, a stale or
+//! missing block has the wrong format or the wrong pattern. Rounds, not `--time_based`, because fio
+//! then ends without reading the last blocks. The second lane is busy while the first starts its
+//! next round.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,29 +21,29 @@ use crate::bed::{Fio, FioResult, Process, within};
 
 use super::clock;
 
-/// Name, block size, file size and depth of each lane: small blocks travel with the command, large
-/// ones are fetched by the target.
+/// Name, block size, file size and depth of each lane: small blocks use in-capsule data, large ones
+/// are fetched by the target.
 const LANES: [(&str, &str, &str, u32); 2] = [("small", "4k", "12m", 8), ("large", "32k", "32m", 4)];
 
-/// Longest time a round may take, emulation and failovers included.
+/// Time limit of a round, including emulation and failovers.
 const ROUND_TIME: Duration = Duration::from_secs(180);
 
 /// One round of one lane.
 #[derive(Clone, Debug)]
 pub(super) struct Round {
-    /// When it ran, in milliseconds since 1970.
+    /// Start, milliseconds since 1970.
     pub(super) from_unix_ms: u64,
     pub(super) to_unix_ms: u64,
     pub(super) writes: u64,
     pub(super) reads: u64,
-    /// Longest time from submission to completion as fio saw it.
+    /// Longest time from submission to completion, as fio measured it.
     pub(super) longest_ms: u64,
 }
 
-/// How long a load that is dropped may take to end its rounds.
+/// Time a dropped load may take to end its rounds.
 const END_TIME: Duration = Duration::from_secs(30);
 
-/// The running load. Dropping waits for the rounds under way.
+/// The running load. Dropping it waits for the current rounds.
 #[derive(Debug)]
 pub(super) struct Load {
     stop: Arc<AtomicBool>,
@@ -83,7 +83,7 @@ impl Load {
         self.lanes.iter().all(|lane| !lane.is_finished())
     }
 
-    /// Rounds that have ended.
+    /// Completed rounds.
     pub(super) fn rounds(&self) -> Vec<Round> {
         self.rounds
             .lock()
@@ -91,7 +91,8 @@ impl Load {
             .clone()
     }
 
-    /// Lets both lanes finish their round, comparison included; all rounds, or the first error.
+    /// Lets both lanes finish their round, comparison included; returns all rounds or the first
+    /// error.
     pub(super) fn finish(mut self) -> Result<Vec<Round>> {
         self.stop.store(true, Ordering::Relaxed);
         for lane in self.lanes.drain(..) {
@@ -168,7 +169,7 @@ impl Lane {
     }
 }
 
-/// The longest time a request took in the rounds that touch this span.
+/// The longest request in the rounds that overlap this span.
 pub(super) fn longest_ms(rounds: &[Round], from_unix_ms: u64, to_unix_ms: u64) -> Option<u64> {
     rounds
         .iter()

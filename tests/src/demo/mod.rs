@@ -1,8 +1,8 @@
 //! The demo: the product's main job, end to end, on this kernel.
 //!
-//! Decided here: the options, how a run is judged (every check passed and nothing broke off), and
-//! how it ends: `PASS` or `FAIL` on a line by itself, with what failed and where the logs are before
-//! it. What happens in which order is `story`'s.
+//! Decided here: the options, how a run is judged (every check passed and every step completed),
+//! and its last line, `PASS` or `FAIL`, preceded by what failed and where the logs are. `story`
+//! determines the sequence of steps.
 
 mod array;
 mod clock;
@@ -24,7 +24,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::bed;
 use report::Report;
 
-/// Whose target the volume comes from.
+/// The target that serves the volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Target {
     /// Two `umpath-target` processes.
@@ -42,21 +42,21 @@ impl Target {
     }
 }
 
-/// What can be chosen.
+/// Command line options.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Whose target.
+    /// Target that serves the volume.
     pub target: Target,
     /// Seed of the files and of fio's data.
     pub seed: u64,
-    /// Where the JSON report goes.
+    /// Path of the JSON report.
     pub json: Option<PathBuf>,
 }
 
-/// Where the demo keeps its files while it runs.
+/// Working directory.
 const WORK: &str = "/tmp/umpath-demo";
 
-/// Runs the demo and prints it; true when it passed.
+/// Runs and prints the demo; `true` if it passed.
 pub fn run(options: &Options) -> Result<bool> {
     ensure!(
         rustix::process::geteuid().is_root(),
@@ -66,7 +66,7 @@ pub fn run(options: &Options) -> Result<bool> {
     forget_old_logs(&logs)?;
     let work = Path::new(WORK);
     drop(fs::remove_dir_all(work));
-    fs::create_dir_all(work).with_context(|| format!("cannot make {WORK}"))?;
+    fs::create_dir_all(work).with_context(|| format!("cannot create {WORK}"))?;
     let before = bed::remains();
     let mut report = Report::new(options, &logs);
     println!(
@@ -75,7 +75,7 @@ pub fn run(options: &Options) -> Result<bool> {
         options.target.word(),
         options.seed
     );
-    if let Err(error) = story::tell(options, work, &mut report) {
+    if let Err(error) = story::run(options, work, &mut report) {
         report.broke_off(&error);
     }
     report.check_nothing_left(&before);
@@ -88,7 +88,7 @@ pub fn run(options: &Options) -> Result<bool> {
     Ok(report.passed())
 }
 
-/// Logs are appended to, so that a program's second life follows its first.
+/// Logs are appended to, so that a restarted program continues its log.
 fn forget_old_logs(logs: &Path) -> Result<()> {
     for entry in fs::read_dir(logs)?.flatten() {
         let path = entry.path();

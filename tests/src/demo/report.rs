@@ -1,4 +1,4 @@
-//! What was seen, check by check; printed at the end and written as JSON.
+//! The results, check by check; printed at the end and written as JSON.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,12 @@ use super::load::Round;
 use super::steady::Waits;
 use super::timeline::Timeline;
 
-/// Lines of each log that are shown after a failure.
+/// Lines of each log shown after a failure.
 const TAIL_LINES: usize = 40;
 
-/// Counts up when a key changes its meaning.
+/// Incremented when a key changes its meaning.
 const VERSION: u32 = 1;
 
-/// The report.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     version: u32,
@@ -74,7 +73,7 @@ impl Report {
         }
     }
 
-    /// Says what happens now, with the time since the start.
+    /// Prints a message with the time since the start.
     pub(super) fn say(&self, words: &str) {
         let mut lines = words.trim_end().lines();
         let first = lines.next().unwrap_or_default();
@@ -84,12 +83,11 @@ impl Report {
         }
     }
 
-    /// Time since the start.
     pub(super) fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// Notes the outcome of a check.
+    /// Records the outcome of a check.
     pub(super) fn check(&mut self, name: &str, passed: bool, detail: impl Into<String>) {
         self.checks.push(Check {
             name: name.to_owned(),
@@ -98,19 +96,19 @@ impl Report {
         });
     }
 
-    /// A step could not be done: nothing after it was looked at.
+    /// A step failed, and those after it were not run.
     pub(super) fn broke_off(&mut self, error: &anyhow::Error) {
-        self.check("the story was told to its end", false, format!("{error:#}"));
+        self.check("the demo ran to completion", false, format!("{error:#}"));
     }
 
-    /// Judges a failover and keeps it.
+    /// Judges a failover and records it.
     pub(super) fn failover(&mut self, timeline: Timeline) {
         let missing = timeline.missing();
         let name = format!("every step of the failover happened ({})", timeline.what);
         self.check(&name, missing.is_empty(), missing.join(", "));
-        let name = format!("writes were on their way ({})", timeline.what);
+        let name = format!("writes were in flight ({})", timeline.what);
         let count = timeline.writes_in_flight;
-        self.check(&name, count > 0, format!("{count} of the steady writers'"));
+        self.check(&name, count > 0, format!("{count} by the steady writers"));
         let limit = self.stall_limit_ms;
         let name = format!("longest stall at most {limit} ms ({})", timeline.what);
         let stall = timeline.stall_ms();
@@ -118,14 +116,14 @@ impl Report {
             &name,
             stall.is_some_and(|ms| ms <= limit),
             stall.map_or_else(
-                || "nobody measured it".to_owned(),
+                || "not measured".to_owned(),
                 |ms| format!("{ms} ms, the largest of umpathd's, the writers' and fio's numbers"),
             ),
         );
         self.failovers.push(timeline);
     }
 
-    /// Adds fio's rounds up.
+    /// Sums up fio's rounds.
     pub(super) fn rounds(&mut self, rounds: &[Round]) {
         self.fio = Sums {
             rounds: rounds.len(),
@@ -140,13 +138,13 @@ impl Report {
         self.check("fio: no I/O error, every block as written", enough, detail);
     }
 
-    /// Says what the steady writers did.
+    /// Records the steady writers' result.
     pub(super) fn steady(&mut self, waits: &Waits) {
         let detail = format!("{} writes, each block as last acknowledged", waits.writes());
         self.check("steady writers: no I/O error", waits.writes() > 0, detail);
     }
 
-    /// The machine must look as it did before the demo.
+    /// Checks that the machine is as it was before the demo.
     pub(super) fn check_nothing_left(&mut self, before: &[String]) {
         let mut left = bed::remains();
         left.retain(|line| !before.contains(line));
@@ -180,12 +178,10 @@ impl Report {
         }
     }
 
-    /// Whether everything was as it must be.
     pub(super) fn passed(&self) -> bool {
         self.passed
     }
 
-    /// Writes the JSON report.
     pub(super) fn write(&self, file: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))

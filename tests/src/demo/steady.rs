@@ -1,10 +1,10 @@
-//! Steady writers: at every moment some write is in flight, so every blow hits one.
+//! Steady writers: some write is in flight at any time, so every fault hits one.
 //!
-//! fio starts and ends rounds, and between them, or while it compares, nothing is written: a cable
-//! pulled then proves little and stalls nobody. Each of these writers has one write of 4 KiB in
-//! flight at a time, past the page cache, over a few blocks of its own, and remembers how long each
-//! took. It knows what it wrote last, and reads a block back now and then: a block that went back to
-//! any earlier state is found, which fio's checksums alone do not promise.
+//! Between fio's rounds, or while it compares, nothing is written: a cable pulled then proves
+//! little and stalls nobody. Each steady writer has one 4 KiB write in flight at a time, past the
+//! page cache, over a few blocks of its own, and records how long each took. It knows what it wrote
+//! last and periodically reads a block back, so it detects a stale block, which fio's checksums
+//! alone do not.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -21,12 +21,12 @@ use super::clock;
 
 const WRITERS: u64 = 4;
 const BLOCK: usize = 4096;
-/// Blocks of each writer.
+/// Blocks per writer.
 const BLOCKS: u64 = 16;
-/// Writes for each block that is read back.
+/// Writes per block read back.
 const WRITES_PER_READ: u64 = 8;
 
-/// A write: when it was submitted, and how long it took.
+/// When a write was submitted, and how long it took.
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     from_unix_ms: u64,
@@ -39,14 +39,14 @@ impl Wait {
     }
 }
 
-/// The running writers. Dropping waits for their last writes.
+/// The running writers. Dropping them waits for their last writes.
 #[derive(Debug)]
 pub(super) struct Steady {
     stop: Arc<AtomicBool>,
     writers: Vec<JoinHandle<Result<Vec<Wait>>>>,
 }
 
-/// What they saw.
+/// The writes they made.
 #[derive(Debug)]
 pub(super) struct Waits(Vec<Wait>);
 
@@ -72,8 +72,8 @@ impl Steady {
         Ok(Self { stop, writers })
     }
 
-    /// Ends them, each after a look at all its blocks; what they saw, or the first thing that was
-    /// wrong.
+    /// Stops the writers, each after checking all its blocks; returns their writes or the first
+    /// error.
     pub(super) fn finish(mut self) -> Result<Waits> {
         self.stop.store(true, Ordering::Relaxed);
         let mut waits = Vec::new();
@@ -92,18 +92,18 @@ impl Drop for Steady {
 }
 
 impl Waits {
-    /// Writes altogether.
+    /// Number of writes.
     pub(super) fn writes(&self) -> usize {
         self.0.len()
     }
 
-    /// Writes that were on their way at this moment.
+    /// Writes in flight at this moment.
     pub(super) fn in_flight_at(&self, unix_ms: u64) -> usize {
         let touching = self.0.iter().filter(|wait| wait.touches(unix_ms, unix_ms));
         touching.count()
     }
 
-    /// The longest write that was on its way at any time of this span.
+    /// The longest write in flight at any time in this span.
     pub(super) fn longest_ms(&self, from_unix_ms: u64, to_unix_ms: u64) -> Option<u64> {
         let touching = self
             .0
@@ -113,9 +113,9 @@ impl Waits {
     }
 }
 
-/// A block's memory, aligned as direct I/O wants it.
+/// A block's memory, aligned for direct I/O.
 struct Buffer {
-    /// Twice as large as a block, so that an aligned one lies in it.
+    /// Twice the size of a block, so that it contains an aligned one.
     memory: Vec<u8>,
     start: usize,
 }
@@ -140,11 +140,11 @@ impl Buffer {
 
 struct Writer {
     file: File,
-    /// Where its blocks begin.
+    /// Offset of its first block.
     base: u64,
     seed: u64,
     buffer: Buffer,
-    /// What each block holds: the number of the write that wrote it last.
+    /// The content of each block: the number of the last write to it.
     last: Vec<u64>,
     waits: Vec<Wait>,
 }
@@ -167,7 +167,7 @@ impl Writer {
             count += 1;
             self.write(count)?;
             if count.is_multiple_of(WRITES_PER_READ) && count > BLOCKS {
-                // A step that is prime to the number of blocks: all of them get their turn.
+                // A step coprime to the number of blocks reaches all of them.
                 self.compare(count / WRITES_PER_READ * 5 % BLOCKS)?;
             }
         }

@@ -1,8 +1,8 @@
-//! What the demo does, in order.
+//! The steps of the demo.
 //!
-//! Guards are made in the order network, array, daemon, mount, load, so that a step that fails
-//! takes everything down in the reverse order. A step that cannot be done is an error; something
-//! that was done and came out wrong is a failed check, and the story goes on.
+//! Guards are created in the order network, array, daemon, mount, load, so that a failing step
+//! tears everything down in reverse order. A step that cannot be done is an error; one with a wrong
+//! result is a failed check, and the demo continues.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Requests that must complete for I/O to count as flowing.
 const FLOWING: u64 = 100;
 
-/// Tells the whole story.
-pub(super) fn tell(options: &Options, work: &Path, report: &mut Report) -> Result<()> {
+/// Runs all steps.
+pub(super) fn run(options: &Options, work: &Path, report: &mut Report) -> Result<()> {
     let allowance = Allowance::of(options.target);
     load_modules(&["ublk_drv"])?;
     let network = match options.target {
@@ -65,7 +65,7 @@ pub(super) fn tell(options: &Options, work: &Path, report: &mut Report) -> Resul
     scene.note_others(&failovers, report)?;
     let waits = steady.finish()?;
     let rounds = load.finish()?;
-    report.say("fio stopped after comparing every block once more");
+    report.say("fio stopped after a last comparison of every block");
     report.rounds(&rounds);
     report.steady(&waits);
     for mut failover in failovers {
@@ -82,14 +82,14 @@ pub(super) fn tell(options: &Options, work: &Path, report: &mut Report) -> Resul
     scene.compare(mounted, report)?;
     let complaints = kernel_complaints(&mark, &scene.volume);
     report.check(
-        "the kernel saw no I/O error",
+        "no I/O error in the kernel log",
         complaints.is_empty(),
         complaints.join("\n"),
     );
     scene.leave(report)
 }
 
-/// Milliseconds from the cause until the I/O was back for good on the standby.
+/// Milliseconds from the fault until the I/O was back for good on the standby.
 fn span_ms(timeline: &Timeline) -> u64 {
     let fences = timeline
         .marks
@@ -101,7 +101,7 @@ fn span_ms(timeline: &Timeline) -> u64 {
         .unwrap_or(10_000)
 }
 
-/// Connects both controllers; the volume's device and the number of the primary's path.
+/// Connects both controllers; returns the volume's device and the number of the primary's path.
 fn connect(network: &Network, daemon: &Daemon, report: &Report) -> Result<(PathBuf, u32)> {
     let address = |number| array::address(network, number);
     let primary = daemon.connect(address(PRIMARY))?;
@@ -131,7 +131,7 @@ fn mark_kernel_log() -> Result<String> {
     Ok(mark)
 }
 
-/// Everything the failovers work with.
+/// Everything the failovers need.
 struct Scene {
     daemon: Daemon,
     array: Array,
@@ -143,12 +143,12 @@ struct Scene {
 }
 
 impl Scene {
-    /// The two failovers. Their stalls by fio's measure come later, with its reports.
+    /// Runs both failovers. fio's stall measurements follow later, with its reports.
     fn fail_twice(&mut self, load: &Load, report: &mut Report) -> Result<Vec<Timeline>> {
-        // Made here, so that it is long ready when the cable is pulled.
+        // Created here so that it is ready when the cable is pulled.
         let switch = Switch::on(&self.network, PRIMARY)?;
         self.await_flow(load, "steady I/O")?;
-        within(PATIENCE, "a first round of fio", || {
+        within(PATIENCE, "the first round of fio", || {
             !load.alive() || !load.rounds().is_empty()
         })?;
         self.await_writes()?;
@@ -183,7 +183,7 @@ impl Scene {
     }
 
     fn kill_primary(&mut self, load: &Load, report: &mut Report) -> Result<Timeline> {
-        let (what, words) = self.array.blow();
+        let (what, words) = self.array.fault();
         let at = self.array.kill_primary()?;
         report.say(words);
         let cause = self.cause(at);
@@ -195,10 +195,10 @@ impl Scene {
         self.timeline(what, "started again", back, cause)
     }
 
-    /// Failovers that were nobody's intention are told, not judged: on a machine that is too busy
-    /// a healthy path can miss its heartbeats.
-    fn note_others(&self, told: &[Timeline], report: &Report) -> Result<()> {
-        let causes: Vec<_> = told
+    /// Reports unintended failovers without judging them: on an overloaded machine a healthy path
+    /// can miss its heartbeats.
+    fn note_others(&self, expected: &[Timeline], report: &Report) -> Result<()> {
+        let causes: Vec<_> = expected
             .iter()
             .map(|timeline| self.cause(timeline.at_unix_ms))
             .collect();
@@ -215,8 +215,8 @@ impl Scene {
         }
     }
 
-    /// I/O goes on through the standby, and the failover is over as far as the primary is not
-    /// needed.
+    /// Waits until I/O continues through the standby and every step that does not need the primary
+    /// is done.
     fn survive(&mut self, cause: Cause, load: &Load, report: &mut Report) -> Result<()> {
         for step in ["convicted", "buffer_fenced", "order_fenced", "first_io"] {
             self.await_event(cause, step, load)?;
@@ -278,7 +278,7 @@ impl Scene {
         outcome.and_then(|()| self.all_alive(load))
     }
 
-    /// Waits until requests complete at a rate that a standstill cannot have.
+    /// Waits until requests complete at a rate that a stalled volume cannot reach.
     fn await_flow(&mut self, load: &Load, what: &str) -> Result<()> {
         let start = Traffic::of(&self.volume)?.completed;
         let volume = &self.volume;
@@ -289,7 +289,7 @@ impl Scene {
         outcome.and_then(|()| self.all_alive(load))
     }
 
-    /// Waits for writes in flight: the blow is to hit some.
+    /// Waits for writes in flight, so that the fault hits some.
     fn await_writes(&self) -> Result<()> {
         within(PATIENCE, "writes in flight", || {
             Traffic::of(&self.volume).is_ok_and(|traffic| traffic.writes_in_flight > 2)
@@ -307,7 +307,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Writes files whose sums are compared at the end.
+    /// Writes files whose checksums are compared at the end.
     fn write_files(&self, name: &str, report: &Report) -> Result<()> {
         let salt = name.bytes().fold(0_u64, |sum, byte| {
             sum.wrapping_mul(31).wrapping_add(byte.into())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// `umpath show events -o json`, as far as it is used here.
+/// The part of `umpath show events -o json` used here.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Events {
     failovers: Vec<Failover>,
@@ -36,7 +36,7 @@ struct Event {
     detail: String,
 }
 
-/// The steps of a failover, in the order they are due.
+/// The steps of a failover, in expected order.
 const STEPS: [(&str, &str); 6] = [
     ("suspected", "suspected"),
     ("convicted", "convicted"),
@@ -46,7 +46,7 @@ const STEPS: [(&str, &str); 6] = [
     ("failed_back", "failed back"),
 ];
 
-/// Steps without which there was no failover. A closed connection convicts without a suspicion.
+/// Steps of every failover. A closed connection convicts without a suspicion.
 pub(super) const REQUIRED: [&str; 5] = [
     "convicted",
     "buffer_fenced",
@@ -55,28 +55,27 @@ pub(super) const REQUIRED: [&str; 5] = [
     "failed_back",
 ];
 
-/// One step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Mark {
-    /// The event's word.
+    /// Name of the event kind.
     pub(super) kind: String,
     /// Milliseconds after the cause.
     pub(super) after_ms: i64,
-    /// In words, may be empty.
+    /// Details for display; may be empty.
     pub(super) detail: String,
 }
 
-/// What is looked for: events of this path from this moment on.
+/// Selects the events of a path since the fault.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cause {
     /// The path that was hit.
     pub(super) path: u32,
-    /// When, in milliseconds since 1970.
+    /// Time of the fault, milliseconds since 1970.
     pub(super) at_unix_ms: u64,
 }
 
 impl Events {
-    /// When something first happened to the path since the cause; `None`: not yet.
+    /// Time of the path's first event of this kind since the cause; `None`: not yet.
     pub(super) fn first(&self, cause: Cause, kind: &str) -> Option<u64> {
         self.find(cause, kind).map(|event| event.at_unix_ms)
     }
@@ -89,18 +88,18 @@ impl Events {
         })
     }
 
-    /// umpathd's own measure of the longest wait in the failover; it comes some time after the
-    /// order fence.
+    /// Longest stall in the failover as umpathd measured it; available some time after the order
+    /// fence.
     pub(super) fn longest_stall_ms(&self, cause: Cause) -> Option<u64> {
         self.failover(cause)?.longest_stall_ms
     }
 
-    /// The evidence in umpathd's words.
+    /// The evidence as umpathd logged it.
     pub(super) fn evidence(&self, cause: Cause) -> Option<&str> {
         Some(self.failover(cause)?.cause.as_str())
     }
 
-    /// The suspicion may be older than the cause; the conviction is not.
+    /// The suspicion may precede the cause; the conviction does not.
     fn failover(&self, cause: Cause) -> Option<&Failover> {
         self.failovers.iter().find(|failover| {
             let convicted =
@@ -109,8 +108,8 @@ impl Events {
         })
     }
 
-    /// Failovers that none of the causes explains, such as that of a path that was healthy but
-    /// starved of processor time.
+    /// Failovers that none of the causes explains, such as that of a healthy path that was starved
+    /// of CPU time.
     pub(super) fn unexplained(&self, causes: &[Cause]) -> Vec<String> {
         let explained = |failover: &Failover| {
             causes.iter().any(|cause| {
@@ -130,7 +129,7 @@ impl Events {
             .collect()
     }
 
-    /// The steps that are there, in the order they happened.
+    /// The steps found, in order of time.
     pub(super) fn marks(&self, cause: Cause) -> Vec<Mark> {
         let mut marks: Vec<Mark> = STEPS
             .iter()
@@ -148,29 +147,29 @@ impl Events {
     }
 }
 
-/// A whole failover, for eyes and for the report.
+/// One failover, for display and for the report.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Timeline {
-    /// What was done: `pulled`, `killed`, `cut off`.
+    /// The fault: `pulled`, `killed`, `cut off`.
     pub(super) what: String,
-    /// When, in milliseconds since 1970.
+    /// Time of the fault, milliseconds since 1970.
     pub(super) at_unix_ms: u64,
-    /// umpathd's evidence.
+    /// The evidence as umpathd logged it.
     pub(super) evidence: String,
-    /// umpathd's steps, and the demo's own hand on the cable or process.
+    /// umpathd's steps, and the demo's own actions.
     pub(super) marks: Vec<Mark>,
-    /// Longest wait of a request: umpathd's number.
+    /// Longest stall as umpathd measured it.
     pub(super) longest_stall_ms: Option<u64>,
-    /// The same as the steady writers saw it, file system included.
+    /// Longest stall of the steady writers, file system included.
     pub(super) write_longest_ms: Option<u64>,
-    /// The same as fio saw it, from submission to completion, in the rounds it touched.
+    /// Longest stall of fio, from submission to completion, in the rounds it overlaps.
     pub(super) fio_longest_ms: Option<u64>,
-    /// Steady writes that were on their way when it happened.
+    /// Steady writes in flight at the fault.
     pub(super) writes_in_flight: usize,
 }
 
 impl Timeline {
-    /// Puts the demo's own deeds among umpathd's steps.
+    /// Adds one of the demo's own actions.
     pub(super) fn add(&mut self, kind: &str, at_unix_ms: u64) {
         self.marks.push(Mark {
             kind: kind.to_owned(),
@@ -193,7 +192,7 @@ impl Timeline {
         REQUIRED.into_iter().filter(|kind| !there(kind)).collect()
     }
 
-    /// The table a person reads.
+    /// A table for display.
     pub(super) fn text(&self) -> String {
         use std::fmt::Write as _;
         let words: BTreeMap<_, _> = STEPS.into_iter().collect();
@@ -207,8 +206,8 @@ impl Timeline {
         let number = |ms: Option<u64>| ms.map_or_else(|| "?".to_owned(), |ms| ms.to_string());
         let _ = writeln!(
             text,
-            "{:>8}  longest stall (umpathd)\n{:>8}  longest stall (writers, {} writes were on their \
-             way)\n{:>8}  longest stall (fio, submission to completion)",
+            "{:>8}  longest stall (umpathd)\n{:>8}  longest stall (writers, {} writes in \
+             flight)\n{:>8}  longest stall (fio, submission to completion)",
             number(self.longest_stall_ms),
             number(self.write_longest_ms),
             self.writes_in_flight,

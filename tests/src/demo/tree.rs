@@ -1,7 +1,7 @@
 //! Files whose contents come from a seed, and their SHA-256 sums.
 //!
-//! The sums come from coreutils, not from this code, and the second ones are taken after the file
-//! system was unmounted and mounted again: from the volume, not from the page cache.
+//! coreutils computes the checksums, not this code, and the second time after an unmount and mount:
+//! from the volume, not from the page cache.
 
 use std::fs;
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::bed::output;
 const FILES: u64 = 48;
 const FILE_BYTES_MAX: u64 = 200 << 10;
 
-/// Writes the files of `seed` below `root`; their number and bytes.
+/// Writes the files of `seed` below `root`; returns their number and total bytes.
 pub(super) fn write(root: &Path, seed: u64) -> Result<(u64, u64)> {
     let mut random = Random(seed);
     let mut bytes = 0;
     for number in 0..FILES {
         let dir = root.join(format!("{:02x}/{:x}", random.next() % 8, random.next() % 4));
-        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let file = dir.join(format!("file-{number}"));
         let length = random.next() % FILE_BYTES_MAX;
         let contents: Vec<u8> = (0..length.div_ceil(8))
@@ -33,13 +33,13 @@ pub(super) fn write(root: &Path, seed: u64) -> Result<(u64, u64)> {
     Ok((FILES, bytes))
 }
 
-/// A line with sum and name for each file below `root`, in order of name.
+/// A line with checksum and name for each file below `root`, sorted by name.
 pub(super) fn sums(root: &Path) -> Result<String> {
     let script = "find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum";
     output(Command::new("sh").args(["-ec", script]).current_dir(root))
 }
 
-/// Lines that differ between two lists of sums.
+/// Lines that differ between two lists of checksums.
 pub(super) fn differences(before: &str, after: &str) -> Vec<String> {
     let lacking = |from: &str, other: &str| -> Vec<String> {
         let other: Vec<_> = other.lines().collect();
@@ -53,7 +53,7 @@ pub(super) fn differences(before: &str, after: &str) -> Vec<String> {
     lines
 }
 
-/// SplitMix64: the same files for the same seed, for ever.
+/// SplitMix64: a seed always gives the same files.
 struct Random(u64);
 
 impl Random {

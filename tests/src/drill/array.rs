@@ -2,7 +2,7 @@
 //!
 //! Either two `umpath-target` processes on one file, or Linux nvmet as the primary with an
 //! `umpath-target` as its standby, both on one disk, so that writes can be slow below the primary
-//! only. The kernel knows no second subsystem of one name; a host cannot tell the difference.
+//! only. nvmet cannot export two subsystems with one NQN; a host cannot tell the difference.
 
 use std::fs;
 use std::path::Path;
@@ -12,43 +12,41 @@ use rustix::process::Signal;
 
 use crate::bed::{AnaState, Network, NullDisk, Nvmet, Side, SlowDisk, TargetProcess};
 
-/// Name of the subsystem.
 pub(super) const NQN: &str = "nqn.2026-11.io.umpath:drill";
-/// Cable and number of a controller.
+/// Cable and port number of the primary controller.
 pub(super) const PRIMARY: u8 = 1;
-/// See [`PRIMARY`].
+/// Cable and port number of the standby controller.
 pub(super) const STANDBY: u8 = 2;
-/// Size of the volume.
 pub(super) const SIZE_MIB: u64 = 256;
 const SERIAL: &str = "UMPATHDRILL1";
 const UUID: &str = "6b0e7b6e-2f0c-4c55-9a3e-0d1f5c0a7e12";
 const NGUID: &str = "6b0e7b6e2f0c4c559a3e0d1f5c0a7e12";
 
-/// Whose controllers there are.
+/// The targets that make up the array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrays {
     /// Two `umpath-target` processes.
     Umpath,
-    /// nvmet as the primary, its writes so late.
+    /// nvmet as the primary, with delayed writes, and `umpath-target` as the standby.
     KernelPrimary {
-        /// Milliseconds.
+        /// Delay of the primary's writes, milliseconds.
         late_ms: u32,
     },
 }
 
-/// The running array. Its parts end in this order, before the network they are in.
+/// The running array. Its parts are dropped in this order, before the network they use.
 #[derive(Debug)]
 pub(super) struct Array {
     primary: Primary,
     standby: TargetProcess,
-    /// Under the kernel's primary and the standby.
+    /// The disk below nvmet and the standby.
     _disk: Option<NullDisk>,
 }
 
 #[derive(Debug)]
 enum Primary {
     Umpath(TargetProcess),
-    /// The export goes before its disk.
+    /// Declared in drop order: the export goes before its disk.
     Kernel {
         _export: Nvmet,
         slow: SlowDisk,
@@ -56,7 +54,7 @@ enum Primary {
 }
 
 impl Array {
-    /// Starts both controllers. `more`: further lines for the `[[subsystem]]` of ours.
+    /// Starts both controllers. `more`: further lines for the `[[subsystem]]` of `umpath-target`.
     pub(super) fn start(
         arrays: Arrays,
         network: &Network,
@@ -100,7 +98,7 @@ impl Array {
     fn primary(&mut self) -> Result<&mut TargetProcess> {
         match &mut self.primary {
             Primary::Umpath(process) => Ok(process),
-            Primary::Kernel { .. } => bail!("the kernel's target is no process"),
+            Primary::Kernel { .. } => bail!("the kernel's target is not a process"),
         }
     }
 
@@ -119,7 +117,7 @@ impl Array {
         self.primary()?.start_again(network.array())
     }
 
-    /// Whether every process still runs.
+    /// Whether all target processes are still running.
     pub(super) fn running(&mut self) -> bool {
         let primary = match &mut self.primary {
             Primary::Umpath(process) => process.running(),
@@ -136,7 +134,7 @@ impl Array {
         }
     }
 
-    /// How often our primary said that it did not execute what came too late; in all runs so far.
+    /// How often our primary logged that it discarded expired commands, over all runs so far.
     pub(super) fn primary_refusals(&self) -> Option<usize> {
         match &self.primary {
             Primary::Umpath(process) => {
@@ -146,7 +144,7 @@ impl Array {
         }
     }
 
-    /// Writes that the kernel's primary has sent and that have not arrived.
+    /// Writes that the kernel's primary has issued and that have not reached the disk.
     pub(super) fn primary_writes_in_flight(&self) -> Option<u64> {
         match &self.primary {
             Primary::Umpath(_) => None,

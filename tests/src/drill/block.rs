@@ -1,4 +1,4 @@
-//! One block of a device, written and read around the page cache.
+//! One block of a device, written and read past the page cache.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,7 +19,6 @@ struct Aligned([u8; BYTES as usize]);
 pub(super) struct Device(File);
 
 impl Device {
-    /// Opens it.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let direct = rustix::fs::OFlags::DIRECT.bits().cast_signed();
         let mut options = OpenOptions::new();
@@ -30,14 +29,14 @@ impl Device {
         })?))
     }
 
-    /// Fills block `number` with `value`, its number included.
+    /// Fills block `number` with a pattern of `value` and the number.
     pub(super) fn write(&self, number: u64, value: u64) -> io::Result<()> {
         let mut memory = Box::new(Aligned([0; BYTES as usize]));
         fill(&mut memory.0, number, value);
         self.0.write_all_at(&memory.0, number * BYTES)
     }
 
-    /// The value block `number` was filled with; an error when it is no block of ours, or torn.
+    /// The value in block `number`; an error if the block is torn or does not hold our pattern.
     pub(super) fn read(&self, number: u64) -> io::Result<u64> {
         let mut memory = Box::new(Aligned([0; BYTES as usize]));
         self.0.read_exact_at(&mut memory.0, number * BYTES)?;
@@ -51,7 +50,7 @@ impl Device {
         if memory.0 == expected.0 {
             Ok(value)
         } else {
-            let words = format!("block {number} holds something nobody wrote there");
+            let words = format!("block {number} holds data that was never written there");
             Err(io::Error::new(io::ErrorKind::InvalidData, words))
         }
     }

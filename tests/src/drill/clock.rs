@@ -1,8 +1,7 @@
-//! The clock of the drills: the wall clock, which umpathd's event log has too.
+//! The drills use the wall clock, as does umpathd's event log.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since 1970.
 pub(super) fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

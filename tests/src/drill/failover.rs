@@ -1,6 +1,7 @@
-//! One kind of failover, many times: strike, watch, mend, wait until all is as before.
+//! One kind of failover, many times: inject the fault, wait for failover, undo the fault, wait for
+//! failback.
 //!
-//! fio writes and compares all the while, and the stopwatch times one request after the other.
+//! Meanwhile fio writes and compares, and the latency probe times one request at a time.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,73 +13,73 @@ use crate::bed::{pause, within, within_value};
 
 use super::array::SIZE_MIB;
 use super::block::BYTES;
-use super::blow::{Blow, Hands};
-use super::chronicle::{Steps, strays};
 use super::clock;
+use super::fault::{Fault, Injector};
 use super::load::{Load, Sums};
 use super::probe::Probe;
 use super::report::{Figures, Outcome};
 use super::scene::Scene;
+use super::steps::{Steps, strays};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The part of the volume that fio has; the stopwatch has the upper half.
+/// Part of the volume that fio uses; the probe uses the upper half.
 const FIO_MIB: u64 = 16;
-/// Requests of the stopwatch between two blows, and as many before the first.
+/// Probe requests between two faults, and before the first.
 const FLOWING: u64 = 100;
 
 /// One repetition.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Repetition {
-    /// Longest request of the stopwatch, from just before the blow until the failover was over.
+    /// Longest probe request from just before the fault until the failover was over.
     pub(super) stall_ms: f64,
-    /// Longest request of the stopwatch in the quiet time before.
+    /// Longest probe request in the undisturbed period before it.
     pub(super) before_ms: f64,
-    /// umpathd's view.
+    /// The steps from umpathd's event log.
     #[serde(flatten)]
     pub(super) steps: Steps,
 }
 
-/// Drills one blow `repeat` times on a scene.
+/// Drills one fault `repeat` times on a scene.
 pub(super) fn drill(
     scene: &mut Scene,
-    blow: Blow,
+    fault: Fault,
     repeat: u32,
     work: &Path,
     seed: u64,
 ) -> Result<Outcome> {
     println!(
         "drill {}: {repeat} times, budget {} ms",
-        blow.name(),
-        blow.budget().as_millis()
+        fault.name(),
+        fault.budget().as_millis()
     );
-    let mut hands = Hands::on(&scene.network)?;
+    let mut injector = Injector::on(&scene.network)?;
     let load = Load::start(&scene.volume, FIO_MIB, work, seed);
     let blocks = (SIZE_MIB << 20) / BYTES / 2;
     let probe = Probe::start(&scene.volume, blocks, blocks)?;
-    let (repetitions, broken) = repeated(scene, blow, &mut hands, repeat, &load, &probe);
-    let mut outcome = Outcome::new(blow.name(), blow.budget(), repetitions);
-    outcome.note("every failover came to its end", broken);
+    let (repetitions, broken) = repeated(scene, fault, &mut injector, repeat, &load, &probe);
+    let mut outcome = Outcome::new(fault.name(), fault.budget(), repetitions);
+    outcome.note("every failover completed", broken);
     match load.finish() {
         Ok(sums) => outcome.fio(sums),
         Err(error) => outcome.note("fio: no I/O error, every block as written", Err(error)),
     }
     let timed = probe.finish().map(drop);
-    outcome.note("stopwatch: no I/O error, every block as written", timed);
+    outcome.note("probe: no I/O error, every block as written", timed);
     Ok(outcome)
 }
 
-/// As many repetitions as went well, and what the next one failed of.
+/// The repetitions that succeeded, and the error that ended the series, if any.
 fn repeated(
     scene: &mut Scene,
-    blow: Blow,
-    hands: &mut Hands,
+    fault: Fault,
+    injector: &mut Injector,
     repeat: u32,
     load: &Load,
     probe: &Probe,
 ) -> (Vec<Repetition>, Result<()>) {
     let mut done = Vec::new();
     for number in 1..=repeat {
-        match once(scene, blow, hands, load, probe) {
+        match once(scene, fault, injector, load, probe) {
             Ok(repetition) => {
                 println!("  {number:>3}  {}", line(&repetition));
                 done.push(repetition);
@@ -110,35 +111,35 @@ fn line(repetition: &Repetition) -> String {
 
 fn once(
     scene: &mut Scene,
-    blow: Blow,
-    hands: &mut Hands,
+    fault: Fault,
+    injector: &mut Injector,
     load: &Load,
     probe: &Probe,
 ) -> Result<Repetition> {
     let quiet_from = clock::unix_ms();
     flow(scene, load, probe)?;
-    let blow_at = clock::unix_ms();
-    let before_ms = probe.longest_ms(quiet_from, blow_at);
-    hands.strike(blow, &scene.network, &mut scene.array)?;
+    let fault_at = clock::unix_ms();
+    let before_ms = probe.longest_ms(quiet_from, fault_at);
+    injector.inject(fault, &scene.network, &mut scene.array)?;
     let steps = within_value(PATIENCE, "the failover", || {
-        let steps = read(scene, blow_at).ok()?;
+        let steps = read(scene, fault_at).ok()?;
         steps.is_over().then_some(steps)
     });
-    let steps = steps.with_context(|| format!("seen: {:?}", read(scene, blow_at)))?;
-    // A request that began before the failover was over may still be waiting.
+    let steps = steps.with_context(|| format!("seen: {:?}", read(scene, fault_at)))?;
+    // A request from before the end of the failover may still be waiting.
     within(PATIENCE, "I/O through the standby", {
         let start = probe.requests();
         move || probe.requests() > start + 2
     })?;
     let over_at = clock::unix_ms();
-    let stall_ms = probe.longest_ms(blow_at, over_at);
-    blow.mend(&scene.network, &mut scene.array)?;
-    within(PATIENCE, "failing back", || {
-        read(scene, blow_at).is_ok_and(|steps| steps.failed_back_ms.is_some())
+    let stall_ms = probe.longest_ms(fault_at, over_at);
+    fault.undo(&scene.network, &mut scene.array)?;
+    within(PATIENCE, "failback", || {
+        read(scene, fault_at).is_ok_and(|steps| steps.failed_back_ms.is_some())
     })?;
     scene.await_primary()?;
-    let failed_back_ms = read(scene, blow_at)?.failed_back_ms;
-    let strays = strays(&scene.events()?, scene.primary, blow_at);
+    let failed_back_ms = read(scene, fault_at)?.failed_back_ms;
+    let strays = strays(&scene.events()?, scene.primary, fault_at);
     ensure!(
         strays.is_empty(),
         "a healthy path was given up as well: {}",
@@ -154,19 +155,19 @@ fn once(
     })
 }
 
-fn read(scene: &Scene, blow_at: u64) -> Result<Steps> {
-    Ok(Steps::read(&scene.events()?, scene.primary, blow_at))
+fn read(scene: &Scene, fault_at: u64) -> Result<Steps> {
+    Ok(Steps::read(&scene.events()?, scene.primary, fault_at))
 }
 
-/// Waits until I/O has flowed for a while on healthy paths.
+/// Waits until I/O has completed for a while on healthy paths.
 fn flow(scene: &mut Scene, load: &Load, probe: &Probe) -> Result<()> {
     let start = probe.requests();
     within(PATIENCE, "steady I/O", || {
         probe.requests() > start + FLOWING || !load.alive() || !probe.alive()
     })?;
     ensure!(load.alive(), "fio ended");
-    ensure!(probe.alive(), "the stopwatch ended");
-    // Not always the same moment between two heartbeats.
+    ensure!(probe.alive(), "the probe has ended");
+    // Vary the position between two heartbeats.
     pause(Duration::from_millis(clock::unix_ms() % 97));
     scene.all_alive()
 }
@@ -176,5 +177,5 @@ pub(super) fn figures(repetitions: &[Repetition]) -> Option<Figures> {
     Figures::of(repetitions.iter().map(|repetition| repetition.stall_ms))
 }
 
-/// For the report's type.
+/// Sums of fio's results, for the report.
 pub(super) type FioSums = Sums;

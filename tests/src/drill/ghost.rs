@@ -1,22 +1,22 @@
-//! The ghost write: a copy of a write that its controller executes long after the host gave the
-//! controller up, resent the write, and wrote something newer over it.
+//! The ghost write: the old copy of a write, executed by its controller long after the host gave
+//! that controller up, resent the write, and overwrote the block.
 //!
 //! | step | by |
 //! |---|---|
 //! | value 1 written to a block | through the primary |
-//! | value 2 begun; the primary has it, and sits on it for seconds | the target's fault, or dm-delay below nvmet |
-//! | the primary is cut off, every packet lost | the cable |
-//! | value 2 sent again and acknowledged | through the standby |
+//! | value 2 submitted; the primary holds it for seconds | the target's fault, or dm-delay below nvmet |
+//! | every packet to and from the primary is dropped | the cable |
+//! | value 2 resent and acknowledged | through the standby |
 //! | value 3 written and acknowledged | through the standby |
-//! | the primary executes its copy of value 2, if nothing stopped it | |
-//! | the block is read: it must hold value 3 | through the standby |
+//! | the primary executes its copy of value 2, unless it was fenced | |
+//! | the block is read and must hold value 3 | through the standby |
 //!
-//! Each array is drilled twice on the same seed: with umpathd told not to fence, where the block
-//! must hold value 2 again (or the drill could not see what it is there for), and as it comes. A
-//! target may find out by itself that its host is gone, when an answer was on its way as the packets
-//! stopped; then there is no ghost, and the run is done again. Unfenced, the block tells. Where time
-//! is the fence, it is over before the overwrite begins and the block tells nothing; there the
-//! primary must not say that it executed nothing.
+//! Each array is drilled twice with the same seed: with fencing disabled, when the block must end
+//! up with value 2 (otherwise the drill could not detect a ghost), and with fencing. A target may
+//! learn of the loss itself if a response was in flight when packets stopped; then there is no
+//! ghost and the run is repeated. Without fencing, the block shows whether that happened. With a
+//! fence by time, the ghost is over before the overwrite begins and the block shows nothing; there
+//! the primary must not log that it discarded the command.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -27,36 +27,36 @@ use serde::Serialize;
 use crate::bed::{pause, within};
 
 use super::array::{Arrays, PRIMARY};
-use super::blow::{Blow, Hands};
-use super::chronicle::Steps;
 use super::clock;
+use super::fault::{Fault, Injector};
 use super::report::{Outcome, Report};
 use super::scene::{Plan, Scene};
+use super::steps::Steps;
 use super::verifier::Verifier;
 
-/// Longest time one request may take: a time fence and more.
+/// Longest time for one request: more than a fence by time takes.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a run may go without a ghost.
+/// Attempts to produce a ghost.
 const ATTEMPTS: u32 = 4;
-/// After the ghost's time, until it is on the medium for certain.
+/// Additional wait after which the ghost has certainly reached the medium.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// How umpathd words a fence by time.
+/// How umpathd describes a fence by time.
 const BY_TIME: &str = "by time";
 
-/// An array, and how its ghost is made.
+/// An array, and how its ghost is produced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Variant {
     name: &'static str,
     arrays: Arrays,
     /// Further lines for the `[[subsystem]]` of our targets.
     subsystem: &'static str,
-    /// What must have proved that the lost primary had stopped.
+    /// The expected proof of fencing.
     fenced_by: &'static str,
-    /// Keep-alive timeout. The ghost must come within it, or the target's gate stops it without the
-    /// host's doing.
+    /// Keep-alive timeout. The ghost must execute within it, or the target stops the write by
+    /// itself.
     kato_ms: u64,
-    /// How long the primary sits on the write.
+    /// How long the primary holds the write.
     late: Duration,
 }
 
@@ -87,41 +87,41 @@ const VARIANTS: [Variant; 3] = [
     },
 ];
 
-/// One run.
+/// The result of a run.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct GhostRun {
     title: String,
     fencing: bool,
     #[serde(skip)]
     fence_expected: &'static str,
-    /// Runs it took to have a ghost.
+    /// Attempts until there was a ghost.
     attempts: u32,
-    /// How long the primary sat on the write.
+    /// How long the primary held the write.
     late_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     seen: Option<Seen>,
     error: String,
 }
 
-/// What the verifier saw.
+/// Observations of one attempt.
 #[derive(Clone, Debug, Serialize)]
 struct Seen {
-    /// How long value 2 took to be acknowledged.
+    /// Time until value 2 was acknowledged.
     resent_ms: u64,
-    /// How long value 3 took.
+    /// Time until value 3 was acknowledged.
     overwrite_ms: u64,
-    /// What the block held right after.
+    /// The block's value right after that.
     read_at_once: u64,
-    /// What it held when the ghost's time was over.
+    /// The block's value after the ghost's time.
     read_late: u64,
-    /// What proved that the primary had stopped, in umpathd's words.
+    /// The proof of fencing as umpathd logged it.
     fenced_by: String,
-    /// The primary did not execute its copy, as far as it tells.
+    /// Whether the primary logged that it did not execute its copy.
     refused: bool,
 }
 
 impl Seen {
-    /// Nothing put the fence to the test. One that is no time ends the ghost itself.
+    /// The run tested no fence. A fence by reset would itself end the ghost.
     fn no_ghost(&self, fencing: bool, fence_expected: &str) -> bool {
         if fencing {
             self.refused && fence_expected == BY_TIME
@@ -136,7 +136,7 @@ impl GhostRun {
         &self.title
     }
 
-    /// Whether it came out as it must.
+    /// Whether the run passed, and a description of it.
     pub(super) fn verdict(&self) -> (bool, String) {
         let Some(seen) = &self.seen else {
             return (false, self.error.clone());
@@ -151,12 +151,14 @@ impl GhostRun {
         let blind = seen.no_ghost(self.fencing, self.fence_expected);
         let right = fence && !blind && seen.read_at_once == 3 && seen.read_late == expected;
         let meaning = match (self.fencing, seen.read_late) {
-            (true, 3) if fence && blind => "the primary executed nothing: no fence was needed",
+            (true, 3) if fence && blind => "the primary executed nothing, so no fence was needed",
             (true, 3) if fence => "no ghost",
-            (true, 3) => "no ghost, but not the fence that was to be tried",
+            (true, 3) => "no corruption, but not by the fence under test",
             (true, _) => "CORRUPTED",
-            (false, 2) => "corrupted, as it must be without fences: the drill sees the bug",
-            (false, _) => "not corrupted although nothing was fenced: the drill is blind",
+            (false, 2) => "corrupted, as expected without fences: the drill detects ghosts",
+            (false, _) => {
+                "not corrupted although nothing was fenced: the drill cannot detect ghosts"
+            }
         };
         (right, format!("{meaning}; {words}"))
     }
@@ -167,14 +169,14 @@ pub(super) fn drill(seed: u64, work: &Path, report: &mut Report) {
     let mut runs = Vec::new();
     for variant in VARIANTS {
         for fencing in [false, true] {
-            let how = if fencing { "as it comes" } else { "unfenced" };
+            let how = if fencing { "fenced" } else { "unfenced" };
             let title = format!("{}, {how}", variant.name);
             println!("ghost-write: {title}");
             let mut result = run(variant, fencing, seed, work);
             let mut attempts = 1;
             let no_ghost = |seen: &Seen| seen.no_ghost(fencing, variant.fenced_by);
             while attempts < ATTEMPTS && result.as_ref().is_ok_and(no_ghost) {
-                println!("  no ghost: the target found out by itself; again");
+                println!("  no ghost: the target learned of the loss itself; retrying");
                 result = run(variant, fencing, seed, work);
                 attempts += 1;
             }
@@ -196,7 +198,7 @@ pub(super) fn drill(seed: u64, work: &Path, report: &mut Report) {
 }
 
 fn run(variant: Variant, fencing: bool, seed: u64, work: &Path) -> Result<Seen> {
-    // A disk that is slow on purpose is no reason to leave the primary.
+    // A disk that is slow on purpose must not make the host leave the primary.
     let config = format!(
         "[defaults]\nkato_ms = {}\nio_stuck_ms = 60000\n",
         variant.kato_ms
@@ -210,9 +212,9 @@ fn run(variant: Variant, fencing: bool, seed: u64, work: &Path) -> Result<Seen> 
     let mut scene = Scene::build(work, plan)?;
     let refusals = scene.array.primary_refusals();
     let block = 1000 + seed % 1000;
-    let mut hands = Hands::on(&scene.network)?;
+    let mut injector = Injector::on(&scene.network)?;
     let mut verifier = Verifier::start(&scene.volume, block)?;
-    verifier.write(1, PATIENCE).context("before the blow")?;
+    verifier.write(1, PATIENCE).context("before the fault")?;
     scene.await_primary()?;
     let mut umpath_fault = None;
     if variant.arrays == Arrays::Umpath {
@@ -239,9 +241,9 @@ fn run(variant: Variant, fencing: bool, seed: u64, work: &Path) -> Result<Seen> 
     }
     ensure!(
         begun.elapsed() < variant.late,
-        "the machine is too slow: the ghost's time was over before the primary was cut off"
+        "the machine is too slow: the write was executed before the primary was cut off"
     );
-    hands.strike(Blow::Blackhole, &scene.network, &mut scene.array)?;
+    injector.inject(Fault::Blackhole, &scene.network, &mut scene.array)?;
     let resent_ms = verifier.wrote(2, PATIENCE).context("the write resent")?;
     let overwrite_ms = verifier.write(3, PATIENCE).context("the overwrite")?;
     let read_at_once = verifier.read(PATIENCE)?;

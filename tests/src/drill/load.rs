@@ -1,9 +1,9 @@
-//! fio under the drills: writes every block of a region once in random order, reads all of them back
-//! and compares, over and over.
+//! fio load for the drills: repeatedly writes every block of a region once in random order, then
+//! reads and compares all of them.
 //!
-//! Each round fills its blocks with a pattern of its own and their offset, so that a block of an
-//! earlier round, which a checksum would accept, is noticed. The rate is limited: the drills measure
-//! failovers, not what an emulated machine does when it is out of breath.
+//! Each round fills its blocks with its own pattern and their offset, so that a stale block from an
+//! earlier round, which a checksum would accept, is detected. The rate is limited: the drills
+//! measure failovers, not the throughput of an emulated machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,15 +19,15 @@ use crate::bed::{Fio, FioResult, Process};
 
 use super::clock;
 
-/// Longest time a round may take, emulation and failovers included.
+/// Time limit of a round, including emulation and failovers.
 const ROUND_TIME: Duration = Duration::from_secs(240);
-/// Requests a second.
+/// Requests per second.
 const RATE: u32 = 250;
 
-/// What fio did so far.
+/// Totals so far.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Sums {
-    /// Rounds that have ended, every block of them compared.
+    /// Completed rounds, every block of them compared.
     pub(super) rounds: u64,
     /// Writes in them.
     pub(super) writes: u64,
@@ -66,12 +66,12 @@ impl Load {
         }
     }
 
-    /// Whether it still runs; when not, [`Load::finish`] says why.
+    /// Whether it still runs; if not, [`Load::finish`] returns the error.
     pub(super) fn alive(&self) -> bool {
         self.thread.as_ref().is_some_and(|t| !t.is_finished())
     }
 
-    /// Lets the round under way end, comparison included.
+    /// Lets the current round end, comparison included.
     pub(super) fn finish(mut self) -> Result<Sums> {
         self.stop.store(true, Relaxed);
         let thread = self.thread.take().context("the load has ended")?;

@@ -1,20 +1,20 @@
-//! Drills: what a failover costs, and that no write is lost or reverted by one, on the real stack.
+//! Drills: measure failovers on the real stack and check that none loses or reverts a write.
 //!
-//! Decided here: which drills there are and what a run consists of. The failover drills share one
-//! scene and strike it again and again; each ghost-write run builds its own. A drill passes when its
-//! budget holds, no request failed and every byte was as written.
+//! Decided here: which drills exist and what a run consists of. The failover drills share one scene
+//! and inject a fault into it repeatedly; each ghost-write run builds its own. A drill passes if
+//! its stall budget holds, no request failed and every byte is as written.
 
 mod array;
 mod block;
-mod blow;
-mod chronicle;
 mod clock;
 mod failover;
+mod fault;
 mod ghost;
 mod load;
 mod probe;
 mod report;
 mod scene;
+mod steps;
 pub mod verifier;
 
 use std::fs;
@@ -24,47 +24,47 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::bed;
 use array::Arrays;
-use blow::Blow;
+use fault::Fault;
 use report::Report;
 use scene::{Plan, Scene};
 
-/// What can be chosen.
+/// Command line options of a run.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Names of drills, or `all`.
     pub names: Vec<String>,
-    /// Times each failover is drilled.
+    /// Repetitions of each failover.
     pub repeat: u32,
     /// Seed of fio's data and of the ghost's block.
     pub seed: u64,
-    /// Where the JSON report goes.
+    /// Path of the JSON report.
     pub json: Option<PathBuf>,
 }
 
-/// Where drills keep their files while they run.
+/// Working directory.
 const WORK: &str = "/tmp/umpath-drill";
 
-/// The drill that is no plain failover.
+/// The drill that is not a plain failover.
 const GHOST_WRITE: &str = "ghost-write";
 
-/// Runs the chosen drills and prints them; true when all passed.
+/// Runs and prints the chosen drills; `true` if all passed.
 pub fn run(options: &Options) -> Result<bool> {
-    let (blows, ghosts) = chosen(&options.names)?;
+    let (faults, ghosts) = chosen(&options.names)?;
     ensure!(
         rustix::process::geteuid().is_root(),
         "drills need root on a machine of their own: `cargo xtask drill` boots one"
     );
     let work = Path::new(WORK);
     drop(fs::remove_dir_all(work));
-    fs::create_dir_all(work).with_context(|| format!("cannot make {WORK}"))?;
+    fs::create_dir_all(work).with_context(|| format!("cannot create {WORK}"))?;
     println!(
         "umpath drill: Linux {}, seed {}",
         bed::release(),
         options.seed
     );
     let mut report = Report::new(options.seed);
-    if !blows.is_empty() {
-        failovers(&blows, options, work, &mut report);
+    if !faults.is_empty() {
+        failovers(&faults, options, work, &mut report);
     }
     if ghosts {
         ghost::drill(options.seed, work, &mut report);
@@ -77,11 +77,11 @@ pub fn run(options: &Options) -> Result<bool> {
     Ok(report.passed())
 }
 
-fn failovers(blows: &[Blow], options: &Options, work: &Path, report: &mut Report) {
+fn failovers(faults: &[Fault], options: &Options, work: &Path, report: &mut Report) {
     let plan = Plan {
         arrays: Arrays::Umpath,
         subsystem: "",
-        // A path that is lost again and again is otherwise held down, longer each time.
+        // Disable damping, which would hold down a path that is lost repeatedly, longer each time.
         daemon: "[defaults]\nflap_hold_max_ms = 0\n",
         unfenced: false,
     };
@@ -89,26 +89,26 @@ fn failovers(blows: &[Blow], options: &Options, work: &Path, report: &mut Report
         Ok(scene) => scene,
         Err(error) => return report.broke_off("failovers", error),
     };
-    for blow in blows {
-        match failover::drill(&mut scene, *blow, options.repeat, work, options.seed) {
+    for fault in faults {
+        match failover::drill(&mut scene, *fault, options.repeat, work, options.seed) {
             Ok(outcome) => report.add(outcome),
-            Err(error) => report.broke_off(blow.name(), error),
+            Err(error) => report.broke_off(fault.name(), error),
         }
     }
 }
 
-/// The failovers by name, and whether ghost-write is among the names.
-fn chosen(names: &[String]) -> Result<(Vec<Blow>, bool)> {
-    let known = || Blow::ALL.iter().map(|blow| blow.name());
+/// The chosen faults, and whether ghost-write was chosen as well.
+fn chosen(names: &[String]) -> Result<(Vec<Fault>, bool)> {
+    let known = || Fault::ALL.iter().map(|fault| fault.name());
     for name in names {
         if name != "all" && name != GHOST_WRITE && !known().any(|known| known == name) {
             let names = known().collect::<Vec<_>>().join(", ");
-            bail!("no drill is called {name}; there are {names}, {GHOST_WRITE}, and all");
+            bail!("there is no drill {name}; the drills are {names}, {GHOST_WRITE}, and all");
         }
     }
     let wanted = |name: &str| names.iter().any(|given| given == name || given == "all");
-    let blows = Blow::ALL.into_iter().filter(|blow| wanted(blow.name()));
-    Ok((blows.collect(), wanted(GHOST_WRITE)))
+    let faults = Fault::ALL.into_iter().filter(|fault| wanted(fault.name()));
+    Ok((faults.collect(), wanted(GHOST_WRITE)))
 }
 
 #[cfg(test)]
@@ -118,13 +118,13 @@ mod tests {
     #[test]
     fn names_choose_and_unknown_ones_are_refused() {
         let names = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-        let (blows, ghosts) = chosen(&names(&["target-stop", "link-down"])).unwrap();
+        let (faults, ghosts) = chosen(&names(&["target-stop", "link-down"])).unwrap();
         assert_eq!(
-            (blows, ghosts),
-            (vec![Blow::LinkDown, Blow::TargetStop], false)
+            (faults, ghosts),
+            (vec![Fault::LinkDown, Fault::TargetStop], false)
         );
-        let (blows, ghosts) = chosen(&names(&["all"])).unwrap();
-        assert_eq!((blows.len(), ghosts), (4, true));
+        let (faults, ghosts) = chosen(&names(&["all"])).unwrap();
+        assert_eq!((faults.len(), ghosts), (4, true));
         assert!(chosen(&names(&["link-up"])).is_err());
     }
 }

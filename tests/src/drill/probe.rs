@@ -1,9 +1,9 @@
-//! The stopwatch: one request at a time, for ever, each timed.
+//! The latency probe: one request at a time, each timed.
 //!
-//! A write, then a read of the same block, which must bring back what was written; then the next
-//! block. With a request always under way, the longest one that touches a span of time is the stall
-//! of that span, whatever umpathd thinks of itself. The region is large enough that a block comes
-//! round again only after many seconds, so the stopwatch never waits for itself.
+//! It writes a block, reads it back and compares, then takes the next block. Since one request is
+//! always in flight, the longest request that overlaps a time span is the stall of that span,
+//! independently of umpathd's own measurements. The region is large enough that a block is reused
+//! only after many seconds, so the probe never waits for itself.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -18,12 +18,12 @@ use crate::bed::pause;
 use super::block::Device;
 use super::clock;
 
-/// Between two requests: the stopwatch must not be the load.
+/// Pause between two requests, so that the probe is not a load of its own.
 const PAUSE: Duration = Duration::from_millis(2);
-/// Requests that take longer are remembered.
+/// Requests that take longer are recorded.
 const WORTH_NOTING: Duration = Duration::from_millis(5);
 
-/// A request that took long.
+/// A slow request.
 #[derive(Clone, Copy, Debug)]
 struct Slow {
     from_unix_ms: u64,
@@ -37,7 +37,6 @@ struct Seen {
     slow: Mutex<Vec<Slow>>,
 }
 
-/// The running stopwatch.
 #[derive(Debug)]
 pub(super) struct Probe {
     seen: Arc<Seen>,
@@ -59,17 +58,17 @@ impl Probe {
         })
     }
 
-    /// Requests that have completed.
+    /// Number of completed requests.
     pub(super) fn requests(&self) -> u64 {
         self.seen.requests.load(Relaxed)
     }
 
-    /// Whether it still runs; when not, [`Probe::finish`] says why.
+    /// Whether it still runs; if not, [`Probe::finish`] returns the error.
     pub(super) fn alive(&self) -> bool {
         self.thread.as_ref().is_some_and(|t| !t.is_finished())
     }
 
-    /// The longest request that touches this span, milliseconds.
+    /// The longest request that overlaps this span, milliseconds.
     pub(super) fn longest_ms(&self, from_unix_ms: u64, to_unix_ms: u64) -> f64 {
         let slow = self
             .seen
@@ -85,13 +84,11 @@ impl Probe {
             .fold(0.0, f64::max)
     }
 
-    /// Ends it; the number of requests, or what went wrong.
+    /// Stops it; returns the number of requests or the first error.
     pub(super) fn finish(mut self) -> Result<u64> {
         self.seen.stop.store(true, Relaxed);
-        let thread = self.thread.take().context("the stopwatch has ended")?;
-        thread
-            .join()
-            .map_err(|_| anyhow!("the stopwatch panicked"))??;
+        let thread = self.thread.take().context("the probe has ended")?;
+        thread.join().map_err(|_| anyhow!("the probe panicked"))??;
         Ok(self.requests())
     }
 }
@@ -110,7 +107,7 @@ fn run(device: &Device, first: u64, blocks: u64, seen: &Seen) -> Result<()> {
         let value = timed(seen, || device.read(number))
             .with_context(|| format!("reading block {number}"))?;
         if value != round {
-            bail!("block {number} holds {value} after {round} was written");
+            bail!("block {number} holds {value}, but {round} was written");
         }
         if seen.stop.load(Relaxed) {
             break;

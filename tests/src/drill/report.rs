@@ -1,4 +1,4 @@
-//! What the drills found: printed, judged, and written as JSON.
+//! Results of the drills: printed, judged and written as JSON.
 
 use std::fs;
 use std::path::Path;
@@ -12,13 +12,14 @@ use crate::bed;
 use super::failover::{FioSums, Repetition, figures};
 use super::ghost::GhostRun;
 
-/// Counts up when a key changes its meaning.
+/// Incremented when a key changes its meaning.
 const VERSION: u32 = 1;
 
-/// fio queues, and its longest request need not be a failover's: it may take so many budgets.
+/// fio queues requests, and its longest need not belong to a failover: it may take this many
+/// budgets.
 const FIO_SLACK: u64 = 2;
 
-/// Least, middle and greatest of some figures.
+/// Minimum, median and maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Figures {
     min: f64,
@@ -27,7 +28,7 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    /// Of any number of them, `None` of none.
+    /// `None` if there are no values.
     pub(super) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.collect();
         sorted.sort_by(f64::total_cmp);
@@ -46,7 +47,7 @@ struct Check {
     detail: String,
 }
 
-/// What one drill found.
+/// The result of one drill.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Outcome {
     name: String,
@@ -65,14 +66,15 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// Of a failover drill; the budget is judged here.
+    /// A failover drill; judges the stall budget.
     pub(super) fn new(name: &str, budget: Duration, repetitions: Vec<Repetition>) -> Self {
         let mut outcome = Self::empty(name);
         let budget_ms = budget.as_millis() as u64;
         outcome.budget_ms = Some(budget_ms);
         outcome.stall_ms = figures(&repetitions);
         outcome.repetitions = repetitions;
-        // The stopwatch has one request at a time, on one CPU: the rest shows in umpathd's own count.
+        // The probe has one request at a time, on one CPU; umpathd's own measurement covers the
+        // others.
         let all = Figures::of(outcome.repetitions.iter().filter_map(|repetition| {
             let ms = repetition.steps.umpathd_stall_ms?;
             Some(ms as f64)
@@ -82,7 +84,7 @@ impl Outcome {
             ("longest wait of any request", all),
         ] {
             let (fits, words) = match figures {
-                None => (false, "none was measured".to_owned()),
+                None => (false, "nothing was measured".to_owned()),
                 Some(Figures { min, median, max }) => (
                     max <= budget_ms as f64,
                     format!("min {min:.1}, median {median:.1}, max {max:.1} ms"),
@@ -93,7 +95,7 @@ impl Outcome {
         outcome
     }
 
-    /// Of the ghost-write drill.
+    /// The ghost-write drill.
     pub(super) fn of_ghosts(name: &str, runs: Vec<GhostRun>) -> Self {
         let mut outcome = Self::empty(name);
         for run in &runs {
@@ -126,7 +128,7 @@ impl Outcome {
         });
     }
 
-    /// A step that went well or did not.
+    /// Records whether a step succeeded.
     pub(super) fn note(&mut self, name: &str, result: Result<()>) {
         let (passed, detail) = match result {
             Ok(()) => (true, String::new()),
@@ -135,7 +137,7 @@ impl Outcome {
         self.check(name, passed, detail);
     }
 
-    /// What fio wrote and compared.
+    /// Records what fio wrote and compared.
     pub(super) fn fio(&mut self, sums: FioSums) {
         let detail = format!(
             "{} rounds, {} writes, {} reads compared, longest {:.0} ms",
@@ -152,7 +154,6 @@ impl Outcome {
         self.fio = Some(sums);
     }
 
-    /// Prints the checks.
     pub(super) fn print(&self) {
         for check in &self.checks {
             let word = if check.passed { "ok    " } else { "FAILED" };
@@ -193,19 +194,17 @@ impl Report {
         self.drills.push(outcome);
     }
 
-    /// A drill that could not be run at all.
+    /// Records a drill that could not be completed.
     pub(super) fn broke_off(&mut self, name: &str, error: anyhow::Error) {
         let mut outcome = Outcome::empty(name);
-        outcome.note("the drill ran to its end", Err(error));
+        outcome.note("the drill completed", Err(error));
         self.add(outcome);
     }
 
-    /// Whether every drill passed.
     pub(super) fn passed(&self) -> bool {
         self.passed && !self.drills.is_empty()
     }
 
-    /// Writes the JSON.
     pub(super) fn write(&self, file: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)? + "\n";
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
@@ -214,7 +213,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chronicle::Steps;
+    use super::super::steps::Steps;
     use super::*;
 
     #[test]
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_that_the_stopwatch_does_not_see_is_judged_as_well() {
+    fn a_stall_that_the_probe_does_not_see_is_judged_as_well() {
         assert!(passes(Some(100), 200.0));
         assert!(!passes(Some(3000), 90.0), "another queue hung");
         assert!(!passes(Some(90), 3000.0), "fio hung");

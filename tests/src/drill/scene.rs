@@ -1,4 +1,4 @@
-//! What every drill plays on: two cables, two controllers, one volume with two paths.
+//! The setup of every drill: two cables, two controllers, one volume with two paths.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::cases::rig::{Daemon, PATIENCE};
 
 use super::array::{Array, Arrays, NQN, PRIMARY, STANDBY};
 
-/// What a scene is made of.
+/// Variable parts of a scene.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan<'a> {
     pub(super) arrays: Arrays,
@@ -19,11 +19,11 @@ pub(super) struct Plan<'a> {
     pub(super) subsystem: &'a str,
     /// The text of `umpath.toml`.
     pub(super) daemon: &'a str,
-    /// umpathd fences nothing: [`super::ghost`] only.
+    /// Disables fencing; only for [`super::ghost`].
     pub(super) unfenced: bool,
 }
 
-/// The running scene; its parts end in this order.
+/// The running scene; its parts are dropped in this order.
 #[derive(Debug)]
 pub(super) struct Scene {
     pub(super) daemon: Daemon,
@@ -31,12 +31,11 @@ pub(super) struct Scene {
     pub(super) network: Network,
     /// The volume's device.
     pub(super) volume: PathBuf,
-    /// Number of the primary's path.
     pub(super) primary: u32,
 }
 
 impl Scene {
-    /// Builds it and waits until both paths are there.
+    /// Builds the scene and waits until both paths are up.
     pub(super) fn build(work: &Path, plan: Plan<'_>) -> Result<Self> {
         load_modules(&["ublk_drv"])?;
         let network = match plan.arrays {
@@ -72,7 +71,6 @@ impl Scene {
         Ok(scene)
     }
 
-    /// umpathd's event log.
     pub(super) fn events(&self) -> Result<EventListing> {
         let text = self.daemon.ask(&["show", "events", "-o", "json"])?;
         serde_json::from_str(&text).with_context(|| format!("umpath show events: {text}"))
@@ -97,7 +95,7 @@ impl Scene {
         .with_context(|| self.daemon.ask(&["-ll"]).unwrap_or_default())
     }
 
-    /// An error when a program of the scene has ended by itself.
+    /// Fails if a program of the scene has ended by itself.
     pub(super) fn all_alive(&mut self) -> Result<()> {
         ensure!(self.daemon.running(), "umpathd ended");
         ensure!(self.array.running(), "a target ended by itself");

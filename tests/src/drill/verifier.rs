@@ -1,8 +1,8 @@
-//! The verifier: a program of its own that does one request at a time and says how it ended.
+//! The verifier: a separate program that performs one request at a time and reports its outcome.
 //!
-//! A process, not a thread: a request that hangs takes it along and nobody else. It takes lines and
-//! answers each with one when the request is over: `write 7` -> `wrote 7 in 12 ms`, `read` ->
-//! `read 7 in 1 ms`, and `failed ...` for what the device refused.
+//! It is a process, not a thread, so that a request that hangs blocks nothing else. It reads
+//! commands and answers each with one line when the request is over: `write 7` -> `wrote 7 in 12
+//! ms`, `read` -> `read 7 in 1 ms`, and `failed ...` for a request that the device failed.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use super::block::Device;
 use crate::bed::binary;
 
-/// Serves standard input until it ends.
+/// Handles standard input until it ends.
 pub fn serve(device: &Path, block: u64) -> Result<()> {
     let device = Device::open(device)?;
     for line in std::io::stdin().lines() {
@@ -29,7 +29,7 @@ pub fn serve(device: &Path, block: u64) -> Result<()> {
                     .map(|()| format!("wrote {value}"))
             }
             None if line == "read" => device.read(block).map(|value| format!("read {value}")),
-            _ => bail!("{line:?}: write `write VALUE` or `read`"),
+            _ => bail!("unknown command {line:?}; use `write VALUE` or `read`"),
         };
         let ms = start.elapsed().as_millis();
         match result {
@@ -79,12 +79,12 @@ impl Verifier {
         })
     }
 
-    /// Begins a write and does not wait for it.
+    /// Submits a write without waiting for it.
     pub(crate) fn begin_write(&mut self, value: u64) -> Result<()> {
         writeln!(self.input, "write {value}").context("block-verifier ended")
     }
 
-    /// Waits for the end of the write begun; how long it took.
+    /// Waits for the submitted write; returns its duration, milliseconds.
     pub(crate) fn wrote(&self, value: u64, limit: Duration) -> Result<u64> {
         let answer = self.answer(limit)?;
         let ms = answer
@@ -94,13 +94,13 @@ impl Verifier {
         ms.with_context(|| format!("writing {value}: {answer}"))
     }
 
-    /// Writes and waits; how long it took.
+    /// Writes and waits; returns the duration, milliseconds.
     pub(crate) fn write(&mut self, value: u64, limit: Duration) -> Result<u64> {
         self.begin_write(value)?;
         self.wrote(value, limit)
     }
 
-    /// Reads.
+    /// Reads the block's value.
     pub(crate) fn read(&mut self, limit: Duration) -> Result<u64> {
         writeln!(self.input, "read").context("block-verifier ended")?;
         let answer = self.answer(limit)?;
@@ -119,7 +119,7 @@ impl Verifier {
 
 impl Drop for Verifier {
     fn drop(&mut self) {
-        // One that hangs in a request ends when the request does.
+        // If it hangs in a request, it ends when the request does.
         let _ = self.child.kill();
         if let Err(error) = crate::bed::within(Duration::from_secs(10), "block-verifier", || {
             matches!(self.child.try_wait(), Ok(Some(_)))

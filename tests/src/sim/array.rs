@@ -21,7 +21,7 @@ use umpath_target::controller::{Answer, abort_result, admin_transfer};
 use umpath_target::model::PortId;
 
 use super::clock::{MICRO, duration, nanos};
-use super::qp::{Packet, QpId, TargetEnd, Values, Way};
+use super::qp::{Packet, Qp, QpId, TargetEnd, Values, Way};
 use super::mutant::Mutant;
 use super::plan::{FaultKind, REQUEST_BLOCKS};
 use super::resets::{Intercepted, Sent};
@@ -78,14 +78,14 @@ impl World {
                     self.park(command);
                 }
             }
-            Packet::Goodbye => self.target_qp_failed(qp),
+            Packet::Goodbye { counts } => self.target_qp_failed(qp, counts),
             Packet::AdminAnswer { .. } | Packet::Fetch { .. } | Packet::Response { .. } => {}
         }
         self.array_outputs(process);
     }
 
-    /// The target's end is over, for whatever reason.
-    pub(crate) fn target_qp_failed(&mut self, qp: QpId) {
+    /// The target's end is over, for whatever reason. `counts`: it may be taken for traffic.
+    pub(crate) fn target_qp_failed(&mut self, qp: QpId, counts: bool) {
         let end = std::mem::replace(&mut self.qps[qp].target, TargetEnd::Fresh);
         self.close_target_end(qp);
         let process = self.qps[qp].process;
@@ -98,15 +98,34 @@ impl World {
             });
             let now = duration(self.processes[process].clock(self.now));
             let queue = QueueId(qp as u64);
-            if let TargetEnd::Io { access, .. } = &end {
-                // As in Linux nvmet: the end of a queue counts as traffic.
-                let shared = Arc::clone(access.shared());
-                self.processes[process].note_traffic(&shared, now);
+            if counts && self.plan.ends_count {
+                self.end_is_traffic(qp, &end, now);
             }
             self.processes[process]
                 .array
                 .queue_closed(cntlid, queue, now);
             self.array_outputs(process);
+        }
+    }
+
+    /// The end of a queue pair restarts its controller's timer as a command does (Linux nvmet,
+    /// `nvmet_sq_destroy`).
+    fn end_is_traffic(&mut self, qp: QpId, end: &TargetEnd, now: Duration) {
+        let Qp {
+            process,
+            association,
+            ..
+        } = self.qps[qp];
+        // The admin queue's controller is known by its other queue pairs.
+        let others = self.qps.iter().filter(|other| other.association == association);
+        let mut ends = others.map(|other| &other.target).chain([end]);
+        let shared = ends.find_map(|end| match end {
+            TargetEnd::Io { access, .. } => Some(Arc::clone(access.shared())),
+            _ => None,
+        });
+        if let Some(shared) = shared {
+            self.processes[process].restart_timers(now, duration(self.plan.kato));
+            self.processes[process].note_traffic(&shared, now);
         }
     }
 
@@ -350,7 +369,7 @@ impl World {
                         Packet::AdminAnswer { cqe, data },
                     );
                 }
-                Output::Close { queue } => self.target_qp_failed(queue.0 as usize),
+                Output::Close { queue } => self.target_qp_failed(queue.0 as usize, false),
                 Output::Event(event) => self.array_event(process, &event),
             }
         }

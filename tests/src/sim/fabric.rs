@@ -13,7 +13,7 @@ use super::clock::{MILLI, Nanos};
 use super::qp::{Assoc, HostEnd, Packet, Qp, QpId, TargetEnd, Values, Way};
 use super::world::{Happening, World};
 
-/// How often a disconnect request is repeated, and after how long.
+/// How often a disconnect request is repeated, and after how long, give or take a half.
 const FAREWELLS: u32 = 15;
 const FAREWELL_AGAIN: Nanos = 100 * MILLI;
 
@@ -144,7 +144,10 @@ impl World {
         }
         match way {
             Way::ToTarget => self.host_qp_failed(qp, false),
-            Way::ToHost => self.target_qp_failed(qp),
+            Way::ToHost => {
+                let counts = self.end_counts(qp);
+                self.target_qp_failed(qp, counts);
+            }
         }
     }
 
@@ -181,6 +184,16 @@ impl World {
         self.farewell(qp, Way::ToTarget, FAREWELLS);
     }
 
+    /// A controller may take the end of a queue pair for traffic now: until one KATO after the last of
+    /// the association's queue pairs fell silent, by then all of them have ended.
+    pub(crate) fn end_counts(&self, qp: QpId) -> bool {
+        let association = self.qps[qp].association;
+        let mut ends = self.qps.iter().filter(|qp| qp.association == association);
+        ends.any(|qp| {
+            qp.host == HostEnd::Open || self.now <= qp.silent_at.saturating_add(self.plan.kato)
+        })
+    }
+
     /// The target's end closes; what is under way to the host still arrives.
     pub(crate) fn close_target_end(&mut self, qp: QpId) {
         if matches!(self.qps[qp].target, TargetEnd::Closed) {
@@ -196,9 +209,10 @@ impl World {
     /// the queue pair's, and is repeated for a while.
     pub(crate) fn farewell(&mut self, qp: QpId, way: Way, tries: u32) {
         if !self.is_cut(qp, way) {
-            self.carry(qp, way, Packet::Goodbye);
+            let counts = self.end_counts(qp);
+            self.carry(qp, way, Packet::Goodbye { counts });
         } else if tries > 0 {
-            let at = self.now + FAREWELL_AGAIN;
+            let at = self.now + FAREWELL_AGAIN / 2 + self.fabric_chance.below(FAREWELL_AGAIN);
             let tries = tries - 1;
             self.agenda.push(at, Happening::Farewell { qp, way, tries });
         }

@@ -10,6 +10,7 @@ mod fault;
 mod policy;
 mod show;
 
+use umpath_core::association::CLOCK_ERROR_PERMILLE;
 use umpath_host::policy::VolumePolicy;
 
 use super::chance::Chance;
@@ -21,6 +22,9 @@ pub(crate) use policy::{Swarm, shipped};
 
 /// Most blocks of a request.
 pub(crate) const REQUEST_BLOCKS: usize = 8;
+
+/// How wrong a process's clock is at most, in thousandths: what the product grants.
+pub(crate) const CLOCK_ERROR: i64 = CLOCK_ERROR_PERMILLE as i64;
 
 /// The shape of one run.
 #[derive(Debug, Clone)]
@@ -48,6 +52,9 @@ pub(crate) struct Plan {
     pub(crate) cqt: Nanos,
     /// How much faster each process's clock runs, in thousandths.
     pub(crate) skew: Vec<i64>,
+    /// Every clock is as slow as the product has to stand, and processes sleep for as long as that
+    /// lets them.
+    pub(crate) slowest: bool,
     /// One path fails and all else is well: then a lost write must not wait for its order fence.
     pub(crate) plain: bool,
     /// Controllers offer cross-controller reset.
@@ -64,6 +71,10 @@ pub(crate) struct Plan {
     pub(crate) split: u64,
     /// Any command restarts the keep-alive timer, as it does in Linux nvmet.
     pub(crate) traffic_based: bool,
+    /// So does the end of a queue pair.
+    pub(crate) ends_count: bool,
+    /// Controllers report no CQT; the host grants what they need by its own configuration.
+    pub(crate) cqt_unreported: bool,
     /// How long a queue pair repeats a packet before it fails: the host's, the target's.
     pub(crate) patience: [Nanos; 2],
     /// Longest usual way of a packet.
@@ -119,16 +130,28 @@ impl Plan {
         let paths = chance.pick(&[2, 2, 3, 3, 4]);
         let processes = chance.within(1, 2) as usize;
         let shipped = chance.percent(8);
-        let kato = if shipped {
+        let mut kato = if shipped {
             SECOND
         } else {
             chance.pick(&[200, 400, 600]) * MILLI
         };
-        let beats = chance.pick(&[2, 3, 4, 5, 8]);
-        let heartbeat = if shipped { 60 * MILLI } else { kato / beats };
-        let active = if shipped { 2 } else { chance.within(2, 6) } * kato;
+        let mut cqt = chance.pick(&[20, 50, 100]) * MILLI;
+        let mut active = if shipped { 2 } else { chance.within(2, 6) } * kato;
+        let slowest = processes > 1 && chance.percent(15);
+        if slowest {
+            // The clocks' error is large against everything else, and there is time to sleep out.
+            (kato, cqt) = (500 * MILLI, 20 * MILLI);
+            active = 6 * kato;
+        }
+        // A Keep Alive must be on its way when a controller with a slow clock falls asleep.
+        let beats = if slowest { 16 } else { chance.pick(&[2, 3, 4, 5, 8]) };
+        let heartbeat = if shipped && !slowest { 60 * MILLI } else { kato / beats };
         let skewed = chance.percent(30);
-        let mut skew = || if skewed { chance.within(0, 200) as i64 - 100 } else { 0 };
+        let mut skew = || match (slowest, skewed) {
+            (true, _) => -CLOCK_ERROR,
+            (false, true) => chance.within(0, 2 * CLOCK_ERROR as u64) as i64 - CLOCK_ERROR,
+            (false, false) => 0,
+        };
         let skew = (0..processes).map(|_| skew()).collect();
         let volumes = chance.pick(&[1, 1, 1, 1, 2, 2, 3]);
         let policy = policy::draw(chance, &swarm);
@@ -158,16 +181,19 @@ impl Plan {
             heartbeat,
             command_timeout: chance.pick(&[100, 500]) * MILLI,
             ctrl_loss: chance.percent(15).then(|| chance.pick(&[100, 500]) * MILLI),
-            cqt: chance.pick(&[20, 50, 100]) * MILLI,
+            cqt,
             skew,
+            slowest,
             plain: chance.percent(4),
-            ccr: chance.percent(60),
+            ccr: chance.percent(60) && !slowest,
             common_board: processes > 1 && chance.percent(70),
             cntlids: chance.pick(&[4, 16]),
             io_queues: if chance.percent(10) { (lanes * volumes.len()) as u16 } else { 32 },
             cache: chance.percent(80),
             split: chance.pick(&[0, 30]),
             traffic_based: chance.percent(40),
+            ends_count: chance.percent(60),
+            cqt_unreported: chance.percent(20),
             patience: [
                 chance.pick(&[20, 100, 400, 2_000]) * MILLI,
                 chance.pick(&[20, 400, 2_000, 60_000]) * MILLI,
@@ -211,6 +237,11 @@ impl Plan {
 
     pub(crate) fn paths(&self) -> usize {
         self.routes.len()
+    }
+
+    /// How long a process may take for KATO, by the world's clock.
+    pub(crate) fn kato_at_most(&self) -> Nanos {
+        self.kato * 1000 / (1000 - CLOCK_ERROR as u64)
     }
 
     /// Longest time a command stays on the medium.

@@ -217,7 +217,11 @@ impl World {
         } else {
             Board::private()
         };
-        subsystem.cqt_ms = (self.plan.cqt / MILLI) as u16;
+        subsystem.cqt_ms = if self.plan.cqt_unreported {
+            0
+        } else {
+            (self.plan.cqt / MILLI) as u16
+        };
         for (store, known) in self.stores.iter().enumerate() {
             if known.exists && !self.is_detached(store, process) {
                 let namespace = known.namespace(store, self.plan.cache);

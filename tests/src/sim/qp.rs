@@ -127,6 +127,8 @@ pub(crate) enum Packet {
         copy: u32,
         values: Option<Values>,
     },
-    /// The connection is over.
-    Goodbye,
+    /// The connection is over. `counts`: a controller may take it for traffic.
+    Goodbye {
+        counts: bool,
+    },
 }

@@ -42,10 +42,15 @@ pub(crate) fn faults(chance: &mut Chance, plan: &Plan) -> Vec<Fault> {
         late_conviction(chance, plan, &mut faults);
     }
     if plan.processes > 1 && !plan.ccr {
-        if chance.percent(40) {
+        if plan.slowest && plan.traffic_based && plan.ends_count && chance.percent(50) {
+            late_ends(chance, plan, &mut faults);
+            return faults;
+        }
+        let more = if plan.slowest { 30 } else { 0 };
+        if chance.percent(40 + more) {
             asleep(chance, plan, false, &mut faults);
         }
-        if chance.percent(30) {
+        if chance.percent(30 + more) {
             asleep(chance, plan, true, &mut faults);
         }
     }
@@ -133,7 +138,7 @@ fn late_conviction(chance: &mut Chance, plan: &Plan, faults: &mut Vec<Fault>) {
 fn asleep(chance: &mut Chance, plan: &Plan, unheard: bool, faults: &mut Vec<Fault>) {
     let path = chance.below(plan.paths() as u64) as usize;
     let process = path % plan.processes;
-    let at = plan.kato / 2 + chance.below(plan.active / 2);
+    let (at, sleeps) = sleep(chance, plan);
     let mut push = |at, lasts, kind| faults.push(Fault { at, lasts, kind });
     let longest = 3 * plan.kato;
     let park = FaultKind::Park { process, longest };
@@ -150,11 +155,46 @@ fn asleep(chance: &mut Chance, plan: &Plan, unheard: bool, faults: &mut Vec<Faul
         let lost_at = at + chance.tail(MILLI, plan.kato / 2);
         push(lost_at, 4 * plan.kato, FaultKind::LinkDown { path });
     }
-    // Until just before its timer has expired for good, whatever waits.
-    let at_most = if plan.traffic_based { 2 } else { 1 } * plan.kato;
-    let sleeps = plan.kato / 2 + chance.below(at_most - plan.kato / 2);
     push(at, sleeps, FaultKind::Stop { process });
     push(at, 6 * plan.kato, FaultKind::Lingers { process });
+}
+
+/// What lets a controller live longest that takes the end of queue pairs for traffic: the link is down
+/// until most of a KATO has passed, the disconnects come when its timer has just been started again, and
+/// it falls asleep among them.
+fn late_ends(chance: &mut Chance, plan: &Plan, faults: &mut Vec<Fault>) {
+    let path = chance.below(plan.paths() as u64) as usize;
+    let process = path % plan.processes;
+    let kato = plan.kato_at_most();
+    let starts = 2 * kato;
+    let down_at = starts - plan.kato * chance.within(45, 95) / 100;
+    let up_at = starts + chance.within(5, 30) * MILLI;
+    let mut push = |at, lasts, kind| faults.push(Fault { at, lasts, kind });
+    let longest = 3 * plan.kato;
+    let park = FaultKind::Park { process, longest };
+    push(down_at - plan.kato / 4, plan.kato / 2, park);
+    push(down_at, up_at - down_at, FaultKind::LinkDown { path });
+    let stops = up_at + chance.below(100 * MILLI);
+    let wakes = starts + 2 * kato - chance.tail(MILLI, plan.kato / 8);
+    push(stops, wakes - stops, FaultKind::Stop { process });
+    push(down_at, 6 * plan.kato, FaultKind::Lingers { process });
+}
+
+/// When a process falls asleep, and for how long: until some time before its timer has expired for
+/// good, whatever waits. With the slowest clocks it is as bad as it can be: asleep just after the timer
+/// of the first controllers was started, awake just before it expires.
+fn sleep(chance: &mut Chance, plan: &Plan) -> (Nanos, Nanos) {
+    let periods = if plan.traffic_based { 2 } else { 1 };
+    if !plan.slowest {
+        let at = plan.kato / 2 + chance.below(plan.active / 2);
+        let sleeps = plan.kato / 2 + chance.below(periods * plan.kato - plan.kato / 2);
+        return (at, sleeps);
+    }
+    let kato = plan.kato_at_most();
+    let awake = chance.tail(10 * MILLI, plan.kato / 8);
+    let at = chance.within(1, 2) * kato + awake;
+    let short = chance.tail(MILLI, plan.kato / 8);
+    (at, periods * kato - awake - short)
 }
 
 /// One process after another, with what makes that hard.

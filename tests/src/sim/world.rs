@@ -452,7 +452,7 @@ fn actor(happening: &Happening, world: &World) -> Actor {
         Happening::Arrives {
             qp,
             way: Way::ToHost,
-            packet: Packet::Goodbye,
+            packet: Packet::Goodbye { .. },
         } if world.qps[*qp].lane.is_none() => Actor::Control,
         Happening::Arrives {
             qp,

@@ -1,7 +1,8 @@
 //! The command line's grammar and its translation into requests.
 //!
-//! Decided here: names of verbs and flags (nvme-cli's where it has them) and what each asks for.
-//! Not decided here: defaults of connections, which are the daemon's configuration.
+//! Decided here: names of commands and flags (nvme-cli's where it has them) and the request each
+//! stands for. Not decided here: defaults of connections, which come from the daemon's
+//! configuration.
 
 use std::path::PathBuf;
 
@@ -15,12 +16,11 @@ use crate::import::ImportArgs;
 use crate::text::duration_ms;
 use crate::view::View;
 
-/// How answers are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For eyes.
+    /// Text for people.
     Normal,
-    /// For programs.
+    /// JSON for programs.
     Json,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Cli {
     /// Output format.
     #[arg(short = 'o', long, global = true, value_enum, default_value = "normal")]
     pub(crate) output_format: Format,
-    /// Show volumes, groups and paths; twice (-ll) is the same picture.
+    /// Show volumes, groups and paths; -ll prints the same.
     #[arg(short = 'l', action = ArgAction::Count)]
     list: u8,
     /// Remove a volume and its paths, as `multipath -f` does.
@@ -52,7 +52,8 @@ enum Verb {
     Discover(PortalArgs),
     /// Add a path to a subsystem; the first path of a namespace creates its device.
     Connect(ConnectArgs),
-    /// Add a path to every subsystem a portal shows; without arguments, /etc/nvme/discovery.conf.
+    /// Add a path to every subsystem in a portal's discovery log; without arguments, of
+    /// /etc/nvme/discovery.conf.
     ConnectAll(ConnectAllArgs),
     /// Remove a subsystem's paths, a volume, or one path.
     Disconnect(DisconnectArgs),
@@ -81,28 +82,28 @@ enum Verb {
     },
     /// Check the configuration file, or show the configuration or its defaults.
     Config(ConfigArgs),
-    /// Make umpath.toml of a multipath.conf; needs no daemon.
+    /// Translate a multipath.conf into umpath.toml; needs no daemon.
     Import(ImportArgs),
     /// Send nothing new on a path until it is reinstated.
     FailPath(PathArgs),
-    /// Use a path again that was failed by hand or is held for its faults.
+    /// Use a path again that was failed by hand or is held back because it kept failing.
     ReinstatePath(PathArgs),
     /// Prefer a path over others of its class.
     Prefer {
         #[command(flatten)]
         target: PathArgs,
-        /// Prefer it no longer.
+        /// Stop preferring it.
         #[arg(long)]
         off: bool,
     },
-    /// Make a priority group carry the I/O, until it has no path left or group 1 is chosen.
+    /// Move I/O to a priority group, until it has no path left or group 1 is chosen.
     SwitchGroup {
         /// The volume, by name, identity or device.
         volume: String,
-        /// Number of the group as -ll shows them, from 1.
+        /// Group number as shown by -ll, from 1.
         group: u32,
     },
-    /// Change policies until umpathd ends: path_selector=latency failback=10 ...
+    /// Change policies until umpathd exits: path_selector=latency failback=10 ...
     Set {
         /// Keys of [[volume]] in umpath.toml and their values.
         #[arg(required = true, value_name = "KEY=VALUE", value_parser = key_value)]
@@ -138,7 +139,7 @@ enum Switch {
     Off,
 }
 
-/// Where: nvme-cli's flags.
+/// The portal, with nvme-cli's flags.
 #[derive(Debug, Args)]
 struct PortalArgs {
     /// Transport: rdma.
@@ -162,7 +163,7 @@ struct PortalArgs {
 }
 
 impl PortalArgs {
-    /// The portal, or none when no address was given.
+    /// The portal; `None` if no address was given.
     fn portal(self) -> Option<Portal> {
         let traddr = self.traddr?;
         Some(Portal {
@@ -175,16 +176,16 @@ impl PortalArgs {
     }
 }
 
-/// How: nvme-cli's flags.
+/// Connection options, with nvme-cli's flags.
 #[derive(Debug, Args)]
 struct HowArgs {
     /// Host identifier to present [default: /etc/nvme/hostid].
     #[arg(short = 'I', long)]
     hostid: Option<String>,
-    /// I/O queues for each volume.
+    /// I/O queues per volume.
     #[arg(short = 'i', long)]
     nr_io_queues: Option<u16>,
-    /// Entries of each I/O queue.
+    /// Entries per I/O queue.
     #[arg(short = 'Q', long)]
     queue_size: Option<u16>,
     /// Keep-alive timeout: seconds, or a number with a unit (500ms).
@@ -202,7 +203,7 @@ struct HowArgs {
     /// Prefer this path over others of its class.
     #[arg(long)]
     preferred: bool,
-    /// Priority of this path where the volume's prioritizer is `weighted` [default: 1].
+    /// Priority of this path if the volume's prioritizer is `weighted` [default: 1].
     #[arg(long, allow_hyphen_values = true)]
     weight: Option<i32>,
     /// Throughput relative to other paths for `service-time`; 0: last resort [default: 1].
@@ -284,7 +285,7 @@ struct DisconnectArgs {
     force: bool,
 }
 
-/// A verb that needs no running daemon.
+/// A command that needs no running daemon.
 #[derive(Debug)]
 pub(crate) enum Local<'a> {
     Config(&'a ConfigArgs),
@@ -292,7 +293,7 @@ pub(crate) enum Local<'a> {
 }
 
 impl Cli {
-    /// What needs no running daemon, if that is asked for.
+    /// The command that needs no running daemon, if that was given.
     pub(crate) fn local(&self) -> Option<Local<'_>> {
         match &self.verb {
             Some(Verb::Import(args)) => Some(Local::Import(args)),
@@ -301,12 +302,12 @@ impl Cli {
         }
     }
 
-    /// What to ask and how to draw the answer.
+    /// The request, and the view for its answer.
     pub(crate) fn into_request(self) -> Result<(Request, View), Failure> {
         if self.verb.is_some() && (self.list > 0 || self.flush.is_some()) {
             return Err(Failure::new(
                 "two requests at once",
-                "-l and -f stand alone, without a verb",
+                "-l and -f are used alone, without a command",
                 "umpath --help",
             ));
         }
@@ -324,10 +325,10 @@ impl Cli {
             && self.verb.is_none()
             && let Some(word) = &self.volume
         {
-            // The first word that is no verb; of a request with -l it names a volume.
+            // The first word is not a command; together with -l it names a volume.
             return Err(Failure::new(
-                format!("{word} is not a verb"),
-                "umpath knows discover, connect, connect-all, disconnect, list and more",
+                format!("{word} is not a command"),
+                "the commands are discover, connect, connect-all, disconnect, list and more",
                 format!("umpath --help; for the volume of that name: umpath -l {word}"),
             ));
         }
@@ -430,8 +431,8 @@ impl Cli {
             Verb::Config(args) if args.asks_daemon() => (Request::Config, View::Outcome),
             Verb::Config(_) | Verb::Import(_) => {
                 return Err(Failure::new(
-                    "this verb asks no daemon",
-                    "it was mixed with another request",
+                    "this command does not contact the daemon",
+                    "it was combined with another request",
                     "umpath --help",
                 ));
             }
@@ -458,7 +459,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
-/// `/dev/ublkb0` and `ublkb0` mean the same.
+/// Accepts `/dev/ublkb0` as well as `ublkb0`.
 fn device_name(text: &str) -> String {
     text.strip_prefix("/dev/").unwrap_or(text).to_owned()
 }

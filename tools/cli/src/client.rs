@@ -1,4 +1,4 @@
-//! One question over the control socket.
+//! One request over the control socket.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -6,17 +6,17 @@ use std::path::Path;
 
 use umpath_protocol::{Failure, Reply, ReplyLine, Request, RequestLine, VERSION};
 
-/// The longest reply line read, in bytes: 4,096 volumes fit many times over.
+/// Longest reply line accepted, in bytes: room for far more than 4,096 volumes.
 const REPLY_BYTES_MAX: u64 = 64 << 20;
 
-/// Asks the daemon and waits for its answer.
+/// Sends a request to the daemon and waits for its answer.
 pub(crate) fn ask(socket: &Path, request: Request) -> Result<Reply, Failure> {
     let mut stream = UnixStream::connect(socket).map_err(|error| unreachable(socket, &error))?;
     let lost = |error: std::io::Error| {
         Failure::new(
             "lost the connection to umpathd",
             error.to_string(),
-            "journalctl -u umpathd tells why; `umpath show status` tells whether it runs",
+            "journalctl -u umpathd shows why; `umpath show status` shows whether it is running",
         )
     };
     let mut line = serde_json::to_vec(&RequestLine {
@@ -35,7 +35,7 @@ pub(crate) fn ask(socket: &Path, request: Request) -> Result<Reply, Failure> {
     }
     let reply: ReplyLine = serde_json::from_str(&answer).map_err(|error| {
         Failure::new(
-            "umpathd's answer is not understood",
+            "cannot understand umpathd's answer",
             error.to_string(),
             "umpath and umpathd must be of the same version: restart umpathd after an upgrade",
         )

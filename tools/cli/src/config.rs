@@ -1,7 +1,8 @@
 //! `umpath config`: the configuration file, without a running daemon.
 //!
-//! Decided here: how the answers look. What a file means is umpathd's alone, so umpathd is asked, by
-//! its flags: the one beside this program, as both are of one version, else the one of the PATH.
+//! Decided here: how answers look. Only umpathd interprets a file, so this runs umpathd with the
+//! matching flags: the program in the same directory, which has the same version, else the one in
+//! the PATH.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,27 +24,28 @@ pub(crate) struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum ConfigVerb {
-    /// Read a file as umpathd would: name every mistake with file and line, or say `ok`.
+    /// Check a file as umpathd would: name every mistake with file and line, or print `ok`.
     Check {
         /// The file; `conf.d/*.toml` beside it is read too [default: /etc/umpath/umpath.toml].
         file: Option<PathBuf>,
     },
     /// Show the configuration in force, or every key with its default and its meaning.
     Show {
-        /// Every key with its default and its meaning, as a file to start from; needs no daemon.
+        /// Every key with its default and its meaning, as a starting point for a file; needs no
+        /// daemon.
         #[arg(long)]
         defaults: bool,
     },
 }
 
 impl ConfigArgs {
-    /// Whether the running daemon is meant, not a file.
+    /// Whether this is about the running daemon, not a file.
     pub(crate) fn asks_daemon(&self) -> bool {
         matches!(self.verb, ConfigVerb::Show { defaults: false })
     }
 }
 
-/// The answer; the flag is false when the file has mistakes.
+/// The answer, and `false` if the file has mistakes.
 pub(crate) fn run(args: &ConfigArgs, format: Format) -> Result<(String, bool), Failure> {
     match &args.verb {
         ConfigVerb::Check { file } => {
@@ -86,7 +88,7 @@ fn umpathd() -> PathBuf {
     own.and_then(beside).unwrap_or_else(|| "umpathd".into())
 }
 
-/// What it answered. Mistakes of a file are an answer; all other failures go to standard error.
+/// Runs umpathd. Mistakes in a file are an answer; all other failures go to standard error.
 fn ask(command: &mut Command) -> Result<Output, Failure> {
     let name = Path::new(command.get_program()).display().to_string();
     let output = command.output().map_err(|error| {
@@ -97,12 +99,12 @@ fn ask(command: &mut Command) -> Result<Output, Failure> {
         Failure::new(
             format!("cannot run {name}"),
             why,
-            "install umpathd where umpath is: it is what reads the configuration",
+            "install umpathd beside umpath: it reads the configuration",
         )
     })?;
     if output.stdout.is_empty() {
         return Err(Failure::new(
-            format!("{name} gave no answer"),
+            format!("{name} did not answer"),
             String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             "umpath and umpathd must be of the same version",
         ));

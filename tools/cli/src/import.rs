@@ -1,7 +1,7 @@
-//! `umpath import`: multipath.conf into umpath.toml, without a daemon.
+//! `umpath import`: translates multipath.conf into umpath.toml, without a daemon.
 //!
-//! Decided here: where files come from and go to. The result is on its place whole or not at all: it
-//! is written beside it, forced to the disk and renamed. What the file means is `umpath_import`'s.
+//! Decided here: where files come from and go to. The result replaces the old file atomically: it
+//! is written beside it, synced to disk and renamed. `umpath_import` decides what the file means.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -21,16 +21,16 @@ pub(crate) struct ImportArgs {
     /// The file to read; `-` reads standard input.
     #[arg(default_value = "/etc/multipath.conf")]
     file: PathBuf,
-    /// What to write: what multipathd does with the file, or what it evidently means.
+    /// Translate what multipathd does with the file, or what its author evidently meant.
     #[arg(long, value_enum, default_value = "literal")]
     mode: Mode,
-    /// Only say what is worth knowing about the file, notes included; write nothing.
+    /// Only report findings about the file, notes included; write nothing.
     #[arg(long, conflicts_with = "output")]
     lint: bool,
-    /// Names of volumes: multipathd's bindings file, usually /etc/multipath/bindings.
+    /// Volume names: multipathd's bindings file, usually /etc/multipath/bindings.
     #[arg(long, value_name = "FILE")]
     bindings: Option<PathBuf>,
-    /// Write the result here instead of to standard output; it replaces what is there.
+    /// Write the result here instead of to standard output, replacing an existing file.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -52,7 +52,7 @@ impl From<Mode> for umpath_import::Mode {
     }
 }
 
-/// What goes to standard output and to standard error, and whether all went well.
+/// Text for standard output and standard error, and whether everything succeeded.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) out: String,
@@ -60,7 +60,7 @@ pub(crate) struct Outcome {
     pub(crate) complete: bool,
 }
 
-/// Reads, translates, writes.
+/// Reads, translates and writes.
 pub(crate) fn run(args: &ImportArgs, format: Format) -> Result<Outcome, Failure> {
     let text = read(&args.file)?;
     let bindings = args.bindings.as_deref().map(read).transpose()?;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &ImportArgs, format: Format) -> Result<Outcome, Failure>
             Failure::new(
                 format!("cannot write {}", path.display()),
                 error.to_string(),
-                "check the folder; what was there before is untouched",
+                "check the directory; the old file is unchanged",
             )
         })?;
     }
@@ -98,11 +98,11 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(text)
 }
 
-/// All of it or nothing.
+/// Replaces the file atomically.
 fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let name = path
         .file_name()
-        .ok_or_else(|| io::Error::other("this is no name of a file"))?;
+        .ok_or_else(|| io::Error::other("this is not a file name"))?;
     let mut beside = std::ffi::OsString::from(".");
     beside.push(name);
     beside.push(format!(".{}", std::process::id()));
@@ -160,13 +160,13 @@ fn as_text(args: &ImportArgs, import: &Import) -> Outcome {
     let notes = all.len() - serious.len();
     let mut err = list(&serious);
     if notes > 0 {
-        let _ = writeln!(err, "{notes} notes more: umpath import --lint");
+        let _ = writeln!(err, "{notes} more notes: umpath import --lint");
     }
     let mut out = String::new();
     match (&import.toml, &args.output) {
-        (None, _) => err.push_str("nothing is written\n"),
+        (None, _) => err.push_str("nothing was written\n"),
         (Some(toml), None) => out.clone_from(toml),
-        (Some(_), Some(path)) => out = format!("{} is written\n", path.display()),
+        (Some(_), Some(path)) => out = format!("{} was written\n", path.display()),
     }
     Outcome {
         out,
@@ -175,7 +175,7 @@ fn as_text(args: &ImportArgs, import: &Import) -> Outcome {
     }
 }
 
-/// With `--lint` an error in the file is a failure, otherwise that nothing could be written is.
+/// Fails with `--lint` if the file has an error, otherwise if nothing could be written.
 fn complete(args: &ImportArgs, import: &Import) -> bool {
     if args.lint {
         let worst = import.findings.iter().map(|finding| finding.severity).max();

@@ -1,8 +1,9 @@
 //! `umpath`: the command line of `umpathd`.
 //!
-//! It asks over the control socket and draws what comes back; it decides nothing about volumes or
-//! paths. Flags are nvme-cli's, pictures are those of `multipath` and `nvme`, and every verb prints
-//! JSON with `-o json`. Exit status: 0 done, 1 refused or failed, 2 not understood (clap).
+//! It sends requests over the control socket and prints the answers; it decides nothing about
+//! volumes or paths. Flags are nvme-cli's, layouts those of `multipath` and `nvme`, and every
+//! command prints JSON with `-o json`. Exit status: 0 done, 1 refused or failed, 2 invalid command
+//! line (clap).
 
 mod args;
 mod client;
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Asks and draws. The flag is false when only a part of what was asked could be done.
+/// Sends the request and renders the answer. The flag is `false` if only part of it could be done.
 fn run(cli: Cli) -> Result<(String, bool), Failure> {
     let format = cli.output_format;
     let socket = cli.socket.clone();
@@ -66,7 +67,7 @@ fn run(cli: Cli) -> Result<(String, bool), Failure> {
     Ok((view::draw(view, &reply, format)?, complete))
 }
 
-/// Writes to standard output; a closed pipe (`umpath … | head`) is not an error worth a panic.
+/// Writes to standard output; a closed pipe (`umpath … | head`) must not cause a panic.
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes());

@@ -1,4 +1,4 @@
-//! The pages of `umpath`, one for each verb.
+//! The manual pages of `umpath`, one per command.
 
 use std::io;
 
@@ -7,14 +7,13 @@ use umpath_man::{Page, Program, of_program};
 
 use crate::args::Cli;
 
-/// What the grammar does not tell.
+/// Sections that the grammar does not provide.
 const SECTIONS: &[(&str, &str)] = &[(
     "EXIT STATUS",
     "0: done.\n1: refused, failed or done in part; standard error says what, why and what to do.\n\
      2: the command line was not understood.",
 )];
 
-/// All of them.
 pub(crate) fn pages() -> io::Result<Vec<Page>> {
     of_program(Program {
         command: Cli::command(),

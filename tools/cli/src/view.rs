@@ -1,4 +1,4 @@
-//! Drawing answers. Each view is one module; each is a function of the daemon's answer alone.
+//! Rendering answers. Each view is a module, and a function of the daemon's answer alone.
 
 mod discovery;
 mod events;
@@ -18,10 +18,10 @@ use umpath_protocol::{Failure, PathOutcome, Reply, Snapshot};
 
 use crate::args::Format;
 
-/// Which picture to draw of the answer.
+/// Which rendering of the answer to use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum View {
-    /// What was done, or the one picture the answer has.
+    /// The default: what was done, or the answer's only view.
     Outcome,
     /// `nvme list`.
     List,
@@ -29,15 +29,15 @@ pub(crate) enum View {
     Subsystems,
     /// `multipath -ll`, of one volume or of all.
     Topology(Option<String>),
-    /// One line for each path.
+    /// One line per path.
     Paths,
-    /// One line for each volume; as JSON, that of `multipathd show maps json`.
+    /// One line per volume; as JSON, like `multipathd show maps json`.
     Maps,
     /// The daemon.
     Status,
 }
 
-/// Draws an answer.
+/// Renders an answer.
 pub(crate) fn draw(view: View, reply: &Reply, format: Format) -> Result<String, Failure> {
     match (reply, format) {
         (Reply::Snapshot(snapshot), format) => draw_snapshot(view, snapshot, format),
@@ -106,7 +106,7 @@ fn connected(out: &mut String, path: &PathOutcome) {
     left_alone(out, &path.ignored);
 }
 
-/// What the configuration ignores is no failure: a line each, without the remedy.
+/// What the configuration ignores is not a failure: one line each, without the remedy.
 fn left_alone(out: &mut String, ignored: &[Failure]) {
     for Failure { what, why, .. } in ignored {
         let _ = writeln!(out, "{what}: {why}");

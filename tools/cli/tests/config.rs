@@ -1,12 +1,12 @@
-//! `umpath config` with the umpathd it asks. Where only this package was built there is none, and
-//! nothing to see.
+//! `umpath config` together with the umpathd it runs. If only this package was built, there is no
+//! umpathd and the tests are skipped.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A folder of its own, or none where no umpathd was built.
+/// A directory for this test; `None` if no umpathd was built.
 fn folder(name: &str) -> Option<PathBuf> {
     let umpathd = Path::new(env!("CARGO_BIN_EXE_umpath")).with_file_name("umpathd");
     if !umpathd.exists() {

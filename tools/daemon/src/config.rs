@@ -1,8 +1,9 @@
-//! `umpath.toml`: what an administrator decides.
+//! `umpath.toml`: what an administrator can configure.
 //!
-//! Decided here: the keys, their defaults and their bounds. One type is parsed once; unknown keys
-//! are errors that name file and line. `umpath.toml` in this crate documents every key and is
-//! tested against this type. Not decided here: what the values do, which is core's and policies'.
+//! Decided here: the keys, their defaults and their bounds. One type is parsed once; an unknown key
+//! is an error that names file and line. `umpath.toml` in this crate documents every key, and a
+//! test checks it against this type. Not decided here: the effect of a value, which belongs to the
+//! core and the policies.
 
 mod bounds;
 mod connect;
@@ -35,37 +36,35 @@ use crate::build::Waits;
 /// The documented file: every key with its default.
 pub(crate) const DOCUMENTED: &str = include_str!("../umpath.toml");
 
-/// Everything that can be configured.
+/// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
-    /// The control socket.
     pub(crate) control: Control,
-    /// What holds for every volume and path unless it says otherwise.
+    /// Settings of every volume and path that does not override them.
     pub(crate) defaults: Defaults,
-    /// Paths to make at start and to keep.
+    /// Paths to connect at start and keep connected.
     pub(crate) connect: Vec<ConnectEntry>,
-    /// What is left alone although a controller offers it.
+    /// Subsystems and namespaces to ignore although a controller offers them.
     pub(crate) ignore: Vec<IgnoreEntry>,
-    /// What holds for the volumes of one kind of array.
+    /// Settings for the volumes of one array model.
     pub(crate) device: Vec<DeviceEntry>,
-    /// What holds for single volumes.
+    /// Settings for single volumes.
     pub(crate) volume: Vec<VolumeEntry>,
 }
 
-/// The control socket.
+/// The control socket, and what to connect at start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Control {
-    /// Group that may ask for listings; absent: only root.
+    /// Group that may read listings; absent: only root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) group: Option<String>,
     /// Also connect every line of `discovery.conf` at start.
     pub(crate) discovery_conf: bool,
 }
 
-/// What holds for every volume and path unless it says otherwise. Each key is documented in
-/// `umpath.toml`.
+/// Settings of every volume and path that does not override them. `umpath.toml` documents each key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Defaults {
@@ -108,13 +107,14 @@ pub(crate) struct Defaults {
     pub(crate) ack_timeout_ms: u32,
     pub(crate) retry_count: u8,
     pub(crate) drain_deadline_ms: u64,
-    pub(crate) quiesce_floor_ms: u64,
     pub(crate) reconnect_first_ms: u64,
     pub(crate) reconnect_delay_ms: u64,
     pub(crate) reconnect_delay_max_ms: u64,
     pub(crate) rediscover_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ctrl_loss_tmo_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) quiesce_floor_ms: Option<u64>,
 }
 
 impl Default for Defaults {
@@ -155,18 +155,18 @@ impl Default for Defaults {
             ack_timeout_ms: 0,
             retry_count: 6,
             drain_deadline_ms: 500,
-            quiesce_floor_ms: 500,
             reconnect_first_ms: 20,
             reconnect_delay_ms: 250,
             reconnect_delay_max_ms: 10_000,
             rediscover_ms: 60_000,
             ctrl_loss_tmo_ms: None,
+            quiesce_floor_ms: None,
         }
     }
 }
 
 impl Config {
-    /// What is well-formed and still wrong. Each message names its key.
+    /// Values that parse and are still invalid. Each message names its key.
     pub(crate) fn mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         let mut found = |place: Place, whys: Vec<String>| {
@@ -207,7 +207,7 @@ impl Config {
         toml::to_string_pretty(self).unwrap_or_else(|error| format!("# {error}\n"))
     }
 
-    /// What holds for the volume of this identity behind controllers of this model.
+    /// The policies of the volume with this identity behind controllers of this model.
     pub(crate) fn policy(&self, id: &str, model: &str) -> VolumePolicy {
         let mut policy = self.defaults.policy();
         for device in self.device.iter().filter(|device| device.holds_for(model)) {
@@ -228,7 +228,7 @@ impl Config {
 }
 
 impl Defaults {
-    /// What holds for paths that keep failing.
+    /// Settings for paths that keep failing.
     pub(crate) fn damping(&self) -> DampingConfig {
         DampingConfig {
             threshold: self.flap_threshold,
@@ -241,7 +241,7 @@ impl Defaults {
         }
     }
 
-    /// Waits of queue threads.
+    /// Timeouts of the queue threads.
     pub(crate) fn waits(&self) -> Waits {
         Waits {
             polling: Duration::from_micros(self.poll_us.into()),
@@ -249,7 +249,7 @@ impl Defaults {
         }
     }
 
-    /// I/O queues of each volume: as configured, or one for each CPU up to 4.
+    /// I/O queues per volume: as configured, or one per CPU up to 4.
     pub(crate) fn io_queues(&self) -> u16 {
         match self.io_queues {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(4)) as u16,
@@ -266,7 +266,7 @@ mod tests {
     fn the_documented_file_shows_every_key_at_its_default() {
         let documented: Config = toml::from_str(DOCUMENTED).unwrap();
         assert_eq!(documented, Config::default());
-        // What is not written has its default too; so compare what is written.
+        // A key that is not written has its default too, so compare only those that are written.
         let written: toml::Table = DOCUMENTED.parse().unwrap();
         let defaults: toml::Table = Config::default().to_toml().parse().unwrap();
         for section in ["control", "defaults"] {
@@ -285,6 +285,7 @@ mod tests {
         let mut full = examples.clone();
         full.control.group = Some("x".into());
         full.defaults.ctrl_loss_tmo_ms = Some(1);
+        full.defaults.quiesce_floor_ms = Some(1);
         full.volume[0] = volume::every_key();
         full.connect[0].weight = Some(1);
         full.connect[0].throughput = Some(1);

@@ -1,4 +1,4 @@
-//! Discovery, connect-all, and the connections the configuration wants to stand.
+//! Discovery, connect-all, and the connections the configuration keeps up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::config::{DiscoveryLine, read_discovery_conf};
 use crate::discovery::{discover, listing, offers, resolve};
 use crate::shell::{Context, Message, Wanted};
 
-/// Who is asked: one portal, or every line of `discovery.conf`.
+/// The portals to ask: the given one, or every line of `discovery.conf`.
 fn portals(
     context: &Context,
     portal: Option<Portal>,
@@ -29,7 +29,7 @@ fn portals(
     read_discovery_conf(&context.discovery_conf).map_err(|why| {
         let fix = "name a portal (-t rdma -a ADDRESS), or list portals in discovery.conf, one line \
                    each: --transport rdma --traddr 1.1.1.1 --trsvcid 4420";
-        Failure::new("no portal to ask", why, fix)
+        Failure::new("no portal given", why, fix)
     })
 }
 
@@ -98,7 +98,7 @@ pub(crate) async fn connect_all_verb(
             Ok(log) => {
                 for (portal, nqn) in offers(&line.portal, &log) {
                     if let Some(failure) = ignored_subsystem(&context.settings(), &nqn) {
-                        leave_alone(&shell, &mut ignored, failure);
+                        log_ignored(&shell, &mut ignored, failure);
                         continue;
                     }
                     let path = connect(shell.clone(), asked(portal, nqn, &line.options), false);
@@ -131,15 +131,19 @@ pub(crate) async fn connect_all_verb(
     }
 }
 
-/// Tells the event log of a subsystem that is left alone, once for each list.
-fn leave_alone(shell: &mpsc::UnboundedSender<Message>, told: &mut Vec<Failure>, failure: Failure) {
-    if !told.contains(&failure) {
+/// Logs each ignored subsystem once per list.
+fn log_ignored(
+    shell: &mpsc::UnboundedSender<Message>,
+    logged: &mut Vec<Failure>,
+    failure: Failure,
+) {
+    if !logged.contains(&failure) {
         let _ = shell.send(Message::Ignored(failure.clone()));
-        told.push(failure);
+        logged.push(failure);
     }
 }
 
-/// A path as it was found or asked for.
+/// The record of a path that was found or requested.
 fn asked(portal: Portal, nqn: String, options: &ConnectOptions) -> Asked {
     Asked {
         portal,
@@ -157,7 +161,7 @@ pub(crate) async fn connect_verb(
     options: ConnectOptions,
 ) -> Reply {
     match connect(shell, asked(portal, nqn, &options), false).await {
-        // Who names a subsystem wants to know why nothing came of it.
+        // A user who names an ignored subsystem is told why nothing was connected.
         Ok(mut path) if path.volumes.is_empty() && !path.ignored.is_empty() => {
             Reply::Failed(path.ignored.swap_remove(0))
         }
@@ -170,7 +174,7 @@ pub(crate) async fn connect_verb(
     }
 }
 
-/// Asks for a path and waits for it.
+/// Requests a path and waits for the outcome.
 async fn connect(
     shell: mpsc::UnboundedSender<Message>,
     asked: Asked,
@@ -193,14 +197,14 @@ async fn connect(
         standing,
         reply: Some(reply),
     };
-    // A shell that is gone drops the message, and with it the asker's hope.
+    // If the shell is gone, the message is dropped and with it the reply channel.
     let _ = shell.send(Message::Connect(Box::new(wanted)));
     answer
         .await
         .unwrap_or_else(|_| Err(Failure::new("umpathd is stopping", "", "")))
 }
 
-/// Keeps every subsystem of a portal connected: asks until it answers, then now and again.
+/// Keeps every subsystem of a portal connected: retries until it answers, then asks periodically.
 pub(crate) async fn keep_portal(
     context: Arc<Context>,
     shell: mpsc::UnboundedSender<Message>,
@@ -227,7 +231,7 @@ pub(crate) async fn keep_portal(
                 known_failure.clear();
                 for (portal, nqn) in offers(&line.portal, &log) {
                     if let Some(failure) = ignored_subsystem(&context.settings(), &nqn) {
-                        leave_alone(&shell, &mut ignored, failure);
+                        log_ignored(&shell, &mut ignored, failure);
                         continue;
                     }
                     let path = connect(shell.clone(), asked(portal, nqn, &line.options), true);
@@ -250,7 +254,7 @@ pub(crate) async fn keep_portal(
     }
 }
 
-/// Keeps one path: asks until its portal is understood; from then on the path lasts by itself.
+/// Requests one path until its portal resolves; from then on the host keeps the path.
 pub(crate) async fn keep_path(
     context: Arc<Context>,
     shell: mpsc::UnboundedSender<Message>,
@@ -265,6 +269,6 @@ pub(crate) async fn keep_path(
         );
         tokio::time::sleep(pause).await;
     }
-    // What becomes of it is in the event log.
+    // The event log reports what becomes of it.
     let _ = connect(shell, asked, true).await;
 }

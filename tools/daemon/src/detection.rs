@@ -1,22 +1,22 @@
-//! How a lost controller is noticed: the timers, and what they add up to.
+//! Detecting a lost controller: the timers and their combined effect.
 //!
-//! Decided here: the ACK timeout, where none is configured, and the words of `umpath show status`.
-//! What evidence means is decided by `umpath_core::association`.
+//! Decided here: the ACK timeout if none is configured, and the text of `umpath show status`.
+//! `umpath_core::association` decides what evidence means.
 
 use crate::config::Defaults;
 
-/// `4.096 us x 2^e`, in nanoseconds.
+/// Converts an exponent to `4.096 us x 2^e`, in nanoseconds.
 fn ack_timeout_ns(exponent: u8) -> u64 {
     4096 << exponent.min(40)
 }
 
 /// The exponent of the local ACK timeout.
 ///
-/// Without one configured, the least with which a NIC that keeps exactly to its timer gives up no
-/// earlier than after twice the time heartbeats take: a queue pair that gives up is hard evidence and
-/// ends the association at once, however busy the machines are, so it must not be the hastier judge.
-/// It still ends one whose heartbeats are answered while a queue is not acknowledged. NICs may take up
-/// to four times as long (IBTA 9.7.6.1.3).
+/// If none is configured: the least with which a NIC with an exact timer gives up no earlier than
+/// after twice the heartbeat detection time. A queue pair that gives up is hard evidence and ends
+/// the association at once, however busy the machines are, so heartbeats should decide first. The
+/// ACK timeout still catches a queue that gets no acknowledgements while heartbeats are answered.
+/// NICs may take up to four times as long (IBTA 9.7.6.1.3).
 pub(crate) fn ack_timeout_exponent(defaults: &Defaults) -> u8 {
     let budget_ms = match defaults.ack_timeout_ms {
         0 => {
@@ -26,20 +26,20 @@ pub(crate) fn ack_timeout_exponent(defaults: &Defaults) -> u8 {
         ms => u64::from(ms),
     };
     let units = (budget_ms * 1_000_000).div_ceil(4096).max(1);
-    // Up to an eighth below the wish counts as met: 67 ms is the customary 2^14.
+    // Accept up to an eighth less: 67 ms is the customary 2^14.
     let units = units - units / 8;
     (units.next_power_of_two().trailing_zeros() as u8).clamp(1, 31)
 }
 
-/// When unanswered heartbeats make a suspicion: the first one that goes unanswered may be sent right
-/// after the loss or a whole heartbeat later.
+/// Earliest and latest time at which missing heartbeats cause suspicion: the first unanswered
+/// heartbeat is sent right after the loss or up to a heartbeat interval later.
 fn heartbeats_ms(defaults: &Defaults) -> (u64, u64) {
     let missed = u64::from(defaults.heartbeats_missed);
     let first = defaults.heartbeat_ms.saturating_mul(missed);
     (first, first.saturating_add(defaults.heartbeat_ms))
 }
 
-/// One line for each way.
+/// The text of `umpath show status`, one line per mechanism.
 pub(crate) fn explain(defaults: &Defaults) -> Vec<String> {
     let exponent = ack_timeout_exponent(defaults);
     let ack_ms = ack_timeout_ns(exponent) / 1_000_000;
@@ -48,30 +48,30 @@ pub(crate) fn explain(defaults: &Defaults) -> Vec<String> {
     let (earliest, latest) = heartbeats_ms(defaults);
     vec![
         format!(
-            "link down (carrier, port event): no new I/O at once, given up after {} ms",
+            "link down (carrier, port event): no new I/O at once; path given up after {} ms",
             defaults.link_down_grace_ms
         ),
-        "connection closed, queue pair or device failed: given up at once".to_owned(),
+        "connection closed, queue pair or device failed: path given up at once".to_owned(),
         format!(
-            "silence: a heartbeat every {} ms; no new I/O after {} without an answer, {earliest} to \
-             {latest} ms; given up when I/O has had no answer for {} ms either, longer where \
-             heartbeats have been slow of late",
+            "silence: a heartbeat every {} ms; no new I/O after {} without an answer ({earliest} to \
+             {latest} ms); path given up when I/O has had no answer for {} ms either, longer if \
+             heartbeats were slow recently",
             defaults.heartbeat_ms, defaults.heartbeats_missed, defaults.io_silence_ms
         ),
         format!(
-            "I/O stuck while heartbeats are answered: new I/O elsewhere, if possible, after {} ms",
+            "I/O stuck while heartbeats are answered: new I/O on another path, if any, after {} ms",
             defaults.io_stuck_ms
         ),
         format!(
-            "one command without an answer while others are answered: new I/O elsewhere, if \
-             possible, after {} ms; given up after {} ms, twice as long each further time on a path",
+            "one command without an answer while others are answered: new I/O on another path, if \
+             any, after {} ms; path given up after {} ms, doubling each time",
             defaults.io_slow_ms, defaults.io_timeout_ms
         ),
         format!(
             "no acknowledgement: ACK timeout {ack_ms} ms (4.096 us x 2^{exponent}, {}), {} retries: a \
              NIC gives up after {gives_up_ms} to {} ms",
             if defaults.ack_timeout_ms == 0 {
-                "so that heartbeats judge first"
+                "so that heartbeats detect a loss first"
             } else {
                 "as configured"
             },

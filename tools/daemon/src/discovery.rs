@@ -1,4 +1,4 @@
-//! Asking a portal for its discovery log.
+//! Reading the discovery log of a portal.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::config::{Config, parse_portal};
 use crate::identity::Identity;
 use crate::spec::{connect_params, presented_host, session_config};
 
-/// Turns names into addresses, which may take as long as a name server does.
+/// Resolves names to addresses, which may take as long as the name server does.
 pub(crate) async fn resolve(portal: &Portal) -> Result<Portal, String> {
     let portal = portal.clone();
     let work = tokio::task::spawn_blocking(move || {
@@ -46,7 +46,7 @@ pub(crate) async fn discover(
     let portal = &resolve(portal).await.map_err(refused)?;
     let (traddr, host_traddr) = parse_portal(portal).map_err(refused)?;
     let host = presented_host(options, host).map_err(refused)?;
-    // Options of I/O queues and keep-alive do not apply to a discovery controller.
+    // Options for I/O queues and keep-alive do not apply to a discovery controller.
     let plain = ConnectOptions::default();
     let settings = session_config(&plain, &config.defaults, &host, Nqn::discovery());
     let settings = settings.map_err(refused)?;
@@ -100,7 +100,7 @@ async fn read(
     outcome
 }
 
-/// The log as the command line gets it.
+/// The log in the form sent to the command line.
 pub(crate) fn listing(portal: &Portal, log: &session::DiscoveryLog) -> DiscoveryListing {
     let service = portal.trsvcid.as_deref().unwrap_or("4420");
     DiscoveryListing {
@@ -178,8 +178,8 @@ fn word(number: u8, words: &[(u8, &str)]) -> String {
     known.map_or("unrecognized", |(_, word)| word).to_owned()
 }
 
-/// The paths a log offers to a host that asked `portal`: NVM subsystems on RDMA, each where its
-/// record says it is.
+/// The paths a log offers to a host that asked `portal`: NVM subsystems on RDMA, each at the
+/// address in its record.
 pub(crate) fn offers(portal: &Portal, log: &session::DiscoveryLog) -> Vec<(Portal, String)> {
     log.records
         .iter()

@@ -1,8 +1,9 @@
-//! Who this host is to controllers: `hostnqn` and `hostid`.
+//! The identity this host presents to controllers: `hostnqn` and `hostid`.
 //!
-//! `/etc/nvme` has the first word, so that the array sees the same host whether the kernel or this
-//! daemon connects. What is missing there is made once and kept in the state directory. A controller
-//! ties reservations and access lists to the pair, so it must never change by itself.
+//! The files in `/etc/nvme` take precedence, so that the array sees the same host whether the
+//! kernel or this daemon connects. A missing value is generated once and kept in the state
+//! directory. A controller ties reservations and access lists to the pair, so it must never change
+//! by itself.
 
 use std::path::{Path, PathBuf};
 
@@ -12,17 +13,16 @@ use uuid::Uuid;
 
 const UUID_NQN: &str = "nqn.2014-08.org.nvmexpress:uuid:";
 
-/// The pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// Name.
+    /// Host NQN.
     pub(crate) nqn: Nqn,
-    /// Identifier, as UUID.
+    /// Host identifier.
     pub(crate) id: Uuid,
 }
 
 impl Identity {
-    /// Reads the pair, making what does not exist.
+    /// Reads the pair and generates what is missing.
     pub(crate) fn load(nvme_dir: &Path, state_dir: &Path) -> anyhow::Result<Self> {
         let id_text = find(nvme_dir, state_dir, "hostid")?;
         let nqn_text = find(nvme_dir, state_dir, "hostnqn")?;
@@ -33,7 +33,7 @@ impl Identity {
                     path.display()
                 )
             })?,
-            // The two belong together: a name made from a UUID names its identifier.
+            // The two belong together: a UUID-based NQN contains the identifier.
             (None, Some((_, nqn))) => uuid_of(nqn).unwrap_or_else(Uuid::new_v4),
             (None, None) => Uuid::new_v4(),
         };
@@ -42,7 +42,7 @@ impl Identity {
                 anyhow::anyhow!("{} holds no valid NQN: {error}", path.display())
             })?,
             None => Nqn::new(&format!("{UUID_NQN}{id}"))
-                .map_err(|error| anyhow::anyhow!("cannot make a host NQN: {error}"))?,
+                .map_err(|error| anyhow::anyhow!("cannot create a host NQN: {error}"))?,
         };
         if id_text.is_none() {
             keep(nvme_dir, state_dir, "hostid", &id.to_string())?;
@@ -54,7 +54,7 @@ impl Identity {
     }
 }
 
-/// Parses an identifier; all zeros is not one (NVMe Base 2.x, Host Identifier).
+/// Parses an identifier; all zeros is invalid (NVMe Base 2.x, Host Identifier).
 pub(crate) fn parse_id(text: &str) -> anyhow::Result<Uuid> {
     let id = Uuid::parse_str(text.trim())?;
     if id.is_nil() {
@@ -91,7 +91,7 @@ fn keep(nvme_dir: &Path, state_dir: &Path, name: &str, text: &str) -> anyhow::Re
     std::fs::write(&path, format!("{text}\n"))
         .with_context(|| format!("cannot write {}", path.display()))?;
     tracing::info!(
-        "{} does not exist: made {text} and keep it in {}; write it to the array's access list",
+        "{} does not exist: generated {text} and saved it in {}; add it to the array's access list",
         nvme_dir.join(name).display(),
         path.display()
     );

@@ -1,9 +1,9 @@
-//! Links of RDMA devices: one watcher for each port in use, shared by the associations over it.
+//! Link state of RDMA devices: one watcher per port in use, shared by its associations.
 //!
-//! Two sources say whether a port has a link: the device's events, and the carrier of the network
-//! interface under the port. A link is down while either says so; whichever tells first counts.
-//! Either reaches every association over the port within a wake-up of its task. What it means for
-//! them is `umpath_core::association`'s decision.
+//! Two sources report the link of a port: the device's events, and the carrier of the network
+//! interface under the port. The link is down while either says so, from the first report on. Both
+//! reach every association over the port within one wake-up of its task. `umpath_core::association`
+//! decides what a lost link means.
 
 mod carrier;
 mod port;
@@ -25,15 +25,15 @@ use crate::readiness::Readiness;
 /// RDMA devices in sysfs.
 const CLASS: &str = "/sys/class/infiniband";
 
-/// Link news by device and port.
+/// Link state by device and port.
 type Watched = HashMap<(String, u8), watch::Receiver<Link>>;
 
-/// The watchers.
+/// All link watchers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Links(Arc<Mutex<Watched>>);
 
 impl Links {
-    /// The link of a device's port, from 1; starts watching it on the first call.
+    /// The link of a device's port, counted from 1; starts a watcher on the first call.
     pub(crate) fn of(&self, device: &str, port: u8) -> Result<watch::Receiver<Link>, VerbsError> {
         let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (device.to_owned(), port);
@@ -50,8 +50,7 @@ impl Links {
     }
 }
 
-/// The NUMA node a device sits on; `None` where the machine does not say, as for soft-RoCE over an
-/// interface without hardware.
+/// The NUMA node of a device; `None` if unknown, as for soft-RoCE over a virtual interface.
 pub(crate) fn node_of(device: &str) -> Option<u16> {
     let own = Path::new(CLASS).join(device);
     let below = std::fs::read_to_string(own.join("parent")).ok();
@@ -63,7 +62,7 @@ pub(crate) fn node_of(device: &str) -> Option<u16> {
         .find_map(|text| text.trim().parse().ok())
 }
 
-/// Names of the RDMA devices this process can see.
+/// Names of the RDMA devices visible to this process.
 pub(crate) fn device_names() -> Vec<String> {
     let entries = std::fs::read_dir(CLASS).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
@@ -73,7 +72,7 @@ pub(crate) fn device_names() -> Vec<String> {
     names
 }
 
-/// What a descriptor belongs to.
+/// What a file descriptor belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     Device,
@@ -89,14 +88,14 @@ struct Interface {
 }
 
 impl Interface {
-    /// The interface, where there is one and its news can be had.
+    /// The interface, if there is one and the kernel reports its changes.
     fn of(device: &str, port: &Port) -> Option<Self> {
         let name = attribute(&format!("{}/gid_attrs/ndevs/0", port.folder(device)))?;
         let index = attribute(&format!("/sys/class/net/{name}/ifindex"))?;
         let news = LinkNews::open().inspect_err(|error| {
             tracing::warn!(
                 device,
-                "no news of network links ({error}): port events must tell"
+                "cannot monitor network links ({error}): relying on RDMA port events"
             );
         });
         Some(Self {
@@ -106,7 +105,7 @@ impl Interface {
         })
     }
 
-    /// Whether it can carry anything now. An interface that is switched off has no carrier to read.
+    /// Whether it has a carrier. An interface that is down has no readable carrier file.
     fn carries(&self) -> bool {
         attribute(&format!("/sys/class/net/{}/carrier", self.name)).as_deref() == Some("1")
     }
@@ -127,12 +126,12 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Listens first and looks then: nothing that happens in between is missed. It looks at single
-    /// small files: a list of all devices would read their whole address tables, on a thread that
-    /// has keep-alives to send.
+    /// Subscribes to events before reading the state, so that no change is missed. It reads single
+    /// small files: listing all devices would read their whole address tables, on a thread that has
+    /// keep-alives to send.
     fn new(events: AsyncEvents, mut port: Port, link: watch::Sender<Link>) -> Self {
         let interface = Interface::of(events.device(), &port);
-        port.look(events.device(), clock::now());
+        port.read_sysfs(events.device(), clock::now());
         if let Some(interface) = &interface {
             port.carrier(interface.carries(), clock::now());
         }
@@ -142,7 +141,7 @@ impl Watcher {
             port,
             link,
         };
-        watcher.tell();
+        watcher.publish();
         watcher
     }
 
@@ -155,7 +154,7 @@ impl Watcher {
         }
         if let Err(error) = watched {
             let device = self.events.device();
-            tracing::warn!(device, "cannot watch the device's link: {error}");
+            tracing::warn!(device, "cannot monitor the device's link: {error}");
             return;
         }
         loop {
@@ -163,17 +162,18 @@ impl Watcher {
                 Source::Device => {
                     if !self.device_events() {
                         self.link.send_replace(Link::Fatal);
-                        // A device that returns is a new one: the next association looks again.
+                        // A device that returns is a new one: the next association starts a new
+                        // watcher.
                         return;
                     }
                 }
                 Source::Carrier => self.carrier_news(),
             }
-            self.tell();
+            self.publish();
         }
     }
 
-    /// Takes the device's events; `false` when it is gone.
+    /// Handles the device's events; `false` when it is gone.
     fn device_events(&mut self) -> bool {
         loop {
             match self.events.handle_readable() {
@@ -212,14 +212,14 @@ impl Watcher {
                 let device = self.events.device();
                 tracing::warn!(
                     device,
-                    "news of network links: {error}; port events must tell"
+                    "cannot monitor network links: {error}; relying on RDMA port events"
                 );
                 self.port.carrier(true, clock::now());
             }
         }
     }
 
-    fn tell(&self) {
+    fn publish(&self) {
         let link = self.port.link();
         self.link.send_if_modified(|known| {
             let same = matches!(

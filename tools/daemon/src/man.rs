@@ -74,6 +74,7 @@ mod tests {
     fn every_key_is_explained_on_the_page() {
         let mut config = crate::config::Config::default();
         config.defaults.ctrl_loss_tmo_ms = Some(1);
+        config.defaults.quiesce_floor_ms = Some(1);
         config.control.group = Some("disk".into());
         let config = config.to_toml();
         let mut expected = keys(&config, "defaults");

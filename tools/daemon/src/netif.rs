@@ -1,8 +1,8 @@
-//! Network interfaces as a connection needs them.
+//! Addresses of network interfaces.
 
 use std::net::IpAddr;
 
-/// The address an interface offers for reaching `peer`: of the same family.
+/// The address of an interface that has the same family as `peer`.
 pub(crate) fn address_of(interface: &str, peer: IpAddr) -> Result<IpAddr, String> {
     let listed = std::process::Command::new("ip")
         .args(["-json", "address", "show", "dev", interface])

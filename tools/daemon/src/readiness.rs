@@ -1,11 +1,11 @@
 //! Waiting for any of a changing set of descriptors.
 //!
-//! An association watches one descriptor for each queue it is opening, and a few for its admin
-//! queue. [`Readiness`] holds them under keys and yields the keys that have become readable. It
-//! watches duplicates, so dropping the original first does no harm. Readiness is by edges: after a
-//! key was yielded, its owner reads until nothing is left.
+//! An association watches one descriptor per queue it is opening and a few for its admin queue.
+//! [`Readiness`] holds them under keys and yields the keys that have become readable. It watches
+//! duplicates, so the original may be closed first. Readiness is edge-triggered: after a key is
+//! yielded, its owner must read until nothing is left.
 
-// UNSAFETY: tokio wants a promise that a registered descriptor stays open.
+// UNSAFETY: tokio requires that a registered descriptor stays open.
 #![expect(unsafe_code)]
 
 use std::future::poll_fn;
@@ -15,11 +15,11 @@ use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// The set.
+/// A set of descriptors under keys.
 #[derive(Debug)]
 pub(crate) struct Readiness<K> {
     watched: Vec<(K, AsyncFd<OwnedFd>)>,
-    /// Where the next look begins, so that a busy descriptor does not starve the others.
+    /// Where the next poll starts, so that a busy descriptor does not starve the others.
     next: usize,
 }
 
@@ -47,7 +47,7 @@ impl<K: Copy + PartialEq> Readiness<K> {
         self.watched.retain(|(watched, _)| *watched != key);
     }
 
-    /// The next key with something to read. Never ready while the set is empty.
+    /// The next readable key. Stays pending while the set is empty.
     pub(crate) async fn ready(&mut self) -> K {
         poll_fn(|context| self.poll(context)).await
     }

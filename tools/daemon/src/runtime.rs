@@ -1,9 +1,9 @@
-//! The control runtime: two tokio workers that answer in time even on a loaded machine.
+//! The control runtime: two tokio workers that respond in time even on a loaded machine.
 //!
-//! Keep-alives are a promise to the controller: one that comes late lets a healthy association
-//! expire. So the workers run with real-time priority where the system allows it, otherwise with
-//! the best nice value. Blocking work (verbs teardown, ublk commands, memory registration) runs on
-//! tokio's other threads with ordinary priority: it must not hold the CPU against the queue threads.
+//! A late keep-alive lets the controller expire a healthy association. So the workers run with
+//! real-time priority where the system allows it, otherwise with the best nice value. Blocking work
+//! (verbs teardown, ublk commands, memory registration) runs on tokio's other threads at ordinary
+//! priority, so as not to take the CPU from the queue threads.
 
 // UNSAFETY: one call of sched_setscheduler, which libc exports as unsafe.
 #![expect(unsafe_code)]
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Workers of the control runtime.
 const WORKERS: usize = 2;
 
-/// Above ordinary processes, below the kernel's own threads of this class.
+/// Above ordinary processes, below the kernel's own real-time threads.
 const PRIORITY: libc::c_int = 10;
 
 /// Builds the runtime.
@@ -26,7 +26,7 @@ pub(crate) fn build() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// Workers are the first threads a runtime starts; the ones after them do blocking work.
+/// A runtime starts its workers first; later threads do blocking work.
 fn favour_workers() {
     static STARTED: AtomicUsize = AtomicUsize::new(0);
     if STARTED.fetch_add(1, Ordering::Relaxed) < WORKERS
@@ -34,7 +34,9 @@ fn favour_workers() {
         && let Err(error) =
             rustix::process::setpriority_process(None, -20).map_err(|nice| (error, nice))
     {
-        tracing::warn!("no priority for control threads ({error:?}): keep-alives may come late");
+        tracing::warn!(
+            "cannot raise the priority of control threads ({error:?}): keep-alives may be late"
+        );
     }
 }
 

@@ -1,8 +1,8 @@
 //! The control socket: JSON lines in, JSON lines out.
 //!
-//! Each connection is its own task and asks one thing at a time; a request that takes long (a path
-//! that does not answer) holds up its own connection only. Peer credentials decide what may be
-//! asked: listings for everyone the socket lets in, changes for root.
+//! Each connection is its own task and sends one request at a time, so a slow request (a path that
+//! does not answer) delays only its own connection. Peer credentials decide what is allowed:
+//! listings for everyone the socket admits, changes for root.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -16,21 +16,20 @@ use umpath_protocol::{
     Failure, REQUEST_BYTES_MAX, Reply, ReplyLine, Request, RequestLine, VERSION,
 };
 
-/// A request on its way to whoever answers it.
+/// A request on its way to its handler.
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// What is asked.
     pub(crate) request: Request,
-    /// Where the answer goes. Dropping it tells the asker that the daemon is stopping.
+    /// Channel for the reply. Dropping it tells the client that the daemon is stopping.
     pub(crate) reply: oneshot::Sender<Reply>,
 }
 
-/// Connections served at once; more wait to be accepted.
+/// Connections served at once; more wait in the listen queue.
 const CONNECTIONS_MAX: usize = 64;
-/// How long an idle connection is kept.
+/// Time after which an idle connection is closed.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Makes the socket, readable for its owner and, if one is configured, a group.
+/// Creates the socket, accessible to its owner and, if configured, a group.
 pub(crate) fn bind(path: &Path, group: Option<&str>) -> anyhow::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Ok(()) => {}
@@ -60,7 +59,7 @@ fn group_id(name: &str) -> Option<u32> {
     entry.split(':').nth(2)?.parse().ok()
 }
 
-/// Accepts connections for as long as the daemon runs.
+/// Accepts connections as long as the daemon runs.
 pub(crate) async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
     let places = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -109,7 +108,7 @@ async fn connection(stream: UnixStream, calls: mpsc::Sender<Call>) -> std::io::R
         answer.push(b'\n');
         write.write_all(&answer).await?;
         if line.last() != Some(&b'\n') {
-            // Too long or cut off: what follows is no request.
+            // Too long or truncated: what follows is not a request.
             return Ok(());
         }
     }
@@ -118,16 +117,16 @@ async fn connection(stream: UnixStream, calls: mpsc::Sender<Call>) -> std::io::R
 fn parse(line: &[u8], root: bool) -> Result<Request, Failure> {
     let line: RequestLine = serde_json::from_slice(line).map_err(|error| {
         Failure::new(
-            "the request is not understood",
+            "the daemon does not understand the request",
             error.to_string(),
             "umpath and umpathd must be of the same version: restart umpathd after an upgrade",
         )
     })?;
     if line.version != VERSION {
         return Err(Failure::new(
-            "the request is not understood",
+            "the daemon does not understand the request",
             format!(
-                "it has version {}, this umpathd speaks {VERSION}",
+                "it uses protocol version {}, this umpathd uses {VERSION}",
                 line.version
             ),
             "restart umpathd after an upgrade",

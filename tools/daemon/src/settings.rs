@@ -49,8 +49,11 @@ impl Settings for InForce {
         self.config.defaults.max_io_kib * 1024
     }
 
-    fn quiesce_floor(&self) -> Duration {
-        Duration::from_millis(self.config.defaults.quiesce_floor_ms)
+    fn quiesce_floor(&self) -> Option<Duration> {
+        self.config
+            .defaults
+            .quiesce_floor_ms
+            .map(Duration::from_millis)
     }
 
     fn unfenced(&self) -> bool {

@@ -1,23 +1,23 @@
-//! Who uses a block device: mounts, swap, devices stacked on it, processes that have it open.
+//! Users of a block device: mounts, swap, stacked devices, processes that have it open.
 //!
-//! A device that is in use is not removed unless the user insists. What counts: a holder in sysfs, a
-//! mount in the first process's mount namespace, swap, an exclusive claim of any other kind, and
-//! any process that has the device or one of its partitions open and keeps it open. Who only looks,
-//! as udev does after every write to a device, is not a user.
+//! A device in use is not removed unless forced. These count as users: a holder in sysfs, a mount
+//! in any mount namespace, swap, an exclusive claim of any other kind, and any process that has the
+//! device or one of its partitions open and keeps it open. A process that opens it only briefly, as
+//! udev does after every write, does not count.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Longest time somebody who only looks has a device open.
-const VISIT: Duration = Duration::from_secs(2);
-/// How often is looked whether they have left.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long to wait for a short-term opener to close the device.
+const BRIEF_OPEN_MAX: Duration = Duration::from_secs(2);
+/// Interval between checks whether it has.
+const CHECK_EVERY: Duration = Duration::from_millis(50);
 
-/// Everything that uses `device` (without `/dev/`), in words; empty when nothing does. Blocks for as
-/// long as the kernel takes to answer and visitors take to leave; call it where that is allowed.
+/// Describes everything that uses `device` (without `/dev/`); empty if nothing does. Blocks until
+/// the kernel answers and short-term openers have gone, so call it only where blocking is allowed.
 pub(crate) fn users_of(device: &str) -> Vec<String> {
-    let until = Instant::now() + VISIT;
+    let until = Instant::now() + BRIEF_OPEN_MAX;
     loop {
         let users = lasting_users(device);
         if !users.is_empty() {
@@ -28,11 +28,11 @@ pub(crate) fn users_of(device: &str) -> Vec<String> {
         if visitors.is_empty() || Instant::now() >= until {
             return visitors;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(CHECK_EVERY);
     }
 }
 
-/// Users that do not leave by themselves.
+/// One check of all users.
 fn lasting_users(device: &str) -> Vec<String> {
     let mut users = Vec::new();
     let nodes = nodes_of(device);
@@ -45,7 +45,7 @@ fn lasting_users(device: &str) -> Vec<String> {
     }
     if users.is_empty() && claimed(device) {
         foreign_mounts(&nodes, &mut users);
-        // A process that has it open is named as such.
+        // If a process has it open, the process is reported instead.
         let mut open = Vec::new();
         openers(&nodes, &mut open);
         if users.is_empty() && open.is_empty() {
@@ -55,8 +55,8 @@ fn lasting_users(device: &str) -> Vec<String> {
     users
 }
 
-/// Mounts in other mount namespaces: a container, or a service started while the device was mounted,
-/// keeps a mount of its own when the one everybody sees has gone.
+/// Mounts in other mount namespaces: a container, or a service started while the device was
+/// mounted, keeps its own mount after the main one is gone.
 fn foreign_mounts(nodes: &[(String, Option<String>)], users: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
     for (pid, process) in processes() {
@@ -77,7 +77,7 @@ fn foreign_mounts(nodes: &[(String, Option<String>)], users: &mut Vec<String>) {
     }
 }
 
-/// Processes and their folders in `/proc`.
+/// Processes and their directories in `/proc`.
 fn processes() -> impl Iterator<Item = (u32, PathBuf)> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| {
@@ -124,8 +124,8 @@ fn mounts(node: &str, number: &str, users: &mut Vec<String>) {
     users.extend(mount_points(&text, node, number));
 }
 
-/// Mounts in `mountinfo` whose device is `number`, or whose source is the node itself (btrfs gives
-/// its mounts a device number of their own).
+/// Mounts in `mountinfo` whose device is `number` or whose source is the node itself (btrfs mounts
+/// have a device number of their own).
 fn mount_points(mountinfo: &str, node: &str, number: &str) -> Vec<String> {
     let source = format!("/dev/{node}");
     mountinfo
@@ -169,7 +169,7 @@ fn openers(nodes: &[(String, Option<String>)], users: &mut Vec<String>) {
     }
 }
 
-/// True when someone holds the device exclusively: an exclusive open fails with EBUSY then.
+/// Whether someone holds the device exclusively: an exclusive open then fails with EBUSY.
 fn claimed(device: &str) -> bool {
     use rustix::fs::{Mode, OFlags, open};
     let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NONBLOCK;

@@ -1,10 +1,10 @@
-//! The file as it was understood: sections, and the last valid value of each keyword in them.
+//! The parsed file: sections, and the last valid value of each keyword in them.
 
 use std::collections::BTreeMap;
 
 use crate::keyword::{Keyword, Value};
 
-/// A keyword with its value and the line that said so.
+/// A keyword with its value and its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting {
     pub(crate) keyword: &'static Keyword,
@@ -12,7 +12,7 @@ pub(crate) struct Setting {
     pub(crate) line: u32,
 }
 
-/// What a section says.
+/// The keywords of one section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Settings(BTreeMap<&'static str, Setting>);
 
@@ -21,7 +21,7 @@ impl Settings {
         self.0.get(name)
     }
 
-    /// The value's text, where the section has one.
+    /// The value's text, if the section sets it.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.get(name).map(|setting| setting.value.text.as_str())
     }
@@ -38,7 +38,7 @@ impl Settings {
         self.0.values()
     }
 
-    /// Takes from `older` what this one does not say.
+    /// Takes from `older` the keywords that this section does not set.
     pub(crate) fn fill(&mut self, older: Self) {
         for (name, setting) in older.0 {
             self.0.entry(name).or_insert(setting);
@@ -49,7 +49,7 @@ impl Settings {
 /// A `device`, `protocol` or `multipath` section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Section {
-    /// Where it begins.
+    /// Line it begins on.
     pub(crate) line: u32,
     pub(crate) settings: Settings,
 }
@@ -57,7 +57,7 @@ pub(crate) struct Section {
 /// `blacklist` or `blacklist_exceptions`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Filters {
-    /// `devnode`, `wwid`, `property` and `protocol` in their order.
+    /// `devnode`, `wwid`, `property` and `protocol` entries in file order.
     pub(crate) rules: Vec<Setting>,
     /// `device` sections.
     pub(crate) devices: Vec<Section>,
@@ -73,6 +73,6 @@ pub(crate) struct Document {
     pub(crate) multipaths: Vec<Section>,
     pub(crate) blacklist: Filters,
     pub(crate) exceptions: Filters,
-    /// multipathd does not start with this file.
+    /// Whether multipathd refuses to start with this file.
     pub(crate) refused: bool,
 }

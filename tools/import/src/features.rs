@@ -1,14 +1,14 @@
-//! `features`: what the kernel's multipath target is told, counted words.
+//! The `features` string of the kernel's multipath target: a word count, then the words.
 
-/// The feature that is no_path_retry's old spelling.
+/// The feature that no_path_retry replaced.
 pub(crate) const QUEUE: &str = "queue_if_no_path";
 
-/// Whether the features hold `queue_if_no_path`.
+/// Whether the features contain `queue_if_no_path`.
 pub(crate) fn queue_if_no_path(features: &str) -> bool {
     features.contains(QUEUE)
 }
 
-/// The features without it, counted anew.
+/// The features without it, with the count corrected.
 pub(crate) fn without_queue(features: &str) -> String {
     let words: Vec<&str> = features
         .split_whitespace()

@@ -1,24 +1,24 @@
-//! What the lint says: where, what is the matter, why, and what to write instead.
+//! Lint findings: where, what is wrong, why, and what to write instead.
 
 use serde::Serialize;
 
 use crate::rule::{Rule, Severity};
 
-/// Findings kept of one file. A file with more mistakes than this is not a multipath.conf.
+/// Maximum number of findings kept per file. A file with more mistakes is not a multipath.conf.
 const FINDINGS_MAX: usize = 5000;
 
-/// One thing worth knowing about the file.
+/// One finding about the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// The line it is about; none: the file as a whole.
+    /// The line concerned; `None`: the whole file.
     pub line: Option<u32>,
-    /// How bad it is.
+    /// Severity of the rule.
     pub severity: Severity,
-    /// Which rule found it.
+    /// The rule that found it.
     pub rule: Rule,
-    /// What is the matter and why.
+    /// What is wrong and why.
     pub cause: String,
-    /// What to do.
+    /// How to correct it.
     pub correction: String,
 }
 
@@ -36,7 +36,7 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// Findings as they come.
+/// Findings in the order they are made.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     list: Vec<Finding>,
@@ -44,7 +44,6 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// Adds one.
     pub(crate) fn add(
         &mut self,
         rule: Rule,
@@ -65,7 +64,7 @@ impl Findings {
         });
     }
 
-    /// All of them in the order of lines, those about the whole file first.
+    /// All findings sorted by line, those about the whole file first.
     pub(crate) fn sorted(mut self) -> Vec<Finding> {
         if self.left_out > 0 {
             self.list.push(Finding {

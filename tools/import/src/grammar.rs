@@ -1,8 +1,9 @@
-//! Statements into a document, as multipathd nests them or as a person evidently did.
+//! Builds the document from statements, nested as multipathd does it or as the author evidently
+//! meant.
 //!
-//! Decided here: which section a keyword belongs to, and that nothing ends the reading before the end
-//! of the file. multipathd does not know that an unknown section is one: its keywords are looked for
-//! in the section around it, which its closing brace then closes.
+//! Decided here: which section a keyword belongs to, and that parsing always continues to the end
+//! of the file. multipathd does not recognize an unknown section: it looks its keywords up in the
+//! enclosing section, and the closing brace then closes that one.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ use crate::repair;
 use crate::rule::Rule;
 use crate::statement::{Statement, split, statement};
 
-/// Reads the file.
+/// Parses the file.
 pub(crate) fn parse(text: &[u8], mode: Mode, findings: &mut Findings) -> Document {
     let mut parser = Parser {
         mode,
@@ -37,13 +38,13 @@ pub(crate) fn parse(text: &[u8], mode: Mode, findings: &mut Findings) -> Documen
 struct Parser<'a> {
     mode: Mode,
     document: Document,
-    /// Open sections, with the lines they begin in.
+    /// Open sections, with the lines they begin on.
     open: Vec<(Scope, u32)>,
     /// Keywords seen in the file and in each open section.
     seen: Vec<BTreeSet<String>>,
-    /// Open sections nobody knows, in intended mode.
+    /// Number of open unknown sections, in intended mode.
     unknown: u32,
-    /// A section whose brace was not there, in intended mode.
+    /// A section whose opening brace is still missing, in intended mode.
     awaited: Option<(Scope, u32)>,
     findings: &'a mut Findings,
 }
@@ -60,7 +61,7 @@ impl Parser<'_> {
             self.findings.add(
                 Rule::LineTooLong,
                 number,
-                "multipathd takes what follows the first 1,023 bytes for a line of its own",
+                "multipathd treats what follows the first 1,023 bytes as a separate line",
                 "split the line, or shorten it",
             );
         }
@@ -92,8 +93,8 @@ impl Parser<'_> {
         }
     }
 
-    /// What a person means by braces: a `{` on the next line, and unknown sections that nest. True
-    /// when the line is dealt with.
+    /// Handles braces as the author meant them: a `{` on the next line, and unknown sections that
+    /// nest. `true` if the line is done.
     fn intended_section(&mut self, tokens: &[Token], line: u32) -> bool {
         if let Some((scope, begun)) = self.awaited.take()
             && matches!(tokens, [Token::Open, ..])
@@ -135,7 +136,7 @@ impl Parser<'_> {
     fn pair(&mut self, word: &str, value: Option<String>, line: u32) {
         let scope = self.scope();
         if let Some(child) = scope.child(word) {
-            // `protocol` is a keyword in blacklists, a section in overrides.
+            // `protocol` is a keyword in blacklists and a section in overrides.
             self.note_duplicate(word, child.is_unique(), line);
             self.enter(child, line);
             return;
@@ -161,7 +162,7 @@ impl Parser<'_> {
             self.findings.add(
                 Rule::DuplicateKeyword,
                 line,
-                format!("{word} is said again in this section, and the last one counts"),
+                format!("{word} is set again in this section; the last one counts"),
                 "keep one of them",
             );
         }
@@ -185,8 +186,8 @@ impl Parser<'_> {
         let elsewhere = Keyword::named(word).map(Keyword::places);
         let (cause, correction) = match elsewhere {
             Some(places) => (
-                format!("{word} may not stand in {}", scope.name()),
-                format!("it belongs into: {places}"),
+                format!("{word} is not allowed in {}", scope.name()),
+                format!("it belongs in: {places}"),
             ),
             None => (format!("there is no keyword {word}"), spelling(word)),
         };
@@ -205,7 +206,7 @@ impl Parser<'_> {
         if self.mode == Mode::Intended && matches!(problem, Some(Problem::Invalid(_))) {
             value = repair::value_meant(keyword, text);
             if let Some(value) = &value {
-                let cause = format!("{name} {text:?} is taken for {:?}", value.text);
+                let cause = format!("{name} {text:?} is read as {:?}", value.text);
                 self.findings
                     .add(Rule::Intended, line, cause, String::new());
             }
@@ -221,7 +222,7 @@ impl Parser<'_> {
             Some(Problem::Capped(bound)) => self.findings.add(
                 Rule::ValueCapped,
                 line,
-                format!("{name} {text:?} is out of bounds, multipathd takes {bound}"),
+                format!("{name} {text:?} is out of bounds, multipathd uses {bound}"),
                 "write the number you want",
             ),
             Some(Problem::Zero) => self.zero(name, line),
@@ -255,7 +256,7 @@ impl Parser<'_> {
         })
     }
 
-    /// multipathd 0.14 hangs or crashes on an interval that is zero or no number.
+    /// multipathd 0.14 hangs or crashes if the interval is zero or not a number.
     fn no_interval(&mut self, line: u32) {
         self.findings.add(
             Rule::BadValue,
@@ -270,7 +271,7 @@ impl Parser<'_> {
         self.findings.add(
             Rule::ZeroIsUnset,
             line,
-            format!("{name} 0 says nothing: the next less specific setting holds"),
+            format!("{name} 0 counts as unset: the next less specific setting applies"),
             "remove the line, or write the value you want",
         );
     }
@@ -327,7 +328,7 @@ impl Parser<'_> {
             Rule::UnmatchedBrace,
             line,
             "this } closes nothing",
-            "look for an unknown section above: its } closed the section around it",
+            "check for an unknown section above: its } closed the enclosing section",
         );
     }
 
@@ -347,7 +348,7 @@ impl Parser<'_> {
     }
 }
 
-/// Later values replace earlier ones; one that counts as nothing said takes them back.
+/// Later values replace earlier ones; a value that counts as unset removes them.
 fn put(settings: &mut crate::document::Settings, setting: Setting) {
     if is_unset(setting.keyword, &setting.value.text) {
         settings.remove(setting.keyword.name);
@@ -361,7 +362,7 @@ fn is_unset(keyword: &Keyword, text: &str) -> bool {
     zero_says_nothing && text == "0"
 }
 
-/// Filters are patterns, whatever else a keyword of that name is elsewhere.
+/// In these sections, keywords are patterns, whatever they are elsewhere.
 fn is_filter(scope: Scope) -> bool {
     matches!(
         scope,
@@ -378,7 +379,7 @@ fn filters_around<'a>(open: &[(Scope, u32)], document: &'a mut Document) -> &'a 
     }
 }
 
-/// A suggestion for a word that is nearly a keyword.
+/// Suggests the keyword that a misspelled word resembles.
 fn spelling(word: &str) -> String {
     const SECTIONS: &[&str] = &[
         "defaults",
@@ -402,7 +403,7 @@ fn spelling(word: &str) -> String {
     }
 }
 
-/// Letters to add, remove or change, up to a few.
+/// Edit distance, up to a small limit.
 fn distance(a: &str, b: &str) -> usize {
     const FAR: usize = 100;
     if a.len().abs_diff(b.len()) > 2 || a.len() > 64 {

@@ -1,14 +1,14 @@
-//! Device sections that hold for NVMe: the file's, and those multipathd has built in.
+//! Device sections that apply to NVMe: the file's, and those built into multipathd.
 //!
-//! The vendor of every NVMe device is the word `NVME`, its product the controller's model. multipathd
-//! looks at sections from the last to the first, and at its own after the file's. Those for certain
-//! arrays are facts of its hardware table, version 0.14.
+//! The vendor of every NVMe device is the word `NVME`, its product the controller's model.
+//! multipathd checks sections from the last to the first, and its own after the file's. The entries
+//! for particular arrays are from its hardware table, version 0.14.
 
 use crate::document::{Document, Section, Setting};
 use crate::keyword::{Keyword, read};
 use crate::pattern::Pattern;
 
-/// What multipathd has built in for NVMe: pattern of the model, and what it sets.
+/// multipathd's built-in sections for NVMe: pattern of the model, and the settings.
 const BUILTIN: &[(&str, &[(&str, &str)])] = &[
     (
         ".*",
@@ -32,19 +32,20 @@ const BUILTIN: &[(&str, &[(&str, &str)])] = &[
     ("VASTData", &[("no_path_retry", "queue")]),
 ];
 
-/// A device section that holds for NVMe devices.
+/// A device section that applies to NVMe devices.
 #[derive(Debug, Clone)]
 pub(crate) struct Device {
     pub(crate) section: Section,
-    /// Holds for every model.
+    /// Whether it applies to every model.
     pub(crate) generic: bool,
-    /// Not from the file.
+    /// Whether it is built into multipathd.
     pub(crate) builtin: bool,
-    /// The models it holds for, in the syntax of `umpath.toml`; none: cannot be said in it.
+    /// The models it applies to, in the syntax of `umpath.toml`; `None` if that cannot express
+    /// them.
     pub(crate) model: Option<String>,
 }
 
-/// All of them, in the order of multipathd's table: later ones are stronger.
+/// All sections in the order of multipathd's table: later ones take precedence.
 pub(crate) fn devices(document: &Document) -> Vec<Device> {
     let builtin = BUILTIN.iter().filter_map(|(model, settings)| {
         let mut section = Section::default();
@@ -64,7 +65,8 @@ pub(crate) fn devices(document: &Document) -> Vec<Device> {
         .devices
         .iter()
         .filter_map(|section| device(section, false));
-    // A section of the file for the very words of a built-in one stands in its place, merged.
+    // A section of the file with the exact patterns of a built-in one is merged into it, in its
+    // place.
     let file: Vec<Device> = file.collect();
     let same = |a: &Device, b: &Device| {
         a.section.settings.text("product") == b.section.settings.text("product")
@@ -118,7 +120,7 @@ mod tests {
         assert!(devices.iter().all(|device| device.model.is_some()));
     }
 
-    /// Captured from `multipath -t`.
+    /// The expected values were captured from `multipath -t`.
     #[test]
     fn the_built_in_sections_are_multipathds() {
         let seen = include_str!("../tests/corpus/builtin.t");

@@ -1,20 +1,21 @@
-//! Filters that umpath can have: `[[ignore]]` entries, made of `blacklist` and `blacklist_exceptions`.
+//! `[[ignore]]` entries from `blacklist` and `blacklist_exceptions`.
 //!
-//! wwid filters and device sections for NVMe become entries; both programs let exceptions win within
-//! their kind. Not carried over is a filter that covers every NVMe namespace, unless exceptions pick
-//! some: it keeps multipathd from NVMe, and who imports the file wants umpath to have NVMe.
+//! wwid filters and device sections for NVMe become entries; in both programs exceptions win within
+//! their kind. A filter that covers every NVMe namespace is not carried over unless exceptions
+//! select some: it keeps multipathd away from NVMe, but whoever imports the file wants umpath to
+//! use it.
 
 use crate::document::{Document, Filters, Section, Setting};
 use crate::pattern::Filter;
 
-/// Identities of namespaces: what matches them all covers every one.
+/// Sample identities of namespaces: a pattern that matches all of them covers every namespace.
 const IDENTITIES: &[&str] = &[
     "eui.0025385b71b00a01",
     "eui.6c8f5d3e2a1940b7a0369f0000000001",
     "uuid.8a1b2c3d-0000-4000-8000-0123456789ab",
 ];
 
-/// The model of every array, as far as one can think of them.
+/// Sample models of arrays.
 const MODELS: &[&str] = &["Linux", "PVL-MX09S0P2L2C1-F100TP0TY1", "0"];
 
 /// What becomes of a filter.
@@ -22,15 +23,14 @@ const MODELS: &[&str] = &["Linux", "PVL-MX09S0P2L2C1-F100TP0TY1", "0"];
 pub(crate) enum Fate {
     /// An entry with this pattern.
     Carried(String),
-    /// Nothing: it would leave umpath without any namespace.
+    /// Dropped: it would leave umpath without any namespace.
     Everything,
-    /// Nothing: it is not about NVMe, or without effect.
+    /// Dropped: it does not concern NVMe, or has no effect.
     Foreign,
-    /// Nothing: `umpath.toml` cannot say it.
+    /// Dropped: `umpath.toml` cannot express it.
     Unsayable,
 }
 
-/// One `[[ignore]]` entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ignore {
     /// `wwid` or `model`.
@@ -40,7 +40,7 @@ pub(crate) struct Ignore {
     pub(crate) line: u32,
 }
 
-/// Every entry the file's filters become, exceptions behind what they are exceptions of.
+/// All entries from the file's filters, exceptions after the entries they restrict.
 pub(crate) fn entries(document: &Document) -> Vec<Ignore> {
     let (blacklist, exceptions) = (&document.blacklist, &document.exceptions);
     let mut entries = Vec::new();
@@ -93,7 +93,8 @@ pub(crate) fn hidden_wwid(rule: &Setting, exceptions: &Filters) -> Fate {
     }
 }
 
-/// An exception that is about NVMe: it spells a kind of identity, or matches one. Most pick SCSI disks.
+/// Whether an exception concerns NVMe: it names a kind of NVMe identity, or matches one. Most
+/// exceptions select SCSI disks.
 fn picks_volumes(rule: &Setting) -> bool {
     let text = &rule.value.text;
     let spelled = !text.starts_with('!') && (text.contains("eui") || text.contains("uuid"));
@@ -101,7 +102,7 @@ fn picks_volumes(rule: &Setting) -> bool {
         && (spelled || IDENTITIES.iter().any(|identity| holds(text, identity)))
 }
 
-/// What becomes of a wwid in the exceptions: something only beside an entry it is an exception of.
+/// What becomes of a wwid in the exceptions: dropped unless it restricts an entry.
 pub(crate) fn excepted_wwid(rule: &Setting, document: &Document) -> Fate {
     let hidden = |rule| hidden_wwid(rule, &document.exceptions);
     beside(wwid(rule), wwids(&document.blacklist).map(hidden))
@@ -160,7 +161,7 @@ fn carried(text: &str) -> Fate {
     match Filter::new(text).map(|filter| filter.source()) {
         Ok(Some(pattern)) => Fate::Carried(pattern),
         Ok(None) => Fate::Unsayable,
-        // The file is refused for it, or the line left out.
+        // multipathd refuses the file for it, or the line was dropped.
         Err(_) => Fate::Foreign,
     }
 }
@@ -173,7 +174,7 @@ fn covers(pattern: &str, names: &[&str]) -> bool {
     names.iter().all(|name| holds(pattern, name))
 }
 
-/// A plain identity of a SCSI disk: a digit for its kind, then 16 or 32 of the number itself.
+/// An identity of a SCSI disk: one digit for its kind, then 16 or 32 hexadecimal digits.
 fn is_scsi(text: &str) -> bool {
     let plain = text.strip_prefix('^').unwrap_or(text);
     let plain = plain.strip_suffix('$').unwrap_or(plain);

@@ -1,7 +1,8 @@
-//! The keywords of multipath.conf: where each may stand, what its value is, and what becomes of it.
+//! The keywords of multipath.conf: the sections that allow them, their values, and what becomes of
+//! them.
 //!
-//! Decided here: the vocabulary of the importer. What a value means for umpath is decided in
-//! `translate`. Facts are those of multipath.conf(5) and of multipathd 0.14.
+//! Decided here: the vocabulary of the importer. `translate` decides what a value means for umpath.
+//! The facts are from multipath.conf(5) and multipathd 0.14.
 
 mod table;
 mod value;
@@ -10,10 +11,10 @@ mod words;
 pub(crate) use table::KEYWORDS;
 pub(crate) use value::{Problem, Value, read};
 
-/// Where a keyword may stand.
+/// A section of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// The file itself.
+    /// The top level.
     Root,
     /// `defaults`.
     Defaults,
@@ -21,19 +22,19 @@ pub(crate) enum Scope {
     Blacklist,
     /// `blacklist_exceptions`.
     Exceptions,
-    /// `device` in one of the two.
+    /// `device` in either of the two.
     FilterDevice,
     /// `devices`.
     Devices,
-    /// `device` in it.
+    /// `device` in `devices`.
     Device,
     /// `overrides`.
     Overrides,
-    /// `protocol` in it.
+    /// `protocol` in `overrides`.
     Protocol,
     /// `multipaths`.
     Multipaths,
-    /// `multipath` in it.
+    /// `multipath` in `multipaths`.
     Multipath,
 }
 
@@ -71,7 +72,7 @@ impl Scope {
         })
     }
 
-    /// True when the section may be opened once only.
+    /// Whether the section may be opened only once.
     pub(crate) fn is_unique(self) -> bool {
         !matches!(
             self,
@@ -94,7 +95,7 @@ impl Scope {
 }
 
 /// Scopes as bits, for the table: defaults, device, overrides, protocol, multipath, blacklist and
-/// its exceptions, device in them.
+/// its exceptions, and device in those.
 const D: u8 = 1;
 const H: u8 = 2;
 const O: u8 = 4;
@@ -103,40 +104,40 @@ const M: u8 = 16;
 const B: u8 = 32;
 const F: u8 = 64;
 
-/// What a value may be.
+/// Syntax of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Any text.
     Text,
     /// Text without a slash.
     Name,
-    /// Text whose word at this index counts the words after it.
+    /// Text in which the word at this index is the number of words after it.
     Counted(usize),
     /// `yes`, `no`, `1`, `0`.
     YesNo,
-    /// A number within bounds; one outside is moved to the bound.
+    /// A number; one out of bounds is moved to the bound.
     Number(i64, i64),
-    /// A number; zero counts as nothing said.
+    /// A number; zero counts as unset.
     Count,
-    /// A number without bounds or sign.
+    /// An unsigned number without bounds.
     Unsigned,
-    /// One of these words, each with what it is read as.
+    /// One of these words, each with its canonical spelling.
     Choice(&'static [(&'static str, &'static str)]),
     /// One of these words, or a number within bounds.
     ChoiceOr(&'static [(&'static str, &'static str)], i64, i64),
-    /// As `ChoiceOr`, printed without quotes.
+    /// As `ChoiceOr`, but printed without quotes.
     BareChoiceOr(&'static [(&'static str, &'static str)], i64, i64),
     /// One of these words, or anything that begins with one.
     Prefix(&'static [&'static str]),
-    /// A number of seconds, perhaps followed by anything, or `infinity`.
+    /// A number of seconds, possibly followed by other text, or `infinity`.
     Loss,
-    /// File mode, octal.
+    /// Octal file mode.
     Mode,
     /// User or group.
     Owner,
-    /// Reservation key; a wrong one makes multipathd refuse the file.
+    /// Reservation key; an invalid one makes multipathd refuse the file.
     Key,
-    /// Regular expression of a filter; a wrong one makes multipathd refuse the file.
+    /// Regular expression of a filter; an invalid one makes multipathd refuse the file.
     Filter,
     /// `name:attribute` pairs.
     Pairs,
@@ -147,43 +148,42 @@ pub(crate) enum Kind {
 /// What becomes of a keyword.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Becomes these keys of `umpath.toml`, or is part of how they are found.
+    /// It becomes these keys of `umpath.toml`, or helps to find them.
     Becomes(&'static str),
-    /// Is not needed here, because.
+    /// It is not needed, for this reason.
     NotNeeded(&'static str),
-    /// Is wanted by some, and umpath has nothing like it.
+    /// It is useful, but umpath has no equivalent.
     Missing(&'static str),
 }
 
-/// One keyword.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Keyword {
-    /// As the file spells it.
+    /// The keyword as spelled in the file.
     pub(crate) name: &'static str,
     scopes: u8,
-    /// What its value may be.
+    /// Syntax of its value.
     pub(crate) kind: Kind,
     /// What becomes of it.
     pub(crate) fate: Fate,
 }
 
 impl Keyword {
-    /// The keyword of this name, wherever it may stand.
+    /// The keyword with this name, in any section.
     pub(crate) fn named(name: &str) -> Option<&'static Self> {
         KEYWORDS.iter().find(|keyword| keyword.name == name)
     }
 
-    /// The keyword of this name in this section.
+    /// The keyword with this name in this section.
     pub(crate) fn in_scope(name: &str, scope: Scope) -> Option<&'static Self> {
         Self::named(name).filter(|keyword| keyword.scopes & scope.bit() != 0)
     }
 
-    /// True when the section may hold it any number of times.
+    /// Whether the section may contain it any number of times.
     pub(crate) fn is_repeatable(&self, scope: Scope) -> bool {
         matches!(scope, Scope::Blacklist | Scope::Exceptions) && self.scopes & B != 0
     }
 
-    /// The sections it may stand in, for people.
+    /// The sections that allow it, for messages.
     pub(crate) fn places(&self) -> String {
         let places = [
             (D, "defaults"),

@@ -1,24 +1,24 @@
-//! One line of multipath.conf into tokens.
+//! Splits a line of multipath.conf into tokens.
 //!
-//! Outside quotes, blanks and every byte that is not ASCII separate words; `{`, `}` and `"` are
-//! tokens of their own, and `!` or `#` ends the line wherever a word could begin or go on. Inside
-//! quotes everything counts, and two quotes in a row stand for one.
+//! Outside quotes, blanks and all non-ASCII bytes separate words; `{`, `}` and `"` are tokens of
+//! their own, and `!` or `#` ends the line wherever a word could begin or continue. Inside quotes
+//! every byte counts, and two quotes in a row stand for one.
 
 /// A piece of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Token {
-    /// `"`, at the beginning or the end of a string.
+    /// `"` at the beginning or end of a string.
     Quote,
     /// `{` outside quotes.
     Open,
     /// `}` outside quotes.
     Close,
-    /// A word, or what stands between two quotes.
+    /// A word, or the text between two quotes.
     Word(String),
 }
 
 impl Token {
-    /// The token as the file shows it.
+    /// The token as written in the file.
     pub(crate) fn text(&self) -> &str {
         match self {
             Self::Quote => "\"",
@@ -29,7 +29,7 @@ impl Token {
     }
 }
 
-/// The tokens of a line; none for a blank line or a comment.
+/// The tokens of a line; empty for a blank line or a comment.
 pub(crate) fn tokens(line: &[u8]) -> Vec<Token> {
     let mut cursor = Cursor { line, at: 0 };
     let mut tokens = Vec::new();

@@ -1,14 +1,16 @@
 //! Reads multipath.conf and writes umpath.toml.
 //!
-//! Decided here: what each setting of dm-multipath becomes, and what is said about it. Two readings
-//! are offered: *literal* is what multipathd does with the file, *intended* what its author evidently
-//! meant; where they differ, the lint says why. The whole file is read whatever is wrong with it.
-//! Not decided here: where files are read from and written to, which is the command line's affair.
+//! Decided here: what each setting of dm-multipath becomes, and which findings are reported. There
+//! are two readings: *literal* is what multipathd does with the file, *intended* what its author
+//! evidently meant; where they differ, the lint says why. The whole file is read, whatever is wrong
+//! with it. Not decided here: where files are read from and written to; the command line decides
+//! that.
 //!
-//! Text in, text out: no file, no clock, and nothing that a hostile file could make grow beyond a
-//! multiple of its size. The order is `lines`, `lexer`, `statement`, `grammar` (the file as read),
-//! `repair` (intended only), `merge`, `hardware` and `resolve` (what holds), `translate`, `ignore` and
-//! `plan` (our keys), `toml`; `lint` looks on. `understood` is how all that is compared with `multipath -t`.
+//! Text in, text out: no file, no clock, and memory limited to a multiple of the input's size. The
+//! stages are `lines`, `lexer`, `statement`, `grammar` (the file as read), `repair` (intended
+//! only), `merge`, `hardware` and `resolve` (the settings in force), `translate`, `ignore` and
+//! `plan` (our keys), `toml`; `lint` reports findings. `understood` compares the result with
+//! `multipath -t`.
 
 #![forbid(unsafe_code)]
 
@@ -41,34 +43,37 @@ pub use understood::{Understood, UnderstoodFilters};
 use finding::Findings;
 use plan::Plan;
 
-/// No multipath.conf is larger than this.
+/// Upper bound for the size of a multipath.conf.
 pub const BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How the file is read.
+/// How to interpret the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// What multipathd does with it.
+    /// As multipathd does.
     #[default]
     Literal,
-    /// What a person evidently means by it.
+    /// As its author evidently meant it.
     Intended,
 }
 
-/// What came of a file.
+/// The result of an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
-    /// Our configuration; none where there is nothing to write: multipathd refuses the file and that is
-    /// what was asked for, or it is no configuration at all.
+    /// The configuration; `None` if there is nothing to write: multipathd refuses the file and
+    /// literal mode was requested, or it is not a configuration at all.
     pub toml: Option<String>,
-    /// What is worth knowing, in the order of lines.
+    /// Findings sorted by line.
     pub findings: Vec<Finding>,
 }
 
-/// Reads a multipath.conf, with the bindings file if there is one.
+/// Imports a multipath.conf, with the bindings file if there is one.
 pub fn import(text: &[u8], bindings: Option<&[u8]>, mode: Mode) -> Import {
     let mut findings = Findings::default();
     if text.len() > BYTES_MAX || bindings.is_some_and(|text| text.len() > BYTES_MAX) {
-        let cause = format!("more than {} MiB are not read", BYTES_MAX / 1024 / 1024);
+        let cause = format!(
+            "the file is larger than {} MiB and was not read",
+            BYTES_MAX / 1024 / 1024
+        );
         findings.add(
             Rule::TooLarge,
             None,
@@ -133,18 +138,18 @@ fn read(text: &[u8], bindings: Option<&[u8]>, mode: Mode, findings: &mut Finding
     }
 }
 
-/// A keyword of multipath.conf for documents about it.
+/// A keyword of multipath.conf, for documentation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeywordFact {
-    /// As the file spells it.
+    /// The keyword as spelled in the file.
     pub name: &'static str,
-    /// Sections it may stand in.
+    /// Sections that allow it.
     pub places: String,
     /// What becomes of it, in Markdown.
     pub fate: String,
 }
 
-/// Every keyword but those that open sections.
+/// All keywords except those that open sections.
 pub fn keywords() -> Vec<KeywordFact> {
     let fact = |keyword: &keyword::Keyword| KeywordFact {
         name: keyword.name,

@@ -1,25 +1,25 @@
-//! From bytes to lines, as multipathd's reader sees them.
+//! Splits bytes into lines as multipathd's reader does.
 //!
-//! multipathd reads at most 1,023 bytes at a time: what is longer than that continues as a line of
-//! its own, whatever stands there. A line ends at a carriage return too, and at a zero byte.
+//! multipathd reads at most 1,023 bytes at a time: the rest of a longer line becomes a line of its
+//! own. A line also ends at a carriage return and at a zero byte.
 
-/// What multipathd takes of one line at most, its end included.
+/// Longest line multipathd reads at once, including its end.
 const CHUNK: usize = 1023;
 
-/// One line as multipathd sees it.
+/// One line as multipathd reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Line<'a> {
-    /// The number an editor shows.
+    /// Line number as in an editor.
     pub(crate) number: u32,
-    /// Without its end.
+    /// The line without its end.
     pub(crate) bytes: &'a [u8],
-    /// The rest of a longer line, which multipathd takes for a line of its own.
+    /// Whether it is the rest of a longer line, which multipathd treats as a separate line.
     pub(crate) continued: bool,
-    /// Bytes after a zero byte or a carriage return in mid-line, which multipathd never sees.
+    /// Whether bytes follow a zero byte or a carriage return in the line; multipathd ignores them.
     pub(crate) lost: bool,
 }
 
-/// Every line of the file.
+/// All lines of the file.
 pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
     let whole = text.split_inclusive(|byte| *byte == b'\n');
     (1_u32..).zip(whole).flat_map(|(number, line)| {

@@ -1,8 +1,7 @@
-//! What is worth knowing about a file: what it does not do although it seems to, and what becomes of
-//! each setting.
+//! Lint: settings that do not have the effect they seem to have, and what becomes of each setting.
 //!
-//! The lint looks at the file as it was read, sections included that multipathd drops: their author
-//! meant them. It says the same in both modes; it changes nothing.
+//! The lint checks the file as written, including sections that multipathd drops, because their
+//! author meant them. It reports the same in both modes and changes nothing.
 
 mod blacklist;
 mod device;
@@ -18,22 +17,22 @@ use crate::repair;
 use crate::resolve::{Class, Layer, View};
 use crate::rule::Rule;
 
-/// A section with what stands around it.
+/// A section with its context.
 pub(crate) struct Place<'a> {
     scope: Scope,
     settings: &'a Settings,
-    /// What holds for NVMe volumes in general.
+    /// The settings that apply to NVMe volumes in general.
     general: &'a View<'a>,
 }
 
 impl Place<'_> {
-    /// The value here, or the one that holds in general.
+    /// The value here, or the one that applies in general.
     fn text(&self, name: &str) -> Option<&str> {
         self.settings.text(name).or_else(|| self.general.text(name))
     }
 }
 
-/// Looks at everything. `read` is the file as it was read, `merged` what multipathd makes of it.
+/// Runs all rules. `read` is the file as written, `merged` what multipathd makes of it.
 pub(crate) fn lint(
     read: &Document,
     merged: &Document,
@@ -59,7 +58,7 @@ pub(crate) fn lint(
     blacklist::lint(read, findings);
 }
 
-/// Every section that is about NVMe devices or may be.
+/// Every section that concerns NVMe devices or may do so.
 fn places(document: &Document) -> impl Iterator<Item = (Scope, &Settings)> {
     let ours = |section: &&Section| {
         let vendor = section.settings.text("vendor");
@@ -92,7 +91,7 @@ fn places(document: &Document) -> impl Iterator<Item = (Scope, &Settings)> {
 
 /// What becomes of settings that have no key of their own.
 fn fates(place: &Place<'_>, findings: &mut Findings) {
-    // These have rules of their own, which say more.
+    // These have more specific rules.
     const SAID: &[&str] = &[
         "path_checker",
         "checker",
@@ -115,7 +114,7 @@ fn fates(place: &Place<'_>, findings: &mut Findings) {
     }
 }
 
-/// Defaults that multipathd's own device section for NVMe beats.
+/// Defaults overridden by multipathd's own device section for NVMe.
 fn shadowed(read: &Document, general: &View<'_>, devices: &[Device], findings: &mut Findings) {
     for name in ["path_grouping_policy", "failback"] {
         let Some(setting) = read.defaults.get(name) else {
@@ -130,7 +129,7 @@ fn shadowed(read: &Document, general: &View<'_>, devices: &[Device], findings: &
                 Rule::BuiltinWins,
                 setting.line,
                 format!(
-                    "{name} {:?} in defaults does not reach NVMe devices: multipathd's own device \
+                    "{name} {:?} in defaults does not apply to NVMe devices: multipathd's own device \
                      section for them says {:?}",
                     setting.value.text, winner.value.text
                 ),
@@ -147,8 +146,8 @@ fn unsaid(general: &View<'_>, findings: &mut Findings) {
         findings.add(
             Rule::UnsaidDefault,
             None,
-            "no_path_retry is not said: multipathd fails I/O as soon as the last path is lost",
-            "no_path_retry = \"queue\" is umpath's own default, under which I/O waits for a path",
+            "no_path_retry is not set: multipathd fails I/O as soon as the last path is lost",
+            "umpath's own default is no_path_retry = \"queue\": I/O waits for a path",
         );
     }
 }

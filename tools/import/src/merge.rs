@@ -1,8 +1,8 @@
-//! Sections that name the same thing become one, as multipathd does it after reading.
+//! Merges sections with the same name, as multipathd does after reading.
 //!
-//! Of several `device` sections with one vendor, product and revision, the later one counts key by
-//! key and stands where the last of them stood. The same holds for `multipath` sections with one
-//! wwid, and for `protocol` sections with one type. Sections without a name are dropped.
+//! Of several `device` sections with the same vendor, product and revision, the later one wins key
+//! by key, at the position of the last. The same applies to `multipath` sections with one wwid and
+//! `protocol` sections with one type. Sections without a name are dropped.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::finding::Findings;
 use crate::keyword::{Keyword, Value};
 use crate::rule::Rule;
 
-/// Drops and merges.
+/// Drops and merges sections.
 pub(crate) fn merge(document: &mut Document, findings: &mut Findings) {
     let mut devices = std::mem::take(&mut document.devices);
     devices.retain(|device| {
@@ -27,7 +27,7 @@ pub(crate) fn merge(document: &mut Document, findings: &mut Findings) {
     document.multipaths = merge_multipaths(multipaths, findings);
 }
 
-/// One section for each name, where the last one stood.
+/// One section per name, at the position of the last.
 fn merge_devices(devices: Vec<Section>, findings: &mut Findings) -> Vec<Section> {
     let name = |device: &Section| {
         ["vendor", "product", "revision"].map(|key| device.settings.text(key).map(str::to_owned))
@@ -40,7 +40,7 @@ fn merge_devices(devices: Vec<Section>, findings: &mut Findings) -> Vec<Section>
             None => device,
             Some(older) => {
                 let again = format!(
-                    "the device {} {} of line {} is described again",
+                    "the device {} {} of line {} is defined again",
                     name[0].as_deref().unwrap_or_default(),
                     name[1].as_deref().unwrap_or_default(),
                     older.line
@@ -65,7 +65,7 @@ fn merge_devices(devices: Vec<Section>, findings: &mut Findings) -> Vec<Section>
     sections.into_iter().map(|(_, section)| section).collect()
 }
 
-/// The later section filled from the older one; merging settles `queue_if_no_path` too.
+/// The later section, completed from the older one; merging also resolves `queue_if_no_path`.
 fn merged(mut later: Section, older: Section) -> Section {
     later.settings.fill(older.settings);
     let Some(setting) = later.settings.get("features").cloned() else {
@@ -128,10 +128,7 @@ fn merge_multipaths(multipaths: Vec<Section>, findings: &mut Findings) -> Vec<Se
             findings.add(
                 Rule::DuplicateMultipath,
                 multipath.line,
-                format!(
-                    "the volume {wwid} of line {} is described again",
-                    older.line
-                ),
+                format!("the volume {wwid} of line {} is defined again", older.line),
                 "keep one section; of each key the later value counts",
             );
             multipath.settings.fill(older.settings);

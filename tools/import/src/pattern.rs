@@ -1,26 +1,25 @@
-//! POSIX extended regular expressions, which is what multipath.conf means by a name.
+//! POSIX extended regular expressions, the syntax of names in multipath.conf.
 //!
-//! Decided here: which patterns the C library accepts (a pattern it refuses makes multipathd refuse
+//! Decided here: which patterns the C library accepts (an invalid pattern makes multipathd refuse
 //! the file, or the entry never match), and what they match. Patterns are translated to the syntax
-//! of the `regex` crate, whose time and memory are bounded whatever the pattern. Back-references
-//! cannot be translated: such a pattern is accepted and said to be unknown.
+//! of the `regex` crate, whose time and memory are bounded for any pattern. Back-references cannot
+//! be translated: such a pattern is accepted, but what it matches is unknown.
 
 use regex::{Regex, RegexBuilder};
 
-/// Memory one compiled pattern may take.
+/// Memory limit of one compiled pattern, bytes.
 const COMPILED_BYTES_MAX: usize = 256 * 1024;
 
-/// A pattern of the file.
 #[derive(Debug, Clone)]
 pub(crate) enum Pattern {
     /// Can be matched.
     Known(Box<Regex>),
-    /// The C library takes it; we cannot say what it matches.
+    /// The C library accepts it, but what it matches is unknown here.
     Unknown,
 }
 
 impl Pattern {
-    /// Reads a pattern; the error says why the C library refuses it.
+    /// Parses a pattern; the error says why the C library rejects it.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
         let translated = translate(text)?;
         let Some(translated) = translated else {
@@ -52,7 +51,7 @@ impl Pattern {
         }
     }
 
-    /// Whether it matches every model name one can think of.
+    /// Whether it matches every sample model name.
     pub(crate) fn matches_everything(&self) -> bool {
         let names = [
             "A",
@@ -68,7 +67,7 @@ impl Pattern {
     }
 }
 
-/// A pattern that may be inverted with a leading `!`.
+/// A pattern that a leading `!` inverts.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter {
     inverted: bool,
@@ -76,7 +75,8 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// Reads `pattern`, `!pattern`, or `\!pattern` for a pattern that begins with an exclamation mark.
+    /// Parses `pattern`, `!pattern`, or `\!pattern` for a pattern that begins with an exclamation
+    /// mark.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
         let (inverted, rest) = match text.strip_prefix('!') {
             Some(rest) => (true, rest),
@@ -86,7 +86,7 @@ impl Filter {
         Pattern::new(rest).map(|pattern| Self { inverted, pattern })
     }
 
-    /// The same filter in the syntax of `umpath.toml`, which inverts with a leading `!` too.
+    /// The same filter in the syntax of `umpath.toml`, where a leading `!` inverts too.
     pub(crate) fn source(&self) -> Option<String> {
         let pattern = self.pattern.source()?;
         Some(match (self.inverted, pattern.starts_with('!')) {
@@ -96,13 +96,13 @@ impl Filter {
         })
     }
 
-    /// Whether it holds for `text`.
+    /// Whether it applies to `text`.
     pub(crate) fn matches(&self, text: &str) -> bool {
         self.pattern.matches(text) != self.inverted
     }
 }
 
-/// Rewrites the pattern, or refuses it as the C library does. None: a back-reference.
+/// Translates the pattern, or rejects it as the C library does. `None`: it has a back-reference.
 fn translate(text: &str) -> Result<Option<String>, String> {
     let mut writer = Writer::default();
     let mut chars = text.chars().peekable();
@@ -122,7 +122,7 @@ fn translate(text: &str) -> Result<Option<String>, String> {
             '.' => writer.atom("."),
             '[' => writer.atom(&bracket(&mut chars)?),
             '\\' => match chars.next() {
-                None => return Err("it ends in a backslash".to_owned()),
+                None => return Err("it ends with a backslash".to_owned()),
                 Some('1'..='9') => writer.known = false,
                 Some(known @ ('w' | 'W' | 's' | 'S' | 'b' | 'B')) => {
                     writer.atom(&format!("\\{known}"));
@@ -141,12 +141,11 @@ fn translate(text: &str) -> Result<Option<String>, String> {
     Ok(writer.known.then_some(writer.out))
 }
 
-/// The translation so far.
 struct Writer {
     out: String,
-    /// Where the expression begins that a repetition would repeat; none: there is none.
+    /// Start of the expression that a repetition would apply to, if there is one.
     last: Option<usize>,
-    /// Where the open groups begin.
+    /// Starts of the open groups.
     groups: Vec<usize>,
     known: bool,
 }
@@ -190,12 +189,10 @@ impl Writer {
         self.last = self.groups.pop();
     }
 
-    /// Repeats the last expression, itself perhaps repeated already: `a**` is one of POSIX's.
+    /// Repeats the last expression, which may be a repetition itself: POSIX allows `a**`.
     fn repeat(&mut self, sign: char, operator: &str) -> Result<(), String> {
         let Some(start) = self.last else {
-            return Err(format!(
-                "nothing stands before the {sign:?} that it could repeat"
-            ));
+            return Err(format!("there is nothing before the {sign:?} to repeat"));
         };
         if start < self.out.len() && self.out.ends_with(['*', '+', '?', '}']) {
             let nested = self.out.split_off(start);
@@ -210,7 +207,7 @@ impl Writer {
 
 type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
-/// `{2}`, `{2,}`, `{,2}`, `{2,3}` after the brace.
+/// Parses `{2}`, `{2,}`, `{,2}` or `{2,3}` after the brace.
 fn interval(chars: &mut Chars<'_>) -> Result<String, String> {
     const REPEATS_MAX: u32 = 32_767;
     let mut inside = String::new();
@@ -218,11 +215,11 @@ fn interval(chars: &mut Chars<'_>) -> Result<String, String> {
         match chars.next() {
             Some('}') => break,
             Some(char) if char.is_ascii_digit() || char == ',' => inside.push(char),
-            Some(_) => return Err("what stands between { and } is no number of times".to_owned()),
+            Some(_) => return Err("the text between { and } is not a repeat count".to_owned()),
             None => return Err("a { is not closed".to_owned()),
         }
     }
-    let wrong = || "what stands between { and } is no number of times".to_owned();
+    let wrong = || "the text between { and } is not a repeat count".to_owned();
     let number = |text: &str| text.parse::<u32>().map_err(|_| wrong());
     let (low, high) = match inside.split_once(',') {
         None => (number(&inside)?, Some(number(&inside)?)),
@@ -248,7 +245,7 @@ fn interval(chars: &mut Chars<'_>) -> Result<String, String> {
     })
 }
 
-/// A bracket expression after its `[`; a backslash means itself in it.
+/// Parses a bracket expression after its `[`; a backslash is literal in it.
 fn bracket(chars: &mut Chars<'_>) -> Result<String, String> {
     let open = || "a [ is not closed".to_owned();
     let mut out = String::from("[");
@@ -302,7 +299,7 @@ fn escaped(char: char) -> String {
     }
 }
 
-/// `[:alpha:]` with the cursor at the first colon.
+/// Parses `[:alpha:]` with the cursor at the first colon.
 fn class(chars: &mut Chars<'_>) -> Result<String, String> {
     const NAMES: &[&str] = &[
         "alnum", "alpha", "blank", "cntrl", "digit", "graph", "lower", "print", "punct", "space",
@@ -324,7 +321,7 @@ fn class(chars: &mut Chars<'_>) -> Result<String, String> {
     }
 }
 
-/// `[.x.]` or `[=x=]` with the cursor after the sign.
+/// Parses `[.x.]` or `[=x=]` with the cursor after the sign.
 fn collating(chars: &mut Chars<'_>, sign: char) -> Result<char, String> {
     let element = chars.next();
     match (element, chars.next(), chars.next()) {
@@ -337,7 +334,7 @@ fn collating(chars: &mut Chars<'_>, sign: char) -> Result<char, String> {
 mod tests {
     use super::*;
 
-    /// What the C library answers, asked of glibc 2.36: none where it refuses the pattern.
+    /// Results of glibc 2.36; `None` if it rejects the pattern.
     const ANSWERS: &[(&str, &str, Option<bool>)] = &[
         ("*", "a", None),
         ("+a", "a", None),

@@ -1,4 +1,4 @@
-//! What `umpath.toml` will hold: tables of entries, before they are text.
+//! The contents of `umpath.toml`: tables of entries, before they become text.
 
 use crate::Mode;
 use crate::document::Document;
@@ -10,10 +10,10 @@ use crate::toml::{Value, Writer};
 use crate::translate::{self, Entry};
 use crate::volume;
 
-/// What is left alone; nothing tells its entries from each other but all they say.
+/// Entries of this table have no key that identifies them.
 const IGNORE: &str = "[[ignore]]";
 
-/// A key with where it comes from.
+/// A key with its origin.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Key {
     pub(crate) key: &'static str,
@@ -27,13 +27,13 @@ pub(crate) struct Table {
     /// `[defaults]`, `[[device]]`, `[[volume]]` or `[[ignore]]`.
     header: &'static str,
     comment: String,
-    /// About arrays that the file says nothing of.
+    /// Whether it concerns arrays that the file does not mention.
     builtin: bool,
     pub(crate) keys: Vec<Key>,
 }
 
 impl Table {
-    /// The table with the key that tells it from its like.
+    /// The table with its identifying key.
     pub(crate) fn name(&self) -> String {
         match self.keys.first() {
             Some(Key {
@@ -46,13 +46,11 @@ impl Table {
     }
 }
 
-/// Every table.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) tables: Vec<Table>,
 }
 
-/// Makes the plan.
 pub(crate) fn plan(
     document: &Document,
     devices: &[Device],
@@ -80,7 +78,7 @@ pub(crate) fn plan(
         let view = View::new(document, devices, Class::Device(index), mode);
         let mut own = own_keys(&view, devices, Layer::Device(index), mode);
         if device.builtin {
-            // Nothing but the defaults is weaker.
+            // Only the defaults are weaker.
             own.retain(|own| {
                 keys.iter()
                     .all(|key| key.key != own.key || key.value != own.value)
@@ -90,7 +88,7 @@ pub(crate) fn plan(
             continue;
         };
         let comment = if device.builtin {
-            "multipathd has this built in".to_owned()
+            "built into multipathd".to_owned()
         } else {
             format!("device section of line {}", device.section.line)
         };
@@ -164,7 +162,7 @@ fn table(
     }
 }
 
-/// The keys that this layer has a say in.
+/// The keys that this layer sets.
 fn own_keys(view: &View<'_>, devices: &[Device], layer: Layer, mode: Mode) -> Vec<Key> {
     let decided = |entry: &&Entry| {
         let mut from = entry.from.iter().filter_map(|name| view.get(name));
@@ -195,12 +193,12 @@ fn key(entry: &Entry, view: &View<'_>, devices: &[Device]) -> Key {
 }
 
 impl Plan {
-    /// The file's text.
+    /// The text of the file.
     pub(crate) fn to_toml(&self, mode: Mode) -> String {
         let mut writer = Writer::default();
         writer.comment(match mode {
-            Mode::Literal => "Made from a multipath.conf by `umpath import --mode literal`: what multipathd does with it.",
-            Mode::Intended => "Made from a multipath.conf by `umpath import --mode intended`: what it evidently means.",
+            Mode::Literal => "Generated from a multipath.conf by `umpath import --mode literal`: what multipathd does with it.",
+            Mode::Intended => "Generated from a multipath.conf by `umpath import --mode intended`: what it evidently means.",
         });
         for table in &self.tables {
             writer.table(table.header);
@@ -212,7 +210,7 @@ impl Plan {
         writer.finish()
     }
 
-    /// What is different in another plan, by table. Arrays that only multipathd knows are left out.
+    /// Differences from another plan, by table. Arrays that only multipathd knows are left out.
     pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         let flat = |plan: &Self| -> Vec<(String, &'static str, String)> {
             let tables = plan.tables.iter().filter(|table| !table.builtin);

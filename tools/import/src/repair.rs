@@ -1,9 +1,9 @@
 //! What a device section or a value evidently means although multipathd drops it.
 //!
-//! A section with a vendor and no product is a person's way to name an array. Where the vendor is not
-//! NVMe's, it must be the model: NVMe has nothing else to tell arrays by. A pattern that begins with a
-//! star, which can repeat nothing there, is a shell's. A word in capitals is the word, and a selector
-//! with a wrong number of arguments is the selector.
+//! A section with a vendor and no product is meant to name an array. If the vendor is not NVMe's,
+//! it must be the model, because NVMe arrays differ in nothing else. A pattern that begins with a
+//! star, which can repeat nothing there, is a shell pattern. A word in capitals is the word, and a
+//! selector with a wrong argument count is the selector.
 
 use crate::document::{Document, Section, Setting};
 use crate::finding::Findings;
@@ -12,20 +12,20 @@ use crate::keyword::{Keyword, Value, read};
 use crate::rule::Rule;
 use crate::translate::selector_name;
 
-/// Completes sections that lack a vendor or a product, or have one that cannot be a pattern.
+/// Completes sections without vendor or product, or with one that cannot be a pattern.
 pub(crate) fn repair(document: &mut Document, findings: &mut Findings) {
     for device in &mut document.devices {
         let Some((vendor, product)) = meant(device) else {
             continue;
         };
-        let cause = format!("taken for vendor {vendor:?} and product {product:?}");
+        let cause = format!("read as vendor {vendor:?} and product {product:?}");
         set(device, "vendor", &vendor);
         set(device, "product", &product);
         findings.add(Rule::Intended, device.line, cause, String::new());
     }
 }
 
-/// Vendor and product that an incomplete section means; none when it is complete or empty.
+/// The vendor and product meant by an incomplete section; `None` if it is complete or empty.
 pub(crate) fn meant(device: &Section) -> Option<(String, String)> {
     let vendor = device.settings.text("vendor");
     let product = device.settings.text("product");
@@ -55,8 +55,8 @@ fn set(device: &mut Section, name: &str, text: &str) {
     });
 }
 
-/// The product pattern meant by a vendor that is none: `PVL-*` means everything that begins with
-/// `PVL-`, as it would in a shell.
+/// The product pattern meant by a vendor that is not one: `PVL-*` means everything that begins with
+/// `PVL-`, as in a shell.
 fn product_meant(vendor: &str) -> String {
     match vendor.strip_suffix('*') {
         Some(stem) if is_glob(vendor) => format!("{stem}.*"),
@@ -64,13 +64,13 @@ fn product_meant(vendor: &str) -> String {
     }
 }
 
-/// `*` at the beginning as a shell reads it: anything.
+/// Reads a leading `*` as a shell does: anything.
 fn starred(pattern: &str) -> String {
     let dot = if pattern.starts_with('*') { "." } else { "" };
     format!("{dot}{pattern}")
 }
 
-/// A value that multipathd ignores, spelled as it would have to be.
+/// A value that multipathd ignores, with its spelling corrected.
 pub(crate) fn value_meant(keyword: &Keyword, text: &str) -> Option<Value> {
     let word = text.trim().to_ascii_lowercase();
     let spelled = match keyword.name {
@@ -80,8 +80,8 @@ pub(crate) fn value_meant(keyword: &Keyword, text: &str) -> Option<Value> {
     read(keyword.kind, &spelled).0
 }
 
-/// True for a pattern that a shell would understand better than the C library: it ends in a star
-/// after a plain character.
+/// Whether a pattern makes more sense to a shell than to the C library: it ends with a star after a
+/// literal character.
 pub(crate) fn is_glob(pattern: &str) -> bool {
     pattern.strip_suffix('*').is_some_and(|stem| {
         stem.ends_with(|char: char| char.is_alphanumeric() || matches!(char, '-' | '_' | ' '))

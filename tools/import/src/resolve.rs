@@ -1,21 +1,21 @@
-//! Which of several settings holds.
+//! Which of several settings applies.
 //!
-//! multipathd takes the most specific section that says anything: `multipath`, then `overrides` (its
+//! multipathd uses the most specific section that sets a key: `multipath`, then `overrides` (its
 //! `protocol` first), then device sections from the last to the first and its own, then `defaults`,
-//! then what is built in. A person who writes `defaults` means it for NVMe too: in intended mode they
-//! come before multipathd's own device sections.
+//! then built-in values. The author of `defaults` means NVMe too: in intended mode they take
+//! precedence over multipathd's own device sections.
 
 use crate::Mode;
 use crate::document::{Document, Section, Setting, Settings};
 use crate::hardware::Device;
 
-/// Seconds between two checks of a path, where nothing is said.
+/// Default seconds between two checks of a path.
 const INTERVAL: u64 = 5;
 
-/// The protocol whose section holds here.
+/// The protocol whose section applies here.
 const PROTOCOL: &str = "nvme:rdma";
 
-/// The polling interval in seconds and its maximum.
+/// The polling interval and its maximum, in seconds.
 pub(crate) fn intervals(interval: Option<u64>, most: Option<u64>) -> (u64, u64) {
     let most = most.filter(|most| *most > 0);
     match (interval, most) {
@@ -28,10 +28,10 @@ pub(crate) fn intervals(interval: Option<u64>, most: Option<u64>) -> (u64, u64) 
     }
 }
 
-/// What the settings are wanted for.
+/// The volumes to which settings apply.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Class<'a> {
-    /// Volumes of which nothing else is known.
+    /// Volumes without a more specific class.
     Any,
     /// Volumes of the models that this device section names.
     Device(usize),
@@ -39,7 +39,7 @@ pub(crate) enum Class<'a> {
     Volume(&'a Section),
 }
 
-/// Where a setting stands.
+/// The kind of section that sets a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layer {
     Multipath,
@@ -49,7 +49,7 @@ pub(crate) enum Layer {
     Defaults,
 }
 
-/// The sections that hold for a class, strongest first.
+/// The sections that apply to a class, strongest first.
 #[derive(Debug)]
 pub(crate) struct View<'a> {
     layers: Vec<(Layer, &'a Settings)>,
@@ -95,7 +95,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The setting that holds, and where it stands.
+    /// The setting in force, and its layer.
     pub(crate) fn get(&self, name: &str) -> Option<(Layer, &'a Setting)> {
         self.layers
             .iter()
@@ -113,7 +113,7 @@ impl<'a> View<'a> {
         setting.value.number().filter(|number| *number > 0)
     }
 
-    /// Seconds between two checks of a path at the beginning, and at most.
+    /// Initial and maximum seconds between two checks of a path.
     pub(crate) fn interval(&self) -> (u64, u64) {
         self.interval
     }

@@ -1,19 +1,19 @@
 //! The rules of the lint.
 //!
-//! Decided here: their names, which scripts may rely on, how bad each is, and one sentence of what
-//! it means, which the migration guide repeats.
+//! Decided here: their names, which scripts may rely on, their severity, and one sentence on their
+//! meaning, which the migration guide repeats.
 
 use serde::{Serialize, Serializer};
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Good to know.
+    /// For information.
     Note,
-    /// The file does not do what it seems to say.
+    /// The file does not do what it seems to.
     Warning,
-    /// A part of the file is lost, or multipathd refuses all of it.
+    /// Part of the file is lost, or multipathd refuses all of it.
     Error,
 }
 
@@ -37,20 +37,20 @@ macro_rules! rules {
         }
 
         impl Rule {
-            /// Every rule.
+            /// All rules.
             pub const ALL: &[Self] = &[$(Self::$rule),+];
 
-            /// Its name.
+            /// The name, for scripts.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$rule => $name),+ }
             }
 
-            /// What it means.
+            /// One sentence for the migration guide.
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$rule => $meaning),+ }
             }
 
-            /// How bad a finding of it is.
+            /// Severity of its findings.
             pub fn severity(self) -> Severity {
                 match self { $(Self::$rule => Severity::$severity),+ }
             }
@@ -65,12 +65,12 @@ rules! {
     TooLarge Error "too-large"
         "the file is larger than any multipath.conf";
     TooManyFindings Warning "too-many-findings"
-        "more findings than are shown";
+        "there are more findings than shown";
     // Lines.
     LineTooLong Warning "line-too-long"
-        "multipathd reads 1,023 bytes and takes the rest for another line";
+        "multipathd reads 1,023 bytes and treats the rest as another line";
     LineCutOff Warning "line-cut-off"
-        "multipathd does not see what follows a zero byte or a carriage return";
+        "multipathd ignores what follows a zero byte or a carriage return";
     ExtraWords Warning "extra-words"
         "multipathd ignores what follows a value on the same line";
     MissingQuote Warning "missing-quote"
@@ -78,33 +78,33 @@ rules! {
     MissingValue Error "missing-value"
         "a keyword without a value is ignored";
     NotParsed Error "not-parsed"
-        "the line is no keyword with a value";
+        "the line is not a keyword with a value";
     // Sections.
     MissingBrace Warning "missing-brace"
         "the { is not on the line of its section";
     UnmatchedBrace Warning "unmatched-brace"
-        "a } closes nothing";
+        "a } without a matching {";
     UnclosedSection Warning "unclosed-section"
         "the file ends inside a section";
     UnknownKeyword Warning "unknown-keyword"
         "no such keyword, or not in this section";
     UnknownSection Error "unknown-section"
-        "no such section; its closing brace closes the section around it";
+        "no such section; its closing brace closes the enclosing section";
     DuplicateKeyword Warning "duplicate-keyword"
         "a keyword is given twice in one section; the last one counts";
     // Values.
     BadValue Error "bad-value"
-        "multipathd ignores a value it cannot read";
+        "multipathd ignores a value it cannot parse";
     ValueCapped Warning "value-capped"
         "a number out of bounds is moved to the nearest bound";
     ZeroIsUnset Warning "zero-is-unset"
-        "zero means that nothing was said, so the next less specific setting holds";
+        "zero counts as unset, so the next less specific setting applies";
     BadPattern Error "bad-pattern"
-        "the C library does not accept the regular expression";
+        "the C library rejects the regular expression";
     GlobNotPattern Warning "glob-not-pattern"
         "names are regular expressions: x* is any number of x, not anything that begins with x";
     Deprecated Note "deprecated"
-        "current multipathd ignores the keyword, or takes it for another";
+        "current multipathd ignores the keyword, or reads it as another";
     // Devices.
     DeviceWithoutProduct Error "device-without-product"
         "multipathd drops a device section without vendor or product";
@@ -115,27 +115,27 @@ rules! {
     DuplicateDevice Warning "duplicate-device"
         "two device sections name the same hardware; the later one counts, key by key";
     RevisionNeverMatches Note "revision-ignored"
-        "multipathd does not look at the revision of NVMe devices";
+        "multipathd does not check the revision of NVMe devices";
     BuiltinWins Warning "builtin-wins"
-        "multipathd's own device section for NVMe is stronger than defaults";
-    // What NVMe does not have.
+        "multipathd's own device section for NVMe overrides defaults";
+    // Not available on NVMe.
     AluaOnNvme Warning "alua-on-nvme"
-        "ALUA is SCSI's; on NVMe prio alua falls back to const, every path worth 1";
+        "ALUA is for SCSI; on NVMe prio alua falls back to const and every path gets priority 1";
     PrioScsiOnly Warning "prio-scsi-only"
         "the prioritizer reads SCSI pages that NVMe devices do not have";
     DetectPrioWins Note "detect-prio-wins"
-        "detect_prio is on: where the controller reports ANA, prio ana replaces the one configured";
+        "detect_prio is on: if the controller reports ANA, prio ana replaces the configured one";
     PrioArgsUnused Warning "prio-args-unused"
         "the prioritizer in use takes no such argument";
     HandlerOnNvme Warning "hardware-handler-on-nvme"
-        "hardware handlers are SCSI's; NVMe maps have none";
+        "hardware handlers are for SCSI; NVMe maps have none";
     ScsiOnly Warning "scsi-only"
         "multipathd does this for SCSI devices only";
     CheckerOnNvme Note "checker-on-nvme"
-        "umpath checks every path with heartbeats and carrier events, whatever the checker was";
-    // What the kernel does not do any more.
+        "umpath checks every path with heartbeats and carrier events, whatever the path checker";
+    // Dropped from the kernel.
     RepeatCountIgnored Warning "repeat-count-ignored"
-        "since Linux 4.6 the kernel changes paths after every request, whatever rr_min_io says";
+        "since Linux 4.6 the kernel switches paths after every request, whatever rr_min_io says";
     RrMinIoUnused Warning "rr-min-io-unused"
         "request-based maps read rr_min_io_rq, not rr_min_io";
     RrWeightUnused Warning "rr-weight-unused"
@@ -154,37 +154,37 @@ rules! {
     WwidNotNvme Note "wwid-not-nvme"
         "no NVMe namespace has such an identity; the entry is left out";
     AliasRefused Warning "alias-refused"
-        "the name cannot be one of ours";
+        "the name is not valid in umpath";
     DuplicateAlias Error "duplicate-alias"
         "two volumes have one name; the first one keeps it";
     BadBinding Warning "bad-binding"
-        "the line of the bindings file is no name and identity";
+        "the line of the bindings file is not a name and an identity";
     // Filters.
     NvmeBlacklisted Warning "nvme-blacklisted"
-        "the blacklist covers NVMe devices: multipathd leaves them alone";
+        "the blacklist covers NVMe devices: multipathd ignores them";
     FilterMatchesNothing Warning "filter-matches-nothing"
-        "the pattern matches no device name there is";
+        "the pattern matches no device name";
     FilterNotNeeded Note "filter-not-needed"
-        "umpath takes only what it is told to connect, so there is nothing to keep out";
+        "umpath uses only what it is configured to connect, so the filter is not needed";
     FilterCarried Note "filter-carried"
         "the filter becomes an [[ignore]] entry";
     FilterLeftOut Warning "filter-left-out"
-        "the filter is about NVMe, and umpath.toml cannot say it";
-    // What is different with us.
+        "the filter concerns NVMe, but umpath.toml cannot express it";
+    // Different in umpath.
     NotNeeded Note "not-needed"
-        "umpath does without this setting";
+        "umpath does not need this setting";
     NoEquivalent Warning "no-equivalent"
         "umpath has nothing like this setting";
     Damping Note "damping"
-        "one mechanism of umpath stands for delay_*_checks, san_path_err_* and marginal_path_*";
+        "one mechanism of umpath replaces delay_*_checks, san_path_err_* and marginal_path_*";
     UnsaidDefault Note "unsaid-default"
-        "the file does not say it, so multipathd's own default is written down";
+        "the file does not set it, so multipathd's default is written";
     OutOfRange Warning "out-of-range"
         "umpath's bounds are narrower; the nearest bound is written";
     Intended Note "intended"
-        "what the file evidently means is taken instead of what multipathd does";
+        "the evident meaning is used instead of what multipathd does";
     IntendedDiffers Note "intended-differs"
-        "with --mode intended the result is another one";
+        "the result differs with --mode intended";
 }
 
 impl std::fmt::Display for Rule {

@@ -1,23 +1,22 @@
-//! A line's tokens into one statement: a keyword with its value, or the end of a section.
+//! Turns a line's tokens into one statement: a keyword with its value, or the end of a section.
 //!
-//! multipathd takes the first word and the first value of a line and ignores the rest. What a person
-//! evidently meant by several on one line is split here first, if asked for.
+//! multipathd uses the first word and the first value of a line and ignores the rest. On request, a
+//! line with several statements is first split as its author evidently meant it.
 
 use crate::finding::Findings;
 use crate::lexer::Token;
 use crate::rule::Rule;
 
-/// What a line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Statement {
-    /// A keyword and its value; none where a section's `{` is missing.
+    /// A keyword and its value; `None` if a section's `{` is missing.
     Pair(String, Option<String>),
     /// `}`.
     End,
 }
 
-/// Keywords that multipathd takes for sections wherever they stand. `overrides` and `protocol` are
-/// not among them, so that they are lost when their brace is on the next line.
+/// Keywords that multipathd treats as sections wherever they occur. `overrides` and `protocol` are
+/// not among them, so they are lost if their brace is on the next line.
 const SECTIONS: &[&str] = &[
     "defaults",
     "blacklist",
@@ -28,7 +27,7 @@ const SECTIONS: &[&str] = &[
     "multipath",
 ];
 
-/// The statement of a line with tokens; none where multipathd skips the line.
+/// The statement of a line with tokens; `None` if multipathd skips the line.
 pub(crate) fn statement(tokens: &[Token], line: u32, findings: &mut Findings) -> Option<Statement> {
     let extra = |rest: &[Token], findings: &mut Findings| {
         if let Some(token) = rest.first() {
@@ -67,7 +66,7 @@ pub(crate) fn statement(tokens: &[Token], line: u32, findings: &mut Findings) ->
                 Rule::NotParsed,
                 line,
                 "multipathd skips a line that begins with {",
-                "write the { at the end of the line before",
+                "write the { at the end of the previous line",
             );
             None
         }
@@ -81,7 +80,7 @@ fn value(keyword: &str, rest: &[Token], line: u32, findings: &mut Findings) -> O
                 Rule::MissingValue,
                 line,
                 format!("{keyword} has no value"),
-                "give it one, in double quotes where it begins with ! or holds blanks, # or braces",
+                "give it one, in double quotes if it begins with ! or contains blanks, # or braces",
             );
             return None;
         }
@@ -118,8 +117,8 @@ fn value(keyword: &str, rest: &[Token], line: u32, findings: &mut Findings) -> O
     Some(value)
 }
 
-/// Splits what a person wrote on one line: after `{`, before and after `}`, and before a keyword that
-/// follows a value.
+/// Splits several statements on one line: after `{`, before and after `}`, and before a keyword
+/// that follows a value.
 pub(crate) fn split(tokens: Vec<Token>, is_keyword: impl Fn(&str) -> bool) -> Vec<Vec<Token>> {
     let mut parts: Vec<Vec<Token>> = vec![Vec::new()];
     let mut quotes = 0_usize;

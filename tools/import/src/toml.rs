@@ -1,8 +1,7 @@
-//! Writing TOML, with a comment beside each key that says where it comes from.
+//! Writes TOML with a comment beside each key that states its origin.
 
 use std::fmt::Write as _;
 
-/// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
     Text(String),
@@ -38,14 +37,14 @@ impl std::fmt::Display for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Text(text) => quote(text, f),
-            // TOML's integers are signed.
+            // TOML integers are signed.
             Self::Number(number) => write!(f, "{}", (*number).min(i64::MAX as u64)),
             Self::Flag(flag) => write!(f, "{flag}"),
         }
     }
 }
 
-/// A literal string where that is easier to read, as for patterns.
+/// Writes a literal string where that is easier to read, as for patterns.
 fn quote(text: &str, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
     if text.contains('\\') && !text.contains(['\'', '\n']) && !text.contains(char::is_control) {
         return write!(f, "'{text}'");
@@ -69,7 +68,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// A comment on lines of its own.
+    /// A comment on separate lines.
     pub(crate) fn comment(&mut self, words: &str) {
         for line in words.lines() {
             let line: String = line.chars().filter(|char| !char.is_control()).collect();
@@ -77,7 +76,7 @@ impl Writer {
         }
     }
 
-    /// `[name]` or `[[name]]`, an empty line before it.
+    /// `[name]` or `[[name]]` after an empty line.
     pub(crate) fn table(&mut self, header: &str) {
         let _ = writeln!(self.text, "\n{header}");
     }
@@ -91,7 +90,6 @@ impl Writer {
         self.text.push('\n');
     }
 
-    /// The text.
     pub(crate) fn finish(self) -> String {
         self.text
     }

@@ -1,24 +1,24 @@
-//! Settings of multipathd into keys of `umpath.toml`.
+//! Translates settings of multipathd into keys of `umpath.toml`.
 //!
-//! Decided here: what each setting that holds for a class of volumes becomes. Literal: what comes of
-//! it on NVMe devices under multipathd. Intended: what it asks for. Which sections hold is decided in
-//! `resolve`, what is said about it in `lint`.
+//! Decided here: what each setting in force for a class of volumes becomes. Literal: its effect on
+//! NVMe devices under multipathd. Intended: what it asks for. `resolve` decides which sections
+//! apply, `lint` what is reported.
 
 use crate::Mode;
 use crate::features;
 use crate::resolve::View;
 use crate::toml::Value;
 
-/// One key of `umpath.toml` and the settings it was made of.
+/// One key of `umpath.toml` and the settings it comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) key: &'static str,
     pub(crate) value: Value,
-    /// Keywords it depends on, the one that decided first.
+    /// Keywords it depends on, the decisive one first.
     pub(crate) from: &'static [&'static str],
 }
 
-/// Keys that only `[defaults]` can hold.
+/// Keys that only `[defaults]` can contain.
 pub(crate) const DEFAULTS_ONLY: &[&str] = &[
     "max_io_kib",
     "ctrl_loss_tmo_ms",
@@ -28,7 +28,7 @@ pub(crate) const DEFAULTS_ONLY: &[&str] = &[
     "flap_forget_ms",
 ];
 
-/// Path selectors the kernel has, each with ours.
+/// The kernel's path selectors, all of which umpath has.
 pub(crate) const SELECTORS: &[&str] = &[
     "round-robin",
     "queue-length",
@@ -37,7 +37,7 @@ pub(crate) const SELECTORS: &[&str] = &[
     "io-affinity",
 ];
 
-/// Everything that holds in this view.
+/// All entries for this view.
 pub(crate) fn entries(view: &View<'_>, mode: Mode) -> Vec<Entry> {
     let mut entries = Vec::new();
     entries.extend(grouping(view, mode));
@@ -142,7 +142,7 @@ fn no_path_retry(view: &View<'_>) -> Entry {
     entry("no_path_retry", value, &["no_path_retry", "features"])
 }
 
-/// The longest time `no_path_retry` can be.
+/// Upper bound of `no_path_retry`.
 const SECONDS_MAX: u64 = u32::MAX as u64;
 
 fn round_robin(view: &View<'_>, entries: &mut Vec<Entry>) {
@@ -162,7 +162,7 @@ fn round_robin(view: &View<'_>, entries: &mut Vec<Entry>) {
     }
 }
 
-/// Whether requests go round.
+/// Whether the selector is round-robin.
 pub(crate) fn is_round_robin(view: &View<'_>) -> bool {
     view.text("path_selector").and_then(selector_name) == Some("round-robin")
 }
@@ -190,8 +190,8 @@ fn marginal(view: &View<'_>) -> Option<Entry> {
     Some(entry("marginal_pathgroups", on, &["marginal_pathgroups"]))
 }
 
-/// Three families for one purpose. The strongest that is set counts, as in multipathd: marginal_path,
-/// then san_path_err, then delay_checks.
+/// Three families of keywords for one purpose. The strongest one that is set counts, as in
+/// multipathd: marginal_path, then san_path_err, then delay_checks.
 fn damping(view: &View<'_>, entries: &mut Vec<Entry>) {
     let (first, most) = view.interval();
     let double = view.count("marginal_path_double_failed_time");
@@ -237,7 +237,7 @@ fn damping(view: &View<'_>, entries: &mut Vec<Entry>) {
     }
 }
 
-/// The longest hold where nothing is said.
+/// The longest hold if none is set.
 const HOLD_MAX_MS: u64 = 300_000;
 
 const MARGINAL_KEYS: &[&str] = &[
@@ -256,7 +256,7 @@ fn max_io(view: &View<'_>) -> Option<Entry> {
     Some(entry("max_io_kib", io_bounds(kib), &["max_sectors_kb"]))
 }
 
-/// The nearest size umpath can have.
+/// The nearest size that umpath supports.
 pub(crate) fn io_bounds(kib: u64) -> u64 {
     kib.clamp(4, 32 * 1024) / 4 * 4
 }

@@ -1,8 +1,8 @@
-//! The file as multipathd understands it, in the terms of `multipath -t`.
+//! The configuration as multipathd understands it, in the format of `multipath -t`.
 //!
-//! `multipath -t` prints the configuration after reading: built-in values, the file, and what it made
-//! of both. Here the same is computed from the file and from what `multipath -t` prints without one,
-//! so that the two can be compared whatever the version's built-in values are.
+//! `multipath -t` prints the configuration after reading: built-in values merged with the file.
+//! This module computes the same from the file and from the output of `multipath -t` without one,
+//! so that the two can be compared for any version's built-in values.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub struct UnderstoodFilters {
     devices: Vec<Keys>,
 }
 
-/// Everything `multipath -t` prints.
+/// The output of `multipath -t`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Understood {
     defaults: Keys,
@@ -34,14 +34,14 @@ pub struct Understood {
 }
 
 impl Understood {
-    /// Reads what `multipath -t` printed.
+    /// Parses the output of `multipath -t`.
     pub fn from_output(text: &str) -> Self {
         let mut all = Self::default();
         let mut section = String::new();
         let mut inner: Option<Keys> = None;
         for line in text.lines() {
             let (key, value) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
-            // Some versions leave out the brace of a section that lacks its last key.
+            // Some versions omit the brace of a section that lacks its last key.
             if (value == "{" || key == "}")
                 && let Some(keys) = inner.take()
             {
@@ -90,8 +90,8 @@ impl Understood {
         }
     }
 
-    /// What multipathd makes of this file; none when it refuses it. `builtin` is what it understands
-    /// without a file.
+    /// What multipathd makes of this file; `None` if it refuses it. `builtin` is what it
+    /// understands without a file.
     pub fn from_file(text: &[u8], builtin: &Self) -> Option<Self> {
         let mut findings = Findings::default();
         let mut document = grammar::parse(text, Mode::Literal, &mut findings);
@@ -125,7 +125,7 @@ impl Understood {
         Some(all)
     }
 
-    /// Without these keys, which versions know or not, or print or not.
+    /// Removes keys that only some versions know or print.
     #[must_use]
     pub fn without(mut self, names: &[&str]) -> Self {
         let unknown = |keys: &mut Keys| keys.retain(|key, _| !names.contains(&key.as_str()));
@@ -136,7 +136,7 @@ impl Understood {
         self
     }
 
-    /// Lines that say how the two differ; empty when they agree.
+    /// Differences, one per line; empty if they agree.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let (ours, theirs) = (self.lines(), other.lines());
         let missing = ours.iter().filter(|line| !theirs.contains(line));
@@ -149,14 +149,14 @@ impl Understood {
         all
     }
 
-    /// What is not in `builtin`, one line for each key.
+    /// What is not in `builtin`, one line per key.
     pub fn since(&self, builtin: &Self) -> Vec<String> {
         let before = builtin.lines();
         let new = self.lines().into_iter();
         new.filter(|line| !before.contains(line)).collect()
     }
 
-    /// One line for each key of a single section, one for each section of which there are several.
+    /// One line per key of a section that occurs once, one per section of the others.
     fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let single = |name: &str, keys: &Keys, lines: &mut Vec<String>| {
@@ -226,7 +226,7 @@ fn old_names(keys: &mut Keys) {
     }
 }
 
-/// A polling interval and its maximum settle each other.
+/// A polling interval and its maximum limit each other.
 fn intervals(defaults: &Settings, printed: &mut Keys) {
     let number = |key: &str| defaults.get(key).and_then(|setting| setting.value.number());
     let said = (number("polling_interval"), number("max_polling_interval"));
@@ -262,7 +262,7 @@ fn devices(document: &Document, builtin: &[Keys]) -> Vec<Keys> {
     all
 }
 
-/// The file's rules come before the built-in ones, each only once.
+/// The file's rules come before the built-in ones, without duplicates.
 fn filters(file: &Filters, builtin: &UnderstoodFilters) -> UnderstoodFilters {
     let mut all = UnderstoodFilters::default();
     let rules = file
@@ -288,7 +288,7 @@ fn filters(file: &Filters, builtin: &UnderstoodFilters) -> UnderstoodFilters {
     all
 }
 
-/// `product_blacklist` of a device section is a rule of the blacklist.
+/// `product_blacklist` of a device section is a blacklist rule.
 fn hidden_products(document: &Document, blacklist: &mut UnderstoodFilters) {
     for device in &document.devices {
         let Some(product) = device.settings.get("product_blacklist") else {

@@ -1,4 +1,4 @@
-//! Single volumes: their identities and names, from `multipaths` and from a bindings file.
+//! Single volumes: identities and names, from `multipaths` and from a bindings file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +9,14 @@ use crate::hardware::Device;
 use crate::resolve::{Class, View};
 use crate::rule::Rule;
 
-/// A volume that the file or the bindings name.
+/// A volume named by the file or the bindings.
 #[derive(Debug)]
 pub(crate) struct Volume<'a> {
     /// Identity as umpath prints it.
     pub(crate) id: String,
-    /// Name, and the line of the file that gives it; none: the bindings.
+    /// Name, and the line of the file that sets it; without a line, it is from the bindings.
     pub(crate) alias: Option<(String, Option<u32>)>,
-    /// Its section.
+    /// Its `multipath` section.
     pub(crate) section: Option<&'a Section>,
 }
 
@@ -28,7 +28,7 @@ struct Binding {
     line: u32,
 }
 
-/// Every volume, sections first.
+/// All volumes, those with sections first.
 pub(crate) fn volumes<'a>(
     document: &'a Document,
     devices: &'a [Device],
@@ -49,7 +49,7 @@ pub(crate) fn volumes<'a>(
             continue;
         };
         if at.contains_key(&id) {
-            let cause = format!("{id} is described again with other capitals");
+            let cause = format!("{id} is defined again with different capitalization");
             findings.add(
                 Rule::DuplicateMultipath,
                 section.line,
@@ -106,7 +106,8 @@ pub(crate) fn volumes<'a>(
     volumes
 }
 
-/// multipathd looks into the bindings only with user_friendly_names; who hands them to us wants them.
+/// multipathd uses the bindings only with user_friendly_names; a user who passes the file wants
+/// them.
 fn uses_bindings(
     document: &Document,
     devices: &[Device],
@@ -118,7 +119,7 @@ fn uses_bindings(
     mode == Mode::Intended || view.text("user_friendly_names") == Some("yes")
 }
 
-/// The identity in umpath's spelling; none: no namespace that umpath takes has it.
+/// The identity in umpath's spelling; `None` if no namespace that umpath accepts has it.
 fn identity(wwid: &str) -> Option<String> {
     let wwid = wwid.trim().to_ascii_lowercase();
     let (kind, digits) = wwid.split_once('.')?;
@@ -137,15 +138,15 @@ fn identity(wwid: &str) -> Option<String> {
 fn no_identity(wwid: &str) -> String {
     if wwid.starts_with("nvme.") {
         format!(
-            "{wwid:?} is made of serial and model: umpath takes only namespaces with a UUID, NGUID or \
+            "{wwid:?} is made of serial and model: umpath accepts only namespaces with a UUID, NGUID or \
              EUI-64"
         )
     } else {
-        format!("{wwid:?} is no identity of an NVMe namespace (eui. or uuid.)")
+        format!("{wwid:?} is not an identity of an NVMe namespace (eui. or uuid.)")
     }
 }
 
-/// Whether a name may be given, once.
+/// Checks that a name is valid and not in use.
 fn accept(
     name: &str,
     line: Option<u32>,
@@ -160,8 +161,8 @@ fn accept(
         findings.add(
             Rule::AliasRefused,
             line,
-            format!("the name {name:?} may hold letters, digits, '.', '_' and '-' only"),
-            "choose another one; the volume gets vol1, vol2, ... until then",
+            format!("the name {name:?} may contain only letters, digits, '.', '_' and '-'"),
+            "choose another one; until then the volume is named vol1, vol2, ...",
         );
         return false;
     }
@@ -189,7 +190,7 @@ fn read_bindings(text: &[u8], findings: &mut Findings) -> Vec<Binding> {
             [_] => findings.add(
                 Rule::BadBinding,
                 None,
-                format!("bindings line {number} holds one word: {line:?}"),
+                format!("bindings line {number} has only one word: {line:?}"),
                 "a line is a name and an identity",
             ),
         }

@@ -1,9 +1,9 @@
-//! Every file of the corpus, against what was expected of it and against multipath-tools itself.
+//! Every file of the corpus, compared with the expected result and with multipath-tools itself.
 //!
-//! `NAME.expected` holds what we make of `NAME.conf`: run with `UMPATH_BLESS=1` to write it anew, and
-//! read the difference. `NAME.seen` holds what `multipath -t` of multipath-tools 0.14.3 printed for
-//! it beyond what it prints without a file; `builtin.t` is the part of the latter that matters for
-//! NVMe. They were captured with `UMPATH_SEEN=FOLDER`, a folder of such outputs (`NAME.t`, the exit
+//! `NAME.expected` holds our result for `NAME.conf`: run with `UMPATH_BLESS=1` to rewrite it, and
+//! review the diff. `NAME.seen` holds what `multipath -t` of multipath-tools 0.14.3 printed for it
+//! beyond its output without a file; `builtin.t` is the part of the latter that matters for NVMe.
+//! They were captured with `UMPATH_SEEN=DIRECTORY`, a directory of such outputs (`NAME.t`, the exit
 //! status in `NAME.rc`, the output without a file in `BASE.t`).
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -33,7 +33,7 @@ fn name(path: &Path) -> String {
     path.file_stem().unwrap().to_string_lossy().into_owned()
 }
 
-/// What we make of a file, for people who review it.
+/// Our result for a file, in reviewable form.
 fn shown(path: &Path) -> String {
     let text = fs::read(path).unwrap();
     let bindings = fs::read(path.with_extension("bindings")).ok();
@@ -108,17 +108,17 @@ fn every_result_is_toml_and_every_keyword_and_rule_is_met() {
     for keyword in umpath_import::keywords() {
         assert!(words.contains(keyword.name), "no file has {}", keyword.name);
     }
-    // Files that these need are made in other tests.
+    // Files that trigger these are generated in other tests.
     let elsewhere = [Rule::TooLarge, Rule::TooManyFindings];
     for rule in Rule::ALL.iter().filter(|rule| !elsewhere.contains(rule)) {
         assert!(rules.contains(rule.name()), "no file meets {rule}");
     }
 }
 
-/// Files on which multipath-tools 0.14.3 crashes or hangs; we say that it refuses them.
+/// Files on which multipath-tools 0.14.3 crashes or hangs; we report them as refused.
 const BEYOND_IT: &[&str] = &["polling-unreadable", "polling-zero"];
 
-/// Listeners to Fibre Channel are left out of most builds.
+/// Most builds do not include Fibre Channel listeners.
 const COMPILED_OUT: &[&str] = &["marginal-fpin"];
 
 #[test]

@@ -1,5 +1,5 @@
-//! docs/migrating-from-multipath.md has every keyword and every rule. `UMPATH_BLESS=1` writes its two
-//! tables anew.
+//! docs/migrating-from-multipath.md lists every keyword and every rule. `UMPATH_BLESS=1` rewrites
+//! its two tables.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -36,7 +36,7 @@ fn rule_table() -> String {
     table
 }
 
-/// What stands between two markers.
+/// The text between two markers.
 fn between<'a>(text: &'a str, name: &str) -> &'a str {
     let (_, rest) = text.split_once(&format!("<!-- {name} -->\n")).unwrap();
     rest.split_once(&format!("<!-- end of {name} -->"))

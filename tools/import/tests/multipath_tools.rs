@@ -1,8 +1,9 @@
-//! The corpus against the `multipath` of a distribution, run on the spot.
+//! Compares the corpus with the output of a distribution's `multipath`.
 //!
-//! `cargo xtask test` fetches Debian's and names its folder in `UMPATH_MULTIPATH_TOOLS`; without
-//! that nothing is compared here, and `corpus.rs` compares with what 0.14.3 printed. `multipath -t`
-//! reads `/etc/multipath.conf` only, so it runs in a mount namespace with an `/etc` of its own.
+//! `cargo xtask test` fetches Debian's package and passes its directory in
+//! `UMPATH_MULTIPATH_TOOLS`; without that nothing is compared here, and `corpus.rs` compares with
+//! the output of 0.14.3. `multipath -t` reads only `/etc/multipath.conf`, so it runs in a mount
+//! namespace with an `/etc` of its own.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,8 +14,8 @@ use std::process::Command;
 
 use umpath_import::Understood;
 
-/// Keywords whose meaning or printing changed between the versions that distributions have (0.9.4 in
-/// Debian 12, 0.11 in Debian 13) and 0.14, which the importer follows; and why.
+/// Keywords whose meaning or output changed between the versions in distributions (0.9.4 in Debian
+/// 12, 0.11 in Debian 13) and 0.14, which the importer follows; with the reason.
 const CHANGED: &[(&str, &str)] = &[
     (
         "flush_on_last_del",
@@ -32,8 +33,8 @@ const CHANGED: &[(&str, &str)] = &[
     ("disable_changed_wwids", "printed as ignored before 0.10"),
 ];
 
-/// Files that are about such a change: group_by_tpg is new in 0.9.6, fpin a matter of the build, and
-/// what an unreadable interval does differs from a wrong number over a crash to a hang.
+/// Files affected by such a change: group_by_tpg is new in 0.9.6, fpin depends on the build, and an
+/// unreadable interval causes a wrong number, a crash or a hang, depending on the version.
 const SKIPPED: &[&str] = &[
     "group-by-tpg",
     "marginal-fpin",
@@ -77,7 +78,7 @@ fn import_agrees_with_multipath_tools() {
             }
             ours => wrong.push(format!(
                 "{name}: multipath {}, we {}",
-                if refused { "refuses it" } else { "takes it" },
+                if refused { "refuses it" } else { "accepts it" },
                 if ours.is_none() {
                     "refuse it"
                 } else {
@@ -89,7 +90,7 @@ fn import_agrees_with_multipath_tools() {
     fs::remove_dir_all(&outputs).unwrap();
     assert!(compared >= 60, "{compared} files were compared");
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    println!("{compared} files are understood alike");
+    println!("{compared} files are understood in the same way");
 }
 
 fn corpus() -> Vec<PathBuf> {
@@ -105,7 +106,7 @@ fn corpus() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Without a file first, then with each.
+/// Once without a file, then with each.
 fn run_all(folder: &Path, outputs: &Path) {
     const SCRIPT: &str = "set -e
 mount -t tmpfs none /mnt
@@ -143,7 +144,7 @@ done";
     assert!(output.status.success(), "{errors}");
 }
 
-/// Where the unpacked libraries may be.
+/// Directories that may contain the unpacked libraries.
 fn libraries(folder: &Path) -> OsString {
     let multiarch = format!("{}-linux-gnu", std::env::consts::ARCH);
     let places = [

@@ -1,4 +1,4 @@
-//! What the importer promises, one test for each statement. The corpus shows the same on whole files.
+//! One test for each promise of the importer. The corpus shows the same on whole files.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,7 +11,7 @@ fn toml(text: &str, mode: Mode) -> toml::Table {
     import.toml.unwrap().parse().unwrap()
 }
 
-/// What `[defaults]` says in literal mode.
+/// A key of `[defaults]` in literal mode.
 fn literal(text: &str, key: &str) -> Option<String> {
     default(text, key, Mode::Literal)
 }
@@ -28,7 +28,7 @@ fn default(text: &str, key: &str, mode: Mode) -> Option<String> {
     })
 }
 
-/// What the `[[device]]` entry of this model says.
+/// The `[[device]]` entry of this model.
 fn device(toml: &toml::Table, model: &str) -> Option<toml::Value> {
     let devices = toml.get("device")?.as_array()?;
     let named = |device: &&toml::Value| device["model"].as_str() == Some(model);
@@ -210,7 +210,7 @@ fn filters_become_ignore_entries_unless_they_keep_out_everything() {
     assert_eq!(models.as_array().unwrap().len(), 2);
 }
 
-/// Regression: the sections and values were lost in intended mode too.
+/// Regression: these sections and values were lost in intended mode too.
 #[test]
 fn what_multipathd_drops_for_its_spelling_is_kept_in_intended_mode() {
     let star = "devices {\n device {\n vendor NVME\n product \"*\"\n failback manual\n }\n}\n";

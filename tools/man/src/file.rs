@@ -1,8 +1,8 @@
-//! The page of a configuration file, made of the file itself: a TOML file in which comments explain
-//! the keys below them.
+//! The manual page of a configuration file, generated from the file itself: TOML in which comments
+//! explain the keys below them.
 //!
 //! `# words` explain, `key = value` is a key at its default, `# key = value` one that is absent by
-//! default, and lines after `#:` are examples of entries there are none of by default.
+//! default, and lines after `#:` are an example of an entry that does not exist by default.
 
 use std::io;
 
@@ -10,12 +10,12 @@ use clap_mangen::roff::{Inline, Roff, bold, roman};
 
 use crate::{MANUAL, NO_DATE, Page};
 
-/// Lines of TOML with the words that stand above them.
+/// Lines of TOML with the explanation above them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Block {
-    /// The words, one string for each paragraph.
+    /// The explanation, one string per paragraph.
     pub words: Vec<String>,
-    /// The lines, without a mark of comment.
+    /// The lines, without comment marks.
     pub lines: Vec<Line>,
 }
 
@@ -28,24 +28,24 @@ pub struct Line {
     pub kind: Kind,
 }
 
-/// What a line of TOML stands for.
+/// Role of a line of TOML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// In force by default.
     Default,
     /// A key that is absent by default.
     Absent,
-    /// A part of an example.
+    /// Part of an example.
     Example,
 }
 
 impl Line {
-    /// The name of the table it opens, if it does.
+    /// The name of the table it opens, if any.
     pub fn table(&self) -> Option<&str> {
         self.toml.starts_with('[').then_some(self.toml.as_str())
     }
 
-    /// The key it sets, if it does.
+    /// The key it sets, if any.
     pub fn key(&self) -> Option<&str> {
         key(&self.toml)
     }
@@ -98,7 +98,7 @@ pub fn blocks(documented: &str) -> Vec<Block> {
     blocks
 }
 
-/// The page `name`.5 of a documented file. `name` and `about` are its head line, `see_also` its end.
+/// The page `name`.5 of a documented file. `name` and `about` are its heading, `see_also` its end.
 pub fn of_file(
     name: &str,
     version: &str,
@@ -134,7 +134,7 @@ impl Block {
             self.render_keys(&keys, roff);
             return;
         };
-        // The words above the first table of the file are about the file.
+        // The text above the first table describes the whole file.
         if section.is_empty() {
             self.render_words(roff);
         }
@@ -163,7 +163,7 @@ impl Block {
         }
     }
 
-    /// Keys with a hanging explanation.
+    /// Keys with their explanation as a hanging paragraph.
     fn render_keys(&self, keys: &[&Line], roff: &mut Roff) {
         for (index, line) in keys.iter().enumerate() {
             roff.control(if index == 0 { "TP" } else { "TQ" }, []);

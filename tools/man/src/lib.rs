@@ -1,8 +1,9 @@
-//! Manual pages, made of what exists anyway: a program's clap grammar, and a documented TOML file.
+//! Manual pages generated from existing sources: a program's clap grammar, and a documented TOML
+//! file.
 //!
-//! Decided here: what a page looks like and which pages there are. Not decided here: any of their
-//! words about flags, verbs and keys, so no second copy of those can go stale. `cargo xtask man` asks
-//! each program for its pages; a program answers with [`answer`].
+//! Decided here: the layout of a page and which pages exist. The text about flags, commands and
+//! keys comes from the sources, so it cannot become stale. `cargo xtask man` runs each program to
+//! get its pages; a program answers with [`answer`].
 
 #![forbid(unsafe_code)]
 
@@ -17,27 +18,27 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::{fs, io};
 
-/// The flag that `cargo xtask man` gives to programs, a folder following it. It stands outside of
-/// their grammars: it is none of an administrator's business.
+/// The flag, followed by a directory, with which `cargo xtask man` runs programs. It is not part of
+/// their grammars, because administrators do not need it.
 pub const FLAG: &str = "--man-pages";
 
-/// What the pages are a part of, as their head line says.
+/// The manual's name in the heading.
 const MANUAL: &str = "umpath manual";
 
-/// Where others have a date. None is given, so that the same sources make the same pages; it is not
-/// empty, because roff takes the next argument for an empty one.
+/// Replaces the date, so that the same sources give the same pages. It is not empty, because roff
+/// would skip an empty argument.
 const NO_DATE: &str = " ";
 
-/// One page.
+/// One manual page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Name of its file: `umpath-connect.8`.
+    /// File name: `umpath-connect.8`.
     pub name: String,
-    /// Its text in roff.
+    /// The page in roff.
     pub roff: Vec<u8>,
 }
 
-/// Writes the pages and says how that went, if the command line asks for them and for nothing else.
+/// Writes the pages and returns the exit status, if the command line is exactly a request for them.
 pub fn answer(pages: impl FnOnce() -> io::Result<Vec<Page>>) -> Option<ExitCode> {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let folder = match words.as_slice() {

@@ -1,4 +1,4 @@
-//! Pages of a program: one for itself and one for each of its verbs, in section 8.
+//! Pages of a program in section 8: one for the program and one per command.
 
 use std::io;
 
@@ -8,18 +8,18 @@ use clap_mangen::roff::{Roff, roman};
 
 use crate::{MANUAL, NO_DATE, Page};
 
-/// A program to be described.
+/// The input for a program's pages.
 #[derive(Debug)]
 pub struct Program {
-    /// Its grammar.
+    /// Its clap grammar.
     pub command: Command,
-    /// What the grammar does not tell: headings and their texts, for the program's own page.
+    /// Sections that the grammar does not provide: heading and text, for the program's own page.
     pub sections: &'static [(&'static str, &'static str)],
-    /// Other pages worth reading: `umpathd(8)`.
+    /// Related pages: `umpathd(8)`.
     pub see_also: &'static [&'static str],
 }
 
-/// Every page of a program. Hidden verbs have none.
+/// All pages of a program. Hidden commands have none.
 pub fn of_program(program: Program) -> io::Result<Vec<Page>> {
     let mut command = program.command.disable_help_subcommand(true);
     command.build();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What happened. Programs match on these words; they only ever grow in number.
+/// Kind of an event. Programs match on these values; later versions only add to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
@@ -10,42 +10,42 @@ pub enum EventKind {
     Started,
     /// The daemon is stopping.
     Stopping,
-    /// A volume's block device exists now.
+    /// A volume's block device was created.
     VolumeAdded,
-    /// A volume of a daemon that died is being taken over.
+    /// Takeover of a dead daemon's volume has started.
     VolumeRecovering,
-    /// A volume of a daemon that died is served again.
+    /// A dead daemon's volume is served again.
     VolumeRecovered,
-    /// A volume's block device is gone.
+    /// A volume's block device was removed.
     VolumeRemoved,
     /// A path can carry I/O.
     PathReady,
     /// A path was removed by request.
     PathRemoved,
-    /// An attempt to connect a path failed; it will be tried again.
+    /// An attempt to connect a path failed; it will be retried.
     ConnectFailed,
-    /// Evidence against a path: it gets no new I/O.
+    /// There is evidence against a path: it gets no new I/O.
     Suspected,
     /// The evidence went away before a verdict.
     Cleared,
     /// The association is torn down.
     Convicted,
-    /// The old association can no longer touch local memory.
+    /// Buffer fence: the old association can no longer access local memory.
     BufferFenced,
-    /// Writes of unknown fate are left of the old association. Every queue keeps off their blocks
-    /// until the order fence, so they are sent again.
+    /// Ghosts: the old association left writes of unknown fate. Every queue holds back writes to
+    /// their blocks until the order fence; then they are resent.
     GhostsLocked,
-    /// There are too many writes of unknown fate: every new write waits for the order fences.
+    /// There are too many ghosts: every new write waits for the order fences.
     GhostsOverflowed,
-    /// An earlier daemon left an association behind that is not fenced: every new write waits.
+    /// An earlier daemon left an unfenced association behind: every new write waits.
     Inherited,
-    /// The old association can no longer execute anything.
+    /// Order fence: the old association can no longer execute anything.
     OrderFenced,
     /// The first I/O completed on another path after a conviction.
     FirstIo,
-    /// I/O uses the best group again.
+    /// I/O is back on the best group.
     FailedBack,
-    /// Another priority group carries the I/O.
+    /// I/O moved to another priority group.
     GroupSwitched,
     /// A controller reported a new ANA state.
     AnaChanged,
@@ -53,21 +53,21 @@ pub enum EventKind {
     NoPath,
     /// A path is back after there was none.
     PathAgain,
-    /// A request waits for want of a path.
+    /// A request waits because there is no path.
     QueueingStarted,
-    /// Nothing waits for want of a path any more.
+    /// No request waits for a path any more.
     QueueingEnded,
-    /// The time to wait for a path is over: I/O without a path fails.
+    /// The wait for a path is over: I/O without a path now fails.
     QueuedFailed,
     /// A controller answered with path errors.
     PathErrors,
-    /// A controller was asked to give a command back that it has had for too long.
+    /// A controller was asked to abort a command that is overdue.
     CommandAborted,
-    /// A path keeps failing, or answers much later than others: it is kept out for a while.
+    /// A path keeps failing or is much slower than others: it is marginal for a while.
     PathHeld,
-    /// A path that was kept out is tried with a few requests.
+    /// A marginal path is probed with a few requests.
     PathProbation,
-    /// A path that was kept out is an ordinary one again.
+    /// A marginal path is an ordinary one again.
     PathSound,
     /// A path was failed by request.
     PathFailed,
@@ -83,12 +83,12 @@ pub enum EventKind {
     NamespaceChanged,
     /// A request or a namespace was refused.
     Refused,
-    /// A subsystem or a namespace is left alone: the configuration says so.
+    /// The configuration ignores a subsystem or a namespace.
     Ignored,
 }
 
 impl EventKind {
-    /// The word used in listings and in JSON.
+    /// The name used in listings and in JSON.
     pub fn word(self) -> &'static str {
         match self {
             Self::Started => "started",
@@ -134,22 +134,22 @@ impl EventKind {
     }
 }
 
-/// One event.
+/// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Counts up from 1 since the daemon started; a gap means the ring dropped events.
+    /// Counts from 1 since the daemon started; a gap means the ring dropped events.
     pub seq: u64,
     /// Wall clock, milliseconds since 1970.
     pub at_unix_ms: u64,
     /// Milliseconds since the daemon started (monotonic).
     pub at_ms: u64,
-    /// What happened.
+    /// Kind of the event.
     pub kind: EventKind,
     /// The volume concerned, by name.
     pub volume: Option<String>,
     /// The path concerned, by number.
     pub path: Option<u32>,
-    /// In words.
+    /// Details for display.
     pub detail: String,
 }
 
@@ -160,15 +160,15 @@ pub struct Timeline {
     pub id: u64,
     /// The path that was lost.
     pub path: u32,
-    /// Its address, `rdma,192.168.10.14:4420`.
+    /// Address of that path, `rdma,192.168.10.14:4420`.
     pub address: String,
-    /// Volumes it served, by name.
+    /// Volumes the path served, by name.
     pub volumes: Vec<String>,
-    /// The evidence, in words.
+    /// The evidence that started it, for display.
     pub cause: String,
     /// Wall clock of the first mark, milliseconds since 1970.
     pub started_unix_ms: u64,
-    /// What happened and how long after the first mark.
+    /// Steps of the failover, in order of time.
     pub marks: Vec<TimelineMark>,
     /// Longest time a request was held up during this failover, milliseconds.
     pub longest_stall_ms: Option<u64>,
@@ -177,17 +177,17 @@ pub struct Timeline {
 /// One step of a failover.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelineMark {
-    /// The step.
+    /// Kind of the step.
     pub kind: EventKind,
     /// Wall clock, milliseconds since 1970.
     pub at_unix_ms: u64,
     /// Milliseconds after the first mark.
     pub after_ms: u64,
-    /// In words, may be empty.
+    /// Details for display; may be empty.
     pub detail: String,
 }
 
-/// The bounded event log.
+/// The contents of the bounded event log.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventListing {
     /// Failovers, oldest first.

@@ -1,15 +1,15 @@
-//! Failures as a person needs them: what failed, why, and what to do about it.
+//! Failures in user-facing form: what failed, why, and what to do about it.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A failure in three sentences. `what` always stands; `why` and `fix` may be empty.
+/// A failure in three parts. `what` is never empty; `why` and `fix` may be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What failed, naming the objects as the user named them.
+    /// What failed; names objects as the user named them.
     pub what: String,
-    /// Why, as far as it is known.
+    /// Why, if known.
     pub why: String,
     /// What to do: a command to run or a setting to change.
     pub fix: String,

@@ -1,11 +1,11 @@
-//! The control socket of `umpathd`: what can be asked and what comes back.
+//! The control protocol of `umpathd`: requests and replies.
 //!
-//! One request is one line of JSON, and so is its reply; a connection may carry several, one after
-//! the other. Only the shapes are decided here. Who may ask (peer credentials), how long an answer
-//! may take, and how a listing looks on a terminal are the daemon's and the command line's affair.
+//! A request is one line of JSON, and so is its reply; a connection may carry several requests in
+//! sequence. This crate defines only the types. The daemon decides who may ask (peer credentials)
+//! and how long an answer may take; the command line decides how a listing looks on a terminal.
 //!
-//! Listings are facts, not pictures: [`Snapshot`] is the one description of volumes, groups and
-//! paths from which every view (`list`, `-ll`, `show maps`) is drawn, so that no two views disagree.
+//! Listings carry data, not text: every view (`list`, `-ll`, `show maps`) is rendered from the same
+//! [`Snapshot`] of volumes, groups and paths, so views cannot disagree.
 
 #![forbid(unsafe_code)]
 
@@ -32,18 +32,18 @@ use serde::{Deserialize, Serialize};
 /// Version of this protocol and of every JSON listing derived from it.
 pub const VERSION: u32 = 1;
 
-/// Where the daemon listens unless told otherwise.
+/// Default path of the daemon's socket.
 pub const DEFAULT_SOCKET: &str = "/run/umpath/umpathd.sock";
 
-/// The longest request line the daemon reads, in bytes.
+/// Longest request line the daemon accepts, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
-/// What was done for one path of a connect or disconnect request.
+/// Result for one path of a connect or disconnect request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathOutcome {
     /// The path's number, as `show paths` prints it.
     pub path: u32,
-    /// Subsystem the path leads to.
+    /// NQN of the path's subsystem.
     pub nqn: String,
     /// Transport and address, `rdma,192.168.10.14:4420`.
     pub address: String,
@@ -51,11 +51,11 @@ pub struct PathOutcome {
     pub volumes: Vec<String>,
     /// Block devices of those volumes, `ublkb0`.
     pub devices: Vec<String>,
-    /// True when the path existed before and nothing was changed.
+    /// `true` if the path existed before and nothing was changed.
     pub already: bool,
-    /// Namespaces of the subsystem that could not be used.
+    /// Namespaces of the subsystem that could not be used, and why.
     pub refused: Vec<Failure>,
-    /// Namespaces of the subsystem that the configuration leaves alone, and the entry that does.
+    /// Namespaces of the subsystem that the configuration ignores, with the entry that names each.
     #[serde(default)]
     pub ignored: Vec<Failure>,
 }
@@ -64,16 +64,16 @@ pub struct PathOutcome {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// Discovery log pages, one for each portal asked.
+    /// Discovery log pages, one per portal.
     Discovery(Vec<DiscoveryListing>),
     /// Paths connected, and what could not be connected.
     Connected {
         /// Paths that are up now.
         paths: Vec<PathOutcome>,
-        /// What failed; empty when everything asked for is up.
+        /// What failed; empty if every requested path is up.
         failures: Vec<Failure>,
-        /// Subsystems, and namespaces beside which there is no other, that the configuration leaves
-        /// alone, and the entry that does.
+        /// Ignored subsystems, and ignored namespaces of subsystems without others, with the entry
+        /// that names each.
         #[serde(default)]
         ignored: Vec<Failure>,
     },
@@ -84,11 +84,11 @@ pub enum Reply {
         /// Volumes whose block device was deleted.
         deleted: Vec<String>,
     },
-    /// Everything the daemon knows about volumes, groups and paths.
+    /// Current state of all volumes, groups and paths.
     Snapshot(Box<Snapshot>),
-    /// The event log.
+    /// The contents of the event log.
     Events(EventListing),
-    /// Counters.
+    /// I/O counters of the volumes.
     Stats(StatsListing),
     /// The configuration in force, as TOML.
     Config(String),
@@ -103,7 +103,7 @@ pub enum Reply {
 pub struct RequestLine {
     /// [`VERSION`] of the sender.
     pub version: u32,
-    /// What is asked.
+    /// The request itself.
     pub request: Request,
 }
 
@@ -112,7 +112,7 @@ pub struct RequestLine {
 pub struct ReplyLine {
     /// [`VERSION`] of the sender.
     pub version: u32,
-    /// What came of it.
+    /// The result of the request.
     pub reply: Reply,
 }
 

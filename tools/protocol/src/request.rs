@@ -1,10 +1,10 @@
-//! What the command line may ask.
+//! Requests of the command line.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Steer;
 
-/// Where a controller listens.
+/// Address of a discovery or I/O controller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Portal {
@@ -12,7 +12,7 @@ pub struct Portal {
     pub transport: String,
     /// Address of the controller's port.
     pub traddr: String,
-    /// Service (port number); 4420 when absent.
+    /// Service (port number); 4420 if absent.
     #[serde(default)]
     pub trsvcid: Option<String>,
     /// Local address to connect from.
@@ -23,7 +23,7 @@ pub struct Portal {
     pub host_iface: Option<String>,
 }
 
-/// What a person may choose for a connection; absent means the configured default.
+/// User-selectable connection options; an absent one takes the configured default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ConnectOptions {
@@ -31,23 +31,23 @@ pub struct ConnectOptions {
     pub hostnqn: Option<String>,
     /// Host identifier to present.
     pub hostid: Option<String>,
-    /// I/O queues for each volume.
+    /// I/O queues per volume.
     pub nr_io_queues: Option<u16>,
-    /// Entries of each I/O queue.
+    /// Entries per I/O queue.
     pub queue_size: Option<u16>,
     /// Keep-alive timeout, milliseconds.
     pub kato_ms: Option<u32>,
     /// Delay before the first reconnect, milliseconds.
     pub reconnect_delay_ms: Option<u64>,
-    /// Give a lost path up after this long, milliseconds; absent: never.
+    /// Time after which a lost path is given up, milliseconds; absent: never.
     pub ctrl_loss_tmo_ms: Option<u64>,
-    /// Name of the volume, when the path brings a new one.
+    /// Name of the volume, if the path brings a new one.
     pub alias: Option<String>,
-    /// The path is preferred over others of its class.
+    /// Prefer the path over others of its class.
     pub preferred: bool,
-    /// Priority where the volume's prioritizer is `weighted`; 1 when absent.
+    /// Priority if the volume's prioritizer is `weighted`; 1 if absent.
     pub weight: Option<i32>,
-    /// Throughput relative to other paths, 0 to 100, for `service-time`; 1 when absent.
+    /// Throughput relative to other paths, 0 to 100, for `service-time`; 1 if absent.
     pub throughput: Option<u8>,
 }
 
@@ -55,7 +55,7 @@ pub struct ConnectOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DisconnectTarget {
-    /// Every path to a subsystem.
+    /// All paths to the subsystem with this NQN.
     Nqn(String),
     /// A volume with all its paths, by block device or by name.
     Device(String),
@@ -71,39 +71,39 @@ pub enum Request {
     Discover {
         /// The portal; absent: every line of `discovery.conf`.
         portal: Option<Portal>,
-        /// Host NQN to present, when not the machine's.
+        /// Host NQN to present instead of the machine's.
         hostnqn: Option<String>,
     },
     /// Add a path to a subsystem.
     Connect {
-        /// Where.
+        /// Address of the controller.
         portal: Portal,
-        /// Which subsystem.
+        /// NQN of the subsystem.
         nqn: String,
-        /// How.
+        /// Options for the new path.
         options: ConnectOptions,
     },
-    /// Add a path to every subsystem a portal shows.
+    /// Add a path to every subsystem in a portal's discovery log.
     ConnectAll {
         /// The portal; absent: every line of `discovery.conf`.
         portal: Option<Portal>,
-        /// How.
+        /// Options for every new path.
         options: ConnectOptions,
     },
-    /// Remove paths, and the volumes that are left without any.
+    /// Remove paths, and volumes left without a path.
     Disconnect {
-        /// What to remove.
+        /// Subsystem, volume or path.
         target: DisconnectTarget,
-        /// Remove volumes even while they are in use.
+        /// Remove volumes even while in use.
         force: bool,
     },
-    /// Volumes, groups and paths.
+    /// List volumes, groups and paths.
     Snapshot,
-    /// The event log.
+    /// List the event log.
     Events,
-    /// Counters of the volumes.
+    /// List the volumes' counters.
     Stats,
-    /// The configuration in force.
+    /// Show the configuration in force.
     Config,
     /// Choose whether I/O waits while a volume has no path.
     Queueing {
@@ -112,12 +112,12 @@ pub enum Request {
         /// Wait (`true`) or fail (`false`).
         on: bool,
     },
-    /// Do something to paths, groups or policies by hand.
+    /// Change paths, groups or policies by hand.
     Steer(Steer),
 }
 
 impl Request {
-    /// True when the request changes something, which only root may.
+    /// Whether the request changes something, which only root may do.
     pub fn changes(&self) -> bool {
         match self {
             Self::Snapshot | Self::Events | Self::Stats | Self::Config => false,

@@ -1,34 +1,34 @@
-//! Volumes, priority groups and paths at one moment.
+//! State of volumes, priority groups and paths at one moment.
 
 use serde::{Deserialize, Serialize};
 
-/// Everything the daemon knows at one moment.
+/// The state of the daemon and everything it serves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// The daemon itself.
+    /// Version, process and host identity of the daemon.
     pub daemon: DaemonView,
-    /// Volumes, by name.
+    /// Volumes, sorted by name.
     pub volumes: Vec<Volume>,
-    /// Associations, by path number, whether or not they are up.
+    /// Associations by path number, up or not.
     pub associations: Vec<Association>,
 }
 
-/// The daemon itself.
+/// The daemon process and its identity as a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonView {
     /// Package version.
     pub version: String,
-    /// Process.
+    /// Process ID.
     pub pid: u32,
-    /// Milliseconds since it started.
+    /// Milliseconds since the daemon started.
     pub uptime_ms: u64,
-    /// Name presented to controllers.
+    /// Host NQN presented to controllers.
     pub hostnqn: String,
-    /// Identifier presented to controllers.
+    /// Host identifier presented to controllers.
     pub hostid: String,
-    /// RDMA devices seen, `rxe0`.
+    /// RDMA devices present, `rxe0`.
     pub rdma_devices: Vec<String>,
-    /// How a lost controller is noticed, one line for each way.
+    /// How a lost controller is detected, one line per mechanism.
     #[serde(default)]
     pub detection: Vec<String>,
     /// Block devices (`ublkb3`) whose server died and that no record names: their users hang.
@@ -44,7 +44,7 @@ pub enum NoPath {
     Queue,
     /// It fails.
     Fail,
-    /// It waits for so many milliseconds, then fails.
+    /// It waits this many milliseconds, then fails.
     QueueForMs(u64),
 }
 
@@ -53,11 +53,11 @@ pub enum NoPath {
 pub struct Volume {
     /// Name, from the configuration or the bindings file.
     pub name: String,
-    /// Stable identity, `uuid.…` or `eui.…`.
+    /// Identity of the namespace, `uuid.…` or `eui.…`.
     pub id: String,
     /// Block device without `/dev/`.
     pub device: String,
-    /// Subsystem the namespace belongs to.
+    /// NQN of the namespace's subsystem.
     pub nqn: String,
     /// Serial number of the subsystem.
     pub serial: String,
@@ -69,48 +69,48 @@ pub struct Volume {
     pub nsid: u32,
     /// Size in bytes.
     pub size_bytes: u64,
-    /// Bytes of the namespace in use, as the namespace reports it.
+    /// Bytes allocated in the namespace (NUSE).
     pub used_bytes: u64,
     /// Logical block size in bytes.
     pub block_bytes: u32,
-    /// Write protected.
+    /// Whether the namespace is write protected.
     pub read_only: bool,
-    /// The controllers report ANA.
+    /// Whether the controllers report ANA.
     pub ana: bool,
-    /// Grouping policy, in the words of `docs/policies.md`.
+    /// Grouping policy, spelled as in `docs/policies.md`.
     pub grouping: String,
-    /// Path selector with its arguments, `queue-length 0`.
+    /// Path selector with its argument count, `queue-length 0`.
     pub selector: String,
     /// Failback policy, `immediate`, `manual` or seconds.
     pub failback: String,
-    /// What happens without a path.
+    /// Policy for I/O while there is no path.
     pub no_path: NoPath,
-    /// I/O would wait, or is waiting, if there were no path now.
+    /// Whether I/O waits, or would wait, while there is no path.
     pub queueing: bool,
     /// Priority groups, best first.
     pub groups: Vec<Group>,
-    /// Times a path was lost.
+    /// Number of path losses.
     pub path_faults: u64,
-    /// Times the I/O moved to another group.
+    /// Number of switches to another group.
     pub group_switches: u64,
-    /// Requests in flight or waiting, all queues.
+    /// Requests in flight or waiting, over all queues.
     pub in_flight: u64,
 }
 
-/// What a group is doing.
+/// State of a priority group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupState {
-    /// It carries the I/O.
+    /// Carries the I/O.
     Active,
-    /// It could.
+    /// Could carry I/O and does not.
     Enabled,
     /// None of its paths can carry I/O.
     Disabled,
 }
 
 impl GroupState {
-    /// The word `multipath -ll` uses.
+    /// The name in `multipath -ll`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -120,20 +120,20 @@ impl GroupState {
     }
 }
 
-/// A priority group.
+/// A priority group of a volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// Priority of the group.
+    /// Priority, the higher the better.
     pub priority: i64,
-    /// What it is doing.
+    /// Whether it carries I/O, or could.
     pub state: GroupState,
-    /// Holds the paths that are kept out: the last resort.
+    /// Whether it holds the marginal paths, the last resort.
     pub marginal: bool,
-    /// Its paths.
+    /// Paths of the group.
     pub paths: Vec<Path>,
 }
 
-/// ANA state of a path's namespace.
+/// ANA state of a namespace on a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnaView {
@@ -152,7 +152,7 @@ pub enum AnaView {
 }
 
 impl AnaView {
-    /// The word listings use.
+    /// The name used in listings.
     pub fn word(self) -> &'static str {
         match self {
             Self::None => "-",
@@ -165,28 +165,28 @@ impl AnaView {
     }
 }
 
-/// What a path is doing.
+/// State of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PathState {
-    /// It can carry I/O.
+    /// Can carry I/O.
     Ready,
-    /// The association lives, but its ANA state forbids I/O.
+    /// Its association is up, but its ANA state forbids I/O.
     Standby,
-    /// There is evidence against it; it gets no new I/O.
+    /// Suspect: there is evidence against it, and it gets no new I/O.
     Suspect,
-    /// The association is gone; it is being connected again.
+    /// Its association is lost; it is reconnecting.
     Connecting,
-    /// It was failed by request.
+    /// Failed by request.
     Failed,
-    /// It keeps failing: kept out for a while.
+    /// Marginal: it keeps failing or is much slower than others.
     Held,
-    /// It was kept out and is tried with a few requests.
+    /// Marginal, and being probed with a few requests.
     Probation,
 }
 
 impl PathState {
-    /// Device-mapper's, the checker's and the device's word for this state.
+    /// The state as device-mapper, the path checker and the device report it.
     pub fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Ready => ("active", "ready", "running"),
@@ -203,61 +203,61 @@ impl PathState {
 /// One path of one volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Path {
-    /// Number of the path, the same for all volumes of its association.
+    /// Path number, the same for all volumes of its association.
     pub id: u32,
-    /// Controller identifier, 0 before the first connection.
+    /// Controller identifier; 0 before the first connection.
     pub cntlid: u16,
-    /// Namespace identifier.
+    /// Namespace identifier on this controller.
     pub nsid: u32,
     /// Transport, `rdma`.
     pub transport: String,
     /// Address and service, `192.168.10.14:4420`.
     pub address: String,
-    /// ANA state.
+    /// ANA state of the namespace on this path.
     pub ana: AnaView,
-    /// ANA group of the namespace, 0 without ANA.
+    /// ANA group of the namespace; 0 without ANA.
     pub ana_group: u32,
-    /// What it is doing.
+    /// Whether the path can carry I/O, or why not.
     pub state: PathState,
-    /// Priority.
+    /// Priority, the higher the better.
     pub priority: i64,
-    /// Preferred by configuration.
+    /// Whether the configuration prefers it.
     pub preferred: bool,
-    /// Requests in flight, all queues.
+    /// Requests in flight, over all queues.
     pub in_flight: u64,
 }
 
-/// One association, or the attempt to have one.
+/// One association, or the attempt to establish it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Association {
-    /// Number of the path.
+    /// Path number.
     pub path: u32,
     /// Transport, `rdma`.
     pub transport: String,
     /// Address and service, `192.168.10.14:4420`.
     pub address: String,
-    /// Local address, empty when the kernel chooses.
+    /// Local address; empty if the kernel chooses it.
     pub host_address: String,
-    /// RDMA device in use, empty while not connected.
+    /// RDMA device in use; empty while not connected.
     pub rdma_device: String,
-    /// Subsystem.
+    /// NQN of the subsystem.
     pub nqn: String,
-    /// Serial number, empty before the first connection.
+    /// Serial number; empty before the first connection.
     pub serial: String,
-    /// Model number, empty before the first connection.
+    /// Model number; empty before the first connection.
     pub model: String,
-    /// Controller identifier, 0 before the first connection.
+    /// Controller identifier; 0 before the first connection.
     pub cntlid: u16,
-    /// What it is doing: `live`, `suspect`, `connecting`, `draining`, `deleting`.
+    /// State: `live`, `suspect`, `connecting`, `draining` or `deleting`.
     pub state: String,
     /// Keep-alive timeout in force, milliseconds.
     pub kato_ms: u32,
     /// Volumes it serves, by name.
     pub volumes: Vec<String>,
-    /// I/O queues open.
+    /// Number of open I/O queues.
     pub io_queues: u32,
-    /// Times it was connected.
+    /// Number of successful connections.
     pub connects: u64,
-    /// Why it is not live, empty when it is.
+    /// Why it is not live; empty if it is.
     pub last_error: String,
 }

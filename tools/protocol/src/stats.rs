@@ -1,71 +1,71 @@
-//! Counters of volumes.
+//! I/O counters of volumes.
 
 use serde::{Deserialize, Serialize};
 
-/// All volumes' counters.
+/// The counters of all volumes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StatsListing {
-    /// In the order of their devices.
+    /// One entry per volume, in device order.
     pub volumes: Vec<VolumeStats>,
 }
 
-/// One volume's counters since its device was served by this daemon, all queue threads together.
+/// One volume's counters since this daemon began to serve it, summed over all queue threads.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct VolumeStats {
-    /// Its name.
+    /// Name of the volume.
     pub volume: String,
-    /// Its block device, `ublkb0`.
+    /// Block device, `ublkb0`.
     pub device: String,
-    /// Queue threads.
+    /// Number of queue threads.
     pub queues: u16,
     /// Queue threads that did not answer within a second: their counters are older, or 0.
     pub silent: u16,
-    /// Requests taken from the kernel.
+    /// Read requests received from the kernel.
     pub reads: u64,
-    /// See `reads`.
+    /// Write requests received from the kernel.
     pub writes: u64,
-    /// See `reads`.
+    /// Flush requests received from the kernel.
     pub flushes: u64,
-    /// Discards and write-zeroes.
+    /// Discard and write-zeroes requests received from the kernel.
     pub clears: u64,
     /// Bytes of completed reads.
     pub read_bytes: u64,
     /// Bytes of completed writes.
     pub written_bytes: u64,
-    /// Requests answered with an error.
+    /// Requests completed with an error.
     pub errors: u64,
-    /// Requests not answered yet.
+    /// Requests not completed yet.
     pub in_flight: u32,
-    /// How long the oldest of them has waited, milliseconds.
+    /// Age of the oldest of them, milliseconds.
     pub oldest_ms: f64,
     /// Longest time a request took, milliseconds.
     pub longest_ms: f64,
     /// Commands sent to controllers.
     pub sent: u64,
-    /// Commands sent again.
+    /// Commands resent.
     pub resent: u64,
     /// Writes lost with an association, their fate unknown.
     pub lost: u64,
-    /// Answers that fit no command.
+    /// Completions that match no command.
     pub stale: u64,
-    /// What waited because of lost writes.
+    /// Commands held back because of ghosts.
     pub held: HeldStats,
 }
 
-/// Commands that waited because of ghosts: writes of unknown fate of an association that is not
-/// fenced.
+/// Commands held back because of ghosts: writes of unknown fate on an association that is not
+/// fenced yet.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct HeldStats {
-    /// At this moment.
+    /// Currently held.
     pub now: u64,
     /// Writes that overlapped a ghost.
     pub by_ghost: u64,
-    /// Ghosts that overlapped one another.
+    /// Ghosts that overlapped another ghost.
     pub by_overlap: u64,
-    /// Ghosts of a volume that other hosts write to.
+    /// Ghosts of a volume that other hosts write to as well.
     pub by_sharing: u64,
-    /// Writes that waited for associations an earlier daemon left behind.
+    /// Writes that waited for associations left by an earlier daemon.
     pub by_unknown: u64,
-    /// Longest time one was held, milliseconds.
+    /// Longest time a command was held, milliseconds.
     pub longest_ms: f64,
 }

@@ -1,4 +1,4 @@
-//! What an operator may do to paths and groups by hand.
+//! Manual changes to paths and groups.
 
 use std::collections::BTreeMap;
 
@@ -16,34 +16,34 @@ pub enum Steer {
         /// For this volume only; absent: for all that it serves.
         volume: Option<String>,
     },
-    /// Undo that, and forget what is held against the path.
+    /// Undo that, and clear the evidence against the path.
     ReinstatePath {
         /// The path, by number or address.
         path: String,
         /// For this volume only; absent: for all that it serves.
         volume: Option<String>,
     },
-    /// Prefer a path, or do not.
+    /// Set or clear the preference for a path.
     Prefer {
         /// The path, by number or address.
         path: String,
         /// For this volume only; absent: for all that it serves.
         volume: Option<String>,
-        /// Prefer it.
+        /// Set (`true`) or clear (`false`).
         on: bool,
     },
-    /// Make a priority group carry the I/O.
+    /// Move I/O to a priority group.
     SwitchGroup {
-        /// The volume.
+        /// Name, identity or device.
         volume: String,
-        /// Number of the group as `-ll` shows them, from 1.
+        /// Group number as shown by `-ll`, from 1.
         group: u32,
     },
-    /// Change policies until the daemon ends, by their keys in `umpath.toml`.
+    /// Change policies until the daemon exits, by their keys in `umpath.toml`.
     Set {
-        /// The volume; absent: all.
+        /// A volume; absent: all.
         volume: Option<String>,
-        /// Keys and values.
+        /// Policy keys and their values.
         policies: BTreeMap<String, String>,
     },
 }

@@ -1,9 +1,8 @@
 //! `cargo xtask bench`: micro-benchmarks; `bench compare`: the fio matrix side by side, in one VM;
 //! `bench selectors`: path selectors on unequal paths.
-//!
-//! Decided here: what is built and where results go. What `compare` measures and in which order:
-//! package umpath-benches. One boot is enough: nvme_core is a module, so the comparison with
-//! dm-multipath, which needs `multipath=N`, only needs it loaded anew.
+//! Decided here: what is built and where results go. Package umpath-benches decides what `compare`
+//! measures and in which order. One boot is enough: nvme_core is a module, so the comparison with
+//! dm-multipath, which needs `multipath=N`, only has to reload it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -26,7 +25,7 @@ const VERSION: u32 = 1;
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
     what: Option<What>,
-    /// Also write the result here, as JSON
+    /// Also write the result to this file, as JSON
     #[arg(long, value_name = "FILE", global = true)]
     json: Option<PathBuf>,
 }
@@ -35,7 +34,7 @@ pub(crate) struct BenchArgs {
 enum What {
     /// The fio matrix on umpath, dm-multipath, native multipath and ublk null, with ratios
     Compare {
-        /// Parts of the names of the jobs to run; all without any
+        /// Run jobs whose names contain one of these; default: all
         jobs: Vec<String>,
         #[command(flatten)]
         vm: VmBenchArgs,
@@ -49,13 +48,13 @@ enum What {
 
 #[derive(Args)]
 struct VmBenchArgs {
-    /// How often every job runs on every device
+    /// Number of runs of every job on every device
     #[arg(long, default_value_t = 3)]
     rounds: u32,
-    /// How long a job runs each time
+    /// Duration of each run, seconds
     #[arg(long, default_value_t = 2)]
     seconds: u32,
-    /// Kernel series, such as 6.12 or 7.2; without it the newest of Debian's backports
+    /// Kernel series, such as 6.12 or 7.2; default: the newest in Debian's backports
     #[arg(long, value_name = "SERIES")]
     kernel: Option<String>,
     /// Cargo profile of the programs under test
@@ -90,9 +89,9 @@ fn in_vm(program: &str, args: &VmBenchArgs, jobs: &[String], json: Option<&Path>
     let mut machine = Machine::prepare(&repository, args.kernel.as_deref())?;
     machine.timeout = Duration::from_secs(args.timeout);
     eprintln!("xtask: {}", machine.describe());
-    // The VM writes to the repository only; its ignored directory is as good as any.
+    // The VM can only write to the repository; use its ignored directory.
     let dir = repository.join(".vm");
-    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let result = dir.join(format!("{program}-{}.json", std::process::id()));
     let mut command = vec![programs.join(program).into_os_string()];
     for (flag, number) in [("--rounds", args.rounds), ("--seconds", args.seconds)] {
@@ -128,7 +127,7 @@ fn micro(json: Option<&Path>) -> Result<u8> {
     Ok(0)
 }
 
-/// What criterion left for each benchmark: `<group>/<name>/new/{benchmark,estimates}.json`.
+/// The results criterion left: `<group>/<name>/new/{benchmark,estimates}.json`.
 fn estimates(dir: &Path) -> Result<Vec<Value>> {
     let mut found = Vec::new();
     let mut waiting = vec![dir.to_path_buf()];

@@ -1,7 +1,7 @@
 //! Builds the workspace's programs for use inside the VM.
 //!
-//! They are optimized by default: under emulation an unoptimized data path is slow enough to
-//! change what is tested.
+//! They are optimized by default: under emulation an unoptimized data path is slow enough to change
+//! the test results.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,13 +19,13 @@ struct Metadata {
     target_directory: PathBuf,
 }
 
-/// Builds all programs; the directory they are in.
+/// Builds all programs; returns their directory.
 pub(crate) fn build(repository: &Path, profile: &str) -> Result<PathBuf> {
     build_with(repository, profile, &[])
 }
 
-/// Builds all programs and what `extra` selects, in one go so that they share their dependencies;
-/// the directory they are in.
+/// Builds all programs and the `extra` targets in one go, so that they share their dependencies;
+/// returns their directory.
 pub(crate) fn build_with(repository: &Path, profile: &str, extra: &[&str]) -> Result<PathBuf> {
     host::install(&[host::BUILD_NEEDS])?;
     let mut command = cargo(repository);
@@ -39,12 +39,11 @@ pub(crate) fn build_with(repository: &Path, profile: &str, extra: &[&str]) -> Re
     Ok(target(repository)?.join(folder(profile)))
 }
 
-/// The folder of the target directory that programs of this profile are in.
+/// The target subdirectory for this profile.
 pub(crate) fn folder(profile: &str) -> &str {
     if profile == "dev" { "debug" } else { profile }
 }
 
-/// Cargo's target directory.
 pub(crate) fn target(repository: &Path) -> Result<PathBuf> {
     let json =
         host::capture(cargo(repository).args(["metadata", "--no-deps", "--format-version", "1"]))?;
@@ -53,7 +52,7 @@ pub(crate) fn target(repository: &Path) -> Result<PathBuf> {
     Ok(metadata.target_directory)
 }
 
-/// A cargo command in the repository, free of the environment the running one set for us.
+/// A cargo command in the repository, without the environment variables of the cargo that runs us.
 pub(crate) fn cargo(repository: &Path) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);

@@ -1,8 +1,8 @@
-//! The machine xtask runs on: where the repository and the cache are, which packages are missing,
-//! and how child processes are run.
+//! The machine xtask runs on: locations of the repository and the cache, missing packages, and
+//! running child processes.
 //!
-//! Decided here: which Debian package provides each program we start. Missing ones are installed
-//! through apt (by root or sudo); `UMPATH_NO_INSTALL=1` turns that into an error that names them.
+//! Decided here: which Debian package provides each program. Missing ones are installed through apt
+//! (as root or with sudo); `UMPATH_NO_INSTALL=1` turns that into an error that names them.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-/// Something that must exist on this machine, and the Debian package that brings it.
+/// A prerequisite on this machine, and the Debian package that provides it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Need {
     probe: Probe,
     package: &'static str,
 }
 
-/// How the presence of a [`Need`] is seen.
+/// How to detect that a [`Need`] is present.
 #[derive(Clone, Copy, Debug)]
 enum Probe {
     /// A program found in `PATH` or an `sbin` directory.
     Program(&'static str),
-    /// A program that needs no dynamic linker: it goes into an initramfs.
+    /// A statically linked program, for an initramfs.
     StaticProgram(&'static str),
     /// Any of these paths exists.
     AnyFile(&'static [&'static str]),
@@ -39,7 +39,7 @@ const fn program(name: &'static str, package: &'static str) -> Need {
     }
 }
 
-/// What fetching a kernel and booting it takes.
+/// Needed to fetch a kernel and boot it.
 pub(crate) const VM_NEEDS: &[Need] = &[
     program(QEMU, "qemu-system-x86"),
     program("python3", "python3"),
@@ -72,7 +72,7 @@ pub(crate) const VM_NEEDS: &[Need] = &[
     },
 ];
 
-/// What the guest's tests and the demo start or load, on top of [`VM_NEEDS`].
+/// Needed by the guest's tests and the demo, in addition to [`VM_NEEDS`].
 pub(crate) const GUEST_NEEDS: &[Need] = &[
     program("fio", "fio"),
     program("ping", "iputils-ping"),
@@ -100,10 +100,10 @@ pub(crate) const GUEST_NEEDS: &[Need] = &[
     },
 ];
 
-/// What building the workspace takes beside the Rust toolchain.
+/// Needed to build the workspace, besides the Rust toolchain.
 pub(crate) const BUILD_NEEDS: &[Need] = &[
     program("cc", "gcc"),
-    // Only recommended by gcc, and nothing links without it.
+    // Only recommended by gcc, but nothing links without it.
     Need {
         probe: Probe::AnyFile(&["/usr/include/stdio.h"]),
         package: "libc6-dev",
@@ -148,7 +148,8 @@ pub(crate) fn repository() -> Result<PathBuf> {
     })
 }
 
-/// Where kernels, virtme-ng and VM run logs are kept: `.vm` in the repository, or `UMPATH_VM_CACHE`.
+/// Directory for kernels, virtme-ng and logs of VM runs: `.vm` in the repository, or
+/// `UMPATH_VM_CACHE`.
 pub(crate) fn cache(repository: &Path) -> Result<PathBuf> {
     let dir = match std::env::var_os("UMPATH_VM_CACHE") {
         Some(dir) if !dir.is_empty() => std::path::absolute(PathBuf::from(dir))?,
@@ -161,8 +162,8 @@ pub(crate) fn cache(repository: &Path) -> Result<PathBuf> {
 
 /// Fails unless `dir`'s file system has `needed_bytes` free.
 pub(crate) fn require_space(dir: &Path, needed_bytes: u64, what_for: &str) -> Result<()> {
-    let stat =
-        rustix::fs::statvfs(dir).with_context(|| format!("cannot look at {}", dir.display()))?;
+    let stat = rustix::fs::statvfs(dir)
+        .with_context(|| format!("cannot read the free space of {}", dir.display()))?;
     let free_bytes = stat.f_bavail * stat.f_frsize;
     if free_bytes < needed_bytes {
         bail!(
@@ -176,7 +177,7 @@ pub(crate) fn require_space(dir: &Path, needed_bytes: u64, what_for: &str) -> Re
     Ok(())
 }
 
-/// Installs whatever is missing of `needs`. Quiet when nothing is.
+/// Installs what is missing of `needs`; prints nothing if nothing is.
 pub(crate) fn install(needs: &[&[Need]]) -> Result<()> {
     let missing = missing(needs);
     if missing.is_empty() {
@@ -187,7 +188,7 @@ pub(crate) fn install(needs: &[&[Need]]) -> Result<()> {
         bail!("missing Debian packages: {list}; install them with `apt-get install {list}`");
     }
     if find_program("apt-get").is_none() {
-        bail!("this machine has no apt-get; install what these Debian packages hold: {list}");
+        bail!("this machine has no apt-get; install the contents of these Debian packages: {list}");
     }
     eprintln!("xtask: installing {list}");
     as_root("apt-get", ["update", "-q"]).with_context(|| format!("cannot install {list}"))?;
@@ -258,7 +259,7 @@ fn holds_library(dir: &Path, library: &str) -> bool {
 }
 
 /// Whether a file is some version of a library: `libclang-14.so.1` is one of `libclang`,
-/// `libclang-cpp.so.14` is another library.
+/// `libclang-cpp.so.14` is not.
 fn is_library(file: &str, library: &str) -> bool {
     file.strip_prefix(library).is_some_and(|rest| {
         let version = rest.strip_prefix('-').unwrap_or_default();
@@ -267,7 +268,7 @@ fn is_library(file: &str, library: &str) -> bool {
     })
 }
 
-/// Finds a program in `PATH`, then where Debian keeps what only root used to run.
+/// Finds a program in `PATH`, then in Debian's sbin directories.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -296,7 +297,7 @@ where
     succeed(&mut command)
 }
 
-/// Runs a command and fails, quoting it, unless it exits with 0.
+/// Runs a command; an error that quotes it unless it exits with 0.
 pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     let shown = show(command);
     let status = command
@@ -308,7 +309,7 @@ pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command and returns what it wrote to its standard output.
+/// Runs a command and returns its standard output.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
     let shown = show(command);
     let output = command

@@ -1,8 +1,8 @@
 //! `cargo xtask`: the contributor commands.
 //!
-//! Decided here: the command line. Each command lives in a module of its own and returns the exit
-//! status of the whole process. This package depends on no other package of the workspace, so it
-//! builds on a bare machine before anything it installs is there.
+//! Decided here: the command line. Each command is a module that returns the exit status of the
+//! process. This package depends on no other package of the workspace, so it builds on a bare
+//! machine before anything has been installed.
 
 mod bench;
 mod binaries;
@@ -31,20 +31,20 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Micro-benchmarks, or the fio matrix beside dm-multipath and native multipath
+    /// Micro-benchmarks, or the fio matrix compared with dm-multipath and native multipath
     Bench(bench::BenchArgs),
-    /// The main job, end to end: a volume survives a pulled cable; ends with PASS or FAIL
+    /// The demo: a volume survives a pulled cable; ends with PASS or FAIL
     Demo(demo::DemoArgs),
-    /// Failovers in virtual time: the real core, sessions and target logic, seed by seed
+    /// Failovers in virtual time: the real core, sessions and target logic, one run per seed
     Sim(sim::SimArgs),
-    /// Lose the primary in one way, many times, and measure the stalls; or show that no write of a
-    /// lost controller comes back
+    /// Inject one fault many times and measure the stalls; or show that no write of a lost
+    /// controller is executed late
     Drill(drill::DrillArgs),
     /// Run a command as root in a VM on a stock Debian kernel, with the repository mounted
     Vm(vm::VmArgs),
     /// Run the cases that need a real kernel, in one VM
     VmSuite(suite::SuiteArgs),
-    /// Run everything: formatting, lints, house rules, tests, the VM suite
+    /// Run all checks: formatting, lints, house rules, tests, the VM suite
     Test(test::TestArgs),
     /// Write the manual pages of the programs and of the configuration file
     Man(man::ManArgs),

@@ -1,7 +1,7 @@
 //! `cargo xtask man`: the manual pages.
 //!
-//! Each program knows its own pages (`umpath-man` makes them of its grammar); here they are built and
-//! asked for them. So a page cannot describe another version than the program beside it.
+//! Each program generates its own pages (`umpath-man` derives them from its grammar); this builds
+//! the programs and runs them. So a page always describes the version of its program.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,16 +11,15 @@ use clap::Args;
 
 use crate::{binaries, host};
 
-/// Packages that have pages; each has one program of the same name.
+/// Packages with pages; each has one program of the same name.
 const PACKAGES: [&str; 3] = ["umpath", "umpathd", "umpath-target"];
 
-/// What asks a program for its pages: `umpath_man::FLAG`.
+/// The flag that makes a program write its pages: `umpath_man::FLAG`.
 const FLAG: &str = "--man-pages";
 
-/// The arguments of `cargo xtask man`.
 #[derive(Args)]
 pub(crate) struct ManArgs {
-    /// Where to write them [default: man in the target directory]
+    /// Output directory [default: man in the target directory]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Cargo profile of the programs
@@ -28,7 +27,7 @@ pub(crate) struct ManArgs {
     profile: String,
 }
 
-/// Writes all pages; the exit status.
+/// Writes all pages; returns the exit status.
 pub(crate) fn run(args: &ManArgs) -> Result<u8> {
     let repository = host::repository()?;
     let target = binaries::target(&repository)?;

@@ -1,5 +1,5 @@
-//! Debian's multipath-tools, unpacked beside the cache and not installed: the importer is compared
-//! with it. Installed, it would put its udev rules and its daemon on this machine.
+//! Debian's multipath-tools, unpacked into the cache and not installed, as a reference for the
+//! importer. Installing it would add its udev rules and its daemon to this machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::host;
 
-/// The folder they are unpacked in, fetched when it is not there.
+/// The directory they are unpacked in, fetched if missing.
 pub(crate) fn fetch(cache: &Path) -> Result<PathBuf> {
     let folder = cache.join("multipath-tools");
     if folder.join("done").exists() {
@@ -18,8 +18,8 @@ pub(crate) fn fetch(cache: &Path) -> Result<PathBuf> {
     let _ = fs::remove_dir_all(&folder);
     let archives = folder.join("archives");
     let partial = archives.join("partial");
-    fs::create_dir_all(&partial).with_context(|| format!("cannot make {}", partial.display()))?;
-    // With every library that this machine lacks; a bare one lacks several.
+    fs::create_dir_all(&partial).with_context(|| format!("cannot create {}", partial.display()))?;
+    // Includes every library that this machine lacks; a bare one lacks several.
     let download = || {
         let mut apt = Command::new("apt-get");
         apt.args(["install", "--download-only", "--reinstall", "--yes", "-q"]);

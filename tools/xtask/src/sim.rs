@@ -1,7 +1,7 @@
 //! `cargo xtask sim`: the deterministic simulator. No VM, no root.
 //!
-//! Decided here: that it is built optimized, and that a failure names the commit it was found at.
-//! What a seed and a mutant are: `tests/src/sim`.
+//! Decided here: that it is built optimized, and that a failure names its commit. `tests/src/sim`
+//! defines seeds and mutants.
 
 use std::process::Command;
 
@@ -11,16 +11,14 @@ use clap::Args;
 use crate::binaries::{self, cargo};
 use crate::host;
 
-/// The arguments of `cargo xtask sim`.
 #[derive(Args)]
 pub(crate) struct SimArgs {
-    /// Passed on: --seeds N, --seed S, --trace, --shrink, --without PART,..., --mutant NAME|all,
-    /// --trials N, --jobs N
+    /// Passed to the simulator: --seeds N, --seed S, --trace, --shrink, --without PART,...,
+    /// --mutant NAME|all, --trials N, --jobs N
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
-/// Runs `cargo xtask sim`.
 pub(crate) fn run(args: &SimArgs) -> Result<u8> {
     let mut command = prepare()?;
     let status = command
@@ -30,7 +28,7 @@ pub(crate) fn run(args: &SimArgs) -> Result<u8> {
     Ok(u8::from(!status.success()))
 }
 
-/// Builds the simulator; the command that runs it.
+/// Builds the simulator; returns the command that runs it.
 pub(crate) fn prepare() -> Result<Command> {
     let repository = host::repository()?;
     host::install(&[host::BUILD_NEEDS])?;

@@ -1,7 +1,8 @@
-//! What the demo and the drills share: a program of package umpath-tests, run where it can run.
+//! Shared by the demo and the drills: runs a program of package umpath-tests in a suitable
+//! environment.
 //!
-//! Decided here: where that is (a VM, or with `--here` this kernel if it has ublk and RDMA), where
-//! its logs go, and how its JSON report gets out of the VM.
+//! Decided here: which environment (a VM, or with `--here` this kernel if it has ublk and RDMA),
+//! where its logs go, and how its JSON report leaves the VM.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,16 +16,16 @@ use crate::binaries;
 use crate::host;
 use crate::vm::{self, Machine};
 
-/// The arguments of everything that is performed.
+/// The common arguments.
 #[derive(Args)]
 pub(crate) struct StageArgs {
-    /// Seed of whatever is drawn by lot: files, fio's data, blocks
+    /// Seed of all random choices: files, fio's data, blocks
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Write a report as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Kernel series of the VM, such as 7.2; without it the newest of Debian's backports
+    /// Kernel series of the VM, such as 7.2; default: the newest in Debian's backports
     #[arg(long, value_name = "SERIES", conflicts_with = "here")]
     kernel: Option<String>,
     /// Use the running kernel, no VM (it must have ublk and RDMA)
@@ -84,10 +85,10 @@ pub(crate) fn perform(
     Ok(status)
 }
 
-/// In the repository, because the VM writes there for real. Empty: programs append to their logs.
+/// In the repository, because the VM can write there. Emptied first: programs append to their logs.
 fn logs(repository: &Path, name: &str) -> Result<PathBuf> {
     let dir = repository.join(".vm/logs").join(name);
     drop(fs::remove_dir_all(&dir));
-    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     Ok(dir)
 }

@@ -1,8 +1,7 @@
 //! `cargo xtask vm-suite`: builds the programs, boots a VM, runs the cases in it.
 //!
-//! A VM can be lost on the way: an emulated guest's kernel dies or stands still. Decided here what that
-//! costs: the case that ran is tried once more in a new VM, the others go on there. A case that loses
-//! two VMs has failed.
+//! A VM can be lost midway: an emulated guest's kernel may crash or hang. Then the case that ran is
+//! retried once in a new VM, and the others continue there. A case that loses two VMs has failed.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -14,15 +13,14 @@ use crate::binaries;
 use crate::host;
 use crate::vm::{Machine, STATUS_VM_FAILED};
 
-/// How many VMs may be lost before the suite gives up.
+/// Number of VMs that may be lost before the suite gives up.
 const LOSSES_MAX: usize = 3;
 
-/// The arguments of `cargo xtask vm-suite`.
 #[derive(Args)]
 pub(crate) struct SuiteArgs {
-    /// Parts of the names of the cases to run; all without any
+    /// Run cases whose names contain one of these; default: all
     filters: Vec<String>,
-    /// Kernel series, such as 6.12 or 7.2; without it the newest of Debian's backports
+    /// Kernel series, such as 6.12 or 7.2; default: the newest in Debian's backports
     #[arg(long, value_name = "SERIES")]
     kernel: Option<String>,
     /// Cargo profile of the programs under test
@@ -33,7 +31,6 @@ pub(crate) struct SuiteArgs {
     timeout: u64,
 }
 
-/// Runs `cargo xtask vm-suite`.
 pub(crate) fn run(args: &SuiteArgs) -> Result<u8> {
     let tally = run_cases(args)?;
     if !tally.lost_in.is_empty() {
@@ -42,7 +39,7 @@ pub(crate) fn run(args: &SuiteArgs) -> Result<u8> {
     Ok(tally.status)
 }
 
-/// What `cargo xtask test` runs: every case on the newest kernel.
+/// For `cargo xtask test`: every case on the newest kernel.
 pub(crate) fn all() -> SuiteArgs {
     SuiteArgs {
         filters: Vec::new(),
@@ -52,22 +49,22 @@ pub(crate) fn all() -> SuiteArgs {
     }
 }
 
-/// What became of the cases, over all VMs.
+/// Results of the cases, over all VMs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
-    /// The exit status of the last VM; 0 says that every case passed.
+    /// Exit status of the last VM; 0 means that every case passed.
     pub(crate) status: u8,
-    /// Cases whose outcome is known, skipped ones included.
+    /// Cases with a known outcome, skipped ones included.
     done: Vec<String>,
     running: Option<String>,
-    /// The case that ran, for each VM that was lost.
+    /// The running case of each VM that was lost.
     lost_in: Vec<String>,
 }
 
 impl Tally {
-    /// Reads a line of the suite's output.
+    /// Handles a line of the suite's output.
     fn see(&mut self, line: &str) {
         let mut words = line.split_whitespace();
         let (Some(word), Some(case)) = (words.next(), words.next()) else {
@@ -84,7 +81,7 @@ impl Tally {
         self.done.push(case.to_owned());
     }
 
-    /// A VM ended; true when the rest is to be run in another one.
+    /// A VM ended; `true` if the rest has to run in another one.
     fn ended(&mut self, status: u8) -> bool {
         self.status = status;
         let lost = self.running.take().filter(|_| status == STATUS_VM_FAILED);
@@ -93,12 +90,12 @@ impl Tally {
             return false;
         };
         if self.lost_in.contains(&case) {
-            eprintln!("xtask: {case} lost a VM once more; it has failed");
+            eprintln!("xtask: {case} lost a second VM and has failed");
             self.failed += 1;
             self.done.push(case.clone());
         } else {
             eprintln!(
-                "xtask: the VM was lost while {case} ran; once more, and the rest, in another"
+                "xtask: the VM was lost while {case} ran; retrying it and the rest in another VM"
             );
         }
         self.lost_in.push(case);

@@ -1,8 +1,8 @@
-//! `cargo xtask test`: everything that is checked, in one number.
+//! `cargo xtask test`: all checks, summed up in one line.
 //!
 //! Decided here: the order (cheap first), what counts as one test (each of formatting, lints and
-//! house rules; each test of `cargo test`; each case of the VM suite), and the last line,
-//! `N passed, N failed`. A step that dies before it can count is one failure.
+//! house rules; each test of `cargo test`; each case of the VM suite), and the last line, `N
+//! passed, N failed`. A step that dies before it can count is one failure.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
@@ -16,15 +16,13 @@ use crate::host;
 use crate::multipath_tools;
 use crate::{sim, suite, tidy};
 
-/// The arguments of `cargo xtask test`.
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// Leave out what needs a VM
+    /// Skip what needs a VM
     #[arg(long)]
     fast: bool,
 }
 
-/// How many passed and failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Count {
     passed: u64,
@@ -47,7 +45,7 @@ impl Count {
     }
 }
 
-/// Runs all steps, also after one failed; the exit status.
+/// Runs all steps, even after a failure; returns the exit status.
 pub(crate) fn run(args: &TestArgs) -> Result<u8> {
     let repository = host::repository()?;
     host::install(&[host::BUILD_NEEDS])?;
@@ -92,7 +90,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<u8> {
         "warnings",
     ];
     step("lints", check(cargo(&repository).args(lints)));
-    // Fetched, not installed: the importer is compared with it.
+    // Fetched but not installed: the reference for the importer.
     let fetched = host::cache(&repository).and_then(|cache| multipath_tools::fetch(&cache));
     let multipath_tools = fetched.as_ref().ok().cloned();
     step("multipath-tools", fetched.map(|_| Count::PASS));
@@ -112,7 +110,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<u8> {
     Ok(u8::from(total.failed > 0))
 }
 
-/// Toolchains of the minimal profile lack rustfmt and clippy; rustup adds them.
+/// Minimal toolchains lack rustfmt and clippy; rustup adds them.
 fn ensure_components(repository: &Path) {
     for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
         let there = host::capture(cargo(repository).args([subcommand, "--version"])).is_ok();
@@ -137,7 +135,7 @@ fn check(command: &mut Command) -> Result<Count> {
     })
 }
 
-/// `cargo test` over the workspace. It is asked to go on after a failure, so that all is counted.
+/// `cargo test` over the workspace; continues after a failure, so that every test is counted.
 fn tests(repository: &Path, multipath_tools: Option<&Path>) -> Result<Count> {
     let mut command = cargo(repository);
     if let Some(folder) = multipath_tools {
@@ -154,7 +152,7 @@ fn tests(repository: &Path, multipath_tools: Option<&Path>) -> Result<Count> {
     Ok(or_one_failure(count, success))
 }
 
-/// The simulator counts as one test, however many seeds or mistakes.
+/// The simulator counts as one test, whatever the number of seeds or mutants.
 fn simulation(arguments: &[&str]) -> Result<Count> {
     check(sim::prepare()?.args(arguments))
 }
@@ -168,7 +166,7 @@ fn vm_suite() -> Result<Count> {
     Ok(or_one_failure(count, tally.status == 0))
 }
 
-/// A step that failed without a failed test (it did not compile, the VM died) is a failure too.
+/// A step that failed without a failed test (compile error, VM lost) is a failure too.
 fn or_one_failure(mut count: Count, success: bool) -> Count {
     if !success && count.failed == 0 {
         count.failed = 1;
@@ -180,7 +178,7 @@ fn or_one_failure(mut count: Count, success: bool) -> Count {
     count
 }
 
-/// Runs a command, shows its standard output line by line and adds up what `read` finds in it.
+/// Runs a command, prints its standard output line by line and sums up what `read` finds in it.
 fn counted(command: &mut Command, read: fn(&str) -> Option<Count>) -> Result<(Count, bool)> {
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().context("cannot start cargo")?;
@@ -208,7 +206,7 @@ fn each_line(source: impl Read, mut see: impl FnMut(&str)) {
     }
 }
 
-/// Reads libtest's `test result: ok. 3 passed; 0 failed; ...`.
+/// Parses libtest's `test result: ok. 3 passed; 0 failed; ...`.
 fn cargo_test_line(line: &str) -> Option<Count> {
     let rest = line.trim().strip_prefix("test result: ")?;
     let (_, counts) = rest.split_once(". ")?;

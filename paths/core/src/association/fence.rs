@@ -22,13 +22,24 @@ use std::collections::BTreeSet;
 /// How much slower than ours a controller's clock may run, in thousandths.
 pub const CLOCK_ERROR_PERMILLE: u32 = 100;
 
-/// The least time granted to a controller to finish what it had accepted, unless configured.
+/// The time granted to a controller to finish what it had accepted where it reports none (CQT is 0, as
+/// with Linux nvmet).
 ///
-/// It decides where the controller reports none (CQT is 0, as with Linux nvmet) or next to none. Half
-/// a second is longer than a healthy disk or solid-state drive takes for what it was given, queueing
-/// and internal housekeeping included, and short against `n x KATO`, which comes first. It does not
-/// cover error recovery of a disk, which takes as long as the driver's timeout (30 s in Linux).
+/// Half a second is longer than a healthy disk or solid-state drive takes for what it was given,
+/// queueing and internal housekeeping included, and short against `n x KATO`, which comes first. It does
+/// not cover error recovery of a disk, which takes as long as the driver's timeout (30 s in Linux).
 pub const QUIESCE_FLOOR_DEFAULT: Duration = Duration::from_millis(500);
+
+/// The quiesce floor for a controller that reports `cqt`: what is configured, or
+/// [`QUIESCE_FLOOR_DEFAULT`] where nothing is and the controller reports none either.
+pub fn quiesce_floor(configured: Option<Duration>, cqt: Duration) -> Duration {
+    let unreported = if cqt.is_zero() {
+        QUIESCE_FLOOR_DEFAULT
+    } else {
+        Duration::ZERO
+    };
+    configured.unwrap_or(unreported)
+}
 
 /// What an association was promised by its controller. Fixed when it is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +53,7 @@ pub struct FenceTerms {
 impl FenceTerms {
     /// Terms from what was agreed: `kato` as sent in Connect, `kas_units` (KAS of Identify
     /// Controller, 100 ms each), `traffic_based` (CTRATT.TBKAS) and `cqt` (CQT). `quiesce_floor`: what
-    /// the controller is granted to quiesce even if it asks for less.
+    /// the controller is granted to quiesce even if it asks for less ([`quiesce_floor`]).
     ///
     /// The controller rounds KATO up to its granularity (NVMe Base 2.1 §3.9), so the fence does as
     /// well; rounding a rounded value changes nothing. `None` where time is no fence: no keep-alive
@@ -149,7 +160,9 @@ fn by_slowest_clock(time: Duration) -> Duration {
     time.saturating_add(lost)
 }
 
-/// Collects the times of a teardown until the fence is known. `K` names queue pairs.
+/// Collects the times of a teardown until the fence is known.
+///
+/// `K` names queue pairs.
 #[derive(Debug, Clone)]
 pub struct OrderFence<K> {
     terms: Option<FenceTerms>,
@@ -263,7 +276,10 @@ mod tests {
             timer + ms(1_000),
             "by its own clock"
         );
-        assert!(wait(ms(0), QUIESCE_FLOOR_DEFAULT) > timer);
+        assert_eq!(quiesce_floor(None, ms(0)), QUIESCE_FLOOR_DEFAULT);
+        assert_eq!(quiesce_floor(None, ms(1)), ms(0), "it knows better");
+        assert_eq!(quiesce_floor(Some(ms(70)), ms(0)), ms(70));
+        assert!(QUIESCE_FLOOR_DEFAULT > ms(0));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod patience;
 pub use abort::{Aborts, Stuck};
 pub use fence::{
     CLOCK_ERROR_PERMILLE, FenceTerms, OrderFence, QUIESCE_FLOOR_DEFAULT, order_fence_at,
+    quiesce_floor,
 };
 pub use health::{Conviction, Health, HealthConfig, Suspicion, Verdict};
 pub use ladder::{FencedBy, Ladder, LadderOutput, ResetNews, ResetReply};

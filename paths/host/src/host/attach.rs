@@ -1,9 +1,9 @@
-//! A new association is matched with its volumes.
+//! Attaching a new association to its volumes.
 //!
-//! Each usable namespace either belongs to a volume that exists, and then must be the same in format
-//! and identity, or begins a new one (`build`). Attaching takes three steps that take time: the
-//! association is put on record, the queue threads' memory is registered with it, and where it has
-//! too few queue pairs for the volume more are opened. Then each queue thread gets its queue pair.
+//! Each usable namespace either matches an existing volume, and then must agree with it in format
+//! and identity, or starts a new one (`build`). Attaching takes three slow steps: the association
+//! is recorded, the queue threads' memory is registered with it, and more queue pairs are opened if
+//! it has too few for the volume. Then each queue thread receives its queue pair.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,14 +22,14 @@ use crate::path::{Request, Up};
 use crate::shape;
 use crate::volume::{Attachment, Volume, ana_state};
 
-/// How far an association's record has come.
+/// State of an association's on-disk record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Recorded {
-    /// It is being written.
+    /// Being written.
     Pending,
-    /// It is durable: volumes may use the association.
+    /// Durable: volumes may use the association.
     Durable,
-    /// It could not be written; that is tried again.
+    /// Could not be written; the write will be retried.
     Failed { retry_at: Duration },
 }
 
@@ -38,25 +38,25 @@ pub(super) enum Recorded {
 pub(super) struct Live {
     pub(super) association: AssociationId,
     pub(super) ready: Ready,
-    /// The RDMA device it runs over, and its NUMA node.
+    /// The RDMA device it runs over, and that device's NUMA node.
     pub(super) device: String,
     pub(super) node: Option<u16>,
-    /// Queue pairs that no queue thread has.
+    /// Queue pairs not handed to a queue thread.
     pub(super) spare: BTreeSet<u16>,
-    /// Queue pairs of volumes that are gone, which are being destroyed.
+    /// Queue pairs of removed volumes, being destroyed.
     pub(super) leaving: BTreeSet<QueueKey>,
     /// More queue pairs are being opened.
     pub(super) opening: bool,
     pub(super) recorded: Recorded,
-    /// Volumes it is still to be attached to.
+    /// Volumes still to be attached to it.
     pub(super) pending: BTreeSet<StableId>,
-    /// Those of them whose memory is registered with it.
+    /// Those of `pending` whose memory is registered with it.
     registered: BTreeSet<StableId>,
-    /// What it could not be used for, and why.
+    /// Namespaces it cannot serve, and why.
     pub(super) refusals: Refusals,
-    /// Namespaces that the configuration leaves alone, and the entries that do.
+    /// Namespaces the configuration ignores, with the entries that name them.
     pub(super) ignored: Vec<Failure>,
-    /// The evidence against it, while there is some.
+    /// Evidence against it, if any.
     pub(super) suspect: Option<Suspicion>,
 }
 
@@ -87,13 +87,13 @@ impl Live {
         }
     }
 
-    /// Queue pairs that may still be open and that no queue thread has.
+    /// Queue pairs that may still be open and are not held by a queue thread.
     pub(super) fn queues_apart(&self) -> BTreeSet<QueueKey> {
         let spare = (!self.spare.is_empty()).then_some(QueueKey::Spare);
         self.leaving.iter().copied().chain(spare).collect()
     }
 
-    /// The namespace of this identity, with its number here.
+    /// The NSID and facts of the namespace with this identity.
     pub(super) fn namespace(&self, id: StableId) -> Option<(u32, &NamespaceFacts)> {
         let namespaces = self.ready.namespaces.iter();
         let mut usable = namespaces.filter_map(|it| Some((it.nsid, it.facts.as_ref().ok()?)));
@@ -111,8 +111,8 @@ impl Host {
             "a path has one association at a time"
         );
         if record.ending {
-            // Lost while it was being taken away, and back before that was over. Nobody may use it:
-            // the path's end would cut off what is in flight.
+            // Lost during its removal, and reconnected before the removal finished. It must not be
+            // used: ending the path would cut off commands in flight.
             self.fx.order(Order::Destroy {
                 association: up.association,
                 remains: Remains::Spare,
@@ -144,8 +144,7 @@ impl Host {
         self.survivor_up(path);
     }
 
-    /// A namespace of a new association, or a new namespace of an old one, is matched with its
-    /// volume.
+    /// Matches a namespace, of a new association or new on an existing one, with its volume.
     pub(super) fn match_namespace(&mut self, path: u32, namespace: &Namespace) {
         let facts = match &namespace.facts {
             Ok(facts) => facts,
@@ -199,7 +198,7 @@ impl Host {
         self.register(path, facts.id);
     }
 
-    /// Registers the memory of a volume that is built with an association that waits for it.
+    /// Registers a volume's memory with an association that waits for it, if the volume is built.
     pub(super) fn register(&mut self, path: u32, id: StableId) {
         if !self.volumes.get(&id).is_some_and(Volume::is_built) {
             return;
@@ -214,7 +213,7 @@ impl Host {
         }
     }
 
-    /// The memory of a volume's queue threads is registered with an association, or could not be.
+    /// The memory of a volume's queue threads was registered with an association, or could not be.
     pub fn handle_registered(
         &mut self,
         id: StableId,
@@ -261,7 +260,7 @@ impl Host {
         self.discard_if_unwanted(id);
     }
 
-    /// Attaches a volume if there are queue pairs for it, or has more opened.
+    /// Attaches a volume if there are enough queue pairs for it, otherwise orders more.
     pub(super) fn attach_when_it_can(&mut self, path: u32, id: StableId) {
         let lanes = usize::from(self.volumes.get(&id).map_or(0, Volume::lanes));
         let live = self
@@ -283,7 +282,7 @@ impl Host {
         }
     }
 
-    /// More queue pairs were opened for an association, or it has no more.
+    /// More queue pairs were opened for an association; an empty list means it can have no more.
     pub(super) fn queues_opened(&mut self, path: u32, association: AssociationId, qids: Vec<u16>) {
         let Some(live) = self.still_live(path, association) else {
             return;
@@ -329,7 +328,7 @@ impl Host {
                 "",
             ));
         };
-        // Asked anew: another path may have said something else since they were matched.
+        // Checked again: another path may have reported something else since the match.
         if let Some(difference) = volume.difference(record.spec.nqn.as_str(), &facts) {
             return Err(Failure::new(
                 format!("volume {} cannot use {address}", volume.name()),

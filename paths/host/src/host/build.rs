@@ -1,5 +1,5 @@
-//! A volume's block device: made for a namespace seen for the first time, started when it has a path,
-//! dropped when nobody wants it after all.
+//! A volume's block device: created when its namespace is first seen, started when it has a path,
+//! discarded if it is no longer wanted.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::shape;
 use crate::volume::{DeviceFacts, Volume, VolumeSpec};
 
 impl Host {
-    /// Begins the volume of a namespace seen for the first time.
+    /// Creates the volume of a namespace seen for the first time.
     pub(super) fn begin_volume(&mut self, path: u32, nsid: u32, facts: &NamespaceFacts) {
         let record = self.paths.get(&path).expect("a path that is there");
         let live = record.live.as_ref().expect("an association to match");
@@ -52,7 +52,7 @@ impl Host {
         self.volumes.insert(facts.id, volume);
     }
 
-    /// A volume's block device was made or taken over, or could not be.
+    /// A volume's block device was created or taken over, or could not be.
     pub fn handle_built(
         &mut self,
         id: StableId,
@@ -79,13 +79,13 @@ impl Host {
             .get_mut(&id)
             .expect("a volume that was ordered");
         if volume.is_adopted() {
-            // Its requests have waited long enough in the kernel; here they can be seen.
+            // Its requests have waited in the kernel; from here on listings show them.
             volume.start(&mut self.fx);
         }
         for path in self.waiting_for(id) {
             self.register(path, id);
         }
-        // Its paths may have gone while it was made.
+        // Its paths may have gone while the device was being created.
         self.discard_if_unwanted(id);
     }
 
@@ -97,7 +97,7 @@ impl Host {
         if !volume.is_adopted() {
             return self.volume_failed(id, failure);
         }
-        // People have files open on it: it is neither given up nor made anew.
+        // Its users hold open files on it: neither drop it nor create a new device.
         let news = volume.trouble() != Some(failure.why.as_str());
         volume.recovery_failed(failure, &self.fx);
         if news {
@@ -107,7 +107,7 @@ impl Host {
         }
     }
 
-    /// A volume cannot be had: whoever waited for it is told.
+    /// Drops a volume whose device cannot be created, and informs everyone who waited for it.
     fn volume_failed(&mut self, id: StableId, failure: &Failure) {
         self.volumes.remove(&id).expect("a volume that was ordered");
         for path in self.waiting_for(id) {
@@ -123,7 +123,7 @@ impl Host {
         self.paths.keys().copied().filter(waits).collect()
     }
 
-    /// Drops a volume that never got a path, unless one is being attached.
+    /// Discards a volume that never had a path, unless one is being attached.
     pub(super) fn discard_if_unwanted(&mut self, id: StableId) {
         if !self.waiting_for(id).is_empty() {
             return;
@@ -134,7 +134,7 @@ impl Host {
         }
     }
 
-    /// A block device is there for everyone, or could not be started.
+    /// A block device was started and is visible to everyone, or could not be started.
     pub fn handle_started(&mut self, id: StableId, outcome: Result<(), Failure>, now: Duration) {
         self.begin(now);
         let volume = self
@@ -158,8 +158,8 @@ impl Host {
         self.settle();
     }
 
-    /// The block device could not be started. One that nobody saw is given up; one that was taken
-    /// over stays as it is, with its users, for an operator to look at.
+    /// The block device could not be started. One that was never visible is discarded; one that was
+    /// taken over is left as it is, with its users, for an operator to examine.
     fn not_started(&mut self, id: StableId, failure: &Failure) {
         let volume = self
             .volumes

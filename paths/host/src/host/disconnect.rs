@@ -1,8 +1,9 @@
-//! Removal that refuses rather than half-removes.
+//! Removal of volumes and paths, all or nothing.
 //!
-//! First it is settled what goes: paths, and volumes that are left without any. Then the users of all
-//! of those volumes are found; if there is one, nothing happens at all, unless it is forced. Then
-//! block devices go, one after the other, and only after them the paths that served them.
+//! First the targets are settled: paths, and volumes left without any path. Then the users of all
+//! those volumes are determined; if there is one, nothing is removed unless the removal is forced.
+//! Then the block devices are removed one after another, and only after them the paths that served
+//! them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,27 +16,27 @@ use crate::events::Subject;
 use crate::order::{CallId, Order};
 use crate::volume::Volume;
 
-/// A removal under way.
+/// A removal in progress.
 #[derive(Debug)]
 pub(super) struct Removal {
-    /// Whoever waits for the answer; nobody does where the process is ending.
+    /// The caller waiting for the answer; `None` when the process is stopping.
     call: Option<CallId>,
-    /// Volumes whose block device goes.
+    /// Volumes whose block device is removed.
     volumes: BTreeSet<StableId>,
-    /// Paths that go.
+    /// Paths to remove.
     paths: BTreeSet<u32>,
-    /// What is told about those paths.
+    /// How the answer describes those paths.
     outcomes: Vec<PathOutcome>,
     /// Devices removed so far.
     deleted: Vec<String>,
     failure: Option<Failure>,
     force: bool,
-    /// Volumes are gone; the paths are being ended.
+    /// The volumes are gone and the paths are ending.
     ending: bool,
 }
 
 impl Removal {
-    /// It goes no further; what it has not done stays as it is.
+    /// Stops the removal; what it has not removed yet stays.
     fn give_up(&mut self, failure: Failure) {
         self.failure = Some(failure);
         self.volumes.clear();
@@ -44,7 +45,7 @@ impl Removal {
 }
 
 impl Host {
-    /// Begins a removal.
+    /// Starts a removal.
     pub(super) fn disconnect(
         &mut self,
         target: &DisconnectTarget,
@@ -85,7 +86,7 @@ impl Host {
         });
     }
 
-    /// Paths and volumes a target names, or that are left without the other.
+    /// The paths and volumes a target names, plus those left without the other.
     fn what_goes(
         &self,
         target: &DisconnectTarget,
@@ -99,7 +100,7 @@ impl Host {
                     .iter()
                     .filter(|(_, record)| record.spec.nqn.as_str() == nqn);
                 paths.extend(all.map(|(path, _)| *path).filter(known));
-                // Volumes without any path left belong to their subsystem still.
+                // Volumes without any path still belong to their subsystem.
                 let all = self.volumes.values().filter(|volume| volume.nqn() == nqn);
                 volumes.extend(all.map(Volume::id));
             }
@@ -145,7 +146,7 @@ impl Host {
         Ok((paths, volumes))
     }
 
-    /// Who uses the volumes of a removal was found out.
+    /// The shell has determined who uses the volumes of a removal.
     pub fn handle_users(&mut self, number: u64, users: &[(StableId, Vec<String>)], now: Duration) {
         self.begin(now);
         self.users_found(number, users);
@@ -176,7 +177,7 @@ impl Host {
     fn remove_next(&mut self, number: u64) {
         let removal = self.removals.get_mut(&number);
         let removal = removal.expect("a removal that was begun");
-        // A volume that is gone already, by another request, needs no removing.
+        // Another request may have removed this volume already.
         removal.volumes.retain(|id| self.volumes.contains_key(id));
         let Some(&id) = removal.volumes.first() else {
             return;
@@ -197,7 +198,7 @@ impl Host {
         });
     }
 
-    /// A block device was removed, or was not.
+    /// A block device was removed, or could not be.
     pub fn handle_removed(
         &mut self,
         number: u64,
@@ -227,7 +228,7 @@ impl Host {
         self.fx
             .event(EventKind::VolumeRemoved, subject, words.clone());
         let Some(removal) = self.removals.get_mut(&number) else {
-            // It could not be started; its namespace is tried again.
+            // It could not be started; its namespace is retried.
             return;
         };
         removal.volumes.remove(&id);
@@ -240,7 +241,8 @@ impl Host {
         self.remove_next(number);
     }
 
-    /// Ends the paths of removals whose volumes are gone, and answers those that are over.
+    /// Ends the paths of removals whose volumes are gone, and answers the removals that are
+    /// complete.
     pub(super) fn settle_removals(&mut self) {
         let mut going: Vec<u32> = Vec::new();
         for removal in self.removals.values_mut() {

@@ -1,7 +1,7 @@
 //! Suspicion and conviction, passed from paths to volumes.
 //!
-//! A suspicion takes new I/O off an association, a conviction gives it up: from then on it is a
-//! teardown (`fence`), whatever becomes of the path.
+//! A suspicion takes new I/O off an association. A conviction gives the association up: from then
+//! on it is a teardown (`fence`), whatever becomes of the path.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl Host {
         }
     }
 
-    /// The failover under way on a path; begins one with this mark, or adds the mark to it.
+    /// Adds a mark to the path's open failover, or opens one with it.
     fn failover(&mut self, path: u32, at: Duration, kind: EventKind, why: &str) -> FailoverId {
         let record = self.paths.get_mut(&path).expect("a path that is there");
         let events = &mut self.fx.events;
@@ -91,7 +91,7 @@ impl Host {
         let record = self.path_mut(path);
         let live = record.live.take().expect("it was just found");
         record.last_error = why.to_string();
-        // The next loss is another failover.
+        // The next loss opens another failover.
         record.failover = None;
         let nqn = record.spec.nqn.clone();
         let instance = instance_of(&live.ready.facts);
@@ -108,7 +108,7 @@ impl Host {
         let spare = others.contains(&QueueKey::Spare);
         let teardown = Teardown::convicted(lost, failover, ladder, lanes, volumes, others);
         self.teardowns.insert(association, teardown);
-        // It may have been asked to help another.
+        // It may have been asked to reset another controller.
         self.survivor_gone(association);
         self.fx.order(Order::Destroy {
             association,
@@ -127,7 +127,7 @@ impl Host {
         self.fence_if_known(association);
     }
 
-    /// Makes every volume give the association up. Returns the queue threads that will confirm it,
+    /// Makes every volume give the association up. Returns the queue threads that will confirm it
     /// and the volumes concerned.
     pub(super) fn convict_volumes(
         &mut self,
@@ -147,7 +147,7 @@ impl Host {
         (lanes, volumes)
     }
 
-    /// Destroys the queue pairs of a path that no queue thread has.
+    /// Destroys the queue pairs of a path that no queue thread holds.
     pub(super) fn destroy_spares(&mut self, path: u32) {
         if let Some(live) = self.live_mut(path)
             && !std::mem::take(&mut live.spare).is_empty()

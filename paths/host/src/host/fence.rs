@@ -1,33 +1,34 @@
 //! The two fences of a lost association, and what follows from them.
 //!
-//! The order of things is the contract of `umpath_core`: every queue thread of every volume on the
-//! association confirms that its queue pair is drained before the order fence counts, and by time it
-//! counts from the moment the last queue pair was silent
+//! The contract of `umpath_core` fixes the sequence: the order fence counts only after every queue
+//! thread of every volume on the association has confirmed that its queue pair is drained. A fence
+//! by time runs from the moment the last queue pair fell silent
 //! ([`OrderFence`](umpath_core::association::OrderFence)).
 
 use std::time::Duration;
 
 use umpath_core::AssociationId;
-use umpath_core::association::{FenceTerms, Ladder};
+use umpath_core::association::{FenceTerms, Ladder, quiesce_floor};
 use umpath_protocol::EventKind;
 use umpath_session::{ControllerFacts, StableId};
 
 use super::Host;
 use crate::order::{Order, QueueKey, Remains};
 
-/// How long after the order fence the longest stall is read: what was held has been answered then.
+/// Delay after the order fence before the longest stall is read; held requests have completed by
+/// then.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
 impl Host {
-    /// What the controller promised about ending by itself.
+    /// The controller's promise to end the association by itself.
     pub(super) fn fence_terms(&self, facts: &ControllerFacts) -> Option<FenceTerms> {
-        // The session has rounded KATO to the controller's granularity already.
+        // The session has already rounded KATO to the controller's granularity.
         let unit = 1;
-        let floor = self.settings.quiesce_floor();
+        let floor = quiesce_floor(self.settings.quiesce_floor(), facts.cqt);
         FenceTerms::new(facts.kato?, unit, facts.traffic_based, facts.cqt, floor)
     }
 
-    /// What was left of an association has been destroyed, at `at`.
+    /// The shell destroyed what was left of an association, at `at`.
     pub fn handle_destroyed(
         &mut self,
         association: AssociationId,
@@ -56,9 +57,9 @@ impl Host {
         self.queue_silent(association, QueueKey::Admin, at);
     }
 
-    /// A queue pair has sent nothing since `at`, and never will.
+    /// A queue pair has sent nothing since `at` and never will.
     pub(super) fn queue_silent(&mut self, association: AssociationId, key: QueueKey, at: Duration) {
-        // One whose fence was proved otherwise may be over already.
+        // If its fence was proved otherwise, the teardown may be over already.
         let Some(teardown) = self.teardowns.get_mut(&association) else {
             return;
         };
@@ -66,7 +67,7 @@ impl Host {
         self.fence_if_known(association);
     }
 
-    /// A queue thread's memory is its own again.
+    /// A queue thread owns its memory again.
     pub(super) fn lane_drained(&mut self, id: StableId, queue: u16, association: AssociationId) {
         let Some(teardown) = self.teardowns.get_mut(&association) else {
             return;
@@ -80,7 +81,7 @@ impl Host {
         self.fence_if_known(association);
     }
 
-    /// Waits for the fence by time once every queue pair is silent.
+    /// Starts the wait for the fence by time once every queue pair is silent.
     pub(super) fn fence_if_known(&mut self, association: AssociationId) {
         self.fenced_if_proved(association);
         let now = self.fx.now;
@@ -97,7 +98,7 @@ impl Host {
         }
     }
 
-    /// Teardowns for which a time has come.
+    /// Handles teardowns whose time has come.
     pub(super) fn teardowns_due(&mut self) {
         let now = self.fx.now;
         let due = |(association, teardown): (&AssociationId, &super::Teardown)| {
@@ -112,7 +113,7 @@ impl Host {
         }
     }
 
-    /// The fence by time has come, or the effects of a proved one are over.
+    /// Either the fence by time has come or the aftermath of a proved fence is over.
     fn time_reached(&mut self, association: AssociationId) {
         let teardown = self
             .teardowns
@@ -128,7 +129,7 @@ impl Host {
         self.fenced_if_proved(association);
     }
 
-    /// Nothing was left on an association that ended in good order.
+    /// An association that ended in good order lost nothing.
     pub(super) fn nothing_lost(&mut self, association: AssociationId) {
         if let Some(teardown) = self.teardowns.get_mut(&association) {
             teardown.proof = Some("nothing was lost".to_owned());
@@ -136,8 +137,8 @@ impl Host {
         self.fenced_if_proved(association);
     }
 
-    /// Tells the volumes that the order fence stands, once something proves it and every queue
-    /// thread has drained.
+    /// Notifies the volumes of the order fence once it is proved and every queue thread has
+    /// drained.
     pub(super) fn fenced_if_proved(&mut self, association: AssociationId) {
         let Some(teardown) = self.teardowns.get_mut(&association) else {
             return;
@@ -162,7 +163,8 @@ impl Host {
         self.fx.order(Order::Forget(teardown.record(association)));
     }
 
-    /// The effects are over: the queue threads say how long a request took at most since.
+    /// The aftermath is over: the queue threads report their longest stall since the failover
+    /// began.
     fn teardown_over(&mut self, association: AssociationId) {
         let teardown = self
             .teardowns

@@ -1,8 +1,8 @@
-//! What the configuration leaves alone although a controller offers it.
+//! Namespaces and subsystems that a controller offers and the configuration ignores.
 //!
-//! Which entry names it is the configuration's word ([`Settings`](crate::settings::Settings)); here it is
-//! passed to whoever asked, and to the event log once. What exists is never touched: a volume taken
-//! over has users, so its paths are made and matched whatever the entries say by now.
+//! [`Settings`](crate::settings::Settings) decides which entry matches; this module reports it to
+//! the caller and once to the event log. It never touches what exists: a volume that was taken over
+//! has users, so its paths are created and matched whatever the entries now say.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::Host;
 use crate::events::Subject;
 use crate::settings::Settings;
 
-/// The words for a person who asked for something that is left alone.
+/// The message for someone who asked for something that is ignored.
 fn failure(what: &str, entry: &str) -> Failure {
     Failure::new(
         format!("{what} is ignored"),
@@ -22,14 +22,14 @@ fn failure(what: &str, entry: &str) -> Failure {
     )
 }
 
-/// Why a subsystem is left alone, if it is.
+/// Why a subsystem is ignored, if it is.
 pub fn ignored_subsystem(settings: &dyn Settings, nqn: &str) -> Option<Failure> {
     let entry = settings.ignored_subsystem(nqn)?;
     Some(failure(nqn, &entry))
 }
 
 impl Host {
-    /// A path to a subsystem that is left alone is refused, unless a volume of it is there.
+    /// Refuses a path to an ignored subsystem, unless a volume of that subsystem exists.
     pub(super) fn may_connect(&self, nqn: &str) -> Result<(), Failure> {
         match ignored_subsystem(&*self.settings, nqn) {
             Some(failure) if self.volumes.values().all(|volume| volume.nqn() != nqn) => {
@@ -39,7 +39,7 @@ impl Host {
         }
     }
 
-    /// Whether a namespace that would begin a volume is left alone; if so, that is noted.
+    /// Whether to ignore a namespace that would start a new volume; if so, logs it.
     pub(super) fn leaves_alone(&mut self, path: u32, nsid: u32, facts: &NamespaceFacts) -> bool {
         let record = self.paths.get_mut(&path).expect("a path that is there");
         let live = record.live.as_mut().expect("an association to match");
@@ -49,7 +49,7 @@ impl Host {
         };
         let what = format!("namespace {nsid} ({}) of {}", facts.id, record.spec.nqn);
         let failure = failure(&what, &entry);
-        // Every association finds it again; that is no news.
+        // Every association finds it again; log it only once.
         if record.left_alone.insert(facts.id) {
             let words = format!("{}: {}", failure.what, failure.why);
             self.fx
@@ -59,7 +59,7 @@ impl Host {
         true
     }
 
-    /// A portal offered a subsystem that is left alone.
+    /// Logs that a portal offered an ignored subsystem.
     pub fn note_ignored(&mut self, failure: &Failure, now: Duration) {
         self.begin(now);
         let words = format!("{}: {}", failure.what, failure.why);

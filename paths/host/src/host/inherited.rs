@@ -1,10 +1,10 @@
-//! Associations that outlive what knew of them: those an earlier process left behind, and those a
-//! removed volume left to its successor.
+//! Fences carried over: associations left behind by an earlier process, or by a removed volume to
+//! its successor.
 //!
-//! Nothing is known of the writes lost with them. So a volume of their subsystem that is made before
-//! they are fenced keeps all its writes back until they are; reads flow. Their fences are reached
-//! like any other: through a survivor's reset, or by time, counted from this process's start, when
-//! every queue pair of the dead one was gone already.
+//! Nothing is known of the writes lost with them. So a volume of their subsystem created before
+//! they are fenced holds back all its writes until they are; reads proceed. They are fenced like
+//! any other: by a survivor's reset, or by time, counted from the start of this process, when every
+//! queue pair of the dead one was already gone.
 
 use std::time::Duration;
 
@@ -20,17 +20,18 @@ use crate::events::Subject;
 use crate::order::Order;
 use crate::record::{AssociationRecord, RecordKey};
 
-/// Inherited associations are numbered from here: no process ever makes so many.
+/// First number of carried-over associations; no process ever creates this many itself.
 const INHERITED: u64 = 1 << 63;
 
-/// How long after a record could not be written it is tried again.
+/// Delay before retrying to write an association's record.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
 
 impl Host {
-    /// An earlier process has left this association: it is fenced before anything is written. To be
-    /// called for each before anything else happens. `number`: the record's, for [`Order::Forget`].
+    /// An earlier process left this association; no write may pass before it is fenced. The shell
+    /// calls this for each one before anything else happens. `number` is the record's, for
+    /// [`Order::Forget`].
     ///
-    /// `Err`: the record names no subsystem, so nobody can tell whose writes have to wait.
+    /// `Err`: the record names no valid subsystem, so it is unknown whose writes must wait.
     pub fn handle_inherited(
         &mut self,
         number: u64,
@@ -72,7 +73,7 @@ impl Host {
         Ok(())
     }
 
-    /// A volume has just been made, and has no path yet: what is not fenced is carried over to it.
+    /// Carries all unproved fences over to a volume that was just created and has no path yet.
     pub(super) fn carry_over_to(&mut self, id: StableId) {
         let volume = self.volumes.get_mut(&id).expect("a volume that was made");
         for (association, teardown) in &mut self.teardowns {
@@ -82,7 +83,7 @@ impl Host {
         }
     }
 
-    /// Puts a path's association on record. It is matched with no volume before that is durable.
+    /// Orders the association's record; no volume is attached until it is durable.
     pub(super) fn put_on_record(&mut self, path: u32) {
         let record = self.paths.get_mut(&path).expect("a path that is there");
         let live = record.live.as_mut().expect("an association to record");
@@ -96,7 +97,7 @@ impl Host {
         });
     }
 
-    /// An association is on record, or could not be put there.
+    /// An association's record is durable, or could not be written.
     pub fn handle_recorded(
         &mut self,
         path: u32,
@@ -112,7 +113,7 @@ impl Host {
     fn recorded(&mut self, path: u32, association: AssociationId, outcome: Result<(), Failure>) {
         let retry_at = self.fx.now + RECORD_AGAIN;
         let Some(live) = self.still_live(path, association) else {
-            // It was given up before any volume was matched with it: nothing was ever sent.
+            // Given up before any volume was attached: it carried no I/O.
             if !self.teardowns.contains_key(&association) {
                 self.fx.order(Order::Forget(RecordKey::Own(association)));
             }
@@ -128,7 +129,7 @@ impl Host {
             }
             Err(failure) => {
                 live.recorded = Recorded::Failed { retry_at };
-                // Of the whole association: no namespace has the number 0.
+                // NSID 0 stands for the whole association.
                 self.note_refusal(path, 0, failure);
             }
         }

@@ -1,8 +1,8 @@
-//! Helping lost associations to their order fence: which survivors the ladders of `umpath_core` want
-//! asked, and what they answered.
+//! Getting lost associations to their order fence: which survivors the ladders of `umpath_core`
+//! want asked, and what those answered.
 //!
 //! A survivor is any other live association with the same subsystem whose controller offers
-//! cross-controller reset. Its own path does the asking; the answer comes back as a report.
+//! cross-controller reset. Its own path sends the request; the answer comes back as a report.
 
 use umpath_core::AssociationId;
 use umpath_core::association::{FencedBy, Ladder, LadderOutput, ResetNews, ResetReply};
@@ -14,7 +14,6 @@ use super::Host;
 use super::teardown::Lost;
 use crate::path::Request;
 
-/// The incarnation of a controller.
 pub(super) fn instance_of(facts: &ControllerFacts) -> Instance {
     Instance {
         cntlid: facts.cntlid,
@@ -23,13 +22,14 @@ pub(super) fn instance_of(facts: &ControllerFacts) -> Instance {
     }
 }
 
-/// Whether a controller can be asked to reset others.
+/// Whether a controller can reset others.
 pub(super) fn offers_reset(facts: &ControllerFacts) -> bool {
     facts.ccr_limit > 0
 }
 
 impl Host {
-    /// The way to the fence of an association that is being given up; it is asked for at once.
+    /// The ladder to the fence of an association that is being given up; its first request goes out
+    /// at once.
     pub(super) fn ladder_for(&self, path: u32, nqn: &Nqn, lost: Instance) -> Ladder {
         let mut ladder = Ladder::new(lost);
         if self.settings.unfenced() {
@@ -43,7 +43,7 @@ impl Host {
             .filter(|live| offers_reset(&live.ready.facts))
             .map(|live| (live.suspect.is_some(), live.association))
             .collect();
-        // Those nothing speaks against first.
+        // Ask unsuspected survivors first.
         survivors.sort_unstable();
         for (_, survivor) in survivors {
             ladder.survivor_up(survivor, self.fx.now);
@@ -51,7 +51,7 @@ impl Host {
         ladder
     }
 
-    /// A new association may help those that were lost.
+    /// A new association may be able to reset lost controllers.
     pub(super) fn survivor_up(&mut self, path: u32) {
         let record = self.path(path);
         let live = record.live.as_ref().expect("a new association");
@@ -67,13 +67,13 @@ impl Host {
         });
     }
 
-    /// An association is over: it helps nobody any more.
+    /// An association is over and can no longer reset others.
     pub(super) fn survivor_gone(&mut self, association: AssociationId) {
         let now = self.fx.now;
         self.every_ladder(|_, ladder| ladder.survivor_gone(association, now));
     }
 
-    /// A survivor answered a request to reset.
+    /// A survivor answered a reset request.
     pub(super) fn reset_answered(
         &mut self,
         via: AssociationId,
@@ -97,7 +97,7 @@ impl Host {
         }
     }
 
-    /// A survivor's log of resets was read; `None`: it could not be.
+    /// A survivor's reset log was read; `None`: it could not be.
     pub(super) fn reset_log(&mut self, via: AssociationId, records: Option<&[ResetRecord]>) {
         let now = self.fx.now;
         for (association, lost) in self.lost_instances() {
@@ -112,7 +112,8 @@ impl Host {
         }
     }
 
-    /// Controllers have lost this host, by the word of another one: those we still use are told.
+    /// Another controller reports that these controllers lost this host; passes that to the ones in
+    /// use.
     pub(super) fn lost_hosts(&mut self, path: u32, lost: &[LostHost]) {
         let Some(nqn) = self.paths.get(&path).map(|record| record.spec.nqn.clone()) else {
             return;
@@ -128,7 +129,7 @@ impl Host {
         }
     }
 
-    /// Ladders whose patience with a survivor is over go on.
+    /// Escalates ladders that have waited long enough for a survivor.
     pub(super) fn escalate(&mut self) {
         let now = self.fx.now;
         self.every_ladder(|_, ladder| {
@@ -166,7 +167,7 @@ impl Host {
         self.carry_out(association);
     }
 
-    /// Does what a ladder wants done.
+    /// Carries out what a ladder wants.
     pub(super) fn carry_out(&mut self, association: AssociationId) {
         while let Some(output) = self
             .teardowns
@@ -175,7 +176,7 @@ impl Host {
         {
             match output {
                 LadderOutput::Reset { via, lost } => {
-                    // A survivor that is gone meanwhile says so by its own end.
+                    // If the survivor has gone meanwhile, its own end reports that.
                     self.tell(via, Request::ResetOther(via, lost));
                 }
                 LadderOutput::ReadLog { via } => self.tell(via, Request::ReadResets(via)),

@@ -1,4 +1,4 @@
-//! What queue threads report.
+//! Reports from queue threads.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,57 +12,58 @@ use crate::order::{Order, QueueKey, Remains};
 use crate::path::Request;
 use crate::volume::Volume;
 
-/// A report of a queue thread. Queue pairs that come with it stay in the shell's hands, as
+/// A report from a queue thread. Queue pairs that come with it stay with the shell as
 /// [`Remains::Lane`].
 #[derive(Debug)]
 pub enum LaneNews {
-    /// The queue pair of a convicted association is drained, as far as it would.
+    /// The queue pair of a convicted association has drained as far as it can.
     Drained {
-        /// The association.
+        /// The convicted association.
         association: AssociationId,
-        /// Since when nothing is sent on it; `None`: only its destruction proves that.
+        /// When it fell silent; `None`: only destroying the queue pair proves that it sends nothing
+        /// more.
         silent_at: Option<Duration>,
-        /// There was a queue pair.
+        /// Whether the thread had a queue pair and handed it back.
         handed_back: bool,
-        /// No memory is in its hands any more.
+        /// Whether the queue pair holds no memory of the thread any more.
         quiet: bool,
     },
     /// The lane has passed the buffer fence of a convicted association.
     BufferFenced {
-        /// The association.
+        /// The convicted association.
         association: AssociationId,
-        /// What the lane lost with it.
+        /// Commands of unknown fate that the lane had in flight on it.
         ghosts: Vec<Ghost>,
-        /// When.
+        /// When the lane passed the fence.
         at: Duration,
     },
-    /// A queue pair is of no further use.
+    /// A queue pair can no longer be used.
     Broken {
-        /// The association.
+        /// The association it belongs to.
         association: AssociationId,
-        /// Why, in words.
+        /// The cause, for the event log.
         why: String,
     },
-    /// The lane noticed something.
+    /// Something the lane observed.
     Event {
-        /// What.
+        /// The observation.
         event: LaneEvent,
-        /// When.
+        /// When the lane made it.
         at: Duration,
     },
-    /// Counters.
+    /// Counters, in answer to a request for them.
     Stats(Box<ThreadStats>),
-    /// The thread has ended; the last report.
+    /// The thread has ended; its last report.
     Ended {
-        /// Associations it still had queue pairs of.
+        /// Associations it still held queue pairs of.
         had: Vec<AssociationId>,
-        /// Why, where it was not told to.
+        /// The cause, if it ended without an order to.
         failure: Option<String>,
     },
 }
 
 impl Host {
-    /// A queue thread reports.
+    /// Handles a report from a queue thread.
     pub fn handle_lane(&mut self, id: StableId, queue: u16, news: LaneNews, now: Duration) {
         self.begin(now);
         self.lane_news(id, queue, news);
@@ -78,7 +79,7 @@ impl Host {
                 quiet,
             } => {
                 if handed_back {
-                    // What is not certainly over is over when it is destroyed.
+                    // A queue pair that is not known to be silent is silent once destroyed.
                     self.fx.order(Order::Destroy {
                         association,
                         remains: Remains::Lane(id, queue),
@@ -117,7 +118,7 @@ impl Host {
             volume.lane_event(queue, event, at, &mut self.fx);
         }
         match event {
-            // The controller refused with an ANA status: its log says more.
+            // The controller refused a command with an ANA status: read its ANA log.
             LaneEvent::AnaStatus { association, .. } => {
                 self.tell(association, Request::RefreshAna(association));
             }
@@ -136,7 +137,7 @@ impl Host {
         }
     }
 
-    /// A queue thread has ended: what it still had is destroyed, and nothing waits for it.
+    /// A queue thread has ended: destroys what it held; nothing waits for it any more.
     fn lane_ended(
         &mut self,
         id: StableId,
@@ -145,9 +146,9 @@ impl Host {
         failure: Option<String>,
     ) {
         if let Some(why) = failure {
-            // Nobody knows any more what the failed thread has in flight on associations that live
-            // on, and its requests have no server. A restart puts both right: the next process
-            // fences every association before it writes anything, and gets the requests again.
+            // Nobody knows what the failed thread has in flight on associations that live on, and
+            // its requests have no server. A restart corrects both: the next process fences every
+            // association before it writes anything, and the driver hands it the requests again.
             let name = self.volumes.get(&id).map_or("", Volume::name);
             let words = format!("queue thread {queue} of {name} failed: {why}");
             return self.fx.order(Order::LeaveToSuccessor(words));
@@ -159,7 +160,7 @@ impl Host {
         for association in had {
             let found = self.path_with(*association).map(|(path, _)| path);
             if let Some(live) = found.and_then(|path| self.live_mut(path)) {
-                // Lost before that is done, it is not silent before that is done.
+                // The queue pair falls silent only once it is destroyed.
                 live.leaving.insert(QueueKey::Lane(id, queue));
             }
             self.fx.order(Order::Destroy {

@@ -1,10 +1,10 @@
-//! What a live association says of its namespaces: states, arrivals, departures.
+//! Namespace changes on a live association: ANA states, arrivals, departures.
 //!
-//! Decided here: what a changed list means for volumes that are served. A queue pair names its
-//! namespace by a number (NSID) that belongs to the controller, which may give it to another
-//! namespace at any time. So a volume whose namespace is not found under its number any more gets no
-//! new I/O there, as if the controller had called the namespace inaccessible; it comes back with the
-//! namespace. Under *another* number it needs new queue pairs, and the association is given up.
+//! Decided here: what a changed list means for volumes in service. A queue pair addresses its
+//! namespace by an NSID that belongs to the controller, which may reassign it to another namespace
+//! at any time. So a volume whose namespace is no longer found under its NSID gets no new I/O
+//! there, as if its ANA state were inaccessible, until the namespace is back. Under *another* NSID
+//! it needs new queue pairs, and the association is given up.
 
 use std::collections::BTreeSet;
 
@@ -18,26 +18,26 @@ use crate::events::Subject;
 use crate::path::Request;
 use crate::volume::Volume;
 
-/// What a new list of namespaces means for a volume that is served under a number.
+/// What a new namespace list means for a volume that an association serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// As large as the array says now, if it says so.
+    /// Present, with the size the array now reports, if it reports one.
     Stays(Option<u64>),
-    /// Nothing may be sent under its number.
+    /// Not found: nothing may be sent to its NSID.
     Withdrawn,
-    /// It has another number.
+    /// Found under another NSID.
     Moved(u32),
 }
 
 impl Fate {
     fn of(volume: &NamespaceFacts, nsid: u32, list: &[Namespace]) -> Self {
-        // One that was formatted otherwise is another one, whatever it calls itself.
+        // A namespace formatted differently is a different one, even under the same identity.
         let is_it =
             |facts: &&NamespaceFacts| (facts.id, facts.lba_shift) == (volume.id, volume.lba_shift);
         let here = list.iter().find(|namespace| namespace.nsid == nsid);
         match here.map(|namespace| namespace.facts.as_ref()) {
             Some(Ok(facts)) if is_it(&facts) => return Self::Stays(Some(facts.blocks)),
-            // It could not be asked this time, which is no news.
+            // Identify failed this time; that changes nothing.
             Some(Err(NamespaceProblem::Refused(status))) if !status.dnr() => {
                 return Self::Stays(None);
             }
@@ -60,7 +60,7 @@ impl Host {
         self.pass_ana_on(path);
     }
 
-    /// Tells every volume in which ANA group its namespace is and in which state.
+    /// Reports to every volume its namespace's ANA group and state.
     fn pass_ana_on(&mut self, path: u32) {
         let record = self.paths.get(&path).expect("a path that is there");
         let Some(live) = &record.live else { return };
@@ -109,7 +109,7 @@ impl Host {
         }
     }
 
-    /// Matches namespaces that a path was told to ignore, and is not any more.
+    /// Matches namespaces that the path was set to ignore and no longer is.
     pub(super) fn match_again(&mut self, path: u32, ids: &BTreeSet<StableId>) {
         let live = self
             .live_mut(path)
@@ -124,7 +124,7 @@ impl Host {
         }
     }
 
-    /// A volume has queue pairs for the namespace here, or is about to.
+    /// A volume has queue pairs for the namespace on this path, or is about to get them.
     pub(super) fn is_matched(
         &self,
         path: u32,
@@ -140,7 +140,7 @@ impl Host {
             || self.live(path).is_some_and(pending)
     }
 
-    /// What becomes of the volumes that an association serves.
+    /// The fate of each volume that an association serves.
     fn fates(&self, association: AssociationId, list: &[Namespace]) -> Vec<(StableId, Fate)> {
         let fate = |volume: &Volume| {
             let nsid = volume.nsid_on(association)?;
@@ -182,8 +182,8 @@ impl Host {
             .event(EventKind::NamespaceChanged, Subject::path(path), words);
     }
 
-    /// A path says how large a volume's namespace is. A new size is kept for the next process, and
-    /// paths that were refused for having another one are tried again.
+    /// A path reports the size of a volume's namespace. A new size is recorded for the next
+    /// process, and paths refused for a different size are retried.
     pub(super) fn size_heard(&mut self, path: u32, id: StableId, blocks: u64) {
         let volume = self.volumes.get_mut(&id).expect("a volume that is served");
         let device = volume.spec().limits.size_bytes;

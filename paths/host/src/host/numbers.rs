@@ -1,14 +1,13 @@
-//! The numbers by which people know paths: given once, and kept over restarts.
+//! Path numbers as operators use them: assigned once and kept across restarts.
 //!
-//! A number belongs to what a path is (where it leads, from where), not to when it was connected. So
-//! the numbers of configured paths are reserved in the order of the configuration before any of them
-//! connects.
+//! A number belongs to a path's addresses and subsystem, not to a connection. So the numbers of
+//! configured paths are reserved in configuration order before any of them connects.
 
 use std::collections::BTreeMap;
 
 use umpath_protocol::Portal;
 
-/// Which number belongs to which path.
+/// Bindings of path keys to numbers.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     known: BTreeMap<String, u32>,
@@ -16,14 +15,14 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// From pairs of key and number, as they were kept.
+    /// From saved pairs of key and number.
     pub(super) fn new(pairs: impl IntoIterator<Item = (String, u32)>) -> Self {
         let known: BTreeMap<String, u32> = pairs.into_iter().collect();
         let last = known.values().copied().max().unwrap_or(0);
         Self { known, last }
     }
 
-    /// The number of a path; true: it is new.
+    /// The number of a path; `true` if it was assigned just now.
     pub(super) fn number(&mut self, key: &str) -> (u32, bool) {
         if let Some(number) = self.known.get(key) {
             return (*number, false);
@@ -33,27 +32,27 @@ impl Numbers {
         (self.last, true)
     }
 
-    /// The path has this number, by reservation or record; true: that is news.
+    /// Binds a number to a path, by reservation or record; `true` if the binding is new.
     pub(super) fn bind(&mut self, key: &str, number: u32) -> bool {
         self.last = self.last.max(number);
         self.known.insert(key.to_owned(), number) != Some(number)
     }
 
-    /// Nobody wants the path any more; true: it was known.
+    /// Drops the binding of a removed path; `true` if there was one.
     pub(super) fn forget(&mut self, number: u32) -> bool {
         let known = self.known.len();
         self.known.retain(|_, other| *other != number);
         self.known.len() != known
     }
 
-    /// Pairs of key and number, to be kept.
+    /// Pairs of key and number, to be saved.
     pub(super) fn pairs(&self) -> Vec<(String, u32)> {
         let pairs = self.known.iter();
         pairs.map(|(key, number)| (key.clone(), *number)).collect()
     }
 }
 
-/// What a path is, however often it is connected.
+/// The identity of a path, the same at every connection.
 pub(super) fn key(portal: &Portal, nqn: &str) -> String {
     let service = portal.trsvcid.as_deref().unwrap_or("4420");
     let from = portal.host_traddr.as_deref().unwrap_or("");

@@ -1,4 +1,4 @@
-//! Paths come, try, and go.
+//! Connecting and removing paths.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,55 +15,54 @@ use crate::volume::Volume;
 
 use super::attach::Live;
 
-/// A path to make.
+/// A request to create a path.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// What it is; its number is given here.
+    /// Its description, except for the number, which the host assigns.
     pub spec: PathSpec,
-    /// As it was asked for, for the next process.
+    /// The original request, recorded for the next process.
     pub asked: Asked,
-    /// Keep trying although it was never up.
+    /// Keep trying even if it was never up.
     pub standing: bool,
-    /// Whoever asked; [`Answer::Path`] follows.
+    /// The caller to answer with [`Answer::Path`], if any.
     pub call: Option<CallId>,
 }
 
-/// What is known of a path.
 #[derive(Debug)]
 pub(super) struct PathRecord {
     pub(super) spec: PathSpec,
-    /// As it was asked for, for the next process.
+    /// The original request, recorded for the next process.
     pub(super) asked: Asked,
-    /// Kept although it was never up.
+    /// Kept even if it was never up.
     pub(super) standing: bool,
-    /// Told when the path is up with all its volumes, or could not be made.
+    /// Callers to answer once the path is up with all its volumes, or has failed.
     waiting: Vec<Waiting>,
     /// The association, while there is one.
     pub(super) live: Option<Live>,
-    /// The failover being written down, from the first suspicion until I/O is back.
+    /// The failover being logged, from the first suspicion until I/O is back.
     pub(super) failover: Option<FailoverId>,
-    /// What was said at the last connection; empty before it.
+    /// What the controller reported at the last connection; empty before the first.
     pub(super) known: Known,
-    /// Why the last attempt failed; empty after one that did not.
+    /// Why the last attempt failed; empty after a success.
     pub(super) last_error: String,
     pub(super) connects: u64,
-    /// Volumes that were removed by hand: their namespaces are left alone.
+    /// Volumes removed by hand: their namespaces are ignored here.
     pub(super) ignored: BTreeSet<StableId>,
-    /// Namespaces that the configuration leaves alone, as far as the event log was told.
+    /// Namespaces the configuration ignores that the event log already mentions.
     pub(super) left_alone: BTreeSet<StableId>,
     /// The path is being removed.
     pub(super) ending: bool,
 }
 
-/// Someone who asked for a path.
+/// A caller waiting for a path.
 #[derive(Debug)]
 struct Waiting {
     call: CallId,
-    /// The path was there before.
+    /// The path existed before the call.
     already: bool,
 }
 
-/// What a controller said about itself.
+/// What a controller reports about itself.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
     pub(super) serial: String,
@@ -94,15 +93,14 @@ impl PathRecord {
         self.live.as_ref().and_then(Live::poll_timeout)
     }
 
-    /// Somebody waits for it.
+    /// Whether a caller waits for it.
     pub(super) fn is_awaited(&self) -> bool {
         !self.waiting.is_empty()
     }
 }
 
 impl Host {
-    /// The number of a path that the configuration wants to stand, from now on and whichever is up
-    /// first.
+    /// Reserves the number of a configured path, whichever path comes up first.
     pub fn reserve(&mut self, asked: &Asked) -> u32 {
         let key = numbers::key(&asked.portal, &asked.nqn);
         let (number, news) = self.numbers.number(&key);
@@ -110,7 +108,7 @@ impl Host {
         number
     }
 
-    /// A path was refused before it came here.
+    /// Logs a path that was refused before it reached the host.
     pub fn note_refused(&mut self, failure: &Failure, now: Duration) {
         self.begin(now);
         let subject = Subject::default();
@@ -118,7 +116,7 @@ impl Host {
             .event(EventKind::Refused, subject, failure.to_string());
     }
 
-    /// Makes a path, or finds that it exists.
+    /// Creates a path, or finds the existing one.
     pub fn handle_connect(&mut self, wanted: Wanted, now: Duration) {
         self.begin(now);
         self.connect(wanted);
@@ -146,7 +144,7 @@ impl Host {
         }
     }
 
-    /// The path's number, and whether it was there before.
+    /// The path's number, and whether it existed already.
     fn connect_checked(&mut self, wanted: Wanted) -> Result<(u32, bool), Failure> {
         if self.stopping.is_some() {
             return Err(Failure::new("umpathd is stopping", "", ""));
@@ -181,7 +179,8 @@ impl Host {
         Ok((number, false))
     }
 
-    /// The number that belongs to the path; another one while a path of that number is being removed.
+    /// The number bound to the path; a new one while another path with that number is being
+    /// removed.
     fn number_for(&mut self, asked: &Asked) -> (u32, bool) {
         let key = numbers::key(&asked.portal, &asked.nqn);
         let reserved = asked
@@ -204,8 +203,8 @@ impl Host {
         }
     }
 
-    /// A path needs a queue pair for each queue thread of each volume of its subsystem, also where
-    /// the configuration asks for fewer by now: the block device keeps the queues it was made with.
+    /// A path needs a queue pair for each queue thread of each volume of its subsystem, even if the
+    /// configuration now asks for fewer: a block device keeps the queues it was created with.
     fn fit_queues(&self, spec: &mut PathSpec) {
         let volumes = self.volumes.values();
         let wanted = volumes
@@ -216,7 +215,7 @@ impl Host {
         *queues = (*queues).max(wanted.unwrap_or(0));
     }
 
-    /// A path reports.
+    /// Handles a report from a path.
     pub fn handle_report(&mut self, path: u32, report: Report, now: Duration) {
         self.begin(now);
         self.report(path, report);
@@ -270,8 +269,8 @@ impl Host {
         }
     }
 
-    /// Someone who waits for the path is told why there is none yet. A path that nobody asked to keep
-    /// goes, if it was never up.
+    /// Reports the failure to callers who wait for the path. A path that is not `standing` is
+    /// dropped if it was never up.
     fn attempt_failed(&mut self, path: u32, failure: &Failure, retry_at: Option<Duration>) {
         let Some(record) = self.paths.get_mut(&path) else {
             return;
@@ -291,8 +290,8 @@ impl Host {
         }
     }
 
-    /// The path did not come back in time. I/O does not wait for it any more; one that is to stand
-    /// is still asked for.
+    /// The path did not come back in time. I/O no longer waits for it; a `standing` path keeps
+    /// trying.
     fn given_up(&mut self, path: u32) {
         let Some(record) = self.paths.get(&path) else {
             return;
@@ -311,7 +310,7 @@ impl Host {
         }
     }
 
-    /// Everybody who waits for a path gets this answer.
+    /// Gives every caller who waits for a path this answer.
     pub(super) fn answer_waiting(&mut self, path: u32, answer: &Result<PathOutcome, Failure>) {
         let waiting = std::mem::take(&mut self.path_mut(path).waiting);
         for Waiting { call, already } in waiting {
@@ -323,7 +322,7 @@ impl Host {
         }
     }
 
-    /// Ends a path that carries no volume any more.
+    /// Ends a path that no longer serves a volume.
     pub(super) fn end_path(&mut self, path: u32) {
         let record = self.path_mut(path);
         record.ending = true;

@@ -1,9 +1,9 @@
-//! Taking over the volumes of a process that died.
+//! Taking over the volumes of a dead process.
 //!
-//! Its block devices wait in the kernel with every request they had. Each is taken over under its
-//! own cookie, is served before any path is there, so that its requests wait here instead, and the
-//! paths it had are asked for again. What may be written before the dead process's associations are
-//! fenced is decided in `inherited`.
+//! Its block devices wait in the kernel with all their requests. Each one is taken over under its
+//! own cookie and served before any path is up, so that its requests wait here instead; then the
+//! paths it had are connected again. `inherited` decides what may be written before the dead
+//! process's associations are fenced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,26 +18,28 @@ use crate::order::{CallId, Order};
 use crate::record::{Asked, VolumeRecord};
 use crate::volume::{Volume, VolumeSpec};
 
-/// What the driver says of a recorded block device.
+/// What the driver reports about a recorded block device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// It is there, under the record's cookie, and waits for a server. It has so many queues.
+    /// It exists under the record's cookie and waits for a server.
     Waiting {
-        /// Its queues.
+        /// Number of its queues.
         queues: u16,
     },
-    /// It is there, under the record's cookie, but nobody can use it: its server died before it had
-    /// begun, or when it had ended.
+    /// It exists under the record's cookie but cannot be used: its server died before starting it
+    /// or after stopping it.
     Dead,
-    /// There is none, or another one of that number: it went with its server, or with the last boot.
+    /// It is gone, or the number now belongs to another device: it ended with its server or at a
+    /// reboot.
     Gone,
     /// The driver could not say.
     Unknown,
 }
 
 impl Host {
-    /// An earlier process has left this volume. To be called for each before anything else happens;
-    /// true: it is taken over, and [`VolumeRecord::paths`] are to be connected to stand.
+    /// An earlier process left this volume. The shell calls this for each one before anything else
+    /// happens. `true`: it is taken over, and the shell connects its [`VolumeRecord::paths`] as
+    /// standing paths.
     pub fn handle_recorded_volume(
         &mut self,
         record: VolumeRecord,
@@ -58,7 +60,7 @@ impl Host {
                 );
                 self.fx.order(Order::ForgetVolume(Box::new(record)));
             }
-            // The record stays for whoever can ask.
+            // Keep the record until the driver can answer.
             Found::Unknown => {}
         }
         false
@@ -129,7 +131,7 @@ impl Host {
             namespace: record.namespace.clone(),
             limits: record.limits.clone(),
             queues,
-            // What the device was made with counts; the driver knows.
+            // The queue count the device was created with applies; the driver reports it.
             depth: 0,
             policy: self.settings.policy(&record.id, &record.model),
             shared: Arc::new(VolumeShared::new()),
@@ -146,8 +148,8 @@ impl Host {
         self.volumes.insert(id, volume);
     }
 
-    /// Notes what the next process has to know of a volume: its paths, the size of its namespace. A
-    /// path that was recorded and is only on its way is not forgotten.
+    /// Records what the next process must know about a volume: its paths and the size of its
+    /// namespace. A recorded path that is still connecting stays recorded.
     pub(super) fn note_paths_of(&mut self, id: StableId) {
         let volume = self.volumes.get(&id).expect("a volume that is there");
         let Some(record) = volume.record() else {

@@ -1,9 +1,8 @@
-//! What an association could not be used for, and when that is tried again.
+//! Namespaces an association cannot serve, and when to retry them.
 //!
-//! Nothing is refused for good: what refused it (a full disk, a missing driver, another path's word,
-//! an array's setting) may change without anybody telling. So every refusal is tried again after a
-//! while, at once when something that may have caused it has changed or somebody asks; said is it
-//! only when it is news.
+//! No refusal is permanent: its cause (a full disk, a missing driver, a contradicting path, an
+//! array setting) may go away without notice. So every refusal is retried periodically, and at once
+//! when a likely cause has changed or an operator asks. It is logged only when its reason changes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,18 +14,18 @@ use super::Host;
 use super::attach::Recorded;
 use crate::events::Subject;
 
-/// Pauses between attempts: the first, and the longest.
+/// First and longest pause between retries.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
 #[derive(Debug)]
 struct Refusal {
     failure: Failure,
-    /// `None`: it is being tried.
+    /// `None`: a retry is in progress.
     retry_at: Option<Duration>,
     pause: Duration,
 }
 
-/// The refusals of one association, by namespace.
+/// The refusals of one association, by NSID.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(BTreeMap<u32, Refusal>);
 
@@ -35,7 +34,7 @@ impl Refusals {
         self.0.values().filter_map(|refusal| refusal.retry_at).min()
     }
 
-    /// The namespace is used, or is gone.
+    /// The namespace is in use or gone.
     pub(super) fn clear(&mut self, nsid: u32) {
         self.0.remove(&nsid);
     }
@@ -44,7 +43,7 @@ impl Refusals {
         self.0.values().map(|refusal| &refusal.failure)
     }
 
-    /// True: that is news.
+    /// `true` if this refusal is new or its reason has changed.
     fn note(&mut self, nsid: u32, failure: Failure, now: Duration) -> bool {
         let [first, longest] = PAUSES;
         let known = self.0.get(&nsid);
@@ -59,7 +58,7 @@ impl Refusals {
         news
     }
 
-    /// Those that are due, which are being tried from now on.
+    /// Takes the refusals that are due; their retries are now in progress.
     fn take_due(&mut self, now: Duration) -> Vec<u32> {
         let due = |refusal: &&mut Refusal| refusal.retry_at.is_some_and(|at| at <= now);
         let mut nsids = Vec::new();
@@ -80,7 +79,7 @@ impl Refusals {
 }
 
 impl Host {
-    /// A namespace cannot be used through a path.
+    /// Refuses a namespace on a path, with a reason and a remedy.
     pub(super) fn refuse(&mut self, path: u32, nsid: u32, why: String, fix: &str) {
         let record = self.path(path);
         let what = format!(
@@ -103,7 +102,7 @@ impl Host {
         }
     }
 
-    /// What refused a path's namespaces may have changed: they are tried now.
+    /// Retries a path's refusals now: their causes may have changed.
     pub(super) fn retry_refusals_of(&mut self, path: u32) {
         let now = self.fx.now;
         if let Some(live) = self.live_mut(path) {
@@ -115,7 +114,7 @@ impl Host {
         self.retry_due(path);
     }
 
-    /// The same for whatever was refused on account of a volume.
+    /// Retries every refusal caused by this volume.
     pub(super) fn retry_refusals_for(&mut self, id: StableId) {
         let concerned = |(path, record): (&u32, &super::PathRecord)| {
             let live = record.live.as_ref()?;

@@ -1,10 +1,10 @@
-//! Taking a path away from volumes that live on.
+//! Removing a path from volumes that stay.
 //!
-//! The path gets no new I/O; what is in flight is answered in good order, within [`DRAIN_TIME_MAX`].
-//! Then the queue threads drain their queue pairs as after a conviction. If nothing of unknown fate is
-//! left, there is nothing to fence; otherwise the order fence is waited for like any other, from the
-//! moment when neither the queue threads nor the admin queue can send any more. Last the controller
-//! is shut down.
+//! The path gets no new I/O; commands in flight complete normally within [`DRAIN_TIME_MAX`]. Then
+//! the queue threads drain their queue pairs as after a conviction. If nothing of unknown fate is
+//! left, there is nothing to fence; otherwise the order fence is awaited as usual, counted from the
+//! moment when neither the queue threads nor the admin queue can send any more. Finally the
+//! controller is shut down.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::order::{Order, QueueKey, Remains};
 
 /// Longest wait for commands in flight.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
-/// How often they are counted.
+/// Interval between counts of the commands in flight.
 const COUNT_EVERY: Duration = Duration::from_millis(5);
 
-/// A path that is taken away and may have commands in flight.
+/// A path being removed that may have commands in flight.
 #[derive(Debug)]
 pub(super) struct Retirement {
     path: u32,
@@ -38,7 +38,7 @@ impl Retirement {
 }
 
 impl Host {
-    /// Takes a path away and ends it.
+    /// Removes a path from its volumes and ends it.
     pub(super) fn take_path_away(&mut self, path: u32) {
         let Some(record) = self.paths.get_mut(&path) else {
             return;
@@ -75,7 +75,7 @@ impl Host {
         self.retirements_due();
     }
 
-    /// Counts what is in flight on paths that are taken away.
+    /// Counts the commands in flight on paths being removed.
     pub(super) fn retirements_due(&mut self) {
         let now = self.fx.now;
         let volumes = &self.volumes;
@@ -100,7 +100,7 @@ impl Host {
         }
     }
 
-    /// Nothing is in flight any more on a path that is being taken away, or it took too long.
+    /// Nothing is in flight any more on a path being removed, or it took too long.
     fn retired(&mut self, path: u32, association: AssociationId) {
         let Some(record) = self.paths.get_mut(&path) else {
             return;
@@ -136,19 +136,19 @@ impl Host {
         });
     }
 
-    /// Ends a path whose queue threads have let go of it.
+    /// Ends a path once its queue threads have released it.
     pub(super) fn retired_if_drained(&mut self, association: AssociationId) {
         let teardown = self.teardowns.get(&association).expect("an orderly end");
         if !teardown.lanes.is_empty() {
             return;
         }
         let path = teardown.lost.path;
-        // Every queue thread has said what it lost.
+        // Every queue thread has reported its ghosts.
         let ghosts = teardown
             .volumes
             .iter()
             .map(|id| self.volumes.get(id))
-            // A volume removed meanwhile told nobody: the next one of its subsystem is told.
+            // A volume removed meanwhile notified nobody; carry the fence over to its successor.
             .any(|volume| volume.is_none_or(|volume| volume.has_ghosts(association)));
         if !ghosts {
             self.nothing_lost(association);
@@ -158,11 +158,11 @@ impl Host {
         }
     }
 
-    /// Makes volumes forget a path that has ended in good order.
+    /// Makes volumes drop a path that has ended in good order.
     pub(super) fn leave_volumes(&mut self, path: u32) {
         if let Some(live) = self.path_mut(path).live.take() {
             let association = live.association;
-            // A volume that has a path on it still gives it up like any other, fences included.
+            // A volume with a path on it still gives the association up as usual, fences included.
             self.let_go_in_order(path, &live);
             let teardown = self.teardowns.get(&association).expect("an orderly end");
             if teardown.lanes.is_empty() {

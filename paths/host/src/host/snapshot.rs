@@ -1,4 +1,4 @@
-//! What listings are drawn from.
+//! The state that listings show.
 
 use umpath_protocol::{Association, DaemonView, Failure, Snapshot};
 
@@ -8,7 +8,7 @@ use super::{Host, attach::Recorded};
 use crate::volume::{PathFacts, Volume};
 
 impl Host {
-    /// Volumes, groups and paths now. `daemon`: what the shell knows of itself.
+    /// Volumes, groups and paths as they are now. `daemon` is the shell's own state.
     pub fn snapshot(&self, daemon: DaemonView) -> Snapshot {
         let facts = |path: u32| {
             let record = self.paths.get(&path)?;
@@ -73,7 +73,7 @@ impl Host {
         }
     }
 
-    /// What an operator should know of a path: why it is not up, or what it cannot be used for.
+    /// Why a path is not up, or what it cannot serve.
     fn trouble_of(&self, record: &PathRecord) -> String {
         let Some(live) = &record.live else {
             return record.last_error.clone();
@@ -83,7 +83,7 @@ impl Host {
         refusal.map(in_words).unwrap_or_default()
     }
 
-    /// Answers those who wait for a path once all its volumes are there or refused.
+    /// Answers callers who wait for a path once all its volumes are attached or refused.
     pub(super) fn settle_connects(&mut self) {
         let settled: Vec<u32> = self
             .paths

@@ -1,4 +1,4 @@
-//! Counters of all volumes: asked of the queue threads, told when all have answered.
+//! Counters of all volumes: requested from the queue threads, reported once all have answered.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use umpath_session::StableId;
 use super::Host;
 use crate::order::CallId;
 
-/// Queue threads answer at once. One that has not after all these checks hangs.
+/// Queue threads answer at once. One that has not after `CHECKS_MAX` checks hangs.
 const CHECK_EVERY: Duration = Duration::from_millis(10);
 const CHECKS_MAX: u32 = 100;
 
-/// A question for counters.
+/// A request for counters.
 #[derive(Debug)]
 pub(super) struct Question {
     call: CallId,
-    /// Volumes asked, and what each said to come back with.
+    /// Volumes asked, each with the ticket of the request.
     tickets: Vec<(StableId, u64)>,
     checks: u32,
     check_at: Duration,
@@ -43,7 +43,7 @@ impl Host {
         self.questions_due();
     }
 
-    /// Answers what can be answered, and checks the rest a moment later.
+    /// Answers requests that are complete and schedules a check of the others.
     pub(super) fn questions_due(&mut self) {
         let now = self.fx.now;
         let mut open = std::mem::take(&mut self.questions);

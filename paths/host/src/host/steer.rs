@@ -1,5 +1,5 @@
-//! What an operator does to paths and groups by hand. Whether it makes sense is `umpath_core`'s
-//! decision; here volumes and paths are found by the names people use.
+//! Manual changes to paths and groups. `umpath_core` decides whether a change is possible; this
+//! module resolves the names operators use.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -12,7 +12,7 @@ use crate::effects::Effects;
 use crate::policy::VolumePolicy;
 use crate::volume::Volume;
 
-/// What was done, for whom.
+/// What was done, and the volumes it was done to.
 type Outcome = Result<String, Failure>;
 
 impl Host {
@@ -40,7 +40,7 @@ impl Host {
         }
     }
 
-    /// Does something to a path in every volume it serves, or in one of them.
+    /// Applies a change to a path in every volume it serves, or in one of them.
     fn each_volume_of<E: Display>(
         &mut self,
         path: &str,
@@ -98,10 +98,10 @@ impl Host {
                 Failure::new("no policy was changed", why, fix)
             })
         };
-        // A mistake is one without a volume too.
+        // Report a bad value even when there is no volume.
         set(&mut self.settings.default_policy())?;
         let ids = self.named_or_any(wanted, "no policy was changed")?;
-        // All or nothing: every value is understood before the first volume changes.
+        // All or nothing: every value is parsed before the first volume changes.
         let mut changes = Vec::new();
         for id in ids {
             if let Some(volume) = self.volumes.get(&id) {

@@ -1,10 +1,10 @@
-//! The end of the process.
+//! Process shutdown.
 //!
-//! The first request begins an orderly end: nothing new is accepted, volumes that nobody uses are
-//! removed, their controllers shut down. A volume in use is served on, and checked every second,
-//! until it is unused; so `systemctl stop` with something still mounted waits, instead of pulling
-//! the disk from under a file system. A second request ends it at once and leaves volumes that are
-//! in use to the next process: their requests wait for it.
+//! The first request starts an orderly stop: nothing new is accepted, unused volumes are removed
+//! and their controllers shut down. A volume in use is still served, and checked every second until
+//! it is unused; so `systemctl stop` with something mounted waits instead of pulling the disk from
+//! under a file system. A second request stops at once and leaves volumes in use to the next
+//! process: their requests wait for it.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use super::Host;
 use crate::events::Subject;
 use crate::order::Order;
 
-/// How often usage is checked while the process waits to end.
+/// Interval between usage checks during a stop.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// An end under way.
+/// A stop in progress.
 #[derive(Debug)]
 pub(super) struct Stopping {
-    /// When usage is checked next.
+    /// Time of the next usage check.
     check_at: Duration,
-    /// Volumes in use are not waited for.
+    /// Do not wait for volumes in use.
     at_once: bool,
 }
 
@@ -34,7 +34,7 @@ impl Stopping {
 }
 
 impl Host {
-    /// The process is asked to end.
+    /// The process is asked to stop.
     pub fn handle_stop(&mut self, now: Duration) {
         self.begin(now);
         self.stop();
@@ -55,7 +55,7 @@ impl Host {
         self.remove_unused();
     }
 
-    /// Whether the process may end.
+    /// Whether the process may exit.
     pub fn is_over(&self) -> bool {
         let Some(stopping) = &self.stopping else {
             return false;
@@ -72,7 +72,7 @@ impl Host {
         }
     }
 
-    /// Removes every volume nobody uses, then the paths that serve none.
+    /// Removes every unused volume, then the paths that serve none.
     fn remove_unused(&mut self) {
         if !self.removals.is_empty() {
             return;
@@ -97,7 +97,7 @@ impl Host {
         }
     }
 
-    /// Leaves what is in use to the next process.
+    /// Leaves volumes in use to the next process.
     fn abandon(&mut self) {
         let ids: Vec<StableId> = self.volumes.keys().copied().collect();
         for id in ids {

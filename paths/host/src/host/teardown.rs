@@ -1,4 +1,4 @@
-//! What is known of an association that was given up, until its order fence is proved.
+//! State of an association that was given up, until its order fence is proved.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,47 +13,46 @@ use crate::events::FailoverId;
 use crate::order::QueueKey;
 use crate::record::RecordKey;
 
-/// What was lost.
+/// The association that was lost.
 #[derive(Debug, Clone)]
 pub(super) struct Lost {
-    /// The path that had it; 0: an earlier process's.
+    /// The path that had it; 0: a path of an earlier process.
     pub(super) path: u32,
-    /// The subsystem it was with.
     pub(super) nqn: Nqn,
-    /// The incarnation of the controller.
+    /// The controller incarnation to fence.
     pub(super) instance: Instance,
-    /// Terms of the order fence; `None` where time is no fence.
+    /// Terms of the fence by time; `None` if time proves nothing for this controller.
     pub(super) terms: Option<FenceTerms>,
 }
 
-/// An association that was given up, until its order fence is proved and the effects of that are over.
+/// An association that was given up, until its order fence is proved and the aftermath is over.
 #[derive(Debug)]
 pub(super) struct Teardown {
     pub(super) lost: Lost,
-    /// Where its marks go; an orderly end is no failover.
+    /// The failover its marks belong to; an orderly end has none.
     pub(super) failover: Option<FailoverId>,
     pub(super) fence: OrderFence<QueueKey>,
     /// Queue threads that have not passed their buffer fence.
     pub(super) lanes: BTreeSet<(StableId, u16)>,
     /// Volumes that had a path on it.
     pub(super) volumes: BTreeSet<StableId>,
-    /// When time proves the fence, once that is known.
+    /// When time proves the fence, once known.
     pub(super) fence_due: Option<Duration>,
-    /// The path is taken away by request. Its admin queue lives until the queue threads have drained,
-    /// and is silent in good order after that.
+    /// The path is being removed by request. Its admin queue lives until the queue threads have
+    /// drained, and then falls silent in good order.
     pub(super) orderly: bool,
-    /// The way to its fence; an orderly end has none but time.
+    /// The ladder to its fence; an orderly end relies on time alone.
     pub(super) ladder: Option<Ladder>,
-    /// What proves that it executes nothing more, in words, once something does.
+    /// The proof that it executes nothing more, in words.
     pub(super) proof: Option<String>,
-    /// When the effects are over; set when the volumes were told.
+    /// End of the aftermath; set when the volumes are notified.
     pub(super) over_at: Option<Duration>,
-    /// Number of its record, where an earlier process has written that.
+    /// Number of its record, if an earlier process wrote it.
     inherited: Option<u64>,
 }
 
 impl Teardown {
-    /// An association that was convicted. `others`: queue pairs that no queue thread has.
+    /// A convicted association. `others`: whether it has queue pairs that no queue thread holds.
     pub(super) fn convicted(
         lost: Lost,
         failover: FailoverId,
@@ -70,8 +69,8 @@ impl Teardown {
         }
     }
 
-    /// The end of a path taken away by request; its admin queue is alive still. `others`: queue pairs
-    /// that no queue thread has.
+    /// The end of a path removed by request; its admin queue is still alive. `others`: whether it
+    /// has queue pairs that no queue thread holds.
     pub(super) fn orderly(
         lost: Lost,
         lanes: BTreeSet<(StableId, u16)>,
@@ -95,7 +94,8 @@ impl Teardown {
         }
     }
 
-    /// What an earlier process has left, found at `now`: its queue pairs went with it.
+    /// An association left by an earlier process, found at `now`; its queue pairs ended with that
+    /// process.
     pub(super) fn inherited(lost: Lost, record: u64, now: Duration) -> Self {
         Self {
             fence: OrderFence::silent_since(lost.terms, now),
@@ -106,7 +106,7 @@ impl Teardown {
         }
     }
 
-    /// A new volume is to be told of the fence as well; `false`: it is proved already.
+    /// Notifies a new volume of the fence as well; `false`: it is proved already.
     pub(super) fn carry_over(&mut self, volume: StableId) -> bool {
         let open = self.over_at.is_none();
         if open {
@@ -115,7 +115,7 @@ impl Teardown {
         open
     }
 
-    /// Which record goes with it.
+    /// The record of this association.
     pub(super) fn record(&self, association: AssociationId) -> RecordKey {
         match self.inherited {
             Some(number) => RecordKey::Inherited(number),
@@ -130,9 +130,9 @@ impl Teardown {
         }
     }
 
-    /// When the fence by time has come, or when the effects of a proved one are over.
+    /// When the fence by time comes, or when the aftermath of a proved one ends.
     pub(super) fn poll_fence(&self) -> Option<Duration> {
-        // What is proved needs no time; it waits for queue threads at most.
+        // A proved fence needs no more time; at most it waits for queue threads.
         let due = self.fence_due.filter(|_| self.proof.is_none());
         self.over_at.or(due)
     }
@@ -175,7 +175,7 @@ mod tests {
         Teardown::orderly(lost(), lanes, [VOLUME].into(), BTreeSet::new())
     }
 
-    /// Whatever falls silent last, the fence counts from there.
+    /// The fence counts from the last silence, whichever queue pair that is.
     #[test]
     fn an_orderly_end_counts_from_the_last_silence_in_any_order() {
         let queues = [
@@ -191,7 +191,7 @@ mod tests {
             assert_eq!(teardown.fence.at(), None);
             let later = ASSOCIATION_ENDS + Duration::from_secs(5);
             teardown.queue_silent(last, later);
-            // Its destruction is told as well, and changes nothing.
+            // Its destruction is reported as well, and changes nothing.
             teardown.queue_silent(last, later + KATO);
             let expected = OrderFence::<QueueKey>::silent_since(terms(), later).at();
             assert_eq!(teardown.fence.at(), expected);

@@ -1,4 +1,4 @@
-//! What an operator asks.
+//! Operator requests.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::events::Subject;
 use crate::order::{Answer, CallId, Order, Verb};
 
 impl Host {
-    /// An operator asks for something; [`Answer::Reply`] follows.
+    /// Handles an operator's request; [`Answer::Reply`] follows.
     pub fn handle_verb(&mut self, call: CallId, verb: Verb, now: Duration) {
         self.begin(now);
         match verb {

@@ -20,13 +20,13 @@ pub(super) struct Attempt {
     session: Controller,
     /// Set once the association is ready.
     health: Option<Health>,
-    /// What the association before this one has learnt.
+    /// What the previous association learned about late commands.
     patience: Patience,
-    /// Commands the controller was asked to give back.
+    /// Commands the controller was asked to abort.
     aborts: Aborts,
-    /// Volumes served, whose load is evidence.
+    /// Volumes served; their load is evidence.
     serves: Vec<(PathId, Arc<VolumeShared>)>,
-    /// Data an I/O queue's capsule may carry; 0 before the controller said so.
+    /// In-capsule data size of an I/O queue; 0 until the controller has reported it.
     in_capsule_bytes: u32,
     convicted: bool,
     stopping: bool,
@@ -78,13 +78,13 @@ impl Attempt {
         self.health.is_some()
     }
 
-    /// For the next association.
+    /// Handed to the next association.
     pub(super) fn patience(&self) -> Patience {
         self.health.as_ref().map_or(self.patience, Health::patience)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
-        // A path that is being shut down is not judged any more.
+        // A path being shut down is no longer judged.
         let judged = self.health.as_ref().filter(|_| !self.stopping);
         let health = judged.and_then(Health::poll_timeout);
         self.session.poll_timeout().into_iter().chain(health).min()
@@ -101,7 +101,7 @@ impl Attempt {
         self.session.shutdown(now);
     }
 
-    /// Takes the session's outputs and judges; `Some` when the association is over.
+    /// Handles the session's outputs and judges health; `Some` when the association is over.
     pub(super) fn settle(
         &mut self,
         spec: &PathSpec,
@@ -147,18 +147,18 @@ impl Attempt {
                 data,
             }),
             Output::Event(event) => return self.event(event, around),
-            // The last event follows, and ends the attempt.
+            // The session's last event follows and ends the attempt.
             Output::CloseAll => {}
         }
         None
     }
 
-    /// Handles a report of the session; `Some` when the association is over.
+    /// Handles a session event; `Some` when the association is over.
     fn event(&mut self, event: Event, around: &mut Around<'_>) -> Option<End> {
         let (association, path, now) = (self.association, around.spec.id, around.now);
         match event {
             Event::Identified(facts) => {
-                // Data may travel in a capsule only where it directly follows the command.
+                // Data may travel in a capsule only directly after the command.
                 let adjacent = facts.in_capsule_offset == 0;
                 self.in_capsule_bytes = if adjacent { facts.in_capsule_bytes } else { 0 };
             }
@@ -214,7 +214,7 @@ impl Attempt {
         None
     }
 
-    /// The session is over. A ready association is convicted; an attempt has just failed.
+    /// The session is over: a ready association is convicted, an unready one is a failed attempt.
     fn failed(&mut self, error: SessionError, around: &mut Around<'_>) -> End {
         if self.stopping {
             return End::Shutdown;
@@ -238,7 +238,7 @@ impl Attempt {
     fn ready(&mut self, ready: Ready, around: &mut Around<'_>) {
         let association = self.association;
         self.health = Some(Health::new(around.spec.health, self.patience, around.now));
-        // The last association's link may have been another port's: it says nothing of this one.
+        // The last association may have used another port, whose link says nothing about this one.
         around.orders.push_back(PathOrder::WatchLink(association));
         let queues = (1..=ready.io_queues).collect();
         around.report(Report::Up(Box::new(Up {
@@ -295,12 +295,12 @@ impl Attempt {
                     health.host_lost(now);
                 }
             }
-            // For an association that is gone, or nothing to hurry.
+            // For an association that is gone, or there is nothing to hurry.
             _ => {}
         }
     }
 
-    /// Asks the controller to give a command back that it has had for too long.
+    /// Asks the controller to abort a command that is overdue.
     fn ask_back(&mut self, stuck: Stuck, now: Duration) {
         let (qid, cid) = (stuck.qid, stuck.cid);
         let session = &mut self.session;
@@ -326,7 +326,7 @@ impl Attempt {
         });
     }
 
-    /// What has become of the link. True when a connection in the making should begin anew.
+    /// Handles a link change; `true` if a connection in progress should start over.
     pub(super) fn handle_link(&mut self, link: Link, now: Duration) -> bool {
         let Some(health) = &mut self.health else {
             return link == Link::Up && !self.stopping;
@@ -340,7 +340,7 @@ impl Attempt {
         false
     }
 
-    /// Lets health look at what is known and reports its verdicts.
+    /// Runs the health checks and reports their verdicts.
     fn judge(&mut self, around: &mut Around<'_>) {
         let Some(health) = &mut self.health else {
             return;

@@ -1,9 +1,9 @@
-//! Errors of sessions and connections in the words a person can act on.
+//! Errors of sessions and connections, worded so that an operator can act on them.
 
 use umpath_protocol::Failure;
 use umpath_session::{SessionError, TransportError};
 
-/// What failed, why, and what to do: `doing` (connect to …, discover) at `address`.
+/// The failure of `doing` ("connect to …", "discover") at `address`: what failed, why, what to do.
 pub fn explain(doing: &str, address: &str, error: &SessionError) -> Failure {
     let what = format!("cannot {doing} at {address}");
     let mut why = error.to_string();
@@ -11,7 +11,8 @@ pub fn explain(doing: &str, address: &str, error: &SessionError) -> Failure {
         TransportError::Open { source, .. } | TransportError::Lost { source, .. },
     ) = error
     {
-        // The transport's own words say more than "could not open queue 0", and carry their advice.
+        // The transport's message is more precise than "could not open queue 0" and includes
+        // advice.
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(source.as_ref());
         while let Some(next) = cause {
             let text = next.to_string();

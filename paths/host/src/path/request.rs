@@ -1,4 +1,4 @@
-//! What the host asks of a path, and what the path reports.
+//! The host's requests to a path, and the path's reports.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,47 +9,48 @@ use umpath_nvme::command::Instance;
 use umpath_protocol::Failure;
 use umpath_session::{AbortAnswer, AnaTable, LostHost, Namespace, Ready, ResetAnswer, ResetRecord};
 
-/// What the host asks of a path.
+/// A request of the host to a path.
 #[derive(Debug, Clone)]
 pub enum Request {
-    /// Try to connect now rather than later.
+    /// Try to connect now instead of at the scheduled time.
     Retry,
     /// A volume uses the association: its load is evidence.
     Serves(AssociationId, PathId, Arc<VolumeShared>),
     /// A queue thread lost its queue pair.
     Broken(AssociationId, String),
-    /// A queue thread has a command in flight that was sent at this time. `Some`: it may be asked back.
+    /// The send time of a queue thread's oldest command in flight. `Some`: that command may be
+    /// aborted.
     Overdue(AssociationId, Duration, Option<Stuck>),
-    /// A command came back with an ANA status.
+    /// A command completed with an ANA status.
     RefreshAna(AssociationId),
     /// Ask this association's controller to reset another one.
     ResetOther(AssociationId, Instance),
-    /// Read this association's controller's log of resets.
+    /// Read the reset log of this association's controller.
     ReadResets(AssociationId),
-    /// Another controller says that this association's has lost us.
+    /// Another controller reports that this association's has lost this host.
     HostLost(AssociationId),
-    /// Open so many more I/O queues.
+    /// Open this many more I/O queues.
     OpenQueues(AssociationId, u16),
     /// I/O has ended: shut the controller down and end.
     Shutdown,
 }
 
-/// What a path reports.
+/// A report of a path to the host.
 #[derive(Debug)]
 pub enum Report {
-    /// An attempt failed. `retry_at`: when the next one is due; `None`: none can ever succeed, and
-    /// [`Ended`](Self::Ended) follows.
+    /// An attempt failed. Without `retry_at` no attempt can succeed, and [`Ended`](Self::Ended)
+    /// follows.
     Failed {
-        /// Why.
+        /// The cause, with advice for the operator.
         failure: Failure,
-        /// When the next one begins.
+        /// Start of the next attempt.
         retry_at: Option<Duration>,
     },
     /// The association is ready for I/O.
     Up(Box<Up>),
-    /// More I/O queues are open, as asked by [`Request::OpenQueues`]; none: there are no more.
+    /// More I/O queues are open, as [`Request::OpenQueues`] asked; empty: there can be no more.
     Queues(AssociationId, Vec<u16>),
-    /// The time in which the path was to come back is over. It goes on trying.
+    /// The path did not come back within its time limit. It keeps trying.
     GivenUp,
     /// The controller's ANA states changed.
     Ana(AssociationId, AnaTable),
@@ -57,60 +58,60 @@ pub enum Report {
     Namespaces(AssociationId, Vec<Namespace>),
     /// The answer to [`Request::ResetOther`].
     Reset {
-        /// Who was asked.
+        /// The association whose controller was asked.
         association: AssociationId,
-        /// Whom it was to reset.
+        /// The controller it was to reset.
         impacted: Instance,
-        /// What it said.
+        /// That controller's reply.
         answer: ResetAnswer,
     },
-    /// A command that was old was asked back; what the controller said.
+    /// The controller's reply to the abort of an overdue command.
     Abort {
-        /// The command.
+        /// The overdue command.
         stuck: Stuck,
-        /// What it said.
+        /// That reply.
         answer: AbortAnswer,
     },
-    /// The controller's log of resets was read, or, with `None`, could not be.
+    /// The controller's reset log was read; without records, reading failed.
     ResetLog {
-        /// Whose controller's.
+        /// The association whose controller was read.
         association: AssociationId,
         /// Its entries.
         records: Option<Vec<ResetRecord>>,
     },
-    /// Controllers that lost this host, by the word of this one.
+    /// This controller reports that these have lost this host.
     LostHosts(Vec<LostHost>),
     /// Evidence against the association.
     Suspect {
-        /// Which.
+        /// The association under suspicion.
         association: AssociationId,
-        /// Since when.
+        /// When the evidence began.
         at: Duration,
-        /// What.
+        /// The evidence.
         why: Suspicion,
     },
     /// The evidence is gone.
     Clear {
-        /// Which association.
+        /// The association cleared.
         association: AssociationId,
-        /// Since when.
+        /// When it was cleared.
         at: Duration,
     },
     /// The association is given up.
     Convict {
-        /// Which.
+        /// The association convicted.
         association: AssociationId,
-        /// When.
+        /// Time of the verdict.
         at: Duration,
-        /// Why.
+        /// The evidence that decided it.
         why: Conviction,
     },
-    /// The admin queue of an association that was ready once is silent since `at`. It comes from the
-    /// shell, when [`PathOrder::Release`](super::PathOrder::Release) is done.
+    /// The admin queue of a formerly ready association is silent since `at`. The shell sends this
+    /// when [`PathOrder::Release`](super::PathOrder::Release) is done.
     AdminSilent {
-        /// Which association.
+        /// The released association.
         association: AssociationId,
-        /// Since when.
+        /// Start of the silence.
         at: Duration,
     },
     /// The path has ended as ordered.
@@ -120,14 +121,14 @@ pub enum Report {
 /// A new association.
 #[derive(Debug)]
 pub struct Up {
-    /// Its number, never used again.
+    /// Its number, never reused.
     pub association: AssociationId,
-    /// What the controller said.
+    /// What the controller reported.
     pub ready: Ready,
     /// Identifiers of its I/O queues, all idle.
     pub queues: Vec<u16>,
-    /// The RDMA device it runs over; the shell fills it in.
+    /// The RDMA device it runs over; set by the shell.
     pub device: String,
-    /// NUMA node of that device, if known; the shell fills it in.
+    /// NUMA node of that device, if known; set by the shell.
     pub node: Option<u16>,
 }

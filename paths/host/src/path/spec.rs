@@ -7,24 +7,24 @@ use umpath_core::association::HealthConfig;
 use umpath_nvme::Nqn;
 use umpath_session::{ReconnectPolicy, SessionConfig};
 
-/// A path as it is to be run.
+/// A path's configuration.
 #[derive(Debug, Clone)]
 pub struct PathSpec {
-    /// Number of the path.
+    /// Host-wide path number.
     pub id: u32,
     /// The controller's address.
     pub traddr: SocketAddr,
-    /// Local address, when one was chosen.
+    /// Local address, if one was chosen.
     pub host_traddr: Option<IpAddr>,
-    /// The subsystem.
+    /// NQN of the subsystem.
     pub nqn: Nqn,
-    /// What to ask of the controller.
+    /// Session parameters: queues, timeouts, host identity.
     pub session: SessionConfig,
-    /// When to try again.
+    /// Pauses between attempts, and when to give up.
     pub reconnect: ReconnectPolicy,
-    /// When evidence becomes a verdict.
+    /// Thresholds at which evidence becomes a verdict.
     pub health: HealthConfig,
-    /// Longest wait for a queue pair that is torn down.
+    /// Longest wait for a queue pair being torn down.
     pub drain_deadline: Duration,
     /// Preferred by configuration.
     pub preferred: bool,
@@ -40,7 +40,7 @@ impl PathSpec {
         format!("rdma,{}", self.traddr)
     }
 
-    /// Both lead to the same subsystem in the same way.
+    /// Whether both have the same addresses and subsystem.
     pub(crate) fn leads_where(&self, other: &Self) -> bool {
         self.traddr == other.traddr
             && self.host_traddr == other.host_traddr

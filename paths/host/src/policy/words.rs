@@ -1,4 +1,4 @@
-//! Policy words of the configuration, as dm-multipath's users know them.
+//! Values of policy keys, as dm-multipath users know them.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub enum NoPathRetry {
     Queue,
     /// It fails.
     Fail,
-    /// It waits so long, then fails.
+    /// It waits this long, then fails.
     For(Duration),
 }
 
@@ -28,7 +28,7 @@ pub struct Failback(pub policies::Failback);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Grouping(pub policies::Grouping);
 
-/// How a path is chosen inside the group in use.
+/// How to choose a path within the group in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selector(pub policies::SelectorKind);
 
@@ -36,10 +36,10 @@ pub struct Selector(pub policies::SelectorKind);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Prio(pub policies::Prioritizer);
 
-/// What `rr_min_io` is multiplied with.
+/// The multiplier of `rr_min_io`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RrWeight {
-    /// Nothing.
+    /// One.
     #[default]
     Uniform,
     /// The path's priority.
@@ -52,7 +52,7 @@ impl Default for Selector {
     }
 }
 
-/// `5`, `"5"` and `"30s"` are all written by people.
+/// People write `5`, `"5"` and `"30s"`.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Word {

@@ -1,4 +1,4 @@
-//! Counters of a volume, as its queue threads told them last.
+//! Counters of a volume, as last reported by its queue threads.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use umpath_protocol::{HeldStats, VolumeStats};
 use super::Volume;
 use crate::effects::Effects;
 
-/// What queue threads have told, by number.
+/// The last report of each queue thread, by number.
 #[derive(Debug, Default)]
 pub(super) struct Counters(Vec<Option<ThreadStats>>);
 
@@ -24,20 +24,20 @@ impl Counters {
 }
 
 impl Volume {
-    /// Asks all queue threads for their counters. The answers are there when [`Self::silent`] says
-    /// so of the ticket returned.
+    /// Requests counters from all queue threads. They are complete when [`Self::silent`] is 0 for
+    /// the returned ticket.
     pub(crate) fn ask_counters(&mut self, fx: &mut Effects) -> u64 {
         let ticket = self.measures.ask();
         self.send_all(fx, || LaneCommand::Snapshot);
         ticket
     }
 
-    /// How many queue threads have not answered.
+    /// Number of queue threads that have not answered.
     pub(crate) fn silent(&self, ticket: u64) -> u16 {
         self.measures.silent(ticket)
     }
 
-    /// The sums.
+    /// Sums over all queue threads.
     pub(crate) fn counters(&self, ticket: u64) -> VolumeStats {
         let mut sum = VolumeStats {
             volume: self.name().to_owned(),

@@ -1,5 +1,5 @@
-//! A volume's part in a failover: what the host has learnt of an association goes to the core, and
-//! the core's orders to the queue threads.
+//! A volume's part in a failover: passes what the host learned about an association to the core,
+//! and the core's orders to the queue threads.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ impl Volume {
         self.pump(fx);
     }
 
-    /// Gives an association up. Returns the queue threads that will confirm it: all that live, if the
-    /// volume has a path on it, else none.
+    /// Gives an association up. Returns the queue threads that will confirm it: all live ones if
+    /// the volume has a path on it, else none.
     pub(crate) fn convict(
         &mut self,
         association: AssociationId,
@@ -45,8 +45,8 @@ impl Volume {
         queues.filter(|queue| !self.ended.contains(queue)).collect()
     }
 
-    /// An association that is not fenced may have carried writes for the namespace before this
-    /// volume was there. Call before it has a path.
+    /// Carries over an unfenced association, which may have carried writes for the namespace before
+    /// this volume existed. Call before it has a path.
     pub(crate) fn carry_over(&mut self, association: AssociationId, fx: &mut Effects) {
         self.core.inherit(association, fx.now);
         self.pump(fx);
@@ -66,32 +66,32 @@ impl Volume {
         self.pump(fx);
     }
 
-    /// A queue thread has ended: what it had in flight is unknown.
+    /// A queue thread has ended: the fate of its commands in flight is unknown.
     pub(crate) fn lane_gone(&mut self, queue: u16, fx: &mut Effects) {
         self.ended.insert(queue);
         self.core.lane_gone(LaneId(queue), fx.now);
         self.pump(fx);
     }
 
-    /// A queue pair that had not drained was destroyed: its memory is the thread's again.
+    /// A queue pair that had not drained was destroyed: the thread owns its memory again.
     pub(crate) fn queue_destroyed(
         &mut self,
         association: AssociationId,
         queue: u16,
         fx: &mut Effects,
     ) {
-        // A thread that has ended has said so itself.
+        // A thread that has ended has reported that itself.
         if !self.ended.contains(&queue) {
             fx.lane(self.spec.id, queue, LaneCommand::Destroyed(association));
         }
     }
 
-    /// Writes of unknown fate are left of an association, as far as queue threads have drained.
+    /// Whether drained queue threads reported writes of unknown fate on an association.
     pub(crate) fn has_ghosts(&self, association: AssociationId) -> bool {
         self.core.has_ghosts(association)
     }
 
-    /// `proof`: what proves it, for the record.
+    /// `proof`: what proves the fence, for the log.
     pub(crate) fn order_fenced(
         &mut self,
         association: AssociationId,

@@ -1,8 +1,7 @@
-//! What happens to a volume, written down: single events, and marks in the timeline of the failover
-//! they belong to.
+//! A volume's event log: single events, and marks in the timeline of the failover they belong to.
 //!
-//! A failover is open on a path from the first evidence until the evidence is gone or the I/O is
-//! back on the path. Moving between groups is a step of the failover that was opened last.
+//! A failover is open on a path from the first evidence until either the evidence is gone or I/O is
+//! back on the path. A group switch is a step of the failover opened last.
 
 use umpath_core::{Event, EventKind as Core, LaneCommand, ThreadStats};
 use umpath_protocol::EventKind;
@@ -12,7 +11,7 @@ use crate::effects::Effects;
 use crate::events::{FailoverId, Subject};
 
 impl Volume {
-    /// The path's marks belong to this failover from now on; `None`: it is over.
+    /// Assigns the path's marks to this failover from now on; `None`: it is over.
     pub(crate) fn note_failover(
         &mut self,
         path: u32,
@@ -24,24 +23,24 @@ impl Volume {
         };
         let before = std::mem::replace(&mut member.failover, failover);
         if let Some(id) = failover.filter(|_| before != failover) {
-            // What was slow before has nothing to do with it.
+            // Earlier delays have nothing to do with it.
             self.measures.begin(id);
             self.send_all(fx, || LaneCommand::Snapshot);
         }
     }
 
-    /// The evidence has gone: nothing was stalled on its account.
+    /// The evidence is gone: nothing stalled because of it.
     pub(crate) fn call_off(&mut self, failover: FailoverId) {
         self.measures.forget(failover);
     }
 
-    /// Asks the queue threads for the longest time a request took, for a failover's record.
+    /// Requests the queue threads' longest stall, for a failover's record.
     pub(crate) fn ask_longest(&mut self, failover: FailoverId, fx: &mut Effects) {
         self.measures.end(failover);
         self.send_all(fx, || LaneCommand::Snapshot);
     }
 
-    /// Statistics of a queue thread.
+    /// Handles the statistics of a queue thread.
     pub(crate) fn stats(&mut self, queue: u16, stats: &ThreadStats, fx: &mut Effects) {
         self.counters.told(queue, stats);
         let longest = stats.queue.longest.max(stats.queue.oldest_waiting);
@@ -50,12 +49,12 @@ impl Volume {
         }
     }
 
-    /// Writes an event of the core down.
+    /// Logs an event of the core.
     pub(super) fn log(&mut self, event: &Event, fx: &mut Effects) {
         let Some(kind) = kind_of(event) else {
             return;
         };
-        // The first path ever is no return.
+        // The first path ever is not a restore.
         if kind == EventKind::PathAgain && !self.pathless {
             return;
         }
@@ -130,7 +129,7 @@ fn detail_of(event: &Event) -> String {
         .map_or(String::new(), |(_, detail)| detail.to_owned())
 }
 
-/// The event's word; `None` where the hub writes it for the whole association.
+/// The kind of an event; `None` if the host logs it for the whole association.
 fn kind_of(event: &Event) -> Option<EventKind> {
     Some(match event.kind {
         Core::PathAdded

@@ -1,33 +1,33 @@
-//! Which failovers a queue thread's "longest since the last snapshot" belongs to.
+//! Assigns each queue thread's "longest stall since the last snapshot" to failovers.
 //!
-//! Decided here: a failover's longest stall is the largest of the answers to all snapshots asked for
-//! after it began, up to and including the one that ends it, from every queue thread. Failovers may
-//! overlap: the snapshot that begins or ends one of them is a part of the other. Each snapshot goes
-//! to all queue threads, and each answers in order, so counting suffices to match them.
+//! A failover's longest stall is the largest answer, over all queue threads, to the snapshots
+//! requested after it began, up to and including the one that ends it. Failovers may overlap: the
+//! snapshot that begins or ends one also counts for the other. Each snapshot goes to all queue
+//! threads and each answers in order, so counting suffices to match answers to requests.
 
 use crate::events::FailoverId;
 
 #[derive(Debug)]
 struct Measure {
     failover: FailoverId,
-    /// The snapshot that began it: what it tells was before.
+    /// The snapshot that began it; its answer covers the time before.
     after: u64,
     /// The snapshot that ends it.
     until: Option<u64>,
 }
 
-/// The measures under way on one volume.
+/// The measurements in progress on one volume.
 #[derive(Debug, Default)]
 pub(super) struct Measures {
-    /// Snapshots asked for.
+    /// Snapshots requested.
     asked: u64,
-    /// Snapshots told, by queue thread.
+    /// Snapshots answered, by queue thread.
     told: Vec<u64>,
     open: Vec<Measure>,
 }
 
 impl Measures {
-    /// The queue threads are there, and have been asked nothing.
+    /// The queue threads exist and have not been asked anything.
     pub(super) fn set_lanes(&mut self, lanes: u16) {
         *self = Self {
             told: vec![0; lanes.into()],
@@ -35,7 +35,7 @@ impl Measures {
         };
     }
 
-    /// A failover begins with the snapshot that is asked for next.
+    /// A failover begins with the next snapshot requested.
     pub(super) fn begin(&mut self, failover: FailoverId) {
         self.asked += 1;
         self.open.push(Measure {
@@ -45,18 +45,18 @@ impl Measures {
         });
     }
 
-    /// A snapshot is asked for that belongs to nobody; its number.
+    /// Requests a snapshot for no particular failover; returns its number.
     pub(super) fn ask(&mut self) -> u64 {
         self.asked += 1;
         self.asked
     }
 
-    /// Queue threads that have not told the snapshot of this number.
+    /// Number of queue threads that have not answered this snapshot.
     pub(super) fn silent(&self, number: u64) -> u16 {
         self.told.iter().filter(|told| **told < number).count() as u16
     }
 
-    /// A failover ends with the snapshot that is asked for next.
+    /// A failover ends with the next snapshot requested.
     pub(super) fn end(&mut self, failover: FailoverId) {
         self.asked += 1;
         let mine = |measure: &&mut Measure| measure.failover == failover;
@@ -65,12 +65,12 @@ impl Measures {
         }
     }
 
-    /// A failover is no failover after all.
+    /// Drops a failover whose suspicion was withdrawn.
     pub(super) fn forget(&mut self, failover: FailoverId) {
         self.open.retain(|measure| measure.failover != failover);
     }
 
-    /// A queue thread has told a snapshot: the failovers it counts for.
+    /// A queue thread answered a snapshot; returns the failovers the answer counts for.
     pub(super) fn told(&mut self, queue: u16) -> Vec<FailoverId> {
         let told = self.told.get_mut(usize::from(queue));
         let told = told.expect("a queue thread of this volume");
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(measures.told(0), [], "the first measure is over");
     }
 
-    /// The second conviction used to wipe out what the first had seen.
+    /// Regression: a second conviction discarded what the first had measured.
     #[test]
     fn failovers_that_overlap_share_what_lies_between() {
         let [first, second] = failovers();

@@ -1,4 +1,4 @@
-//! What controllers say of a volume's namespace: its ANA state, its size, whether it is there.
+//! What controllers report about a volume's namespace: ANA state, size, presence.
 
 use std::time::Duration;
 
@@ -9,26 +9,25 @@ use super::{Member, Volume, ana_state};
 use crate::effects::Effects;
 
 impl Volume {
-    /// Under which number an association serves the volume, if it does.
+    /// The NSID under which an association serves the volume, if it does.
     pub(crate) fn nsid_on(&self, association: AssociationId) -> Option<u32> {
         self.member_on(association).map(|member| member.nsid)
     }
 
-    /// The identifier of the queue pair that a queue thread has on an association.
+    /// Identifier of a queue thread's queue pair on an association.
     pub(crate) fn qid_on(&self, association: AssociationId, queue: u16) -> Option<u16> {
         let member = self.member_on(association)?;
         member.qids.get(usize::from(queue)).copied()
     }
 
-    /// What is known of its namespace.
     pub(crate) fn namespace(&self) -> &NamespaceFacts {
         &self.spec.namespace
     }
 
-    /// Why a namespace of `nqn` that claims this volume's identity is another one.
+    /// Why a namespace of `nqn` that claims this volume's identity is a different one.
     ///
-    /// A size is news, not identity: it is compared with what a path says that serves the volume now.
-    /// Without one there is nothing to contradict, and the array may have been resized meanwhile.
+    /// Size is not part of identity: it is compared with the size reported by a path in service.
+    /// Without one there is nothing to compare with, and the array may have been resized meanwhile.
     pub(crate) fn difference(&self, nqn: &str, facts: &NamespaceFacts) -> Option<String> {
         let mut known = self.spec.namespace.clone();
         if !self.is_served() {
@@ -37,12 +36,12 @@ impl Volume {
         crate::shape::difference((&self.spec.nqn, &known), (nqn, facts))
     }
 
-    /// A path has an association with it.
+    /// Whether any path has an association.
     fn is_served(&self) -> bool {
         self.core.paths().any(|path| path.association.is_some())
     }
 
-    /// In which ANA group its namespace is, and how long a transition may take.
+    /// The ANA group of its namespace, and how long a transition may take.
     pub(crate) fn ana_terms(
         &mut self,
         association: AssociationId,
@@ -58,7 +57,7 @@ impl Volume {
         }
     }
 
-    /// The controller reports an ANA state; `None`: its log does not know the namespace.
+    /// The controller reports an ANA state; `None`: its log does not list the namespace.
     pub(crate) fn ana(
         &mut self,
         association: AssociationId,
@@ -72,8 +71,8 @@ impl Volume {
         }
     }
 
-    /// Whether the namespace is not to be found on a controller: nothing new is sent there then. False:
-    /// known already.
+    /// Sets whether the namespace is missing on a controller; nothing new is sent there while it
+    /// is. Returns `false` if that was known already.
     pub(crate) fn withdraw(
         &mut self,
         association: AssociationId,
@@ -88,8 +87,8 @@ impl Volume {
         news
     }
 
-    /// The size the array says the namespace has; true: that is news. The block device keeps the one
-    /// it was made with; this one is what further paths are compared with, also after a restart.
+    /// Sets the size the array reports; `true` if it is new. The block device keeps the size it was
+    /// created with; further paths are compared with this one, also after a restart.
     pub(crate) fn resized(&mut self, blocks: u64) -> bool {
         let news = self.spec.namespace.blocks != blocks;
         self.spec.namespace.blocks = blocks;

@@ -1,4 +1,4 @@
-//! A volume's paths, groups and policies changed by hand, in the host's numbers.
+//! Manual changes to a volume's paths, groups and policies, by host-wide path number.
 
 use umpath_core::{PathId, Unchanged};
 
@@ -14,14 +14,13 @@ impl Volume {
         outcome
     }
 
-    /// Undoes that, and forgets what is held against the path.
+    /// Undoes that, and clears the evidence against the path.
     pub(crate) fn reinstate_path(&mut self, path: u32, fx: &mut Effects) -> Result<(), Unchanged> {
         let outcome = self.core.reinstate_path(self.number_of(path), fx.now);
         self.pump(fx);
         outcome
     }
 
-    /// Prefers a path, or does not.
     pub(crate) fn prefer(
         &mut self,
         path: u32,
@@ -34,19 +33,18 @@ impl Volume {
         outcome
     }
 
-    /// Makes a group carry the I/O; `group` counts from 0.
+    /// Moves I/O to a group; `group` counts from 0.
     pub(crate) fn switch_group(&mut self, group: usize, fx: &mut Effects) -> Result<(), Unchanged> {
         let outcome = self.core.switch_group(group, fx.now);
         self.pump(fx);
         outcome
     }
 
-    /// The policies in force.
     pub(crate) fn policy(&self) -> VolumePolicy {
         self.spec.policy
     }
 
-    /// Policies from now on; what is in flight is not disturbed.
+    /// Changes the policies; requests in flight are not disturbed.
     pub(crate) fn set_policy(&mut self, policy: VolumePolicy, fx: &mut Effects) {
         self.spec.policy = policy;
         let config = policy.device_config(self.spec.namespace.lba_shift, self.lanes);
@@ -55,7 +53,7 @@ impl Volume {
         self.pump(fx);
     }
 
-    /// The core's number of a path; one that nobody has for a path of another volume.
+    /// The core's number of a path; an unused one for a path of another volume.
     fn number_of(&self, path: u32) -> PathId {
         let member = self.members.iter().find(|member| member.path == path);
         member.map_or(PathId(u8::MAX), |member| member.number)

@@ -1,5 +1,5 @@
-//! A volume as listings show it: the table its queue threads work by, and the paths that are not in
-//! it for want of an association.
+//! A volume as listings show it: the table its queue threads use, plus the paths that have no
+//! association.
 
 use umpath_core::PathEntry;
 use umpath_core::policies::{AnaState, Standing};
@@ -8,19 +8,19 @@ use umpath_protocol::{self as protocol, AnaView, Group, GroupState, NoPath, Path
 use super::{Member, Volume};
 use crate::policy::NoPathRetry;
 
-/// What the host knows of a path that a volume does not.
+/// What the host knows about a path and a volume does not.
 #[derive(Debug, Clone)]
 pub(crate) struct PathFacts {
     /// Address and service, `192.168.10.14:4420`.
     pub(crate) address: String,
-    /// Controller identifier of the last association.
+    /// Controller identifier at the last association.
     pub(crate) cntlid: u16,
-    /// There is evidence against it.
+    /// Whether there is evidence against it.
     pub(crate) suspect: bool,
 }
 
 impl Volume {
-    /// The volume now. `facts_of` knows the host's paths.
+    /// The volume's current state. `facts_of` looks up the host's paths.
     pub(crate) fn view(&self, facts_of: &dyn Fn(u32) -> Option<PathFacts>) -> protocol::Volume {
         let spec = &self.spec;
         protocol::Volume {
@@ -108,7 +108,7 @@ impl Volume {
         groups
     }
 
-    /// The group holds the paths that are kept out.
+    /// Whether the group holds marginal paths.
     fn is_marginal(&self, entries: &[&PathEntry]) -> bool {
         let sound = |entry: &&PathEntry| {
             self.core

@@ -56,8 +56,8 @@ impl Settings for Plain {
     fn max_io_bytes(&self) -> u32 {
         1 << 20
     }
-    fn quiesce_floor(&self) -> Duration {
-        ms(100)
+    fn quiesce_floor(&self) -> Option<Duration> {
+        Some(ms(100))
     }
 }
 

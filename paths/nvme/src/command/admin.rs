@@ -59,7 +59,7 @@ pub struct GetLogPage {
     pub lid: u8,
     /// Namespace, or `0xffff_ffff` for controller scope.
     pub nsid: u32,
-    /// Bytes to read: a multiple of 4, at least 4. Others are rounded up.
+    /// Bytes to read: a multiple of 4, at least 4; other values are rounded up.
     pub length: u64,
     /// First byte to read, a multiple of 4.
     pub offset: u64,
@@ -131,7 +131,7 @@ pub struct Features {
     pub nsid: u32,
     /// CDW11: the value to set.
     pub value: u32,
-    /// Get: which value (0 current, 1 default, 2 saved, 3 capabilities).
+    /// Get: which value to return (0 current, 1 default, 2 saved, 3 capabilities).
     pub select: u8,
     /// Set: save across resets.
     pub save: bool,
@@ -171,7 +171,7 @@ pub fn set_features(fid: u8, value: u32) -> Sqe {
     .build(admin::SET_FEATURES)
 }
 
-/// Asks for the current value of feature `fid`.
+/// Gets the current value of feature `fid`.
 pub fn get_features(fid: u8) -> Sqe {
     Features {
         fid,
@@ -185,7 +185,7 @@ pub fn keep_alive() -> Sqe {
     Sqe::new(admin::KEEP_ALIVE, 0)
 }
 
-/// Asynchronous Event Request; answered when an event happens, see [`crate::aen`].
+/// Asynchronous Event Request; completes when an event happens, see [`crate::aen`].
 pub fn async_event() -> Sqe {
     Sqe::new(admin::ASYNC_EVENT_REQUEST, 0)
 }
@@ -209,7 +209,7 @@ impl Abort {
         }
     }
 
-    /// CQE dword 0: IANP, bit 0 set when the abort was *not* performed immediately.
+    /// CQE dword 0: IANP, bit 0, is set if the abort was *not* performed immediately.
     pub const fn performed_immediately(dw0: u32) -> bool {
         dw0 & 1 == 0
     }

@@ -7,7 +7,7 @@ use crate::opcode;
 use crate::sqe::Sqe;
 use crate::status::Status;
 
-/// The controller identifier a host sends to ask for a new controller of the dynamic model.
+/// The controller identifier with which a host requests a new controller of the dynamic model.
 pub const CNTLID_DYNAMIC: u16 = 0xffff;
 
 /// Connect attributes.
@@ -63,7 +63,7 @@ impl Connect {
     }
 }
 
-/// Connects queue `qid` with `depth` entries; `kato_ms` counts for the admin queue only.
+/// Connects queue `qid` with `depth` entries; `kato_ms` applies to the admin queue only.
 pub fn connect(qid: u16, depth: u16, cattr: u8, kato_ms: u32) -> Sqe {
     let kato_ms = if qid == 0 { kato_ms } else { 0 };
     Connect {
@@ -76,7 +76,7 @@ pub fn connect(qid: u16, depth: u16, cattr: u8, kato_ms: u32) -> Sqe {
     .build()
 }
 
-/// What a Connect answer says (NVMe Base 2.1 §6.3, figures "Connect Response").
+/// Result of a Connect command (NVMe Base 2.1 §6.3, figures "Connect Response").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectResponse {
     /// Connected.
@@ -86,11 +86,11 @@ pub enum ConnectResponse {
         /// AUTHREQ: non-zero when the host must authenticate first.
         authreq: u16,
     },
-    /// Status [`Status::CONNECT_INVALID_PARAMETERS`]: which parameter.
+    /// Status [`Status::CONNECT_INVALID_PARAMETERS`]: names the invalid parameter.
     InvalidParameter {
-        /// IPO: byte offset of the bad field.
+        /// IPO: byte offset of the invalid field.
         offset: u16,
-        /// IATTR bit 0: the offset counts in the data, not in the command.
+        /// IATTR bit 0: the offset is in the data, not in the command.
         in_data: bool,
     },
     /// Any other status.
@@ -98,7 +98,7 @@ pub enum ConnectResponse {
 }
 
 impl ConnectResponse {
-    /// Reads an answer.
+    /// Decodes a completion.
     pub const fn parse(cqe: &Cqe) -> Self {
         let (dw0, status) = (cqe.dw0(), cqe.status());
         if status.is_success() {
@@ -116,7 +116,7 @@ impl ConnectResponse {
         }
     }
 
-    /// Status and result of the completion that says this.
+    /// Status and result of the corresponding completion.
     pub const fn to_result(self) -> (Status, u64) {
         match self {
             Self::Accepted { cntlid, authreq } => {

@@ -18,7 +18,7 @@ pub struct BlockCount(u16);
 impl BlockCount {
     /// One block.
     pub const ONE: Self = Self(0);
-    /// The most one command can name.
+    /// The most blocks one command can address.
     pub const MAX: Self = Self(u16::MAX);
 
     /// `None` for 0 and for more than 65,536.
@@ -57,14 +57,14 @@ pub struct ReadWrite {
     pub blocks: BlockCount,
     /// Force Unit Access: on the medium before the completion.
     pub fua: bool,
-    /// Limited Retry: do not try everything to recover the data.
+    /// Limited Retry: limit the effort to recover the data.
     pub limited_retry: bool,
     /// Protection information field, bits 3:0; zero without metadata.
     pub prinfo: u8,
 }
 
 impl ReadWrite {
-    /// Reads the fields of a Read or Write command; the opcode is the caller's business.
+    /// Reads the fields of a Read or Write command; the caller checks the opcode.
     pub const fn parse(sqe: &Sqe) -> Self {
         let cdw12 = sqe.cdw12.get();
         Self {
@@ -135,7 +135,7 @@ pub struct WriteZeroes {
     pub blocks: BlockCount,
     /// Force Unit Access.
     pub fua: bool,
-    /// DEAC: the controller should deallocate where reads of deallocated blocks return zeroes.
+    /// DEAC: the controller should deallocate if reads of deallocated blocks return zeroes.
     pub deallocate: bool,
 }
 
@@ -187,7 +187,7 @@ pub struct DatasetManagement {
     pub nsid: u32,
     /// Ranges in the data, 1 to 256.
     pub ranges: u16,
-    /// Attribute Deallocate. Without it the command is only advice.
+    /// Attribute Deallocate. Without it the command is only a hint.
     pub deallocate: bool,
 }
 

@@ -1,8 +1,8 @@
 //! Command builders and parsers.
 //!
 //! A builder returns an [`Sqe`](crate::Sqe) with cid 0 and no data; the queue fills in the command
-//! identifier and the SGL. A parser returns what a target needs and leaves every policy (is this
-//! range valid, is this feature supported) to it.
+//! identifier and the SGL. A parser returns the fields a target needs; the target checks their
+//! values (is this range valid, is this feature supported).
 
 pub mod admin;
 pub mod fabrics;

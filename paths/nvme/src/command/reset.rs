@@ -1,28 +1,27 @@
 //! Cross-Controller Reset, admin opcode 38h (NVMe Base 2.3 §5.4.3, TP8028).
 //!
-//! The command goes to one controller and names another one of the same subsystem: identifier,
-//! instance uniquifier and instance random number together name one incarnation, so that a
-//! controller created again under the same identifier is never meant.
+//! The command goes to one controller and names another of the same subsystem: identifier, instance
+//! uniquifier and instance random number together name one incarnation, so a controller created
+//! later with the same identifier is never reset by mistake.
 //!
-//! Bit positions as libnvme has them (linux-nvme/nvme-cli 9822e556, `nvme-types-base.h`): ICID in
-//! CDW10 15:0, CIU in CDW10 23:16, CIRN in CDW12 and CDW13. An early Linux patch lays CDW10 out the
-//! other way round (CIU 15:8, ICID 31:16); if that ever reaches a kernel, here is the only place
-//! that has to know.
+//! Bit positions are libnvme's (linux-nvme/nvme-cli 9822e556, `nvme-types-base.h`): ICID in CDW10
+//! 15:0, CIU in CDW10 23:16, CIRN in CDW12 and CDW13. An early Linux patch has CDW10 the other way
+//! round (CIU 15:8, ICID 31:16); if a kernel ever ships that, only this module has to change.
 
 use zerocopy::little_endian::U32;
 
 use crate::opcode::admin;
 use crate::sqe::Sqe;
 
-/// One incarnation of a controller, as CIU and CIRN of Identify Controller tell it apart from those
-/// before and after it under the same identifier.
+/// One incarnation of a controller. CIU and CIRN of Identify Controller distinguish it from earlier
+/// and later ones with the same identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Instance {
     /// Controller identifier.
     pub cntlid: u16,
-    /// Controller instance uniquifier; 0 where the controller reports none.
+    /// Controller instance uniquifier; 0 if the controller reports none.
     pub ciu: u8,
-    /// Controller instance random number; 0 where the controller reports none.
+    /// Controller instance random number; 0 if the controller reports none.
     pub cirn: u64,
 }
 
@@ -61,16 +60,16 @@ impl CrossControllerReset {
 pub struct ResetResult(pub u32);
 
 impl ResetResult {
-    /// The reset is complete: nothing of the impacted incarnation is executed from here on.
+    /// The reset is complete: the impacted incarnation executes nothing from now on.
     pub const IMMEDIATE: u32 = 1;
-    /// The impacted controller was found under the identity given. Says nothing without
+    /// The impacted controller was found under the given identity. Meaningless without
     /// [`ResetResult::IMMEDIATE`].
     pub const VALIDATED: u32 = 1 << 1;
-    /// A controller level reset was initiated. Says nothing without [`ResetResult::IMMEDIATE`].
+    /// A controller level reset was initiated. Meaningless without [`ResetResult::IMMEDIATE`].
     pub const INITIATED: u32 = 1 << 2;
 
-    /// IRS: whether the completion itself is the proof. Otherwise the Cross-Controller Reset log
-    /// will tell.
+    /// IRS: whether the completion itself proves the reset. Otherwise read the Cross-Controller
+    /// Reset log.
     pub const fn is_immediate(self) -> bool {
         self.0 & Self::IMMEDIATE != 0
     }

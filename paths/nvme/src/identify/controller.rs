@@ -9,8 +9,8 @@ use crate::nqn::{Nqn, NqnError};
 use crate::property::Version;
 use crate::text;
 
-/// The Identify Controller data structure. Field names are the spec's; texts are padded with
-/// spaces, and every field a peer may set to nonsense has a checked accessor.
+/// The Identify Controller data structure. Field names are the spec's; text is padded with spaces,
+/// and every field that a peer may set to an invalid value has a checked accessor.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct IdentifyController {
@@ -62,7 +62,7 @@ pub struct IdentifyController {
     pub fguid: [u8; 16],
     /// Command retry delay times 1 to 3, in 100 ms.
     pub crdt: [U16; 3],
-    /// Controller reachability capabilities (NVMe Base 2.2); says nothing about resets, see `ccrl`.
+    /// Controller reachability capabilities (NVMe Base 2.2); unrelated to resets, see `ccrl`.
     pub crcap: u8,
     /// Controller instance uniquifier (NVMe Base 2.3, TP8028).
     pub ciu: u8,
@@ -168,7 +168,7 @@ pub struct IdentifyController {
     pub sqes: u8,
     /// Completion entry sizes: log2 required (3:0) and maximum (7:4).
     pub cqes: u8,
-    /// Commands the controller processes at once; 0 when not reported.
+    /// Commands the controller processes at once; 0 if not reported.
     pub maxcmd: U16,
     /// Largest namespace identifier.
     pub nn: U32,
@@ -222,7 +222,7 @@ pub struct IdentifyController {
     pub ofcs: U16,
     /// Discovery controller type.
     pub dctype: u8,
-    /// Cross-controller resets at once; 0 when not supported (NVMe Base 2.3, TP8028).
+    /// Number of concurrent cross-controller resets; 0 if not supported (NVMe Base 2.3, TP8028).
     pub ccrl: u8,
     /// Reserved.
     pub reserved1808: [u8; 240],
@@ -232,7 +232,7 @@ pub struct IdentifyController {
     pub vs: [u8; 1024],
 }
 
-/// A power state descriptor, of which only the power is used here.
+/// A power state descriptor; only the power is used here.
 #[derive(
     FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Copy, Debug, PartialEq, Eq,
 )]
@@ -294,12 +294,12 @@ impl IdentifyController {
         limit_bytes(self.mdts, mpsmin)
     }
 
-    /// Data that fits in an I/O command capsule, in bytes.
+    /// In-capsule data size of an I/O command capsule, in bytes.
     pub const fn in_capsule_bytes(&self) -> u64 {
         (self.ioccsz.get() as u64 * 16).saturating_sub(64)
     }
 
-    /// Where in-capsule data starts after the command, in bytes.
+    /// Offset of in-capsule data after the command, in bytes.
     pub const fn in_capsule_offset_bytes(&self) -> u32 {
         self.icdoff.get() as u32 * 16
     }
@@ -312,7 +312,7 @@ impl IdentifyController {
         }
     }
 
-    /// Whether any command counts as a keep alive.
+    /// Whether any command counts as a Keep Alive.
     pub const fn has_traffic_keep_alive(&self) -> bool {
         self.ctratt.get() & ctratt::TRAFFIC_KEEP_ALIVE != 0
     }
@@ -322,8 +322,8 @@ impl IdentifyController {
         self.cmic & cmic::ANA != 0
     }
 
-    /// Longest ANA log in bytes that `namespaces` attached namespaces can make: one header, a
-    /// descriptor for each group, an identifier for each namespace.
+    /// Largest ANA log in bytes with `namespaces` attached namespaces: one header, a descriptor per
+    /// group, an identifier per namespace.
     pub const fn ana_log_bytes_max(&self, namespaces: u32) -> u64 {
         size_of::<AnaLogHeader>() as u64
             + self.nanagrpid.get() as u64 * size_of::<AnaGroupHeader>() as u64
@@ -345,7 +345,7 @@ impl IdentifyController {
         self.oncs.get() & oncs::WRITE_ZEROES != 0
     }
 
-    /// Whether keyed SGL descriptors are supported, as RDMA demands.
+    /// Whether keyed SGL descriptors are supported, which RDMA requires.
     pub const fn has_keyed_sgls(&self) -> bool {
         self.sgls.get() & sgls::KEYED != 0
     }
@@ -367,8 +367,8 @@ impl Default for IdentifyController {
     }
 }
 
-/// A size limit given as a power of two of the smallest page; `None` when 0 says "no limit" or the
-/// limit exceeds 64 bits.
+/// A size limit given as a power of two of the smallest page; `None` if it is 0 (no limit) or
+/// exceeds 64 bits.
 pub(super) const fn limit_bytes(exponent: u8, mpsmin: u8) -> Option<u64> {
     let shift = 12 + exponent as u32 + (mpsmin & 0xf) as u32;
     if exponent == 0 || shift > 63 {

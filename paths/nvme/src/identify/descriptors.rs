@@ -1,5 +1,5 @@
-//! Namespace identification descriptors, CNS 03h (NVMe Base 2.1 §5.1.13.2.3): the identifiers by
-//! which the same namespace is recognised behind different controllers.
+//! Namespace identification descriptors, CNS 03h (NVMe Base 2.1 §5.1.13.2.3): the identifiers that
+//! show that namespaces behind different controllers are the same.
 
 use core::fmt;
 
@@ -64,14 +64,14 @@ impl NsIdentifier {
     }
 }
 
-/// A descriptor list that breaks the spec's rules.
+/// A descriptor list that violates the spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DescriptorError {
-    /// The length does not belong to the type, or is zero.
+    /// The length does not match the type, or is zero.
     Length {
         /// Descriptor type.
         nidt: u8,
-        /// Length it claimed.
+        /// Length in the descriptor.
         nidl: u8,
     },
     /// The list ends inside a descriptor.
@@ -91,8 +91,7 @@ impl fmt::Display for DescriptorError {
 
 impl core::error::Error for DescriptorError {}
 
-/// Walks the descriptors of a CNS 03h answer. Descriptors of unknown types are skipped; after an
-/// error the walk ends.
+/// Iterates over the descriptors of a CNS 03h page. Skips unknown types and ends after an error.
 #[derive(Clone, Debug)]
 pub struct NsDescriptors<'a> {
     rest: &'a [u8],
@@ -137,8 +136,8 @@ impl Iterator for NsDescriptors<'_> {
     }
 }
 
-/// Writes `identifiers` at the start of `page` and zeroes the rest; `None` when they do not fit,
-/// with `page` left partly written.
+/// Writes `identifiers` at the start of `page` and zeroes the rest; `None` if they do not fit, with
+/// `page` left partly written.
 pub fn write_descriptors(page: &mut [u8], identifiers: &[NsIdentifier]) -> Option<()> {
     page.fill(0);
     let mut at = 0;

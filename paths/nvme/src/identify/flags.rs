@@ -141,7 +141,7 @@ pub mod independent_nsfeat {
     pub const UID_NOT_REUSED: u8 = 1 << 3;
     /// Rotational media.
     pub const ROTATIONAL: u8 = 1 << 4;
-    /// The namespace has no volatile write cache, whatever the controller says.
+    /// The namespace has no volatile write cache, whatever the controller reports.
     pub const NO_VOLATILE_CACHE: u8 = 1 << 5;
 }
 

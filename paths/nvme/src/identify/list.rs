@@ -3,13 +3,13 @@
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// Up to 1,024 namespace identifiers in rising order, ended by a zero.
+/// Up to 1,024 namespace identifiers in ascending order, terminated by zero.
 ///
-/// A full list may have a continuation: ask again from its last identifier.
+/// A full list may continue: request the next one with its last identifier.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct NsList {
-    /// Identifiers, zero from the first unused one on.
+    /// Identifiers; unused entries are zero.
     pub nsids: [U32; 1024],
 }
 
@@ -37,7 +37,7 @@ impl NsList {
             .take_while(|&nsid| nsid != 0)
     }
 
-    /// The last identifier, from which to ask for more, when the list is full.
+    /// The last identifier of a full list, with which to request the next one.
     pub fn continuation(&self) -> Option<u32> {
         self.nsids
             .last()
@@ -46,7 +46,7 @@ impl NsList {
     }
 }
 
-/// Up to 2,047 controller identifiers in rising order.
+/// Up to 2,047 controller identifiers in ascending order.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct ControllerList {

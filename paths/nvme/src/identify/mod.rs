@@ -16,7 +16,7 @@ pub use nvm::{NvmController, NvmNamespace};
 /// Bytes of every Identify data structure.
 pub const IDENTIFY_BYTES: usize = 4096;
 
-/// Controller or Namespace Structure: what an Identify command asks for.
+/// Controller or Namespace Structure: selects the data an Identify command returns.
 pub mod cns {
     /// Identify Namespace of the NVM command set.
     pub const NAMESPACE: u8 = 0x00;

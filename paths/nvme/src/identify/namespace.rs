@@ -41,7 +41,7 @@ impl LbaFormat {
         }
     }
 
-    /// Data bytes of a block; `None` for an unused or absurd format.
+    /// Data bytes of a block; `None` for an unused or invalid format.
     pub const fn block_bytes(&self) -> Option<u32> {
         match self.lbads {
             9..=31 => Some(1 << self.lbads),
@@ -50,7 +50,7 @@ impl LbaFormat {
     }
 }
 
-/// The Identify Namespace data structure. All-zero answers an inactive NSID.
+/// The Identify Namespace data structure; all zeroes for an inactive NSID.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct IdentifyNamespace {
@@ -158,12 +158,12 @@ impl IdentifyNamespace {
         id
     }
 
-    /// Whether the namespace is active on the controller that answered.
+    /// Whether the namespace is active on the controller that returned this.
     pub const fn is_active(&self) -> bool {
         self.ncap.get() != 0
     }
 
-    /// Index of the format in use. The high bits count only with more than 16 formats.
+    /// Index of the format in use. The upper bits are used only with more than 16 formats.
     pub const fn format_index(&self) -> usize {
         let low = self.flbas & 0xf;
         let formats = self.nlbaf as u16 + self.nulbaf as u16 + 1;
@@ -180,17 +180,17 @@ impl IdentifyNamespace {
         self.lbaf.get(self.format_index()).copied()
     }
 
-    /// Data bytes of a block; `None` when the format is unused or absurd.
+    /// Data bytes of a block; `None` if the format is unused or invalid.
     pub fn block_bytes(&self) -> Option<u32> {
         self.format()?.block_bytes()
     }
 
-    /// Whether blocks carry metadata or protection information, which this project does not serve.
+    /// Whether blocks carry metadata or protection information, which umpath does not support.
     pub fn has_metadata(&self) -> bool {
         self.dps & 7 != 0 || self.format().is_none_or(|format| format.ms.get() != 0)
     }
 
-    /// Size in bytes; `None` when the format is bad or the product exceeds 64 bits.
+    /// Size in bytes; `None` if the format is invalid or the product exceeds 64 bits.
     pub fn size_bytes(&self) -> Option<u64> {
         self.nsze.get().checked_mul(u64::from(self.block_bytes()?))
     }
@@ -205,7 +205,7 @@ impl IdentifyNamespace {
         (self.eui64 != [0; 8]).then_some(self.eui64)
     }
 
-    /// Whether several controllers may have it attached.
+    /// Whether it may be attached to several controllers.
     pub const fn is_shared(&self) -> bool {
         self.nmic & nmic::SHARED != 0
     }
@@ -288,7 +288,8 @@ impl IndependentNamespace {
     /// Bytes on the wire.
     pub const SIZE: usize = 4096;
 
-    /// Whether the namespace has a volatile write cache, given the controller's.
+    /// Whether the namespace has a volatile write cache; `controller_has`: whether the controller
+    /// does.
     pub const fn has_volatile_cache(&self, controller_has: bool) -> bool {
         controller_has && self.nsfeat & independent_nsfeat::NO_VOLATILE_CACHE == 0
     }

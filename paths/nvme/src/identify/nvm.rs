@@ -1,7 +1,7 @@
 //! NVM command set specific structures: CNS 06h controller limits and CNS 05h namespace formats.
 //!
 //! NVM Command Set 1.1 §4.1.5.2 and §4.1.5.3. Linux reads the limits before it sizes discards and
-//! write-zeroes; without the page those limits are MDTS and one range.
+//! write-zeroes; without this page it assumes MDTS and one range.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -1,7 +1,7 @@
-//! Asymmetric Namespace Access log: which access each ANA group has through this controller.
+//! Asymmetric Namespace Access log: the access state of each ANA group through this controller.
 //!
-//! NVMe Base 2.1 §5.1.12.1.13. The log is as long as the controller has groups and namespaces; its
-//! bound is [`IdentifyController::ana_log_bytes_max`](crate::identify::IdentifyController).
+//! NVMe Base 2.1 §5.1.12.1.13. The log's length depends on the number of groups and namespaces;
+//! [`IdentifyController::ana_log_bytes_max`](crate::identify::IdentifyController) gives the limit.
 
 use core::fmt;
 
@@ -14,18 +14,18 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub enum AnaState {
     /// Full performance.
     Optimized = 0x1,
-    /// Works, slower.
+    /// Usable, but slower.
     NonOptimized = 0x2,
-    /// No access now.
+    /// Unusable for now.
     Inaccessible = 0x3,
-    /// No access for ever.
+    /// Permanently unusable.
     PersistentLoss = 0x4,
-    /// Between two states.
+    /// Changing to another state.
     Change = 0xf,
 }
 
 impl AnaState {
-    /// From the low nibble of the state byte; `None` for reserved values.
+    /// Decodes the low nibble of the state byte; `None` for reserved values.
     #[must_use]
     pub const fn from_wire(byte: u8) -> Option<Self> {
         match byte & 0xf {
@@ -43,7 +43,7 @@ impl AnaState {
         matches!(self, Self::Optimized | Self::NonOptimized)
     }
 
-    /// The word Linux uses in sysfs.
+    /// The name Linux uses in sysfs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Optimized => "optimized",
@@ -80,7 +80,7 @@ pub const LSP_GROUPS_ONLY: u8 = 1;
 )]
 #[repr(C)]
 pub struct AnaLogHeader {
-    /// Change count: grows with every change of any group.
+    /// Change count: incremented by every change of any group.
     pub change_count: U64,
     /// Group descriptors that follow.
     pub groups: U16,
@@ -116,7 +116,7 @@ pub struct AnaGroupHeader {
     pub reserved: [u8; 15],
 }
 
-/// The log does not hold what its counts promise.
+/// The log is shorter than its counts require.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Truncated;
 
@@ -136,7 +136,7 @@ pub struct AnaLog<'a> {
 }
 
 impl<'a> AnaLog<'a> {
-    /// Reads the header of `bytes`; the groups are checked as they are walked.
+    /// Decodes the header of `bytes`; groups are checked during iteration.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Truncated> {
         let (header, body) = AnaLogHeader::read_from_prefix(bytes).map_err(|_| Truncated)?;
         Ok(Self { header, body })
@@ -147,12 +147,12 @@ impl<'a> AnaLog<'a> {
         self.header.change_count.get()
     }
 
-    /// Groups the header promises.
+    /// Number of groups according to the header.
     pub fn group_count(&self) -> u16 {
         self.header.groups.get()
     }
 
-    /// The groups; ends after the first one that does not fit.
+    /// The groups; ends after the first one that is truncated.
     pub fn groups(&self) -> Groups<'a> {
         Groups {
             left: self.header.groups.get(),
@@ -242,7 +242,7 @@ impl<'a> AnaLogWriter<'a> {
         })
     }
 
-    /// Appends a group; on [`Full`] nothing of it has been counted.
+    /// Appends a group; after [`Full`] the log does not include it.
     pub fn group(
         &mut self,
         id: u32,

@@ -1,8 +1,8 @@
-//! Discovery log: the subsystems and referrals a portal shows.
+//! Discovery log: the subsystems and referrals of a portal.
 //!
-//! NVMe Base 2.1 §5.1.12.3.1. The log is 1,024 bytes of header and 1,024 for each entry, and may
-//! change between two reads: read the header, then the entries, then the header again, and start
-//! over when the generation counter moved.
+//! NVMe Base 2.1 §5.1.12.3.1. The log has 1,024 bytes of header and 1,024 per entry, and may change
+//! between two reads: read the header, then the entries, then the header again, and start over if
+//! the generation counter has changed.
 
 use zerocopy::little_endian::{U16, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -84,7 +84,7 @@ pub mod rdma {
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct DiscoveryHeader {
-    /// Generation counter: grows with every change.
+    /// Generation counter: incremented by every change.
     pub generation: U64,
     /// Entries in the log.
     pub records: U64,
@@ -147,8 +147,8 @@ impl DiscoveryEntry {
     /// Bytes on the wire.
     pub const SIZE: usize = 1024;
 
-    /// An entry of the dynamic controller model with texts filled in and a 32-entry admin queue;
-    /// the caller sets what differs. Texts longer than their fields are cut.
+    /// An entry of the dynamic controller model with a 32-entry admin queue; the caller sets what
+    /// differs. Texts longer than their fields are truncated.
     #[must_use]
     pub fn new(
         trtype: u8,
@@ -198,12 +198,12 @@ impl DiscoveryEntry {
 pub struct DiscoveryLog<'a> {
     /// Header.
     pub header: &'a DiscoveryHeader,
-    /// Entries that both the header promises and the bytes hold.
+    /// Entries that both the header announces and the bytes contain.
     pub entries: &'a [DiscoveryEntry],
 }
 
 impl<'a> DiscoveryLog<'a> {
-    /// Reads a log; `None` when the header does not fit or its record format is not 0.
+    /// Decodes a log; `None` if the header is truncated or its record format is not 0.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (header, rest) = DiscoveryHeader::ref_from_prefix(bytes).ok()?;
         if header.recfmt.get() != 0 {
@@ -215,7 +215,7 @@ impl<'a> DiscoveryLog<'a> {
         Some(Self { header, entries })
     }
 
-    /// Whether the bytes hold every entry the header promises.
+    /// Whether the bytes contain every entry the header announces.
     pub fn is_complete(&self) -> bool {
         self.header.records.get() == self.entries.len() as u64
     }

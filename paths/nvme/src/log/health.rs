@@ -1,4 +1,4 @@
-//! Logs a Linux host reads while it sets a controller up or when a user asks for its health.
+//! Logs that a Linux host reads during controller setup or for a health query.
 //!
 //! NVMe Base 2.1 §5.1.12.1.
 
@@ -71,15 +71,15 @@ impl Default for SmartLog {
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct ErrorEntry {
-    /// Serial number of the error, 0 for an unused entry.
+    /// Serial number of the error; 0 for an unused entry.
     pub error_count: U64,
-    /// Queue of the command, FFFFh for none.
+    /// Queue of the command; FFFFh for none.
     pub sqid: U16,
-    /// Identifier of the command, FFFFh for none.
+    /// Identifier of the command; FFFFh for none.
     pub cid: U16,
     /// Status in bits 15:1.
     pub status: U16,
-    /// Byte (7:0) and bit (10:8) of the bad parameter.
+    /// Byte (7:0) and bit (10:8) of the invalid parameter.
     pub parameter_location: U16,
     /// First failing block.
     pub lba: U64,
@@ -123,7 +123,7 @@ impl Default for ErrorEntry {
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct FirmwareSlotLog {
-    /// Active slot (2:0), slot of the next reset (6:4).
+    /// Active slot (2:0), slot used after the next reset (6:4).
     pub active: u8,
     /// Reserved.
     pub reserved0: [u8; 7],
@@ -149,7 +149,7 @@ impl FirmwareSlotLog {
         log
     }
 
-    /// Revision in the active slot, empty when the slot number is out of range.
+    /// Revision in the active slot; empty if the slot number is out of range.
     pub fn active_revision(&self) -> &str {
         usize::from(self.active & 7)
             .checked_sub(1)
@@ -192,14 +192,14 @@ impl EffectsLog {
         )
     }
 
-    /// Declares admin command `opcode`.
+    /// Sets the effects of admin command `opcode`.
     pub fn set_admin(&mut self, opcode: u8, effects: CommandEffects) {
         if let Some(word) = self.admin.get_mut(usize::from(opcode)) {
             word.set(effects.0);
         }
     }
 
-    /// Declares I/O command `opcode`.
+    /// Sets the effects of I/O command `opcode`.
     pub fn set_io(&mut self, opcode: u8, effects: CommandEffects) {
         if let Some(word) = self.io.get_mut(usize::from(opcode)) {
             word.set(effects.0);
@@ -213,7 +213,7 @@ impl Default for EffectsLog {
     }
 }
 
-/// What one command does.
+/// Effects of one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct CommandEffects(pub u32);
 
@@ -238,7 +238,7 @@ impl CommandEffects {
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct SupportedLogPages {
-    /// By log page identifier: bit 0 supported, bit 1 index offset supported.
+    /// Indexed by log page identifier: bit 0 supported, bit 1 index offset supported.
     pub lids: [U32; 256],
 }
 
@@ -253,7 +253,7 @@ impl SupportedLogPages {
             .is_some_and(|word| word.get() & 1 != 0)
     }
 
-    /// Declares log `lid` supported.
+    /// Marks log `lid` as supported.
     pub fn add(&mut self, lid: u8) {
         if let Some(word) = self.lids.get_mut(usize::from(lid)) {
             word.set(word.get() | 1);

@@ -37,5 +37,5 @@ pub mod lid {
     pub const RESERVATION: u8 = 0x80;
 }
 
-/// First entry of a changed namespace list that had room for only 1,024.
+/// First entry of a changed namespace list if more than 1,024 namespaces have changed.
 pub const CHANGED_NAMESPACES_OVERFLOW: u32 = 0xffff_ffff;

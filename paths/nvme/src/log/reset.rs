@@ -1,11 +1,11 @@
 //! Cross-Controller Reset and Lost Host Communication logs (NVMe Base 2.3, TP8028).
 //!
-//! Layouts as libnvme publishes them (linux-nvme/nvme-cli 03d73220, `nvme-types-base.h`).
+//! Layouts are libnvme's (linux-nvme/nvme-cli 03d73220, `nvme-types-base.h`).
 
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// Log specific parameter of the Cross-Controller Reset log, bit 0: forget completed entries.
+/// Log specific parameter of the Cross-Controller Reset log, bit 0: remove completed entries.
 pub const LSP_REMOVE_COMPLETED: u8 = 1;
 
 /// Header of both logs; 8-byte entries follow.
@@ -40,7 +40,7 @@ impl EntriesHeader {
     }
 }
 
-/// What became of one cross-controller reset.
+/// Result of one cross-controller reset.
 #[derive(
     FromBytes,
     IntoBytes,
@@ -62,7 +62,7 @@ pub struct ResetEntry {
     pub ciu: u8,
     /// Reserved.
     pub reserved: u8,
-    /// Alternate controller: where to ask again.
+    /// Alternate controller: another one to send the request to.
     pub acid: U16,
     /// Status, see [`ResetEntry::outcome`].
     pub ccrs: u8,
@@ -73,16 +73,16 @@ pub struct ResetEntry {
 /// Status of one cross-controller reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResetOutcome {
-    /// Not finished.
+    /// In progress.
     InProgress,
-    /// The impacted controller executes nothing any more.
+    /// Done: the impacted controller executes nothing any more.
     Success,
     /// Failed; the impacted controller may still execute.
     Failed,
 }
 
 impl ResetEntry {
-    /// Flag of [`ResetEntry::ccrf`]: the impacted controller was found under the identity given.
+    /// Flag of [`ResetEntry::ccrf`]: the impacted controller was found under the given identity.
     pub const VALIDATED: u8 = 1;
     /// Flag of [`ResetEntry::ccrf`]: a controller level reset was initiated.
     pub const INITIATED: u8 = 1 << 1;
@@ -133,7 +133,7 @@ impl ResetEntry {
 pub struct LostHostEntry {
     /// The controller.
     pub cntlid: U16,
-    /// How often it lost contact.
+    /// Number of losses.
     pub losses: u8,
     /// Its instance uniquifier.
     pub ciu: u8,
@@ -141,7 +141,7 @@ pub struct LostHostEntry {
     pub reserved: [u8; 4],
 }
 
-/// The entries of a received log that both its header promises and the bytes hold.
+/// The entries that both the header announces and the bytes contain.
 fn entries<T: FromBytes + KnownLayout + Immutable + Unaligned>(log: &[u8]) -> Option<&[T]> {
     let (header, rest) = EntriesHeader::ref_from_prefix(log).ok()?;
     let held = rest.len().checked_div(size_of::<T>())?;
@@ -151,12 +151,12 @@ fn entries<T: FromBytes + KnownLayout + Immutable + Unaligned>(log: &[u8]) -> Op
         .map(|(entries, _)| entries)
 }
 
-/// Entries of a Cross-Controller Reset log (1Eh); `None` when the header does not fit.
+/// Entries of a Cross-Controller Reset log (1Eh); `None` if the header is truncated.
 pub fn reset_entries(log: &[u8]) -> Option<&[ResetEntry]> {
     entries(log)
 }
 
-/// Entries of a Lost Host Communication log (1Fh); `None` when the header does not fit.
+/// Entries of a Lost Host Communication log (1Fh); `None` if the header is truncated.
 pub fn lost_host_entries(log: &[u8]) -> Option<&[LostHostEntry]> {
     entries(log)
 }

@@ -238,7 +238,7 @@ impl World {
     pub(crate) fn host_receives(&mut self, qp: QpId, packet: Packet) {
         match packet {
             Packet::AdminAnswer { cqe, data } => self.admin_answer(qp, &cqe, &data),
-            Packet::Goodbye => {
+            Packet::Goodbye { .. } => {
                 self.seam_goodbye(qp);
                 self.host_qp_failed(qp, true);
             }

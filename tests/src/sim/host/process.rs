@@ -36,6 +36,7 @@ impl Daemon {
         let settings = InForce {
             volumes: volumes.map(|(store, plan)| (store.id, policy(plan.policy))).collect(),
             default: policy(shipped()),
+            quiesce: Some(duration(if plan.cqt_unreported { plan.cqt } else { 0 })),
         };
         let (names, numbers) = (disk.names.clone(), disk.numbers.clone());
         let core = Host::new(Arc::new(settings), names, numbers, duration(now), now / MILLI);

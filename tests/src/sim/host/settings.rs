@@ -22,6 +22,8 @@ use crate::sim::plan::Plan;
 pub(crate) struct InForce {
     pub(crate) volumes: Vec<(StableId, VolumePolicy)>,
     pub(crate) default: VolumePolicy,
+    /// What controllers need to quiesce that do not say so.
+    pub(crate) quiesce: Option<Duration>,
 }
 
 impl Settings for InForce {
@@ -54,8 +56,8 @@ impl Settings for InForce {
         Plan::max_io_bytes()
     }
 
-    fn quiesce_floor(&self) -> Duration {
-        Duration::ZERO
+    fn quiesce_floor(&self) -> Option<Duration> {
+        self.quiesce
     }
 }
 

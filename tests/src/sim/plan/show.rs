@@ -105,11 +105,16 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "  times: KATO {} ms ({}), heartbeat {} ms, CQT {} ms, admin commands {} ms, {}",
+            "  times: KATO {} ms ({}), heartbeat {} ms, CQT {} ms{}, admin commands {} ms, {}",
             ms(self.kato),
-            or(self.traffic_based, "by traffic", "by command"),
+            match (self.traffic_based, self.ends_count) {
+                (true, true) => "by traffic, ends of queue pairs included",
+                (true, false) => "by traffic",
+                (false, _) => "by command",
+            },
             ms(self.heartbeat),
             ms(self.cqt),
+            or(self.cqt_unreported, " (not reported)", ""),
             ms(self.command_timeout),
             self.ctrl_loss.map_or("no ctrl_loss_tmo".to_owned(), |time| {
                 format!("ctrl_loss_tmo {} ms", ms(time))

@@ -7,7 +7,7 @@ use umpath_protocol::{DiscoveryListing, DiscoveryRecord, VERSION};
 
 use super::json::pretty;
 
-/// The text `nvme discover` prints.
+/// The output of `nvme discover`.
 pub(super) fn text(logs: &[DiscoveryListing]) -> String {
     let mut out = String::new();
     for log in logs {
@@ -43,7 +43,7 @@ fn entry(out: &mut String, index: usize, record: &DiscoveryRecord) {
     }
 }
 
-/// nvme-cli's JSON: one object for one portal, with `logs` when several were asked.
+/// nvme-cli's JSON: one object per portal, under `logs` if several were asked.
 pub(super) fn json(logs: &[DiscoveryListing]) -> String {
     match logs {
         [log] => {

@@ -6,7 +6,7 @@ use umpath_protocol::{Event, EventListing, Timeline};
 
 use crate::text::utc;
 
-/// Timelines first: they are what a person asks for after a failover.
+/// Timelines come first: they are what people look for after a failover.
 pub(super) fn text(listing: &EventListing) -> String {
     let mut out = String::new();
     for failover in &listing.failovers {

@@ -1,8 +1,8 @@
-//! What the views derive from a snapshot, in one place so that they agree.
+//! Values that several views derive from a snapshot, computed in one place so that views agree.
 
 use umpath_protocol::{NoPath, PathState, Volume};
 
-/// True when `wanted` names this volume: its name, identity or device.
+/// Whether `wanted` is this volume's name, identity or device.
 pub(super) fn is(volume: &Volume, wanted: &str) -> bool {
     volume.name == wanted || volume.device == wanted || volume.id == wanted
 }
@@ -16,7 +16,7 @@ pub(super) fn features(volume: &Volume) -> &'static str {
     }
 }
 
-/// The `hwhandler` string: ANA is handled when the controllers report it.
+/// The `hwhandler` string: ANA counts as handled if the controllers report it.
 pub(super) fn hardware_handler(volume: &Volume) -> &'static str {
     if volume.ana { "1 ana" } else { "0" }
 }
@@ -26,7 +26,7 @@ pub(super) fn write_protection(volume: &Volume) -> &'static str {
     if volume.read_only { "ro" } else { "rw" }
 }
 
-/// The `queueing` column of multipathd: `on`, `off`, or how long.
+/// The `queueing` column of multipathd: `on`, `off`, or the remaining time.
 pub(super) fn queueing(volume: &Volume) -> String {
     match volume.no_path {
         _ if !volume.queueing => "off".to_owned(),
@@ -35,7 +35,7 @@ pub(super) fn queueing(volume: &Volume) -> String {
     }
 }
 
-/// Paths that can carry I/O now, and all paths.
+/// Number of paths that can carry I/O now, and of all paths.
 pub(super) fn path_counts(volume: &Volume) -> (usize, usize) {
     let paths = || volume.groups.iter().flat_map(|group| &group.paths);
     (

@@ -1,4 +1,4 @@
-//! JSON answers: every object carries `version`, keys stay.
+//! JSON answers: every object has `version`, and keys are stable.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ pub(crate) fn failed(failure: &Failure) -> String {
     versioned("error", failure)
 }
 
-/// An answer without a picture of its own: its variant is the key.
+/// An answer without a view of its own, under the name of its variant.
 pub(super) fn reply(reply: &Reply) -> String {
     match reply {
         Reply::Events(events) => pretty(&json!({

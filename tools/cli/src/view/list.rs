@@ -10,7 +10,7 @@ use super::facts;
 use super::json::pretty;
 use crate::text::{binary_size, block_format, decimal_size};
 
-/// Columns as wide as their widest cell, two lines of heading, as nvme-cli draws them.
+/// Columns as wide as their widest cell under a two-line heading, like nvme-cli's.
 fn table(heading: &[&str], rule: bool, rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows
@@ -78,7 +78,7 @@ pub(super) fn text(volumes: &[Volume]) -> String {
     )
 }
 
-/// The JSON `nvme list -o json` prints, with what only we have beside it.
+/// The JSON of `nvme list -o json`, plus keys of our own.
 pub(super) fn json(volumes: &[Volume]) -> String {
     let devices: Vec<Value> = volumes
         .iter()
@@ -127,7 +127,7 @@ fn address(association: &Association) -> String {
     text
 }
 
-/// The picture `nvme list-subsys` prints.
+/// The output of `nvme list-subsys`.
 pub(super) fn subsystems_text(snapshot: &Snapshot) -> String {
     let mut out = String::new();
     for (index, (nqn, paths)) in by_subsystem(snapshot).into_iter().enumerate() {
@@ -172,7 +172,7 @@ pub(super) fn subsystems_json(snapshot: &Snapshot) -> String {
     }))
 }
 
-/// One row for each association, whether or not it serves a volume.
+/// One row per association, whether or not it serves a volume.
 pub(super) fn paths_text(snapshot: &Snapshot) -> String {
     let rows: Vec<Vec<String>> = snapshot
         .associations
@@ -211,7 +211,7 @@ pub(super) fn paths_text(snapshot: &Snapshot) -> String {
     )
 }
 
-/// Associations, each with the view its volumes have of it.
+/// Associations, each with its state in every volume.
 pub(super) fn paths(snapshot: &Snapshot) -> Vec<Value> {
     snapshot
         .associations
@@ -243,7 +243,7 @@ pub(super) fn paths(snapshot: &Snapshot) -> Vec<Value> {
         .collect()
 }
 
-/// One row for each volume.
+/// One row per volume.
 pub(super) fn maps_text(volumes: &[Volume]) -> String {
     let rows: Vec<Vec<String>> = volumes
         .iter()
@@ -276,7 +276,7 @@ pub(super) fn maps_text(volumes: &[Volume]) -> String {
     table(&heading, false, &rows)
 }
 
-/// The daemon in a few numbers.
+/// The state of the daemon in a few numbers.
 pub(super) fn status(snapshot: &Snapshot) -> Value {
     let ready = |volume: &&Volume| facts::path_counts(volume).0 > 0;
     let up = snapshot
@@ -300,7 +300,7 @@ pub(super) fn status(snapshot: &Snapshot) -> Value {
     })
 }
 
-/// The same for eyes.
+/// The same as text.
 pub(super) fn status_text(snapshot: &Snapshot) -> String {
     let daemon = &snapshot.daemon;
     let status = status(snapshot);

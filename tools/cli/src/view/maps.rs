@@ -1,4 +1,4 @@
-//! `multipathd show maps json`, key by key, so that monitoring made for it keeps working.
+//! `multipathd show maps json`, key by key, for monitoring tools written for it.
 
 use serde_json::{Value, json};
 use umpath_protocol::{Group, Path, PathState, VERSION, Volume};
@@ -8,7 +8,6 @@ use super::json::pretty;
 
 const UNDEFINED: &str = "[undef]";
 
-/// The whole document.
 pub(super) fn json(volumes: &[&Volume]) -> String {
     pretty(&json!({
         "version": VERSION,

@@ -1,4 +1,4 @@
-//! The volume of the documented pictures.
+//! The volume in the documentation's examples.
 
 use umpath_protocol::{AnaView, Group, GroupState, NoPath, Path, PathState, Volume};
 
@@ -18,7 +18,7 @@ fn path(id: u32, ana: AnaView, priority: i64) -> Path {
     }
 }
 
-/// Two groups, one path each.
+/// Two groups with one path each.
 pub(super) fn volume() -> Volume {
     Volume {
         name: "vol1".into(),

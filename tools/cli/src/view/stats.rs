@@ -51,7 +51,7 @@ fn one(out: &mut String, stats: &VolumeStats) {
     );
     let _ = writeln!(
         out,
-        "  commands  {} sent, {} sent again, {} writes lost with a controller, {} stale answers",
+        "  commands  {} sent, {} resent, {} writes lost with a controller, {} stale completions",
         stats.sent, stats.resent, stats.lost, stats.stale
     );
     let _ = writeln!(

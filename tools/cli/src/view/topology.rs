@@ -1,4 +1,4 @@
-//! The picture `multipath -ll` draws.
+//! The output of `multipath -ll`.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use umpath_protocol::{AnaView, Path, Volume};
 use super::facts;
 use crate::text::binary_size;
 
-/// All volumes, one picture each.
+/// All volumes, one tree each.
 pub(super) fn text(volumes: &[&Volume]) -> String {
     let mut out = String::new();
     for volume in volumes {

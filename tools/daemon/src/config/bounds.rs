@@ -1,13 +1,13 @@
-//! Bounds of `[defaults]` that a key's type does not express. Each message names its key first, which
-//! is how it is found in the file.
+//! Bounds of `[defaults]` that a key's type does not express. Each message starts with its key,
+//! which is how its place in the file is found.
 
 use super::Defaults;
 
-/// The longest time that makes sense anywhere: one day.
+/// Upper bound for all times: one day.
 const DAY_MS: u64 = 86_400_000;
 
 impl Defaults {
-    /// Everything that is out of bounds.
+    /// Every value that is out of bounds.
     pub(super) fn mistakes(&self) -> Vec<String> {
         let mut mistakes: Vec<String> = self
             .timers()
@@ -32,7 +32,7 @@ impl Defaults {
         }
         if self.outlier_factor == 1 {
             mistakes.push(
-                "outlier_factor = 1 calls every path but the best an outlier; 0 turns it off, 2 or \
+                "outlier_factor = 1 makes every path but the best an outlier; 0 turns it off, 2 or \
                  more sets it"
                     .to_owned(),
             );
@@ -48,14 +48,19 @@ impl Defaults {
             ("link_down_grace_ms", self.link_down_grace_ms, 0, 60_000),
             ("io_silence_ms", self.io_silence_ms, 10, 60_000),
             ("io_stuck_ms", self.io_stuck_ms, 10, 600_000),
-            // Queue threads tell of commands from two seconds on.
+            // Queue threads report commands that are at least two seconds old.
             ("io_slow_ms", self.io_slow_ms, 2000, 3_600_000),
             ("io_timeout_ms", self.io_timeout_ms, 2000, 3_600_000),
             ("connect_timeout_ms", self.connect_timeout_ms, 100, 600_000),
             ("command_timeout_ms", self.command_timeout_ms, 100, 600_000),
             ("ack_timeout_ms", self.ack_timeout_ms.into(), 0, 60_000),
             ("drain_deadline_ms", self.drain_deadline_ms, 1, 60_000),
-            ("quiesce_floor_ms", self.quiesce_floor_ms, 0, 600_000),
+            (
+                "quiesce_floor_ms",
+                self.quiesce_floor_ms.unwrap_or(0),
+                0,
+                600_000,
+            ),
             ("reconnect_first_ms", self.reconnect_first_ms, 0, 600_000),
             ("reconnect_delay_ms", self.reconnect_delay_ms, 10, 600_000),
             (
@@ -93,7 +98,7 @@ impl Defaults {
     }
 }
 
-/// Key, value, and the least and greatest that it may be.
+/// Key, value, least and greatest valid value.
 type Bound = (&'static str, u64, u64, u64);
 
 #[cfg(test)]

@@ -1,44 +1,43 @@
-//! `[[connect]]`: paths to make at start and to keep.
+//! `[[connect]]`: paths to connect at start and keep connected.
 //!
-//! Two forms, those of the array vendors' services: all volumes of some controllers, or a list of
-//! NQNs that is tried on every controller of a list.
+//! It takes the two forms that array vendors' services use: all volumes of some controllers, or a
+//! list of NQNs to try on every controller of a list.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 
 use serde::{Deserialize, Serialize};
 use umpath_protocol::{ConnectOptions, Portal};
 
-/// The port of NVMe-oF discovery and I/O where nothing else is said.
+/// Default port for NVMe-oF discovery and I/O.
 const PORT: u16 = 4420;
 
-/// One `[[connect]]` entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConnectEntry {
     /// Transport; `rdma` is the only one so far.
     #[serde(default = "rdma")]
     pub(crate) transport: String,
-    /// Addresses of controllers, each with a port or without (4420).
+    /// Controller addresses, each with or without a port (4420).
     pub(crate) controllers: Vec<String>,
-    /// Subsystems to connect on each of them; empty: all that each one's discovery log shows.
+    /// Subsystems to connect on each controller; empty: all in its discovery log.
     #[serde(default)]
     pub(crate) nqns: Vec<String>,
     /// Local address to connect from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) host_traddr: Option<String>,
-    /// I/O queues of each volume.
+    /// I/O queues per volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) io_queues: Option<u16>,
-    /// Entries of each I/O queue.
+    /// Entries per I/O queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) queue_depth: Option<u16>,
-    /// Keep-alive timeout.
+    /// Keep-alive timeout, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kato_ms: Option<u32>,
     /// Prefer these paths over others of their class.
     #[serde(default)]
     pub(crate) preferred: bool,
-    /// Priority of these paths where `prio` is `weighted`.
+    /// Priority of these paths if `prio` is `weighted`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) weight: Option<i32>,
     /// Throughput of these paths relative to others, for `service-time`.
@@ -66,7 +65,7 @@ impl ConnectEntry {
             .filter_map(Result::err)
         {
             let why = format!("[[connect]]: {why}");
-            // What they have in common is wrong once.
+            // Report a mistake they share only once.
             if !mistakes.contains(&why) {
                 mistakes.push(why);
             }
@@ -74,7 +73,7 @@ impl ConnectEntry {
         mistakes
     }
 
-    /// One portal for each controller.
+    /// One portal per controller.
     pub(crate) fn portals(&self) -> Vec<Portal> {
         self.controllers
             .iter()
@@ -91,7 +90,7 @@ impl ConnectEntry {
             .collect()
     }
 
-    /// The entry's options in the form a request carries.
+    /// The entry's options as a connect request carries them.
     pub(crate) fn options(&self) -> ConnectOptions {
         ConnectOptions {
             nr_io_queues: self.io_queues,
@@ -119,7 +118,7 @@ fn split_port(text: &str) -> (String, Option<String>) {
     }
 }
 
-/// The addresses of a portal, checked: the controller's, and the local one if one was chosen.
+/// Checks a portal; returns the controller's address, and the local one if given.
 pub(crate) fn parse_portal(portal: &Portal) -> Result<(SocketAddr, Option<IpAddr>), String> {
     if portal.transport != "rdma" {
         return Err(format!(

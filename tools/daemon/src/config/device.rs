@@ -1,7 +1,7 @@
-//! `[[device]]`: what holds for the volumes of one kind of array.
+//! `[[device]]`: settings for the volumes of one array model.
 //!
-//! An entry holds where its pattern is found in the model that controllers report. Of several that
-//! do, the later one counts, key by key, as in the devices section of multipath.conf.
+//! An entry applies if its pattern matches the model that controllers report. If several apply, the
+//! later one wins key by key, as in the devices section of multipath.conf.
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
@@ -11,12 +11,11 @@ use umpath_host::policy::VolumePolicy;
 
 use super::Defaults;
 
-/// One `[[device]]` entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DeviceEntry {
     /// Regular expression for the model.
     pub(crate) model: String,
-    /// Keys of `[[volume]]` other than its own; checked before anything is made of them.
+    /// Keys of `[[volume]]` except those that identify one; checked before use.
     #[serde(flatten)]
     pub(crate) policies: Table,
 }
@@ -25,10 +24,10 @@ impl DeviceEntry {
     pub(super) fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         if let Err(error) = Regex::new(&self.model) {
-            // The lines before the last one draw where it is.
+            // The last line holds the reason, those before it show the position.
             let error = error.to_string();
             let why = error.lines().last().unwrap_or_default();
-            mistakes.push(format!("model is no regular expression: {why}"));
+            mistakes.push(format!("model is not a regular expression: {why}"));
         }
         let mut policy = Defaults::default().policy();
         for (key, value) in &self.policies {
@@ -40,12 +39,12 @@ impl DeviceEntry {
         mistakes
     }
 
-    /// Whether it holds for controllers of this model.
+    /// Whether it applies to controllers of this model.
     pub(crate) fn holds_for(&self, model: &str) -> bool {
         Regex::new(&self.model).is_ok_and(|pattern| pattern.is_match(model))
     }
 
-    /// Sets what it says; what it says wrongly was named when the file was read.
+    /// Applies its settings; invalid ones were reported when the file was read.
     pub(crate) fn set(&self, policy: &mut VolumePolicy) {
         for (key, value) in &self.policies {
             let _ = set_one(policy, key, value);
@@ -101,7 +100,7 @@ mod tests {
         assert!(toml::from_str::<Config>("[[device]]\nfailback = 3\n").is_err());
     }
 
-    /// What `umpath import` writes is a configuration of ours.
+    /// What `umpath import` writes is a valid configuration.
     #[test]
     fn imported_files_are_configurations() {
         use umpath_import::{Mode, import};

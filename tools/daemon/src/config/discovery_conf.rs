@@ -1,15 +1,14 @@
-//! `/etc/nvme/discovery.conf`: nvme-cli's file, one set of `nvme discover` options a line.
+//! `/etc/nvme/discovery.conf`: nvme-cli's file, one set of `nvme discover` options per line.
 
 use std::path::Path;
 
 use umpath_protocol::{ConnectOptions, Portal};
 
-/// One line of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DiscoveryLine {
-    /// Where to ask.
+    /// The discovery controller.
     pub(crate) portal: Portal,
-    /// How to connect what is found there.
+    /// Options for connecting the subsystems found there.
     pub(crate) options: ConnectOptions,
 }
 
@@ -82,7 +81,7 @@ fn parse_line(line: &str) -> Result<DiscoveryLine, String> {
                     options.ctrl_loss_tmo_ms = Some(u64::from(number(text)?) * 1000);
                 }
             }
-            // What only matters to the kernel's own initiator.
+            // Options that only the kernel's initiator uses.
             "-p" | "--persistent" | "-G" | "--hdr-digest" | "-D" | "--data-digest" => {}
             _ => return Err(format!("option {flag} is not understood")),
         }

@@ -1,8 +1,8 @@
-//! `[[ignore]]`: what is left alone although a controller offers it.
+//! `[[ignore]]`: subsystems and namespaces to ignore although a controller offers them.
 //!
-//! An entry names subsystems, namespaces or kinds of arrays, by a regular expression that is found in
-//! the name, or with a leading `!` is not. Exceptions win over entries of the same kind, whatever the
-//! order, and take nothing back of another kind, as in multipath.conf.
+//! An entry names subsystems, namespaces or array models by a regular expression that must match,
+//! or with a leading `!` must not match. Exceptions win over entries of the same kind, in whatever
+//! order, and do not affect other kinds, as in multipath.conf.
 
 use std::fmt;
 
@@ -12,25 +12,25 @@ use umpath_session::{NamespaceFacts, StableId};
 
 use super::Config;
 
-/// One `[[ignore]]` entry; of its three names it has one.
+/// Exactly one of `nqn`, `wwid` and `model` is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IgnoreEntry {
-    /// Subsystems.
+    /// Pattern for subsystem NQNs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) nqn: Option<String>,
-    /// Namespaces, by any of their identifiers.
+    /// Pattern for namespaces, by any of their identifiers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) wwid: Option<String>,
-    /// Models that controllers report.
+    /// Pattern for the models that controllers report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<String>,
-    /// What it names is used, whatever other entries say of it.
+    /// Use what this names, whatever other entries of its kind say.
     #[serde(default)]
     pub(crate) except: bool,
 }
 
-/// What a pattern is held against.
+/// What a pattern is matched against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Nqn,
@@ -49,7 +49,8 @@ impl IgnoreEntry {
         let (_, pattern) = inversion(pattern);
         match regex(kind, pattern) {
             Ok(_) => Ok(()),
-            // It draws a picture, and says what is wrong on its last line. A mistake has one line.
+            // The error draws a picture and gives the reason on its last line; a mistake has only
+            // one line.
             Err(error) => {
                 let words = error.to_string();
                 let last = words.lines().next_back().unwrap_or_default();
@@ -68,7 +69,7 @@ impl IgnoreEntry {
         .filter_map(|(kind, name)| Some((kind, name.as_deref()?)))
     }
 
-    /// Whether it is about things of this kind and holds for one that has these names.
+    /// Whether it is of this kind and matches one of these names.
     fn holds_for(&self, wanted: Kind, names: &[String]) -> bool {
         let Some((_, pattern)) = self.names().find(|(kind, _)| *kind == wanted) else {
             return false;
@@ -83,7 +84,7 @@ impl IgnoreEntry {
 }
 
 impl fmt::Display for IgnoreEntry {
-    /// The entry as it can be found in the file.
+    /// The entry as written in the file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (key, pattern) = match self.names().next() {
             Some((Kind::Nqn, pattern)) => ("nqn", pattern),
@@ -102,7 +103,7 @@ fn inversion(pattern: &str) -> (bool, &str) {
     }
 }
 
-/// Identities are hexadecimal: people write them in capitals too.
+/// Identities are hexadecimal and may be written in capitals.
 fn regex(kind: Kind, pattern: &str) -> Result<Regex, regex::Error> {
     RegexBuilder::new(pattern)
         .case_insensitive(kind == Kind::Wwid)
@@ -110,12 +111,12 @@ fn regex(kind: Kind, pattern: &str) -> Result<Regex, regex::Error> {
 }
 
 impl Config {
-    /// The entry that keeps a subsystem out.
+    /// The entry that ignores a subsystem.
     pub(crate) fn ignored_subsystem(&self, nqn: &str) -> Option<&IgnoreEntry> {
         self.ignored(Kind::Nqn, &[nqn.to_owned()])
     }
 
-    /// The entry that keeps a namespace out, behind a controller of this model.
+    /// The entry that ignores a namespace behind a controller of this model.
     pub(crate) fn ignored_namespace(
         &self,
         model: &str,
@@ -134,7 +135,7 @@ impl Config {
     }
 }
 
-/// Every identifier of a namespace, spelled as `umpath -ll` prints the one that counts.
+/// Every identifier of a namespace, spelled as `umpath -ll` prints the preferred one.
 fn identifiers(facts: &NamespaceFacts) -> Vec<String> {
     let others = [
         facts.uuid.map(StableId::Uuid),

@@ -1,7 +1,7 @@
-//! Reading the configuration: the main file, then `conf.d/*.toml` in order of name.
+//! Reading the configuration: the main file, then `conf.d/*.toml` in name order.
 //!
-//! Tables are merged key by key, the later file winning; arrays of tables are appended. Every mistake
-//! in every file is named with file and line, not only the first one.
+//! Tables are merged key by key and the later file wins; arrays of tables are appended. All
+//! mistakes in all files are reported with file and line, not only the first.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use toml::{Table, Value};
 use super::Config;
 use super::parse::File;
 
-/// Everything that is wrong, one line each: `umpath.toml:7: why`.
+/// All mistakes, one line each: `umpath.toml:7: why`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wrong(Vec<String>);
 
@@ -25,12 +25,12 @@ impl fmt::Display for Wrong {
 
 impl std::error::Error for Wrong {}
 
-/// Reads everything. A main file that does not exist counts as empty.
+/// Reads all files. A missing main file counts as empty.
 pub(crate) fn load(main: &Path) -> Result<Config, Wrong> {
     checked(&read(main).map_err(|why| Wrong(vec![why]))?)
 }
 
-/// Every file there is, with its text.
+/// All existing files with their text.
 fn read(main: &Path) -> Result<Vec<(PathBuf, String)>, String> {
     let mut read = Vec::new();
     for path in files(main)? {
@@ -43,7 +43,7 @@ fn read(main: &Path) -> Result<Vec<(PathBuf, String)>, String> {
     Ok(read)
 }
 
-/// One configuration of all files, in order.
+/// Merges all files, in order, into one configuration.
 pub(super) fn checked(texts: &[(PathBuf, String)]) -> Result<Config, Wrong> {
     let mut wrong: Vec<(&Path, usize, String)> = Vec::new();
     let mut files = Vec::new();
@@ -54,12 +54,13 @@ pub(super) fn checked(texts: &[(PathBuf, String)]) -> Result<Config, Wrong> {
     }
     let config = match merged(&files) {
         Ok(config) => config,
-        // It follows from what was found in a file; where nothing was, this is all there is to say.
+        // Merging failed because of a mistake in a file; if there is none, report this error
+        // itself.
         Err(why) if wrong.is_empty() => return Err(Wrong(vec![why.to_string()])),
         Err(_) => return Err(in_order(wrong, &files)),
     };
     for mistake in config.mistakes() {
-        // What no file says is a default, and those are in order.
+        // A mistake in no file would be one in the defaults, and those are valid.
         let (path, line) = mistake
             .locate(&files)
             .unwrap_or((Path::new("umpath.toml"), 1));
@@ -72,7 +73,7 @@ pub(super) fn checked(texts: &[(PathBuf, String)]) -> Result<Config, Wrong> {
     }
 }
 
-/// As files are read, and lines stand in them.
+/// Sorts mistakes by file in reading order, then by line.
 fn in_order(mut wrong: Vec<(&Path, usize, String)>, files: &[File<'_>]) -> Wrong {
     let read_as = |path: &Path| files.iter().position(|file| file.path == path);
     wrong.sort_by_key(|(path, line, _)| (read_as(path), *line));

@@ -1,7 +1,8 @@
-//! Where in the files a mistake stands.
+//! Locating a mistake in the configuration files.
 //!
-//! What does not fit its type is found while a file is parsed. A value that is well-formed and still wrong is found when the
-//! files are one configuration already; here its section is found again in the text it came from.
+//! Values of the wrong type are found while a file is parsed. Values that parse and are still
+//! invalid are found only after the files have been merged; this module finds their section again
+//! in the original text.
 
 use std::fmt;
 use std::path::Path;
@@ -11,18 +12,18 @@ use toml::de::{DeTable, DeValue};
 
 use super::parse::File;
 
-/// Which section is wrong. Arrays count through all files, in the order they are read.
+/// The section with the mistake. Array indexes count through all files, in reading order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// `[defaults]`.
+    /// The `[defaults]` table.
     Defaults,
-    /// An entry of `[[connect]]`.
+    /// The `[[connect]]` entry with this index.
     Connect(usize),
-    /// An entry of `[[ignore]]`.
+    /// The `[[ignore]]` entry with this index.
     Ignore(usize),
-    /// An entry of `[[device]]`.
+    /// The `[[device]]` entry with this index.
     Device(usize),
-    /// An entry of `[[volume]]`.
+    /// The `[[volume]]` entry with this index.
     Volume(usize),
 }
 
@@ -30,7 +31,7 @@ pub(crate) enum Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mistake {
     pub(super) place: Place,
-    /// Names the key and says why.
+    /// The key and what is wrong with its value.
     pub(super) why: String,
 }
 
@@ -41,10 +42,10 @@ impl fmt::Display for Mistake {
 }
 
 impl Mistake {
-    /// The file and the line of the first key it names, else of its section.
+    /// File and line of the first key it names, else of its section.
     pub(super) fn locate<'f>(&self, files: &[File<'f>]) -> Option<(&'f Path, usize)> {
         match self.place {
-            // The last file that sets a key is the one that counts.
+            // The last file that sets a key determines its value.
             Place::Defaults => files.iter().rev().find_map(|file| {
                 let defaults = table(file.root.get_ref().get("defaults")?)?;
                 Some((file.path, file.line(self.key(defaults)?)))
@@ -78,7 +79,7 @@ impl Mistake {
         None
     }
 
-    /// Where the first key of `section` stands that the message names.
+    /// The line of the first key of `section` that the message names.
     fn key(&self, section: &DeTable<'_>) -> Option<usize> {
         let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
         let named = |key: &str| {
@@ -109,7 +110,7 @@ mod tests {
     use super::super::load::checked;
     use std::path::PathBuf;
 
-    /// Where the mistakes in these files stand, read in this order.
+    /// The places of the mistakes in these files, read in this order.
     fn places(texts: &[&str]) -> Vec<String> {
         let files: Vec<_> = (0..)
             .zip(texts)

@@ -1,8 +1,9 @@
-//! One file: what does not fit the configuration's type, all of it.
+//! Parsing one file and collecting everything that does not fit the configuration's type.
 //!
-//! serde ends at the first thing that does not fit. So that an administrator need not mend a file
-//! line by line, what it ended at is taken out and the rest is tried again. A file that is no TOML is
-//! named with all its errors of grammar, and counts as empty: what it would say is guesswork.
+//! serde stops at the first error. So that an administrator does not have to fix a file error by
+//! error, this module removes the offending item and parses the rest again. A file that is not TOML
+//! is reported with all its syntax errors and counts as empty: guessing its content would only
+//! mislead.
 
 use std::path::Path;
 
@@ -12,20 +13,19 @@ use toml::de::{DeTable, DeValue, Deserializer, Error};
 
 use super::Config;
 
-/// A file that was read.
 #[derive(Debug)]
 pub(super) struct File<'t> {
     pub(super) path: &'t Path,
     text: &'t str,
-    /// What of it fits.
+    /// The part of it that fits.
     pub(super) root: Spanned<DeTable<'t>>,
 }
 
-/// Why something does not fit, and at which byte.
+/// The byte offset of an item that does not fit, and the reason.
 type Misfit = (usize, String);
 
 impl<'t> File<'t> {
-    /// What fits, and a line and a reason for each thing that does not, in the order of lines.
+    /// Parses a file; returns what fits, and line and reason for the rest, in line order.
     pub(super) fn parse(path: &'t Path, text: &'t str) -> (Self, Vec<(usize, String)>) {
         let (mut root, errors) = DeTable::parse_recoverable(text);
         let mut misfits: Vec<Misfit>;
@@ -41,7 +41,7 @@ impl<'t> File<'t> {
             .into_iter()
             .map(|(at, why)| (file.line(at), why))
             .collect();
-        // One slip of the pen often breaks several rules of grammar.
+        // One typo often breaks several grammar rules.
         if !errors.is_empty() {
             placed.dedup_by_key(|(line, _)| *line);
         }
@@ -66,13 +66,13 @@ fn take_out_misfits(root: &mut Spanned<DeTable<'_>>) -> Vec<Misfit> {
     let mut taken: Vec<Taken> = Vec::new();
     while let Err(error) = Config::deserialize(Deserializer::from(root.clone())) {
         let (at, mut why) = misfit(&error);
-        // Of a key that was taken out nobody shall say that it is missing.
+        // Do not report a removed key as missing.
         let ours =
             |gone: &Taken| gone.section == at && why == format!("missing field `{}`", gone.key);
         let said = taken.iter().any(ours);
         let section = root.span().start;
         let gone = take_out(root.get_mut(), section, at);
-        // What is wrong with a value does not say whose it is.
+        // The error for a value does not name its key.
         if let Some(gone) = gone.as_ref().filter(|gone| !why.contains(&gone.key)) {
             why = format!("{}: {why}", gone.key);
         }
@@ -87,13 +87,13 @@ fn take_out_misfits(root: &mut Spanned<DeTable<'_>>) -> Vec<Misfit> {
     misfits
 }
 
-/// What was taken out of the table that begins at a byte.
+/// A key removed from the table that begins at byte `section`.
 struct Taken {
     section: usize,
     key: String,
 }
 
-/// Takes out the smallest thing that `at` lies in: a key with its value, or an entry of an array.
+/// Removes the smallest item that contains `at`: a key with its value, or an array entry.
 fn take_out(table: &mut DeTable<'_>, section: usize, at: usize) -> Option<Taken> {
     let mut whole = None;
     for (key, value) in table.iter_mut() {
@@ -183,7 +183,7 @@ mod tests {
         assert!(mistakes.iter().all(|(_, why)| !why.contains('\n')));
     }
 
-    /// A file has mistakes here exactly when serde refuses it, however it is broken.
+    /// This parser reports mistakes exactly when serde rejects the file, however broken it is.
     #[test]
     fn broken_files_are_refused_and_no_others() {
         let examples: String = crate::config::DOCUMENTED

@@ -1,4 +1,4 @@
-//! `[[volume]]`: what holds for one volume.
+//! `[[volume]]`: settings for one volume.
 
 use std::net::IpAddr;
 
@@ -9,59 +9,48 @@ use umpath_host::policy::{
 
 use super::Defaults;
 
-/// One `[[volume]]` entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VolumeEntry {
-    /// Identity as `umpath -ll` prints it in parentheses.
+    /// Identity, as `umpath -ll` prints it in parentheses.
     pub(crate) id: String,
-    /// Name.
+    /// Name of the volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) alias: Option<String>,
     /// Preferred controllers: addresses or CIDR blocks.
     #[serde(default)]
     pub(crate) preferred: Vec<String>,
-    /// As in `[defaults]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) no_path_retry: Option<NoPathRetry>,
-    /// As in `[defaults]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failback: Option<Failback>,
-    /// As in `[defaults]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path_grouping_policy: Option<Grouping>,
-    /// As in `[defaults]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) path_selector: Option<Selector>,
-    /// As in `[defaults]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) prio: Option<Prio>,
-    /// As in `[defaults]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rr_min_io: Option<u32>,
-    /// As in `[defaults]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rr_weight: Option<RrWeight>,
-    /// As in `[defaults]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) exclusive_pref_bit: Option<bool>,
-    /// As in `[defaults]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) marginal_pathgroups: Option<bool>,
-    /// As in `[defaults]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) flush_on_last_del: Option<bool>,
-    /// As in `[defaults]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fast_io_fail_ms: Option<u64>,
-    /// Other hosts write to the namespace too. A write of unknown fate is then sent again only when
-    /// the old controller has certainly stopped: nobody keeps other hosts off its blocks.
+    /// Other hosts write to the namespace too. A write of unknown fate is then resent only once the
+    /// old controller has provably stopped: umpath cannot hold back other hosts' writes to its
+    /// blocks.
     #[serde(default)]
     pub(crate) shared_with_other_hosts: bool,
 }
 
 impl Defaults {
-    /// What holds for volumes of which nothing else is said.
+    /// The policies of volumes without settings of their own.
     pub(crate) fn policy(&self) -> VolumePolicy {
         VolumePolicy {
             no_path_retry: self.no_path_retry,
@@ -82,7 +71,7 @@ impl Defaults {
 }
 
 impl VolumeEntry {
-    /// Sets what this entry says of a volume's policies.
+    /// Applies the entry's settings to a volume's policies.
     pub(crate) fn set(&self, policy: &mut VolumePolicy) {
         macro_rules! own {
             ($($to:ident = $key:ident),+ $(,)?) => {
@@ -102,7 +91,7 @@ impl VolumeEntry {
             flush_on_last_del = flush_on_last_del,
             fast_io_fail_ms = fast_io_fail_ms,
         );
-        // Whoever says so knows more than who says nothing.
+        // A more specific entry overrides a general one.
         policy.shared_with_other_hosts |= self.shared_with_other_hosts;
     }
 }
@@ -111,11 +100,11 @@ impl VolumeEntry {
     pub(super) fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         if self.rr_min_io == Some(0) {
-            mistakes.push("rr_min_io = 0; a turn has at least one request".to_owned());
+            mistakes.push("rr_min_io = 0; a turn is at least one request".to_owned());
         }
         for text in &self.preferred {
             if block(text).is_none() {
-                mistakes.push(format!("preferred {text:?} is no address"));
+                mistakes.push(format!("preferred {text:?} is not an address"));
             }
         }
         if let Some(alias) = self.alias.as_deref().filter(|alias| !is_name(alias)) {
@@ -129,7 +118,7 @@ impl VolumeEntry {
         mistakes
     }
 
-    /// True when paths to this controller address are preferred.
+    /// Whether paths to this controller address are preferred.
     pub(crate) fn prefers(&self, address: IpAddr) -> bool {
         self.preferred
             .iter()
@@ -147,7 +136,7 @@ impl VolumeEntry {
     }
 }
 
-/// A name that is safe in paths and in listings.
+/// Whether a name is safe in file paths and in listings.
 pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 127
@@ -157,7 +146,7 @@ pub(crate) fn is_name(text: &str) -> bool {
         && !text.starts_with('.')
 }
 
-/// An address or CIDR block: the network and the number of leading bits that count.
+/// An address or CIDR block: the network and its prefix length.
 fn block(text: &str) -> Option<(IpAddr, u32)> {
     let (address, bits) = match text.split_once('/') {
         Some((address, bits)) => (address, Some(bits.parse().ok()?)),
@@ -169,7 +158,7 @@ fn block(text: &str) -> Option<(IpAddr, u32)> {
     (bits <= widest).then_some((address, bits))
 }
 
-/// An entry that says everything, to see that every key is documented.
+/// An entry that sets every key, to test that each is documented.
 #[cfg(test)]
 pub(super) fn every_key() -> VolumeEntry {
     VolumeEntry {
@@ -218,7 +207,7 @@ mod tests {
     fn every_policy_of_a_volume_can_be_set_by_its_key() {
         let mut policy = Defaults::default().policy();
         let mut all = toml::Table::try_from(every_key()).unwrap();
-        // What the volume is, not how it is used: no command changes it.
+        // Describes the volume, not its use: no command changes it.
         for key in ["id", "alias", "preferred", "shared_with_other_hosts"] {
             all.remove(key);
         }

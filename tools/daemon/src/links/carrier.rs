@@ -1,7 +1,8 @@
-//! The kernel's news of network links (rtnetlink(7)): who has a carrier.
+//! Link notifications of the kernel (rtnetlink(7)): which interfaces have a carrier.
 //!
-//! A cable that is pulled shows here first: the RDMA device's own port event follows from it, on some
-//! drivers by way of a work queue. Decided here: what a message says. What it means: `links`.
+//! A pulled cable shows here first: the RDMA device's own port event follows from it, in some
+//! drivers through a work queue. Decided here: how to read a message. `links` decides what it
+//! means.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -11,32 +12,32 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv,
 
 /// The multicast group of link changes, RTMGRP_LINK.
 const LINK_GROUP: u32 = 1;
-/// Room for what the kernel sends at once.
+/// Receive buffer size, bytes.
 const ROOM_BYTES: usize = 32 << 10;
 
 const HEADER_BYTES: usize = 16;
 const NEW_LINK: u16 = 16;
 const DELETED_LINK: u16 = 17;
-/// The interface is switched on.
+/// IFF_UP: the interface is enabled.
 const UP: u32 = 1;
-/// It has a carrier.
+/// IFF_LOWER_UP: it has a carrier.
 const LOWER_UP: u32 = 1 << 16;
 
-/// A socket that tells of link changes in this network namespace.
+/// A socket subscribed to link changes in this network namespace.
 #[derive(Debug)]
 pub(super) struct LinkNews(OwnedFd);
 
-/// What was told of a network interface.
+/// A change of a network interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum News {
-    /// Whether the interface of this index can carry anything.
+    /// Whether the interface with this index has a carrier.
     Carries { index: u32, carries: bool },
-    /// More happened than the kernel could remember: look again.
+    /// The socket buffer overflowed: read the state again.
     Lost,
 }
 
 impl LinkNews {
-    /// Listens from now on.
+    /// Subscribes from now on.
     pub(super) fn open() -> Result<Self, Errno> {
         let socket = socket_with(
             AddressFamily::NETLINK,
@@ -52,7 +53,7 @@ impl LinkNews {
         self.0.as_fd()
     }
 
-    /// Everything that is there to be read.
+    /// Reads everything that is pending.
     pub(super) fn read(&self) -> Result<Vec<News>, Errno> {
         let mut buffer = vec![0; ROOM_BYTES];
         let mut news = Vec::new();
@@ -68,8 +69,8 @@ impl LinkNews {
     }
 }
 
-/// Reads `nlmsghdr { len, type, flags, seq, pid }` with `ifinfomsg { family, pad, type, index, flags,
-/// change }` behind it, all in the machine's byte order; what is something else is skipped.
+/// Parses `nlmsghdr { len, type, flags, seq, pid }` followed by `ifinfomsg { family, pad, type,
+/// index, flags, change }`, all in native byte order; skips other messages.
 fn messages(bytes: &[u8]) -> Vec<News> {
     let mut news = Vec::new();
     let mut rest = bytes;
@@ -119,16 +120,16 @@ mod tests {
 
     #[test]
     fn a_link_carries_when_it_is_up_and_has_a_carrier() {
-        let told = |kind, flags| messages(&message(kind, 7, flags));
+        let parsed = |kind, flags| messages(&message(kind, 7, flags));
         for (kind, flags, carries) in [
             (NEW_LINK, UP | LOWER_UP, true),
             (NEW_LINK, UP, false),
             (NEW_LINK, LOWER_UP, false),
             (DELETED_LINK, UP | LOWER_UP, false),
         ] {
-            assert_eq!(told(kind, flags), [News::Carries { index: 7, carries }]);
+            assert_eq!(parsed(kind, flags), [News::Carries { index: 7, carries }]);
         }
-        assert!(told(24, UP | LOWER_UP).is_empty(), "a route");
+        assert!(parsed(24, UP | LOWER_UP).is_empty(), "a route");
     }
 
     #[test]

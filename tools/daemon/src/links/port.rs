@@ -1,7 +1,7 @@
-//! What is known of one port of an RDMA device.
+//! Link state of one port of an RDMA device.
 //!
-//! A device tells of all its ports, and only one of them carries an association: what becomes of
-//! the others, with no cable perhaps since ever, is none of its business.
+//! A device reports events for all its ports. Only one of them carries an association; events of
+//! the others, which may never have had a cable, do not affect it.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use umpath_rdma::DeviceEventKind;
 
 use super::{CLASS, Link, attribute};
 
-/// Since when either source says that a port is down.
+/// When each source reported the port down.
 #[derive(Debug)]
 pub(super) struct Port {
-    /// From 1.
+    /// Port number, from 1.
     number: u8,
     port_down: Option<Duration>,
     carrier_down: Option<Duration>,
 }
 
 impl Port {
-    /// A port nothing is known of yet.
+    /// A port whose state is not known yet.
     pub(super) fn new(number: u8) -> Self {
         Self {
             number,
@@ -32,25 +32,25 @@ impl Port {
         self.number
     }
 
-    /// Its folder in sysfs.
+    /// Its directory in sysfs.
     pub(super) fn folder(&self, device: &str) -> String {
         format!("{CLASS}/{device}/ports/{}", self.number)
     }
 
-    /// Looks at what sysfs says of it.
-    pub(super) fn look(&mut self, device: &str, now: Duration) {
+    /// Reads its state from sysfs.
+    pub(super) fn read_sysfs(&mut self, device: &str, now: Duration) {
         let state = attribute(&format!("{}/state", self.folder(device)));
         self.state(state.as_deref(), now);
     }
 
-    /// `1: DOWN`, as sysfs says it.
+    /// The sysfs `state` attribute, `1: DOWN`.
     fn state(&mut self, state: Option<&str>, now: Duration) {
         if state.is_some_and(|state| state.ends_with("DOWN")) {
             self.port_down.get_or_insert(now);
         }
     }
 
-    /// The device tells of one of its ports, or of itself; `false` when it is broken.
+    /// Handles an event of the device or one of its ports; `false` if the device has failed.
     pub(super) fn event(&mut self, kind: DeviceEventKind, now: Duration) -> bool {
         match kind {
             DeviceEventKind::PortError { port } if port == self.number => {
@@ -66,12 +66,12 @@ impl Port {
         true
     }
 
-    /// Whether the network interface under it has a carrier, or is not known to have none.
+    /// The network interface under it gained or lost its carrier.
     pub(super) fn carrier(&mut self, carries: bool, now: Duration) {
         self.carrier_down = (!carries).then(|| self.carrier_down.unwrap_or(now));
     }
 
-    /// Down while either says so, since the first did.
+    /// Down while either source says so, since the first report.
     pub(super) fn link(&self) -> Link {
         let down = self.port_down.into_iter().chain(self.carrier_down).min();
         down.map_or(Link::Up, Link::Down)

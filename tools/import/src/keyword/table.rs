@@ -1,4 +1,4 @@
-//! Every keyword of multipath.conf(5), with what becomes of it.
+//! Every keyword of multipath.conf(5), and what becomes of it.
 
 use super::words::{
     FAILBACKS, FINDS, FLUSHES, GROUPINGS, LOGS, MARGINALS, MAX, MAXIMUM, NO_PATH_RETRIES,
@@ -17,7 +17,7 @@ const fn row(name: &'static str, scopes: u8, kind: Kind, fate: Fate) -> Keyword 
     }
 }
 
-/// Every keyword but those that open sections.
+/// All keywords except those that open sections.
 pub(crate) const KEYWORDS: &[Keyword] = &[
     row(
         "vendor",
@@ -35,13 +35,13 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         "revision",
         H,
         Kind::Text,
-        NotNeeded("multipathd does not look at the revision of NVMe devices either"),
+        NotNeeded("multipathd does not check the revision of NVMe devices either"),
     ),
     row(
         "product_blacklist",
         H,
         Kind::Text,
-        NotNeeded("umpath takes only what it is told to connect"),
+        NotNeeded("umpath uses only what it is configured to connect"),
     ),
     row(
         "wwid",
@@ -54,25 +54,25 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         "devnode",
         B,
         Kind::Filter,
-        NotNeeded("umpath takes only what it is told to connect"),
+        NotNeeded("umpath uses only what it is configured to connect"),
     ),
     row(
         "property",
         B,
         Kind::Filter,
-        NotNeeded("umpath does not learn of devices from udev"),
+        NotNeeded("umpath does not use udev to discover devices"),
     ),
     row(
         "protocol",
         B,
         Kind::Filter,
-        NotNeeded("umpath takes only what it is told to connect"),
+        NotNeeded("umpath uses only what it is configured to connect"),
     ),
     row(
         "type",
         P,
         Kind::Choice(PROTOCOLS),
-        Becomes("which `protocol` section holds: that of nvme:rdma"),
+        Becomes("which `protocol` section applies: the one for nvme:rdma"),
     ),
     row(
         "path_grouping_policy",
@@ -91,13 +91,13 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         "prio_args",
         D | H | O | M,
         Kind::Text,
-        Becomes("`exclusive_pref_bit`, if that is what it says"),
+        Becomes("`exclusive_pref_bit`, if it contains that"),
     ),
     row(
         "detect_prio",
         D | H | O,
         Kind::YesNo,
-        Becomes("`prio`: yes is \"auto\""),
+        Becomes("`prio`: yes becomes \"auto\""),
     ),
     row(
         "failback",
@@ -115,13 +115,13 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         "features",
         D | H | O | M,
         Kind::Counted(0),
-        Becomes("`no_path_retry`, if it says queue_if_no_path"),
+        Becomes("`no_path_retry`, if it contains queue_if_no_path"),
     ),
     row(
         "rr_min_io",
         D | H | O | M,
         Kind::Count,
-        Becomes("`rr_min_io`, if rr_min_io_rq is not given"),
+        Becomes("`rr_min_io`, if rr_min_io_rq is not set"),
     ),
     row(
         "rr_min_io_rq",
@@ -223,20 +223,20 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         "polling_interval",
         D,
         Kind::Unsigned,
-        Becomes("`no_path_retry`: how many seconds a check is"),
+        Becomes("`no_path_retry`: the seconds per check"),
     ),
     row(
         "max_polling_interval",
         D,
         Kind::Unsigned,
-        Becomes("`no_path_retry`: how many seconds a check is"),
+        Becomes("`no_path_retry`: the seconds per check"),
     ),
     row(
         "user_friendly_names",
         D | H | O | M,
         Kind::YesNo,
         NotNeeded(
-            "volumes are called vol1, vol2, ... where they have no alias; --bindings brings the old names",
+            "volumes without an alias are named vol1, vol2, ...; --bindings keeps the old names",
         ),
     ),
     row(
@@ -244,7 +244,7 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         D | H | O,
         Kind::Name,
         NotNeeded(
-            "volumes are called vol1, vol2, ... where they have no alias; --bindings brings the old names",
+            "volumes without an alias are named vol1, vol2, ...; --bindings keeps the old names",
         ),
     ),
     row(
@@ -269,7 +269,7 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         "checker_timeout",
         D,
         Kind::Count,
-        NotNeeded("heartbeat_ms and heartbeats_missed decide when a path is suspect"),
+        NotNeeded("heartbeat_ms and heartbeats_missed determine when a path is suspect"),
     ),
     row(
         "detect_checker",
@@ -281,25 +281,25 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         "detect_pgpolicy",
         D | H | O,
         Kind::YesNo,
-        NotNeeded("it acts on ALUA, which NVMe does not have"),
+        NotNeeded("it concerns ALUA, which NVMe does not have"),
     ),
     row(
         "detect_pgpolicy_use_tpg",
         D | H | O,
         Kind::YesNo,
-        NotNeeded("it acts on ALUA, which NVMe does not have"),
+        NotNeeded("it concerns ALUA, which NVMe does not have"),
     ),
     row(
         "hardware_handler",
         H,
         Kind::Counted(0),
-        NotNeeded("hardware handlers are SCSI's"),
+        NotNeeded("hardware handlers are for SCSI"),
     ),
     row(
         "retain_attached_hw_handler",
         D | H | O,
         Kind::YesNo,
-        NotNeeded("hardware handlers are SCSI's"),
+        NotNeeded("hardware handlers are for SCSI"),
     ),
     row(
         "eh_deadline",
@@ -342,14 +342,14 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         D | H | O | M,
         OFF_OR_COUNT,
         NotNeeded(
-            "I/O goes to a standby path as soon as no better one is left, and back by failback",
+            "I/O uses a standby path as soon as no better one is left, and returns by failback",
         ),
     ),
     row(
         "auto_resize",
         D,
         Kind::Choice(RESIZES),
-        Missing("a volume keeps the size it had when its first path came"),
+        Missing("a volume keeps the size it had when its first path connected"),
     ),
     row(
         "uid_attribute",
@@ -391,67 +391,67 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         "all_tg_pt",
         D | H | O,
         Kind::YesNo,
-        NotNeeded("it is a bit of SCSI reservations"),
+        NotNeeded("it is a flag of SCSI reservations"),
     ),
     row(
         "queue_without_daemon",
         D,
         Kind::YesNo,
-        NotNeeded("without umpathd the volume waits in the kernel until it is back"),
+        NotNeeded("while umpathd is not running, I/O waits in the kernel"),
     ),
     row(
         "mode",
         D | M,
         Kind::Mode,
-        NotNeeded("udev rules give device nodes their mode and owner"),
+        NotNeeded("udev rules set mode and owner of device nodes"),
     ),
     row(
         "uid",
         D | M,
         Kind::Owner,
-        NotNeeded("udev rules give device nodes their mode and owner"),
+        NotNeeded("udev rules set mode and owner of device nodes"),
     ),
     row(
         "gid",
         D | M,
         Kind::Owner,
-        NotNeeded("udev rules give device nodes their mode and owner"),
+        NotNeeded("udev rules set mode and owner of device nodes"),
     ),
     row(
         "find_multipaths",
         D,
         Kind::Choice(FINDS),
-        NotNeeded("umpath takes only what it is told to connect"),
+        NotNeeded("umpath uses only what it is configured to connect"),
     ),
     row(
         "find_multipaths_timeout",
         D,
         Kind::Number(-MAX - 1, MAX),
-        NotNeeded("umpath takes only what it is told to connect"),
+        NotNeeded("umpath uses only what it is configured to connect"),
     ),
     row(
         "allow_usb_devices",
         D,
         Kind::YesNo,
-        NotNeeded("umpath takes only what it is told to connect"),
+        NotNeeded("umpath uses only what it is configured to connect"),
     ),
     row(
         "enable_foreign",
         D,
         Kind::Text,
-        NotNeeded("volumes of the kernel's own multipath are shown by nvme list"),
+        NotNeeded("nvme list shows volumes of the kernel's own multipath"),
     ),
     row(
         "verbosity",
         D,
         Kind::Number(0, 4),
-        NotNeeded("umpathd --log says how much is logged"),
+        NotNeeded("umpathd --log sets the log level"),
     ),
     row(
         "log_checker_err",
         D,
         Kind::Choice(LOGS),
-        NotNeeded("events are logged once each"),
+        NotNeeded("each event is logged once"),
     ),
     row(
         "max_fds",
@@ -463,13 +463,13 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         "reassign_maps",
         D,
         Kind::YesNo,
-        NotNeeded("it tells other device-mapper maps, of which there are none"),
+        NotNeeded("it concerns other device-mapper maps, and there are none"),
     ),
     row(
         "force_sync",
         D,
         Kind::YesNo,
-        NotNeeded("no path is checked in a thread that another one waits for"),
+        NotNeeded("path checks do not block each other"),
     ),
     row(
         "strict_timing",
@@ -481,7 +481,7 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         "uxsock_timeout",
         D,
         Kind::Number(4000, MAX),
-        NotNeeded("no question waits for paths"),
+        NotNeeded("no command waits for path checks"),
     ),
     row(
         "retrigger_tries",
@@ -505,7 +505,7 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         "remove_retries",
         D,
         Kind::Number(0, MAX),
-        NotNeeded("a volume in use is not removed; what is not in use is removed at once"),
+        NotNeeded("a volume in use is not removed, an unused one is removed at once"),
     ),
     row(
         "multipath_dir",
@@ -535,7 +535,7 @@ pub(crate) const KEYWORDS: &[Keyword] = &[
         "wwids_file",
         D,
         Kind::Ignored,
-        NotNeeded("umpath takes only what it is told to connect; multipathd ignores it too"),
+        NotNeeded("umpath uses only what it is configured to connect; multipathd ignores it too"),
     ),
     row(
         "prkeys_file",

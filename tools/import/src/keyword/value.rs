@@ -1,13 +1,13 @@
-//! Values: read as multipathd reads them.
+//! Parsing values as multipathd does.
 
 use super::Kind;
 
-/// A value that was read.
+/// A parsed value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Value {
-    /// What it means, in multipathd's own spelling.
+    /// Its meaning in multipathd's own spelling.
     pub(crate) text: String,
-    /// Printed without quotes.
+    /// Whether it is printed without quotes.
     pub(crate) bare: bool,
 }
 
@@ -26,7 +26,7 @@ impl Value {
         }
     }
 
-    /// As a number, if it is one.
+    /// The value as a number, if it is one.
     pub(crate) fn number(&self) -> Option<u64> {
         self.text.parse().ok()
     }
@@ -35,17 +35,17 @@ impl Value {
 /// What is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// Ignored; why.
+    /// The value is ignored, for this reason.
     Invalid(String),
-    /// Moved to a bound.
+    /// The value was moved to this bound.
     Capped(i64),
-    /// Counts as nothing said.
+    /// The value counts as unset.
     Zero,
-    /// multipathd refuses the whole file; why.
+    /// multipathd refuses the whole file, for this reason.
     Refused(String),
 }
 
-/// Reads a value. Without one, what was said before stays.
+/// Parses a value. If there is none, an earlier value stays in force.
 pub(crate) fn read(kind: Kind, text: &str) -> (Option<Value>, Option<Problem>) {
     let invalid = |why: &str| (None, Some(Problem::Invalid(why.to_owned())));
     match kind {
@@ -53,7 +53,7 @@ pub(crate) fn read(kind: Kind, text: &str) -> (Option<Value>, Option<Problem>) {
             (Some(Value::bare(text)), None)
         }
         Kind::Pairs => invalid("each word needs a colon, as in nvme:ID_WWN"),
-        Kind::Name if text.contains('/') => invalid("it holds a slash"),
+        Kind::Name if text.contains('/') => invalid("it contains a slash"),
         Kind::Text | Kind::Ignored | Kind::Name => (Some(Value::quoted(text)), None),
         Kind::Counted(index) => match count_words(text, index) {
             Ok(()) => (Some(Value::quoted(text)), None),
@@ -74,18 +74,18 @@ pub(crate) fn read(kind: Kind, text: &str) -> (Option<Value>, Option<Problem>) {
         ),
         Kind::Prefix(names) => match names.iter().find(|name| text.starts_with(**name)) {
             Some(name) => (Some(Value::quoted(name)), None),
-            None => invalid(&format!("it is none of {}", names.join(", "))),
+            None => invalid(&format!("it is not one of {}", names.join(", "))),
         },
         Kind::Number(low, high) => number(text, low, high),
         Kind::Count => number(text, 0, i32::MAX.into()),
         Kind::Unsigned => match unsigned(text) {
             Some(number) => (Some(Value::bare(number.to_string())), None),
-            None => invalid("it is no number"),
+            None => invalid("it is not a number"),
         },
         Kind::Loss => loss(text),
         Kind::Mode => match leading(text, 8).filter(|mode| *mode <= 0o777) {
             Some(mode) => (Some(Value::bare(format!("0{mode:o}"))), None),
-            None => invalid("it is no file mode up to 0777"),
+            None => invalid("it is not a file mode up to 0777"),
         },
         Kind::Owner => (Some(owner(text)), None),
         Kind::Key => key(text),
@@ -105,10 +105,10 @@ fn choice(choices: &[(&str, &str)], text: &str) -> Option<Value> {
 
 fn words(choices: &[(&str, &str)]) -> String {
     let list: Vec<_> = choices.iter().map(|(spelled, _)| *spelled).collect();
-    format!("it is none of {}", list.join(", "))
+    format!("it is not one of {}", list.join(", "))
 }
 
-/// As strtol: blanks, a sign, digits, blanks.
+/// Like strtol: blanks, a sign, digits, blanks.
 fn signed(text: &str) -> Option<i64> {
     let text = text.trim_matches(is_space);
     let (negative, digits) = match text.strip_prefix('-') {
@@ -132,7 +132,10 @@ fn is_space(char: char) -> bool {
 
 fn number(text: &str, low: i64, high: i64) -> (Option<Value>, Option<Problem>) {
     match signed(text) {
-        None => (None, Some(Problem::Invalid("it is no number".to_owned()))),
+        None => (
+            None,
+            Some(Problem::Invalid("it is not a number".to_owned())),
+        ),
         Some(number) if number < low || number > high => {
             let bound = number.clamp(low, high);
             (
@@ -152,7 +155,7 @@ fn unsigned(text: &str) -> Option<u32> {
     text.parse().ok()
 }
 
-/// The digits a text begins with, blanks before them.
+/// The leading digits of a text, after blanks.
 fn leading(text: &str, radix: u32) -> Option<u64> {
     let text = text.trim_start_matches(is_space);
     let end = text
@@ -176,7 +179,7 @@ fn loss(text: &str) -> (Option<Value>, Option<Problem>) {
     }
 }
 
-/// A number is printed in octal, a name is left to the machine that knows it.
+/// A number is printed in octal; a name is resolved on the target machine.
 fn owner(text: &str) -> Value {
     match leading(text, 10) {
         Some(id) => Value::bare(format!("0{:o}", id as u32)),
@@ -204,7 +207,7 @@ fn key(text: &str) -> (Option<Value>, Option<Problem>) {
     }
 }
 
-/// Whether the word at `index` counts the words after it.
+/// Whether the word at `index` equals the number of words after it.
 fn count_words(text: &str, index: usize) -> Result<(), String> {
     let words: Vec<&str> = text
         .split([' ', '\u{c}', '\r', '\t', '\u{b}'])
@@ -218,9 +221,7 @@ fn count_words(text: &str, index: usize) -> Result<(), String> {
             if usize::try_from(count) == Ok(there) {
                 Ok(())
             } else {
-                Err(format!(
-                    "it counts {count} arguments where there are {there}"
-                ))
+                Err(format!("it declares {count} arguments but has {there}"))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The words that values of keywords may be, each with what it is read as.
+//! The words allowed as values, each with its canonical spelling.
 
 use super::Kind;
 

@@ -1,8 +1,8 @@
 //! Rules about `blacklist` and `blacklist_exceptions`.
 //!
-//! What becomes of wwid filters and device sections is decided in `ignore`. umpath takes only what it is
-//! told to connect, so the others are not carried over; a file that keeps NVMe away from multipathd
-//! says something about what its author wants all the same.
+//! `ignore` decides what becomes of wwid filters and device sections. umpath uses only what it is
+//! configured to connect, so the other filters are not carried over; still, a file that keeps NVMe
+//! away from multipathd shows what its author wants.
 
 use crate::document::{Document, Filters, Section, Setting};
 use crate::finding::Findings;
@@ -12,7 +12,7 @@ use crate::pattern::Filter;
 use crate::repair::is_glob;
 use crate::rule::Rule;
 
-/// Names, protocols and so on of NVMe devices, by the keyword that looks at them.
+/// Sample names, protocols and so on of NVMe devices, by the keyword that matches them.
 const NVME: &[(&str, &[&str])] = &[
     ("devnode", &["nvme0n1", "nvme1n1", "nvme12n3"]),
     ("protocol", &["nvme:rdma", "nvme:tcp"]),
@@ -27,26 +27,26 @@ pub(super) fn lint(document: &Document, findings: &mut Findings) {
             _ if hides_nvme(rule, exceptions) => Fate::Everything,
             _ => Fate::Foreign,
         };
-        told_of_rule(&fate, rule, findings);
+        report_rule(&fate, rule, findings);
     }
     for rule in &exceptions.rules {
         let fate = match rule.keyword.name {
             "wwid" => ignore::excepted_wwid(rule, document),
             _ => Fate::Foreign,
         };
-        told_of_rule(&fate, rule, findings);
+        report_rule(&fate, rule, findings);
     }
     for device in &blacklist.devices {
         let fate = ignore::hidden_device(device, exceptions);
-        told(&fate, "device", named(device), device.line, findings);
+        report(&fate, "device", named(device), device.line, findings);
     }
     for device in &exceptions.devices {
         let fate = ignore::excepted_device(device, document);
-        told(&fate, "device", named(device), device.line, findings);
+        report(&fate, "device", named(device), device.line, findings);
     }
 }
 
-/// What a device section is called.
+/// The name of a device section in messages.
 fn named(device: &Section) -> &str {
     let text = |key| device.settings.text(key);
     match text("vendor") {
@@ -55,15 +55,15 @@ fn named(device: &Section) -> &str {
     }
 }
 
-/// The same of one that is a keyword with a value, and whether its value is odd.
-fn told_of_rule(fate: &Fate, rule: &Setting, findings: &mut Findings) {
+/// Reports what becomes of a filter that is a keyword with a value, and whether its value is odd.
+fn report_rule(fate: &Fate, rule: &Setting, findings: &mut Findings) {
     odd(rule, findings);
     let (name, text) = (rule.keyword.name, &rule.value.text);
-    told(fate, name, text, rule.line, findings);
+    report(fate, name, text, rule.line, findings);
 }
 
-/// Says what becomes of a filter.
-fn told(fate: &Fate, name: &str, text: &str, line: u32, findings: &mut Findings) {
+/// Reports what becomes of a filter.
+fn report(fate: &Fate, name: &str, text: &str, line: u32, findings: &mut Findings) {
     let (rule, cause, correction) = match fate {
         Fate::Carried(pattern) => (
             Rule::FilterCarried,
@@ -72,25 +72,27 @@ fn told(fate: &Fate, name: &str, text: &str, line: u32, findings: &mut Findings)
         ),
         Fate::Everything => (
             Rule::NvmeBlacklisted,
-            format!("{name} {text:?} covers NVMe: multipathd leaves such devices alone"),
-            "umpath uses what it is told to connect, whatever this line says; [[ignore]] in \
+            format!("{name} {text:?} covers NVMe: multipathd ignores such devices"),
+            "umpath uses what it is configured to connect, whatever this line says; [[ignore]] in \
              umpath.toml leaves subsystems and namespaces alone",
         ),
         Fate::Foreign => (
             Rule::FilterNotNeeded,
-            format!("{name} {text:?}: umpath takes only what it is told to connect"),
+            format!("{name} {text:?}: umpath uses only what it is configured to connect"),
             "",
         ),
         Fate::Unsayable => (
             Rule::FilterLeftOut,
-            format!("{name} {text:?} holds a back-reference, which umpath.toml cannot"),
+            format!(
+                "{name} {text:?} contains a back-reference, which umpath.toml does not support"
+            ),
             "write an [[ignore]] entry with another regular expression",
         ),
     };
     findings.add(rule, line, cause, correction);
 }
 
-/// Whether the rule hides something of NVMe that no exception takes back.
+/// Whether the rule hides NVMe devices that no exception restores.
 fn hides_nvme(rule: &Setting, exceptions: &Filters) -> bool {
     let names = NVME
         .iter()
@@ -109,14 +111,16 @@ fn hides_nvme(rule: &Setting, exceptions: &Filters) -> bool {
         .any(|name| filter.matches(name) && !excepted(name))
 }
 
-/// Patterns that do not mean what they look like.
+/// Patterns that do not mean what they seem to.
 fn odd(rule: &Setting, findings: &mut Findings) {
     let (name, text) = (rule.keyword.name, &rule.value.text);
     if is_glob(text) {
         findings.add(
             Rule::GlobNotPattern,
             rule.line,
-            format!("{name} {text:?} is a regular expression: the star repeats the sign before it"),
+            format!(
+                "{name} {text:?} is a regular expression: the star repeats the character before it"
+            ),
             format!(
                 "write: {name} \"^{}\"",
                 text.trim_end_matches('*').trim_start_matches('^')
@@ -127,7 +131,7 @@ fn odd(rule: &Setting, findings: &mut Findings) {
         findings.add(
             Rule::FilterMatchesNothing,
             rule.line,
-            format!("devnode {text:?} holds a blank, and no device name does"),
+            format!("devnode {text:?} contains a blank, but no device name does"),
             format!("write: devnode {:?}", text.replace(' ', "")),
         );
     }

@@ -36,7 +36,8 @@ pub(super) fn lint(device: &Section, findings: &mut Findings) {
     }
     let ours = vendor.is_some_and(|vendor| is_nvme(&vendor.value.text));
     if let Some(revision) = device.settings.get("revision").filter(|_| ours) {
-        let cause = "multipathd compares no revision of NVMe devices: the section holds for all";
+        let cause =
+            "multipathd does not check the revision of NVMe devices: the section applies to all";
         findings.add(
             Rule::RevisionNeverMatches,
             revision.line,
@@ -81,12 +82,14 @@ fn pattern(setting: &Setting, findings: &mut Findings) {
             Rule::BadPattern,
             setting.line,
             format!("{name} {text:?} matches nothing: {why}"),
-            "write .* for anything, and a backslash before a sign that means itself",
+            "write .* for anything, and a backslash before a literal special character",
         ),
         Ok(_) if is_glob(text) => findings.add(
             Rule::GlobNotPattern,
             setting.line,
-            format!("{name} {text:?} is a regular expression: the star repeats the sign before it"),
+            format!(
+                "{name} {text:?} is a regular expression: the star repeats the character before it"
+            ),
             format!("write: {name} \"{}.*\"", text.trim_end_matches('*')),
         ),
         Ok(_) => {}

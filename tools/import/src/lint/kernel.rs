@@ -1,4 +1,4 @@
-//! Rules about what the kernel's device mapper makes of a setting.
+//! Rules about the effect of a setting in the kernel's device mapper.
 
 use super::Place;
 use crate::document::Setting;
@@ -17,7 +17,7 @@ pub(super) fn lint(place: &Place<'_>, findings: &mut Findings) {
             "rr_min_io" => findings.add(
                 Rule::RrMinIoUnused,
                 setting.line,
-                "rr_min_io is for bio-based maps of kernels before 2.6.31; rr_min_io_rq took its place",
+                "rr_min_io is for bio-based maps of kernels before 2.6.31; rr_min_io_rq replaced it",
                 "remove the line",
             ),
             "rr_min_io_rq" if setting.value.text != "1" => repeat_count(setting, findings),
@@ -36,13 +36,13 @@ pub(super) fn lint(place: &Place<'_>, findings: &mut Findings) {
             "features" if features::queue_if_no_path(&setting.value.text) => findings.add(
                 Rule::QueueIfNoPath,
                 setting.line,
-                "queue_if_no_path stands for no_path_retry queue where no_path_retry is not said",
+                "queue_if_no_path means no_path_retry queue if no_path_retry is not set",
                 "write no_path_retry queue",
             ),
             "features" if features::without_queue(&setting.value.text) != "0" => findings.add(
                 Rule::NoEquivalent,
                 setting.line,
-                format!("features {:?} are the device mapper's", setting.value.text),
+                format!("features {:?} are specific to the device mapper", setting.value.text),
                 "remove the line",
             ),
             "max_sectors_kb" => max_sectors(place.scope, setting, findings),
@@ -74,7 +74,7 @@ fn path_selector(setting: &Setting, findings: &mut Findings) {
             Rule::SelectorArguments,
             setting.line,
             format!("the arguments of {text:?} are not carried over"),
-            format!("umpath's {name} needs none"),
+            format!("umpath's {name} takes none"),
         ),
         Some(_) => {}
     }
@@ -85,7 +85,7 @@ fn repeat_count(setting: &Setting, findings: &mut Findings) {
         Rule::RepeatCountIgnored,
         setting.line,
         format!(
-            "{} {} does nothing: since Linux 4.6 the kernel goes to the next path after every \
+            "{} {} does nothing: since Linux 4.6 the kernel switches to the next path after every \
              request",
             setting.keyword.name, setting.value.text
         ),
@@ -99,7 +99,7 @@ fn max_sectors(scope: Scope, setting: &Setting, findings: &mut Findings) {
             Rule::NoEquivalent,
             setting.line,
             "max_sectors_kb for some volumes only: umpath has one max_io_kib for all of them",
-            "write max_sectors_kb into defaults",
+            "set max_sectors_kb in defaults",
         );
     }
     let Some(kib) = setting.value.number() else {
@@ -125,12 +125,14 @@ fn damping(scope: Scope, setting: &Setting, findings: &mut Findings) {
         _ if general => {
             format!("{name} becomes part of flap_threshold, flap_hold_ms, flap_forget_ms")
         }
-        _ => format!("{name} for some volumes only: umpath damps the paths of all volumes alike"),
+        _ => format!(
+            "{name} for some volumes only: umpath damps the paths of all volumes in the same way"
+        ),
     };
     findings.add(
         Rule::Damping,
         setting.line,
         cause,
-        "a path that fails again and again is held down, longer each time, and comes back on probation",
+        "a path that fails again and again is held down, longer each time, and returns on probation",
     );
 }

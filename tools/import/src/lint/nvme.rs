@@ -1,4 +1,4 @@
-//! Rules about what is SCSI's and does nothing on NVMe.
+//! Rules about SCSI settings that have no effect on NVMe.
 
 use super::Place;
 use crate::document::Setting;
@@ -10,7 +10,7 @@ const SCSI_PRIOS: &[&str] = &[
     "sysfs", "emc", "rdac", "hp_sw", "hds", "ontap", "datacore", "iet",
 ];
 
-/// Prioritizers that exist, beside those.
+/// The other prioritizers.
 const OTHER_PRIOS: &[&str] = &[
     "const",
     "none",
@@ -50,14 +50,14 @@ pub(super) fn lint(place: &Place<'_>, findings: &mut Findings) {
                     "path_checker {:?}: umpath checks every path with heartbeats and carrier events",
                     setting.value.text
                 ),
-                "heartbeat_ms and heartbeats_missed say how fast a silent path is noticed",
+                "heartbeat_ms and heartbeats_missed determine how fast a silent path is detected",
             ),
             "path_grouping_policy" => grouping(setting, findings),
             "marginal_pathgroups" if setting.value.text == "fpin" => findings.add(
                 Rule::ScsiOnly,
                 setting.line,
-                "fpin listens to Fibre Channel fabrics",
-                "marginal_pathgroups = true keeps shaky paths for the last resort",
+                "fpin uses notifications of Fibre Channel fabrics",
+                "marginal_pathgroups = true uses flapping paths only as a last resort",
             ),
             _ => {}
         }
@@ -71,8 +71,8 @@ fn prio(place: &Place<'_>, setting: &Setting, findings: &mut Findings) {
         findings.add(
             Rule::AluaOnNvme,
             setting.line,
-            "prio alua asks SCSI target port groups, which NVMe does not have: every path is worth 1",
-            "write prio \"ana\", which gives the same numbers from the controller's ANA log",
+            "prio alua queries SCSI target port groups, which NVMe does not have: every path gets priority 1",
+            "write prio \"ana\", which gives the same priorities from the controller's ANA log",
         );
     } else if SCSI_PRIOS.contains(&name) {
         findings.add(
@@ -107,9 +107,9 @@ fn prio(place: &Place<'_>, setting: &Setting, findings: &mut Findings) {
             Rule::DetectPrioWins,
             setting.line,
             format!(
-                "prio {name} holds only where the controller reports no ANA: detect_prio is on"
+                "prio {name} applies only if the controller does not report ANA: detect_prio is on"
             ),
-            "write detect_prio no to have it everywhere",
+            "write detect_prio no to apply it everywhere",
         );
     }
 }
@@ -129,7 +129,7 @@ fn prio_args(place: &Place<'_>, setting: &Setting, findings: &mut Findings) {
         Rule::PrioArgsUnused,
         setting.line,
         if prio == "alua" {
-            format!("prio_args {args:?} is alua's, and alua is not in use on NVMe")
+            format!("prio_args {args:?} is for alua, which is not used on NVMe")
         } else {
             format!("prio {prio} takes no argument {args:?}")
         },
@@ -145,7 +145,7 @@ fn timer(setting: &Setting, key: &str, findings: &mut Findings) {
             "{} {} is set on SCSI devices only",
             setting.keyword.name, setting.value.text
         ),
-        format!("umpath's timer of that kind is {key}; --mode intended sets it"),
+        format!("umpath's equivalent is {key}; --mode intended sets it"),
     );
 }
 
@@ -156,7 +156,7 @@ fn grouping(setting: &Setting, findings: &mut Findings) {
             "write path_grouping_policy = \"group_by_ana_group\" in umpath.toml",
         ),
         "group_by_node_name" => (
-            "NVMe paths have no target node name: all of them end up in one group",
+            "NVMe paths have no target node name: all of them are put in one group",
             "write path_grouping_policy group_by_serial, or group_by_prio",
         ),
         _ => return,

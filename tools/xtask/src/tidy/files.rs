@@ -1,8 +1,8 @@
-//! Sizes, names and words of files.
+//! Rules for sizes, names and words of files.
 //!
-//! Size counts lines outside the trailing `#[cfg(test)]` module: tests may be as long as they need
-//! to be. Names that say nothing about what is inside are refused, and so are paths that exist on
-//! one machine only.
+//! Size counts lines outside the trailing `#[cfg(test)]` module: tests may be of any length. File
+//! names that do not describe the content are rejected, and so are paths that exist on one machine
+//! only.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ const EMPTY_NAMES: [&str; 8] = [
 const EXTENSIONS: [&str; 9] = [
     "rs", "toml", "md", "sh", "yml", "yaml", "service", "rules", "conf",
 ];
-/// Written in pieces, so that this file does not find itself.
+/// Split strings, so that this file does not match itself.
 const FORBIDDEN: [(&str, &str); 2] = [
     (concat!("..", "/shared"), "points outside the repository"),
     (concat!("/wo", "rk/"), "is a path of one machine"),
@@ -37,7 +37,7 @@ pub(super) struct Source {
     pub(super) text: String,
 }
 
-/// Reads all text files, leaving out hidden and build directories.
+/// Reads all text files except those in hidden and build directories.
 pub(super) fn tree(root: &Path) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
     let mut pending = vec![root.to_path_buf()];
@@ -75,7 +75,6 @@ fn is_text(path: &Path) -> bool {
     }
 }
 
-/// Findings for every file.
 pub(super) fn check(tree: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in tree {
@@ -93,12 +92,12 @@ pub(super) fn check(tree: &[Source]) -> Vec<Finding> {
             let lines = lines_without_tests(&source.text);
             if lines > LINES_MAX {
                 report(format!(
-                    "{lines} lines without tests, the limit is {LINES_MAX}: split it"
+                    "{lines} lines without tests, over the limit of {LINES_MAX}: split it"
                 ));
             }
             if let Some(name) = empty_name(&source.path) {
                 report(format!(
-                    "`{name}` says nothing about what is inside: name what it does"
+                    "`{name}` does not describe the content: name what it does"
                 ));
             }
             if !source.text.trim_start().starts_with("//!") {

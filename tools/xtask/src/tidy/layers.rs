@@ -1,12 +1,12 @@
 //! The dependency table of docs/ARCHITECTURE.md, checked against the manifests.
 //!
-//! Crates that decide are pure: their rows list every crate they may use, from this workspace or
-//! not. Crates that do I/O are free in their outside crates, never in their neighbours. What tests
-//! use (`dev-dependencies`) is free everywhere.
+//! Crates that make decisions are pure: their rows list every crate they may use, inside or outside
+//! the workspace. Crates that do I/O may use any outside crate, but only the listed crates of the
+//! workspace. `dev-dependencies` are not restricted.
 
 use super::{Finding, Package};
 
-/// Which outside crates a row may use.
+/// The outside crates a row may use.
 enum Outside {
     Any,
     Only(&'static [&'static str]),
@@ -14,7 +14,7 @@ enum Outside {
 
 use Outside::{Any, Only};
 
-/// One row: package, neighbours it may use, outside crates it may use.
+/// One row: package, workspace crates it may use, outside crates it may use.
 type Row = (&'static str, &'static [&'static str], Outside);
 
 const NVME: &str = "umpath-nvme";
@@ -33,15 +33,15 @@ const MAN: &str = "umpath-man";
 const PROTOCOL: &str = "umpath-protocol";
 const TESTS: &str = "umpath-tests";
 
-/// Who may depend on whom.
+/// The dependency table.
 const TABLE: &[Row] = &[
     (POLICIES, &[], Only(&[])),
     (NVME, &[], Only(&["zerocopy"])),
-    // serde derives only: a volume's limits are kept over a restart of the daemon.
+    // serde derives only: a volume's limits are saved for the daemon's restart.
     (CORE, &[POLICIES, NVME], Only(&["serde", "thiserror"])),
-    // serde derives only: what a controller said is kept over a restart of the daemon.
+    // serde derives only: a controller's Identify data are saved for the daemon's restart.
     (SESSION, &[NVME], Only(&["serde", "thiserror"])),
-    // The protocol's words for people, and derives for what is kept; docs/decisions/0009 says why.
+    // The protocol's user-facing types, and derives for records; see docs/decisions/0009.
     (
         HOST,
         &[CORE, SESSION, POLICIES, NVME, PROTOCOL],

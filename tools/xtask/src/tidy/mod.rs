@@ -1,6 +1,6 @@
-//! `cargo xtask tidy`: the house rules no compiler checks.
+//! `cargo xtask tidy`: the house rules that no compiler checks.
 //!
-//! Decided here: which rules run and how findings are shown, one line each, `file: what to do`.
+//! Decided here: which rules run and how findings are printed, one line each, `file: what to do`.
 //! The rules: which crate may depend on which (`layers`); sizes, names and words of files
 //! (`files`); source files no crate compiles (`orphans`).
 
@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::host;
 
-/// What this needs of `cargo metadata`.
+/// The part of `cargo metadata` used here.
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -33,7 +33,7 @@ struct Package {
 #[derive(Deserialize)]
 struct Dependency {
     name: String,
-    /// `dev`, `build`, or nothing.
+    /// `dev`, `build`, or `None`.
     kind: Option<String>,
 }
 
@@ -48,7 +48,7 @@ struct Finding {
     words: String,
 }
 
-/// Runs all rules; the exit status.
+/// Runs all rules; returns the exit status.
 pub(crate) fn run() -> Result<u8> {
     let repository = host::repository()?;
     let findings = check(&repository)?;

@@ -1,7 +1,7 @@
 //! Source files that no crate compiles.
 //!
-//! From every target's root file, `mod name;` lines lead to further files. What is left over below
-//! a package is an orphan: dead code the compiler never sees.
+//! `mod name;` lines lead from every target's root file to further files. Files of a package that
+//! are not reached this way are orphans: dead code the compiler never sees.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use super::files::Source;
 use super::{Finding, Package};
 
-/// Findings for every orphan.
 pub(super) fn check(packages: &[Package], tree: &[Source]) -> Vec<Finding> {
     let roots = packages
         .iter()
@@ -46,7 +45,7 @@ pub(super) fn check(packages: &[Package], tree: &[Source]) -> Vec<Finding> {
         .collect()
 }
 
-/// The files a source file's `mod` lines may mean.
+/// The files that a source file's `mod` lines may refer to.
 fn modules(path: &Path, text: &str, is_root: bool) -> Vec<PathBuf> {
     let Some(dir) = path.parent() else {
         return Vec::new();

@@ -1,8 +1,9 @@
 //! Whether KVM really runs a stock kernel here.
 //!
-//! `/dev/kvm` existing proves nothing: inside some clouds' VMs it opens and then cannot run a
-//! kernel. So the kernel itself is tried: booted with no root file system it must, within seconds,
-//! reach the panic that says so. The answer is kept for this boot of the machine and this kernel.
+//! An existing `/dev/kvm` proves nothing: in some clouds' VMs it opens and then cannot run a
+//! kernel. So this boots the kernel itself: without a root file system it must reach the
+//! corresponding panic within seconds. The result is cached for this boot of the machine and this
+//! kernel.
 
 use std::fs;
 use std::io::Read as _;
@@ -16,7 +17,7 @@ use crate::host::QEMU;
 const PROBE_TIME: Duration = Duration::from_secs(15);
 const REACHED_THE_END: &str = "Unable to mount root fs";
 
-/// True when the VM can use KVM.
+/// Whether the VM can use KVM.
 pub(crate) fn kvm_works(cache: &Path, kernel: &Kernel) -> bool {
     let open = fs::File::options().read(true).write(true).open("/dev/kvm");
     if open.is_err() {

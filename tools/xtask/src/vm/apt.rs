@@ -1,8 +1,8 @@
-//! apt with sources, lists and caches of its own: packages of any suite of Debian, unpacked into the
-//! cache and never installed.
+//! A private apt with its own sources, lists and caches: packages of any Debian suite, unpacked
+//! into the cache and never installed.
 //!
-//! Decided here: how long a fetched index is trusted, and the mirror. Signatures are checked by apt
-//! against Debian's keyring.
+//! Decided here: the mirror, and how long a fetched index is used. apt verifies signatures against
+//! Debian's keyring.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const MIRROR: &str = "http://deb.debian.org/debian/";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const INDEX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// One private apt: a directory and the suites it sees.
+/// A directory and the suites this apt uses.
 pub(super) struct PrivateApt {
     dir: PathBuf,
     suites: Vec<String>,
@@ -38,7 +38,7 @@ impl PrivateApt {
         let options = [
             ("Dir::Etc::SourceList", "/dev/null".to_owned()),
             ("Dir::Etc::SourceParts", show("parts")),
-            // What this machine has installed, and prefers, is no business of this apt.
+            // Ignore what this machine has installed and which packages it prefers.
             ("Dir::State::status", "/dev/null".to_owned()),
             ("Dir::Etc::Preferences", "/dev/null".to_owned()),
             ("Dir::Etc::PreferencesParts", "/dev/null".to_owned()),
@@ -75,7 +75,7 @@ impl PrivateApt {
         &self.architecture
     }
 
-    /// Fetches the index unless the one at hand is young.
+    /// Fetches the index unless the cached one is recent.
     pub(super) fn update(&self) -> Result<()> {
         let stamp = self.dir.join("updated");
         let age = fs::metadata(&stamp)
@@ -100,14 +100,13 @@ impl PrivateApt {
         Ok(())
     }
 
-    /// Names of packages that begin so.
+    /// Names of packages with this prefix.
     pub(super) fn names(&self, prefix: &str) -> Result<Vec<String>> {
         let listing = host::capture(self.command("apt-cache").args(["pkgnames", prefix]))?;
         Ok(listing.lines().map(|line| line.trim().to_owned()).collect())
     }
 
-    /// Downloads packages and unpacks them as `root`, which appears whole, after `finish`, or not at
-    /// all.
+    /// Downloads packages and unpacks them to `root`, which appears atomically after `finish`.
     pub(super) fn unpack(
         &self,
         packages: &[String],
@@ -148,7 +147,7 @@ impl PrivateApt {
     }
 }
 
-/// The mirror this machine uses already when it is a Debian, otherwise Debian's own.
+/// The mirror this machine uses if it runs Debian, otherwise Debian's default.
 fn mirror() -> String {
     if let Ok(mirror) = std::env::var("UMPATH_DEBIAN_MIRROR") {
         return mirror;

@@ -1,8 +1,8 @@
-//! Boots the VM, streams the command's output, finds out how it ended.
+//! Boots the VM, streams the command's output and determines how the run ended.
 //!
-//! Decided here: the machine (memory, CPUs, kernel command line) and how every ending is told
-//! apart: the status file appears (the command ended), QEMU ends without one (panic, failed boot),
-//! the guest stands still, the time limit passes. What a run leaves on disk: `run_dir`.
+//! Decided here: the machine (memory, CPUs, kernel command line) and how to tell the endings apart:
+//! the status file appears (the command ended), QEMU ends without one (panic, failed boot), the
+//! guest hangs, the time limit passes. `run_dir` defines what a run leaves on disk.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -23,20 +23,20 @@ use super::stream::{End, Tee, pump};
 use super::{STATUS_VM_FAILED, accel, guest, vng};
 use crate::host;
 
-/// How long QEMU may take to end after the command has.
+/// Time QEMU may take to end after the command has ended.
 const POWER_OFF_TIME: Duration = Duration::from_secs(15);
 /// Emulation boots in 12 to 25 s on two idle cores; a busy machine needs more.
 const BOOT_TIME: Duration = Duration::from_secs(240);
 
-/// How often a guest is booted that dies, or stands still, before the command begins.
+/// Number of boot attempts if the guest dies or hangs before the command begins.
 const BOOTS_MAX: u32 = 5;
 
-/// Devices of QEMU's machine that udev would load modules for and nobody here uses: seconds of
-/// every emulated boot.
+/// Devices of QEMU's machine that nobody uses here: udev would spend seconds of every emulated boot
+/// on loading their modules.
 const SKIPPED_MODULES: &str = "module_blacklist=ahci,libahci,i2c_i801,lpc_ich,pcspkr,psmouse,\
     iTCO_wdt,i6300esb,kvm_amd,kvm_intel,kvm,sr_mod,cdrom,sg,qemu_fw_cfg,joydev,evdev,button";
 
-/// A VM that can be booted, once for each command.
+/// A VM that can be booted, once per command.
 pub(crate) struct Machine {
     kernel: Kernel,
     vng: PathBuf,
@@ -45,22 +45,22 @@ pub(crate) struct Machine {
     virtiofs: bool,
     cache: PathBuf,
     repository: PathBuf,
-    /// QEMU's notation, such as `4G`.
+    /// In QEMU's notation, such as `4G`.
     pub(crate) memory: String,
     /// Virtual CPUs.
     pub(crate) cpus: u32,
     /// Further words of the kernel command line.
     pub(crate) append: Vec<String>,
-    /// Directories the guest writes to for real; all else it writes is lost.
+    /// Directories the guest can write to; all its other writes are lost.
     pub(crate) writable: Vec<PathBuf>,
     /// Further QEMU arguments.
     pub(crate) qemu_opts: Vec<String>,
-    /// Time the command has, without the boot.
+    /// Time limit of the command, not counting the boot.
     pub(crate) timeout: Duration,
 }
 
 impl Machine {
-    /// Installs what is missing, fetches the kernel of `series` (the newest without one).
+    /// Installs what is missing and fetches the kernel of `series` (default: the newest).
     pub(crate) fn prepare(repository: &Path, series: Option<&str>) -> Result<Self> {
         let cache = host::cache(repository)?;
         for dir in [repository, &cache] {
@@ -87,7 +87,7 @@ impl Machine {
         })
     }
 
-    /// One line that says what will run.
+    /// A one-line description of the VM.
     pub(crate) fn describe(&self) -> String {
         let accel = if self.kvm { "KVM" } else { "emulated" };
         format!(
@@ -96,15 +96,15 @@ impl Machine {
         )
     }
 
-    /// Boots, runs the command, returns its status (see the module `vm` for the special ones).
+    /// Boots, runs the command and returns its status (see the module `vm` for special values).
     pub(crate) fn run(&self, words: &[OsString]) -> Result<u8> {
         self.run_observed(words, |_| ())
     }
 
-    /// Like [`Machine::run`]; `see` gets every line of the command's standard output as well.
+    /// Like [`Machine::run`], and passes every line of the command's standard output to `see`.
     ///
-    /// A guest that dies or stands still before the command begins is booted again. What is lost
-    /// later is never repeated here: only the caller knows what may be.
+    /// A guest that dies or hangs before the command begins is booted again. A later loss is never
+    /// retried here: only the caller knows what may be repeated.
     pub(crate) fn run_observed(&self, words: &[OsString], mut see: impl FnMut(&str)) -> Result<u8> {
         for boot in 1.. {
             let (ending, run) = self.boot(words, &mut see)?;
@@ -112,7 +112,7 @@ impl Machine {
             let lost = match ending {
                 Ending::Died => "died".to_owned(),
                 Ending::NoBoot(after) => format!("did not boot within {} s", after.as_secs()),
-                Ending::Still(silence) => format!("stood still for {} s", silence.as_secs()),
+                Ending::Still(silence) => format!("hung for {} s", silence.as_secs()),
                 Ending::Command(_) | Ending::Timeout => String::new(),
             };
             if begun || boot >= BOOTS_MAX || lost.is_empty() {
@@ -160,7 +160,7 @@ impl Machine {
         let ending = self.watch(&mut child, &run);
         if matches!(ending, Ending::NoBoot(_) | Ending::Still(_)) {
             let words = life::post_mortem(&run.file("monitor"), &run.file("registers"));
-            eprintln!("xtask: the VM stands still: {words}");
+            eprintln!("xtask: the VM hangs: {words}");
         }
         run.end_qemu();
         drop(child.wait());
@@ -172,7 +172,7 @@ impl Machine {
             see(&line);
         }
         if matches!(ending, Ending::Command(_)) && !ends.are_seen() {
-            eprintln!("xtask: the end of the command's output did not come out of the VM");
+            eprintln!("xtask: the end of the command's output was lost in the VM");
         }
         Ok((ending, run))
     }
@@ -258,8 +258,8 @@ impl Machine {
     }
 }
 
-/// The ends of the command's two streams. The guest waits with powering off until both have been
-/// seen: what is in a port's queue goes with the guest.
+/// The end marks of the command's two streams. The guest waits for both before it powers off: data
+/// still queued in a port would be lost.
 struct Ends {
     mark: Vec<u8>,
     drained: PathBuf,
@@ -292,7 +292,7 @@ impl Ends {
     }
 }
 
-/// `PATH` with the program's own directory first: vng starts its sister programs by name.
+/// `PATH` with the program's own directory first: vng starts its companion programs by name.
 fn path_with(program: &Path) -> OsString {
     let own = program.parent().map(Path::to_path_buf);
     let old = std::env::var_os("PATH").unwrap_or_default();
@@ -304,7 +304,7 @@ fn path_with(program: &Path) -> OsString {
     std::env::join_paths(dirs).unwrap_or(old)
 }
 
-/// Refuses what neither virtme-ng nor QEMU's option syntax can carry.
+/// Rejects paths that virtme-ng or QEMU's option syntax cannot handle.
 fn plain_path(path: &Path) -> Result<()> {
     let text = path.to_string_lossy();
     if text.contains([' ', ',', '\'', '"', '\\', '\n', '\t', ':']) {
@@ -313,7 +313,7 @@ fn plain_path(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Drops directories that lie inside another one of the list.
+/// Drops directories that lie inside another one in the list.
 fn outermost(dirs: Vec<PathBuf>) -> Vec<PathBuf> {
     let mut kept: Vec<PathBuf> = Vec::new();
     let mut sorted = dirs;
@@ -326,7 +326,7 @@ fn outermost(dirs: Vec<PathBuf>) -> Vec<PathBuf> {
     kept
 }
 
-/// virtme-ng accepts only the newer virtiofsd (written in Rust), and wants it where Debian has it.
+/// virtme-ng accepts only the newer virtiofsd (written in Rust), at Debian's path.
 fn has_virtiofsd() -> bool {
     let candidates = host::find_program("virtiofsd")
         .into_iter()

@@ -1,15 +1,14 @@
 //! Which QEMU emulates the guest.
 //!
-//! Before 8.1, QEMU reads the code it translates without locking its page. A kernel that patches its
-//! own code (every static key and tracepoint switched) while another CPU translates it leaves a
-//! stale breakpoint instruction behind, and the guest dies of `Oops: int3`, within seconds or after
+//! Before 8.1, QEMU reads the code it translates without locking its page. A kernel that patches
+//! its own code (every switch of a static key or tracepoint) while another CPU translates it leaves
+//! a stale breakpoint instruction behind, and the guest dies with `Oops: int3`, after seconds or
 //! twenty minutes. QEMU's commit "accel/tcg: Always lock pages before translation" (July 2023) made
-//! that rare: with 10.0 it was seen once in some hours of running guests. What a lost guest costs then:
-//! `boot` and `suite`.
+//! that rare: with 10.0 it occurred once in some hours. `boot` and `suite` handle a lost guest.
 //!
-//! Decided here: an old QEMU of a Debian release is replaced by the one in that release's backports,
-//! unpacked into the cache and not installed. Where there is none, the guest's CPUs take turns on
-//! one thread: slow, and without the race. With KVM nothing is translated and any QEMU will do.
+//! Decided here: an old QEMU of a Debian release is replaced by the one in that release's
+//! backports, unpacked into the cache and not installed. If there is none, the guest's CPUs share
+//! one thread: slow, but without the race. With KVM nothing is translated and any QEMU works.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,17 +19,16 @@ use anyhow::{Context as _, Result};
 use super::apt::PrivateApt;
 use crate::host::{self, QEMU};
 
-/// The first version that locks pages before it translates them.
+/// The first version that locks pages before translating them.
 const SOUND: (u32, u32) = (8, 1);
 const SPACE_BYTES: u64 = 200 << 20;
-/// Where packages put firmware; an unpacked QEMU looks for it in the root file system only.
+/// Where packages put firmware; an unpacked QEMU only searches the root file system.
 const FIRMWARE: [&str; 2] = ["usr/share/qemu", "usr/share/seabios"];
 
-/// A QEMU, and what it has to be told.
+/// A QEMU and its mandatory arguments.
 pub(super) struct Emulator {
-    /// The program.
     pub(super) program: PathBuf,
-    /// Its arguments before all others.
+    /// Come before all other arguments.
     pub(super) arguments: Vec<String>,
 }
 
@@ -45,7 +43,7 @@ pub(super) fn ensure(cache: &Path, kvm: bool) -> Result<Emulator> {
     }
     backport(cache).or_else(|error| {
         eprintln!(
-            "xtask: this QEMU is older than 8.1 and no newer one can be had ({error:#}); the guest's \
+            "xtask: QEMU is older than 8.1 and no newer one is available ({error:#}); the guest's \
              CPUs take turns, which is slow"
         );
         Ok(Emulator {
@@ -57,7 +55,7 @@ pub(super) fn ensure(cache: &Path, kvm: bool) -> Result<Emulator> {
 
 fn backport(cache: &Path) -> Result<Emulator> {
     let os_release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let codename = codename(&os_release).context("this is no release of Debian")?;
+    let codename = codename(&os_release).context("this is not a Debian release")?;
     let root = cache.join(format!("qemu-{codename}-backports"));
     if !root.is_dir() {
         host::require_space(cache, SPACE_BYTES, "a newer QEMU")?;
@@ -97,7 +95,7 @@ fn is_sound(program: &Path) -> bool {
         .is_ok_and(|text| version(&text).is_some_and(|version| version >= SOUND))
 }
 
-/// Reads `QEMU emulator version 7.2.22 (Debian ...)`.
+/// Parses `QEMU emulator version 7.2.22 (Debian ...)`.
 fn version(text: &str) -> Option<(u32, u32)> {
     let rest = text.strip_prefix("QEMU emulator version ")?;
     let mut numbers = rest.split(['.', ' ']).map_while(|part| part.parse().ok());

@@ -1,17 +1,17 @@
-//! The script that runs inside the guest, around the command.
+//! The script that runs the command inside the guest.
 //!
-//! Decided here: what the guest looks like to the command: root, no limit on locked memory,
-//! writable and private `/mnt`, `/run`, `/tmp`, `/etc`, `/var`, `/usr`, `/home`; the caller's
-//! `PATH` and the variables of [`PASSED_ON`]. Output travels through two serial ports of its own,
-//! so that neither kernel messages nor virtme-ng's words mix with it, and ends with a mark, for which
-//! the guest waits before it powers off. The status goes to a file in the run's directory, written
-//! after the streams: no file means the guest died.
+//! Decided here: the command's environment: root, no limit on locked memory, writable and private
+//! `/mnt`, `/run`, `/tmp`, `/etc`, `/var`, `/usr`, `/home`; the caller's `PATH` and the variables
+//! of [`PASSED_ON`]. Output goes through two dedicated serial ports, separate from kernel messages
+//! and virtme-ng's output, and ends with a mark that the guest waits for before it powers off. The
+//! status is written to a file in the run's directory after the streams: no file means the guest
+//! died.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Prefixes of the environment variables that reach the command.
+/// Prefixes of the environment variables passed to the command.
 const PASSED_ON: [&str; 8] = [
     "UMPATH_",
     "RUST_",
@@ -23,10 +23,10 @@ const PASSED_ON: [&str; 8] = [
     "TERM",
 ];
 
-/// How often the guest touches a file to show that it lives.
+/// Interval at which the guest touches a file to show that it is alive.
 pub(super) const BEAT_SECONDS: u64 = 5;
 
-/// Seconds the guest lives on after its time limit, should the host be gone by then.
+/// Seconds after its time limit when the guest powers off by itself, in case the host is gone.
 const GRACE_SECONDS: u64 = 60;
 
 /// Quotes a word for `sh`.
@@ -34,7 +34,7 @@ fn quote(word: &OsStr) -> String {
     format!("'{}'", word.to_string_lossy().replace('\'', r"'\''"))
 }
 
-/// What stands at the end of each of the command's two streams.
+/// The mark at the end of each of the command's two streams.
 pub(crate) fn end_mark(run: &Path) -> String {
     let name = run.file_name().unwrap_or_default().to_string_lossy();
     format!("\x04end of {name}\x04")

@@ -1,6 +1,6 @@
 //! Stock Debian kernels, fetched into the cache without touching this machine's apt.
 //!
-//! Decided here: which package is the newest of a series, resolved from Debian's own index at run
+//! Decided here: which package is the newest of a series, determined from Debian's index at run
 //! time. Nothing is installed: packages are unpacked below `<cache>/kernels/<version>`.
 
 use std::fs::{self, File};
@@ -18,13 +18,13 @@ const SPACE_BYTES: u64 = 1200 << 20;
 /// An unpacked kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
-    /// What `uname -r` says under it.
+    /// The output of `uname -r` on it.
     pub(crate) release: String,
-    /// The bootable image; its modules lie beside it or in `usr/lib/modules`.
+    /// The bootable image; its modules are beside it or in `usr/lib/modules`.
     pub(crate) image: PathBuf,
 }
 
-/// Finds the newest kernel of `series` (or of all), fetching it unless the cache holds it.
+/// Finds the newest kernel of `series` (or of all), and fetches it unless it is cached.
 pub(crate) fn ensure(cache: &Path, series: Option<&str>) -> Result<Kernel> {
     fs::create_dir_all(cache.join("kernels"))?;
     let lock = File::create(cache.join("lock")).context("cannot write to the cache")?;
@@ -37,7 +37,7 @@ pub(crate) fn ensure(cache: &Path, series: Option<&str>) -> Result<Kernel> {
                 return Err(error);
             };
             eprintln!(
-                "xtask: using the cached kernel {release}, Debian's index is out of reach: {error:#}"
+                "xtask: using the cached kernel {release}, Debian's index is not reachable: {error:#}"
             );
             release
         }
@@ -94,7 +94,7 @@ fn newest_of(releases: Vec<String>, series: Option<&str>) -> Option<String> {
         .max_by_key(|release| numbers(release))
 }
 
-/// The newest release of `series` (or of all) that Debian has.
+/// The newest release of `series` (or of all) in Debian.
 fn newest(apt: &PrivateApt, series: Option<&str>) -> Result<String> {
     apt.update()?;
     let flavour = format!("-{}", apt.architecture());
@@ -136,7 +136,7 @@ fn fetch(apt: &PrivateApt, cache: &Path, release: &str) -> Result<()> {
     apt.unpack(&packages, &root, |new| index_modules(new, release))
 }
 
-/// `linux-image-7.2.12+deb13-amd64`, not `...-rt-amd64` or `...-cloud-amd64`.
+/// Accepts `linux-image-7.2.12+deb13-amd64`, but not `...-rt-amd64` or `...-cloud-amd64`.
 fn is_plain_flavour(release: &str, flavour: &str) -> bool {
     release
         .strip_suffix(flavour)

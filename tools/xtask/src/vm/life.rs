@@ -1,9 +1,9 @@
-//! Whether a guest still lives, seen from outside.
+//! Detecting from outside whether a guest is still alive.
 //!
-//! An emulated guest may stand still for good: QEMU runs, the console says nothing more, no time limit
-//! is near. Waiting for the limit helps nobody. Decided here: the signs of life and how long a
-//! guest may go without one. Before the command begins it is the console that grows, then a file
-//! the guest touches ([`super::guest::BEAT_SECONDS`]).
+//! An emulated guest may hang: QEMU runs, the console is silent, and the time limit is far away.
+//! Decided here: the signs of life and how long a guest may go without one. Before the command
+//! begins the console must grow; afterwards the guest touches a file
+//! ([`super::guest::BEAT_SECONDS`]).
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,16 +12,16 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// A healthy boot says something every few seconds, on a busy machine every ten.
+/// A healthy boot prints something every few seconds, on a busy machine every ten.
 const BOOT_SILENCE: Duration = Duration::from_secs(60);
 /// A busy guest on a busy machine misses many beats.
 const BEAT_SILENCE: Duration = Duration::from_secs(120);
-/// How long QEMU's monitor may take to answer.
+/// Time limit for an answer of QEMU's monitor.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
-/// The longest path of a local socket (`sockaddr_un`), with its closing zero.
+/// Longest path of a local socket (`sockaddr_un`), including its terminating zero.
 const SOCKET_PATH_MAX: usize = 108;
 
-/// Looks for signs of life.
+/// Checks for signs of life.
 pub(super) struct Life {
     console: PathBuf,
     beat: PathBuf,
@@ -39,7 +39,7 @@ impl Life {
         }
     }
 
-    /// How long there was no sign of life, if that is too long. `begun`: the command runs.
+    /// How long there was no sign of life, if that is too long. `begun`: the command is running.
     pub(super) fn missed(&mut self, begun: bool, now: Instant) -> Option<Duration> {
         let said = fs::metadata(&self.console).map_or(0, |console| console.len());
         let beat = fs::metadata(&self.beat).and_then(|beat| beat.modified());
@@ -54,14 +54,14 @@ impl Life {
     }
 }
 
-/// QEMU's arguments for a monitor at `socket`; none where the path is too long for one.
+/// QEMU's arguments for a monitor at `socket`; `None` if the path is too long.
 pub(super) fn monitor(socket: &Path) -> Option<String> {
     (socket.as_os_str().len() < SOCKET_PATH_MAX)
         .then(|| format!("-monitor unix:{},server=on,wait=off", socket.display()))
 }
 
-/// What each CPU of a guest that stands still was doing: its mode, its instruction pointer, whether
-/// it is halted. Kept beside the console.
+/// Records the state of each CPU of a hung guest (mode, instruction pointer, halted or not) beside
+/// the console; returns a summary.
 pub(super) fn post_mortem(socket: &Path, report: &Path) -> String {
     let Ok(text) = ask(socket) else {
         return "QEMU itself does not answer".to_owned();
@@ -83,7 +83,7 @@ fn ask(socket: &Path) -> std::io::Result<String> {
     monitor.write_all(b"info status\ninfo registers -a\ninfo irq\n")?;
     let mut text = Vec::new();
     let mut buffer = [0; 4096];
-    // It never closes: what comes within the time is the answer.
+    // It never closes the connection: read until the time is over.
     while let Ok(count @ 1..) = monitor.read(&mut buffer) {
         text.extend_from_slice(buffer.get(..count).unwrap_or_default());
     }

@@ -1,11 +1,10 @@
 //! `cargo xtask vm`: one command, as root, on a stock Debian kernel.
 //!
 //! Decided here: where a command runs (VM, or this kernel with `--here`) and what its status means.
-//! The command's own exit status is passed through; 124 says it ran out of time, 125 that the VM
-//! itself failed (no boot, kernel panic, no answer). Which kernel that is: `kernel`. How it is
-//! booted and how output and status come back: `boot`. Whether the guest still
-//! lives: `life`. Whether KVM can be trusted: `accel`;
-//! which QEMU: `emulator`.
+//! The command's own exit status is passed through; 124 means a timeout, 125 that the VM itself
+//! failed (no boot, kernel panic, no answer). `kernel` chooses the kernel, `boot` runs the VM and
+//! returns output and status, `life` detects a hung guest, `accel` decides on KVM, `emulator`
+//! chooses the QEMU.
 
 mod accel;
 mod apt;
@@ -31,15 +30,14 @@ pub(crate) use here::run as run_here;
 
 use crate::host;
 
-/// Exit status when the time limit passed.
+/// Exit status after a timeout.
 pub(crate) const STATUS_TIMEOUT: u8 = 124;
-/// Exit status when the VM failed before the command could finish.
+/// Exit status if the VM failed before the command ended.
 pub(crate) const STATUS_VM_FAILED: u8 = 125;
 
-/// The arguments of `cargo xtask vm`.
 #[derive(Args)]
 pub(crate) struct VmArgs {
-    /// Kernel series, such as 6.12 or 7.2; without it the newest of Debian's backports
+    /// Kernel series, such as 6.12 or 7.2; default: the newest in Debian's backports
     #[arg(long, value_name = "SERIES")]
     kernel: Option<String>,
     /// Use the running kernel, no VM (it must have ublk and RDMA)
@@ -68,7 +66,6 @@ pub(crate) struct VmArgs {
     command: Vec<OsString>,
 }
 
-/// Runs `cargo xtask vm`.
 pub(crate) fn run(args: &VmArgs) -> Result<u8> {
     if args.here {
         return here::run(&args.command);

@@ -1,11 +1,10 @@
-//! The VM before everything else that wants the processor.
+//! Runs the VM ahead of other programs.
 //!
-//! What runs in the VM is measured by its own clock: while another program has the processor, a
-//! keep-alive in there is late and a healthy association expires. So as long as a VM runs, this
-//! process, and QEMU after it, has a better nice value. Where sessions are scheduled as groups
-//! (autogroup, see sched(7)), nice values count only within one, so the session's group gets a better
-//! one as well; it has its old value back afterwards. Needs root; without it everything stays as it
-//! is.
+//! Programs in the VM measure time by its own clock: while another program has the CPU, a
+//! keep-alive in the VM is late and a healthy association expires. So while a VM runs, this
+//! process, and QEMU after it, has a better nice value. If sessions are scheduled as groups
+//! (autogroup, see sched(7)), nice values count only within one, so the session's group gets a
+//! better one as well, which is restored afterwards. Needs root; otherwise nothing changes.
 
 use std::fs;
 
@@ -14,13 +13,13 @@ const NICE: i32 = -10;
 
 const GROUP: &str = "/proc/self/autogroup";
 
-/// While this lives, the VM goes first.
+/// While this exists, the VM has priority.
 pub(crate) struct First {
     group_before: Option<i32>,
 }
 
 impl First {
-    /// Asks for priority.
+    /// Raises the priority.
     pub(crate) fn take() -> Self {
         let _ = rustix::process::setpriority_process(None, NICE);
         let before = fs::read_to_string(GROUP)
@@ -44,7 +43,7 @@ fn set_group(nice: i32) -> bool {
     fs::write(GROUP, nice.to_string()).is_ok()
 }
 
-/// The nice value in `/autogroup-14 nice 0`.
+/// Parses the nice value in `/autogroup-14 nice 0`.
 fn group_nice(text: &str) -> Option<i32> {
     text.trim().rsplit_once(" nice ")?.1.parse().ok()
 }

@@ -1,7 +1,7 @@
-//! What one VM run leaves on disk: script, pipes, status, console.
+//! Files of one VM run: script, pipes, status, console.
 //!
-//! Decided here: how an ending is put into words and into an exit status. The newest runs are kept
-//! in the cache, so that a console can be read after the fact.
+//! Decided here: how an ending becomes a message and an exit status. The newest runs stay in the
+//! cache, so that their consoles can be read later.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,21 +20,21 @@ const CONSOLE_LINES_SHOWN: usize = 40;
 pub(crate) enum Ending {
     /// The command ended with this status.
     Command(u8),
-    /// The command's time was up.
+    /// The command exceeded its time limit.
     Timeout,
-    /// The command never started; after this long.
+    /// The command did not start within this time.
     NoBoot(Duration),
-    /// The guest gave no sign of life; for this long.
+    /// The guest gave no sign of life for this long.
     Still(Duration),
-    /// QEMU ended and the command had not.
+    /// QEMU ended before the command did.
     Died,
 }
 
-/// The directory that holds one run's script, pipes, status and console.
+/// The directory with one run's script, pipes, status and console.
 pub(crate) struct RunDir(PathBuf);
 
 impl RunDir {
-    /// Makes a new one and removes the oldest.
+    /// Creates a new one and removes the oldest.
     pub(crate) fn new(cache: &Path) -> Result<Self> {
         let runs = cache.join("runs");
         let now = SystemTime::now()
@@ -50,21 +50,21 @@ impl RunDir {
         Ok(Self(dir))
     }
 
-    /// The directory itself.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// A file in it.
+    /// Path of a file in it.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Makes a named pipe. The reader sees its end when QEMU and the returned writer are gone.
+    /// Creates a named pipe. The reader sees end of file when QEMU and the returned writer are
+    /// gone.
     pub(crate) fn pipe(&self, name: &str) -> Result<(File, File)> {
         let path = self.file(name);
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into())
-            .with_context(|| format!("cannot make a pipe {}", path.display()))?;
+            .with_context(|| format!("cannot create a pipe {}", path.display()))?;
         // Without NONBLOCK, opening either end would wait for the other.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let reader = File::from(rustix::fs::open(&path, flags, Mode::empty())?);
@@ -82,7 +82,7 @@ impl RunDir {
             .ok()
     }
 
-    /// Ends a QEMU that is still there; its own pid file names it.
+    /// Kills a QEMU that is still running, by its pid file.
     pub(crate) fn end_qemu(&self) {
         let pid = fs::read_to_string(self.file("qemu.pid"))
             .ok()
@@ -98,7 +98,7 @@ impl RunDir {
         }
     }
 
-    /// Tells how the run ended; the exit status for it.
+    /// Prints how the run ended; returns its exit status.
     pub(crate) fn report(&self, ending: Ending, timeout: Duration) -> u8 {
         let console =
             String::from_utf8_lossy(&fs::read(self.file("console.log")).unwrap_or_default())
@@ -142,10 +142,7 @@ impl RunDir {
         {
             eprintln!("  | {line}");
         }
-        eprintln!(
-            "xtask: {failure}\nxtask: all of the console: {}",
-            path.display()
-        );
+        eprintln!("xtask: {failure}\nxtask: full console: {}", path.display());
         if matches!(ending, Ending::Timeout) {
             STATUS_TIMEOUT
         } else {

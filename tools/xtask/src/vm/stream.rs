@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-/// Standard output that also hands on whole lines.
+/// Standard output that also sends every complete line to a channel.
 pub(crate) struct Tee {
     line: Vec<u8>,
     lines: mpsc::Sender<String>,
@@ -40,16 +40,15 @@ impl Write for Tee {
     }
 }
 
-/// The end of a stream: what stands there, and whom to tell. A stream that ends without it was cut
-/// off.
+/// The end mark of a stream, and its callback. A stream that ends without the mark was cut off.
 pub(crate) struct End {
-    /// Never empty, and never a part of what is streamed.
+    /// Never empty, and never part of the data.
     pub(crate) mark: Vec<u8>,
-    /// Called once, after everything before the mark was handed on.
+    /// Called once, after everything before the mark was copied.
     pub(crate) seen: Box<dyn FnOnce() + Send>,
 }
 
-/// Copies until the source ends, in a thread of its own. The mark of `end` is left out.
+/// Copies in a separate thread until the source ends, leaving out the mark of `end`.
 pub(crate) fn pump(
     mut from: impl Read + Send + 'static,
     mut to: impl Write + Send + 'static,
@@ -67,7 +66,7 @@ pub(crate) fn pump(
             let mark = end.as_ref().map_or(&[][..], |end| &end.mark);
             let ended = !mark.is_empty() && held.ends_with(mark);
             let ready = held.len() - begun(&held, mark);
-            // A reader that went away must not stall the guest: go on emptying the pipe.
+            // A reader that has gone must not stall the guest: keep draining the pipe.
             let _ = to.write_all(held.get(..ready).unwrap_or_default());
             let _ = to.flush();
             held.drain(..ready);
@@ -81,7 +80,7 @@ pub(crate) fn pump(
     })
 }
 
-/// How many bytes at the end of `text` may be the beginning of `mark`, or all of it.
+/// Number of bytes at the end of `text` that may be the beginning, or all, of `mark`.
 fn begun(text: &[u8], mark: &[u8]) -> usize {
     let longest = mark.len().min(text.len());
     let begins = |len: &usize| text.ends_with(mark.get(..*len).unwrap_or_default());
@@ -120,16 +119,16 @@ mod tests {
     }
 
     fn pumped(pieces: &[&'static [u8]]) -> (String, bool) {
-        let (sink, told) = (Sink::default(), Arc::new(Mutex::new(false)));
-        let tell = Arc::clone(&told);
+        let (sink, called) = (Sink::default(), Arc::new(Mutex::new(false)));
+        let call = Arc::clone(&called);
         let end = End {
             mark: b"<end>".to_vec(),
-            seen: Box::new(move || *tell.lock().expect("sane") = true),
+            seen: Box::new(move || *call.lock().expect("sane") = true),
         };
         let thread = pump(Pieces(pieces.to_vec()), sink.clone(), Some(end));
         thread.join().expect("no panic");
         let text = String::from_utf8(sink.0.lock().expect("sane").clone()).expect("text");
-        let seen = *told.lock().expect("sane");
+        let seen = *called.lock().expect("sane");
         (text, seen)
     }
 

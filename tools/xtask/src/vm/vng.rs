@@ -1,7 +1,7 @@
-//! virtme-ng, kept in a Python environment of its own inside the cache.
+//! virtme-ng in a private Python environment in the cache.
 //!
-//! Decided here: the version. A private environment keeps distributions that guard their Python
-//! (PEP 668) and users' own installations out of the picture.
+//! Decided here: the version. A private environment works with distributions that protect their
+//! Python (PEP 668) and is independent of users' own installations.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::host;
 
 const VERSION: &str = "1.42";
 
-/// The `vng` program, installed on first use. `UMPATH_VNG` names another one.
+/// The `vng` program, installed on first use; `UMPATH_VNG` overrides it.
 pub(crate) fn ensure(cache: &Path) -> Result<PathBuf> {
     if let Some(own) = std::env::var_os("UMPATH_VNG") {
         return Ok(PathBuf::from(own));
@@ -26,7 +26,7 @@ pub(crate) fn ensure(cache: &Path) -> Result<PathBuf> {
     eprintln!("xtask: installing virtme-ng {VERSION} into the cache");
     drop(std::fs::remove_dir_all(&venv));
     host::capture(Command::new("python3").args(["-m", "venv"]).arg(&venv))
-        .context("cannot make a Python environment; package python3-venv provides what it takes")?;
+        .context("cannot create a Python environment; install package python3-venv")?;
     let pip = venv.join("bin/pip");
     host::capture(
         Command::new(pip)

@@ -1,29 +1,29 @@
-//! What is done to the primary, how it is undone, and what a stall it may cost.
+//! The faults injected into the primary, how each is undone, and the stall it may cause.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use rustix::process::Signal;
 
-use crate::bed::{Hand, Network, Side, load};
+use crate::bed::{Iproute, Network, Side, load};
 
 use super::array::{Array, PRIMARY};
 
 /// A way to lose the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blow {
-    /// The host's end is unplugged: it sees its carrier go.
+pub(super) enum Fault {
+    /// The host's end is unplugged: the host loses its carrier.
     LinkDown,
-    /// Every packet is lost in both directions, links stay up.
+    /// Every packet is lost in both directions; links stay up.
     Blackhole,
     /// The target's process gets SIGKILL.
     TargetKill,
-    /// The target's process gets SIGSTOP: its NIC goes on acknowledging.
+    /// The target's process gets SIGSTOP; its NIC goes on acknowledging.
     TargetStop,
 }
 
-impl Blow {
-    /// All, in the order they are drilled.
+impl Fault {
+    /// All faults, in drill order.
     pub(super) const ALL: [Self; 4] = [
         Self::LinkDown,
         Self::Blackhole,
@@ -41,7 +41,7 @@ impl Blow {
         }
     }
 
-    /// The longest stall that passes.
+    /// Longest stall with which the drill passes.
     pub(super) fn budget(self) -> Duration {
         Duration::from_millis(match self {
             Self::LinkDown => 100,
@@ -50,8 +50,8 @@ impl Blow {
         })
     }
 
-    /// Undoes what [`Hands::strike`] did.
-    pub(super) fn mend(self, network: &Network, array: &mut Array) -> Result<()> {
+    /// Undoes [`Injector::inject`].
+    pub(super) fn undo(self, network: &Network, array: &mut Array) -> Result<()> {
         match self {
             Self::LinkDown | Self::Blackhole => network.cable(PRIMARY).restore(),
             Self::TargetKill => array.revive_primary(network),
@@ -60,24 +60,27 @@ impl Blow {
     }
 }
 
-/// What strikes, ready to.
+/// Running helper processes that inject a fault without delay.
 #[derive(Debug)]
-pub(super) struct Hands {
-    link: Hand,
-    /// One at each end. The host's first: what the target hears last it can still answer, so that it
-    /// does not find out by an answer that nobody takes.
-    loss: [(Hand, String); 2],
+pub(super) struct Injector {
+    link: Iproute,
+    /// One at each end. The host's end is cut first: the target can still answer the last packets
+    /// it received, so it does not learn of the loss from an unacknowledged response.
+    loss: [(Iproute, String); 2],
 }
 
-impl Hands {
-    /// Gets ready.
+impl Injector {
+    /// Starts the helper processes.
     pub(super) fn on(network: &Network) -> Result<Self> {
         load(&["sch_netem"])?;
         let end = |place, side| -> Result<_> {
-            Ok((Hand::on(place, "tc")?, network.cable(PRIMARY).netdev(side)))
+            Ok((
+                Iproute::on(place, "tc")?,
+                network.cable(PRIMARY).netdev(side),
+            ))
         };
         Ok(Self {
-            link: Hand::on(network.switch(), "ip")?,
+            link: Iproute::on(network.switch(), "ip")?,
             loss: [
                 end(network.host(), Side::Host)?,
                 end(network.array(), Side::Array)?,
@@ -85,23 +88,22 @@ impl Hands {
         })
     }
 
-    /// Strikes.
-    pub(super) fn strike(
+    pub(super) fn inject(
         &mut self,
-        blow: Blow,
+        fault: Fault,
         network: &Network,
         array: &mut Array,
     ) -> Result<()> {
-        match blow {
-            Blow::LinkDown => {
+        match fault {
+            Fault::LinkDown => {
                 let port = network.cable(PRIMARY).port(Side::Host);
                 self.link.line(&format!("link set {port} down"))
             }
-            Blow::Blackhole => self.loss.iter_mut().try_for_each(|(hand, netdev)| {
-                hand.line(&format!("qdisc replace dev {netdev} root netem loss 100%"))
+            Fault::Blackhole => self.loss.iter_mut().try_for_each(|(tc, netdev)| {
+                tc.line(&format!("qdisc replace dev {netdev} root netem loss 100%"))
             }),
-            Blow::TargetKill => array.kill_primary(),
-            Blow::TargetStop => array.signal_primary(Signal::STOP),
+            Fault::TargetKill => array.kill_primary(),
+            Fault::TargetStop => array.signal_primary(Signal::STOP),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A hand on a cable that is quick: a running `ip` or `tc` that waits for its next line.
+//! A running `ip` or `tc` in batch mode, for changes without start-up delay.
 //!
-//! Starting a program takes tens of milliseconds under emulation, a second on a busy machine, which
-//! would blur the moment of a blow; a line to one that runs already takes one or two.
+//! Starting a program takes tens of milliseconds under emulation and up to a second on a busy
+//! machine, which would blur the time of a fault; one line to a running program takes one or two.
 
 use std::io::Write as _;
 use std::process::{Child, Stdio};
@@ -12,11 +12,11 @@ use super::place::Place;
 
 /// A program of iproute2 in batch mode.
 #[derive(Debug)]
-pub struct Hand {
+pub struct Iproute {
     child: Child,
 }
 
-impl Hand {
+impl Iproute {
     /// Starts `program`, `ip` or `tc`, in a place.
     pub fn on(place: &Place, program: &str) -> Result<Self> {
         let child = place
@@ -30,9 +30,13 @@ impl Hand {
         })
     }
 
-    /// Has it carry out one line, such as `link set host1 down`.
+    /// Executes one line, such as `link set host1 down`.
     pub fn line(&mut self, words: &str) -> Result<()> {
-        let input = self.child.stdin.as_mut().context("the hand has no input")?;
+        let input = self
+            .child
+            .stdin
+            .as_mut()
+            .context("the batch process has no input")?;
         let line = format!("{words}\n");
         input
             .write_all(line.as_bytes())
@@ -40,7 +44,7 @@ impl Hand {
     }
 }
 
-impl Drop for Hand {
+impl Drop for Iproute {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
         drop(self.child.wait());

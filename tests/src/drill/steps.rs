@@ -1,35 +1,35 @@
-//! One failover as umpathd's event log tells it, in milliseconds after the blow.
+//! One failover from umpathd's event log, in milliseconds after the fault.
 
 use serde::Serialize;
 use umpath_protocol::{EventKind, EventListing, Timeline};
 
-/// The steps of a failover. Absent: it did not happen, or not yet.
+/// The steps of a failover; `None` if one has not happened.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Steps {
     /// No new I/O goes to the primary.
     pub(super) suspected_ms: Option<i64>,
     /// Its association is given up.
     pub(super) convicted_ms: Option<i64>,
-    /// Nothing of it can touch our memory.
+    /// The association can no longer access local memory.
     pub(super) buffer_fenced_ms: Option<i64>,
-    /// Nothing of it can be executed.
+    /// The association can no longer execute a command.
     pub(super) order_fenced_ms: Option<i64>,
     /// I/O is back on the primary.
     pub(super) failed_back_ms: Option<i64>,
-    /// What convicted it, in words.
+    /// The evidence that convicted it.
     pub(super) evidence: String,
-    /// What proved the order fence, in words.
+    /// What proved the order fence.
     pub(super) fenced_by: String,
-    /// Longest wait of a request by umpathd's own count.
+    /// Longest stall as umpathd measured it.
     pub(super) umpathd_stall_ms: Option<u64>,
 }
 
 impl Steps {
-    /// What the log says of `path` since `blow_unix_ms`.
-    pub(super) fn read(listing: &EventListing, path: u32, blow_unix_ms: u64) -> Self {
+    /// The steps logged for `path` since `fault_unix_ms`.
+    pub(super) fn read(listing: &EventListing, path: u32, fault_unix_ms: u64) -> Self {
         let mut steps = Self::default();
-        let after = |unix_ms: u64| unix_ms as i64 - blow_unix_ms as i64;
-        if let Some(failover) = failover(listing, path, blow_unix_ms) {
+        let after = |unix_ms: u64| unix_ms as i64 - fault_unix_ms as i64;
+        if let Some(failover) = failover(listing, path, fault_unix_ms) {
             let mark = |kind| failover.marks.iter().find(|mark| mark.kind == kind);
             let at = |kind| mark(kind).map(|mark| after(mark.at_unix_ms));
             let words = |kind| mark(kind).map_or_else(String::new, |mark| mark.detail.clone());
@@ -46,14 +46,14 @@ impl Steps {
         }
         let back = listing.events.iter().find(|event| {
             event.kind == EventKind::FailedBack
-                && event.at_unix_ms >= blow_unix_ms
+                && event.at_unix_ms >= fault_unix_ms
                 && event.path.is_none_or(|known| known == path)
         });
         steps.failed_back_ms = back.map(|event| after(event.at_unix_ms));
         steps
     }
 
-    /// Everything that the survivors can see of a failover has happened.
+    /// Whether every step that does not need the primary has happened.
     pub(super) fn is_over(&self) -> bool {
         self.convicted_ms.is_some()
             && self.buffer_fenced_ms.is_some()
@@ -62,18 +62,18 @@ impl Steps {
     }
 }
 
-/// The suspicion may be older than the blow; the conviction is not.
-fn failover(listing: &EventListing, path: u32, blow_unix_ms: u64) -> Option<&Timeline> {
+/// The suspicion may precede the fault; the conviction does not.
+fn failover(listing: &EventListing, path: u32, fault_unix_ms: u64) -> Option<&Timeline> {
     listing.failovers.iter().find(|failover| {
         failover.path == path
             && failover
                 .marks
                 .iter()
-                .any(|mark| mark.kind == EventKind::Convicted && mark.at_unix_ms >= blow_unix_ms)
+                .any(|mark| mark.kind == EventKind::Convicted && mark.at_unix_ms >= fault_unix_ms)
     })
 }
 
-/// Failovers since a moment that are none of `path`'s: a healthy path was given up.
+/// Failovers of other paths since a moment: a healthy path was given up.
 pub(super) fn strays(listing: &EventListing, path: u32, since_unix_ms: u64) -> Vec<String> {
     let convicted = |failover: &&Timeline| {
         failover.path != path
