@@ -150,6 +150,8 @@ pub(crate) struct Volume {
     lanes: u16,
     /// Queue threads that have ended and confirm nothing any more.
     ended: BTreeSet<u16>,
+    /// It is being dropped before anybody saw it.
+    unseen: bool,
     members: Vec<Member>,
     /// Stalls being measured.
     measures: Measures,
@@ -185,6 +187,7 @@ impl Volume {
             device: None,
             lanes: 0,
             ended: BTreeSet::new(),
+            unseen: false,
             members: Vec::new(),
             measures: Measures::default(),
             counters: Counters::default(),
@@ -259,9 +262,25 @@ impl Volume {
         }
     }
 
-    /// Whether the block device exists and was never visible.
-    pub(crate) fn is_unborn(&self) -> bool {
-        self.stage == Stage::Built && !self.adopted
+    /// Drops a block device that was never visible. The volume stays until its queue threads have
+    /// ended: a successor of the same identity must not be taken for it. False: it is wanted.
+    pub(crate) fn begin_discard(&mut self) -> bool {
+        let unborn = self.stage == Stage::Built && !self.adopted;
+        if unborn {
+            self.stage = Stage::Removing { started: false };
+            self.unseen = true;
+        }
+        unborn
+    }
+
+    /// It is being dropped, or has been: nobody listens any more.
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.unseen
+    }
+
+    /// It was dropped, and its queue threads have ended.
+    pub(crate) fn is_discarded(&self) -> bool {
+        self.unseen && self.ended.len() == usize::from(self.lanes)
     }
 
     /// Host-wide numbers of its paths.
@@ -582,17 +601,21 @@ impl Volume {
         if matches!(self.stage, Stage::Unrecovered { retry_at } if retry_at <= now) {
             self.build(fx);
         }
-        if self.core.window_ends().is_some_and(|at| at <= now) {
-            self.core.end_window(&self.spec.shared, now);
-            self.pump(fx);
-        }
+        // In this order: a path that comes back may be what there is to compare.
         if self.core.poll_timeout().is_some_and(|at| at <= now) {
             self.core.handle_timeout(now);
+            self.pump(fx);
+        }
+        if self.core.window_ends().is_some_and(|at| at <= now) {
+            self.core.end_window(&self.spec.shared, now);
             self.pump(fx);
         }
     }
 
     fn send_all(&self, fx: &mut Effects, command: impl Fn() -> LaneCommand<u16>) {
+        if self.unseen {
+            return;
+        }
         for queue in (0..self.lanes).filter(|queue| !self.ended.contains(queue)) {
             fx.lane(self.spec.id, queue, command());
         }

@@ -326,6 +326,9 @@ impl World {
 
     /// Time for the next phase may have come.
     pub(crate) fn phase_due(&mut self) {
+        if self.phase == Phase::Settling {
+            self.put_right();
+        }
         self.next_phase();
         if self.phase == Phase::Settling {
             self.agenda.push(self.now + TICK, Happening::Phase);

@@ -158,6 +158,8 @@ pub(crate) struct Daemon {
     /// Calls that are not answered, and when they were made.
     pub(crate) calls: BTreeMap<CallId, Nanos>,
     call_last: u64,
+    /// When a path saw what is being handled.
+    pub(crate) reported_at: Option<Nanos>,
     /// A record could not be written.
     pub(crate) record_failed: bool,
     /// It dies when it has carried out so many more orders.

@@ -353,8 +353,13 @@ impl World {
             }
         }
         let judged = self.begin_judging(&report);
+        self.host.reported_at = match &report {
+            Report::Suspect { at, .. } | Report::Convict { at, .. } => Some(nanos(*at)),
+            _ => None,
+        };
         self.host.core.handle_report(path, report, duration(self.now));
         self.pump_host();
+        self.host.reported_at = None;
         self.end_judging(judged);
     }
 

@@ -54,6 +54,7 @@ impl Daemon {
             timer: None,
             calls: BTreeMap::new(),
             call_last: 0,
+            reported_at: None,
             record_failed: false,
             orders_left: None,
         }

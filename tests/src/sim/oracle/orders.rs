@@ -43,7 +43,9 @@ impl World {
                 let before = known.table.replace(table.clone());
                 let now = self.now;
                 if table.active.is_none() {
-                    known.pathless_since.get_or_insert(now);
+                    // The host counts from when a path saw it.
+                    let seen = self.host.reported_at.map_or(now, |at| at.min(now));
+                    known.pathless_since.get_or_insert(seen);
                 } else {
                     known.pathless_since = None;
                     known.adopted_at = None;
