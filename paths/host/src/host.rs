@@ -84,6 +84,10 @@ pub struct Host {
     volumes: BTreeMap<StableId, Volume>,
     /// Lost associations, each until its order fence is proved and the aftermath has been measured.
     teardowns: BTreeMap<AssociationId, Teardown>,
+    /// Associations whose record is being written.
+    recording: BTreeSet<AssociationId>,
+    /// Those of them whose record is of no further use already.
+    forgotten: BTreeSet<AssociationId>,
     /// Paths being removed that still have commands in flight.
     retirements: Vec<retire::Retirement>,
     removals: BTreeMap<u64, disconnect::Removal>,
@@ -117,6 +121,8 @@ impl Host {
             paths: BTreeMap::new(),
             volumes: BTreeMap::new(),
             teardowns: BTreeMap::new(),
+            recording: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
             retirements: Vec::new(),
             removals: BTreeMap::new(),
             removal_last: 0,

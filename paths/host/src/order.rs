@@ -27,6 +27,13 @@ pub enum QueueKey {
     Lane(StableId, u16),
 }
 
+impl QueueKey {
+    /// Whether a volume's queue thread has it.
+    pub(crate) fn is_of(&self, volume: StableId) -> bool {
+        matches!(self, Self::Lane(id, _) if *id == volume)
+    }
+}
+
 /// What the shell still holds of an association.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Remains {

@@ -107,6 +107,8 @@ pub(crate) struct Volume {
     lanes: u16,
     /// Queue threads that have ended and confirm nothing any more.
     ended: BTreeSet<u16>,
+    /// It is being dropped before anybody saw it.
+    unseen: bool,
     members: Vec<Member>,
     /// Stalls being measured.
     measures: Measures,
@@ -142,6 +144,7 @@ impl Volume {
             device: None,
             lanes: 0,
             ended: BTreeSet::new(),
+            unseen: false,
             members: Vec::new(),
             measures: Measures::default(),
             counters: Counters::default(),
@@ -312,17 +315,21 @@ impl Volume {
         if matches!(self.stage, Stage::Unrecovered { retry_at } if retry_at <= now) {
             self.build(fx);
         }
-        if self.core.window_ends().is_some_and(|at| at <= now) {
-            self.core.end_window(&self.spec.shared, now);
-            self.pump(fx);
-        }
+        // In this order: a path that comes back may be what there is to compare.
         if self.core.poll_timeout().is_some_and(|at| at <= now) {
             self.core.handle_timeout(now);
+            self.pump(fx);
+        }
+        if self.core.window_ends().is_some_and(|at| at <= now) {
+            self.core.end_window(&self.spec.shared, now);
             self.pump(fx);
         }
     }
 
     fn send_all(&self, fx: &mut Effects, command: impl Fn() -> LaneCommand<u16>) {
+        if self.unseen {
+            return;
+        }
         for queue in (0..self.lanes).filter(|queue| !self.ended.contains(queue)) {
             fx.lane(self.spec.id, queue, command());
         }

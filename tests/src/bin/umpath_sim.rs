@@ -10,7 +10,7 @@ use umpath_tests::sim::batch::{Failure, Kill, Outcome, Runner};
 use umpath_tests::sim::mutant::Mutant;
 use umpath_tests::sim::shrink::Part;
 
-/// Stop after this many failing seeds.
+/// Failing seeds after which no more are run.
 const FAILURES_MAX: usize = 10;
 
 #[derive(Parser)]
@@ -19,19 +19,19 @@ const FAILURES_MAX: usize = 10;
     about = "Failovers in virtual time: one seed, one run"
 )]
 struct Arguments {
-    /// Number of seeds to run
+    /// How many seeds to run
     #[arg(long, default_value_t = 10_000)]
     seeds: u64,
-    /// First seed; without --seeds, or with --trace, the only one
+    /// The first of them; alone, or with --trace, the only one
     #[arg(long)]
     seed: Option<u64>,
-    /// Print everything that happens in one seed
+    /// Tell everything that happens in one seed
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// Reduce a failing seed's plan to what its failure needs
+    /// Leave out of one failing seed whatever its failure does not need
     #[arg(long, requires = "seed")]
     shrink: bool,
-    /// Leave these parts out of a seed's plan, as named by --shrink
+    /// Leave these parts out of one seed's plan, as --shrink names them
     #[arg(
         long,
         value_name = "PART,...",
@@ -39,16 +39,19 @@ struct Arguments {
         requires = "seed"
     )]
     without: Vec<Part>,
-    /// Number of times to plant each mutant, each from another first seed
+    /// How often each mistake is planted, each time from another first seed
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..))]
     trials: u64,
-    /// Plant this mutant, or `all` one by one, and check whether it is detected
+    /// Plant this mistake, or `all` of them one by one, and see whether it is noticed
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
-    /// Number of threads; default: one per core
+    /// Say in JSON what became of the mistakes
+    #[arg(long, requires = "mutant")]
+    json: bool,
+    /// Threads; without it one for each core
     #[arg(long)]
     jobs: Option<usize>,
-    /// Commit under test, for failure reports
+    /// What is run, for the report of a failure
     #[arg(long, default_value = "unknown", hide = true)]
     commit: String,
 }
@@ -59,7 +62,7 @@ fn main() -> Result<ExitCode> {
     let jobs = arguments
         .jobs
         .unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
-    // A panic is reported with its seed; the default message would be noise.
+    // A panic is reported with its seed; the default message would only be in the way.
     panic::set_hook(Box::new(|_| {}));
     let mutants = match arguments.mutant.as_deref() {
         None => Vec::new(),
@@ -71,9 +74,15 @@ fn main() -> Result<ExitCode> {
         one(&runner, &arguments, first, mutants.first().copied())
     } else if mutants.is_empty() {
         let outcome = runner.run_many(first, arguments.seeds, jobs, FAILURES_MAX);
-        report(&runner, &outcome, &arguments.commit)
+        tell(&runner, &outcome, &arguments.commit)
     } else {
-        report_kills(&runner.kill(&mutants, first, arguments.trials, jobs))
+        let kills = runner.kill(&mutants, first, arguments.trials, jobs);
+        if arguments.json {
+            println!("{}", serde_json::to_string_pretty(&kills)?);
+            kills.iter().all(Kill::is_dead)
+        } else {
+            tell_kills(&kills)
+        }
     };
     Ok(if sound {
         ExitCode::SUCCESS
@@ -82,7 +91,7 @@ fn main() -> Result<ExitCode> {
     })
 }
 
-/// Runs one seed, and shrinks its failure if requested.
+/// Runs one seed, and makes its failure small if that is asked for.
 fn one(
     runner: &Runner,
     arguments: &Arguments,
@@ -100,7 +109,7 @@ fn one(
     failure.is_none()
 }
 
-/// Prints how to reproduce a failure.
+/// Says how a failure is seen again.
 fn replay(failure: &Failure, without: &[Part], mutant: Option<(&'static str, Mutant)>) {
     let mutant = mutant.map_or_else(String::new, |(name, _)| format!(" --mutant {name}"));
     let parts: Vec<String> = without.iter().map(ToString::to_string).collect();
@@ -118,14 +127,14 @@ fn called(name: &str) -> Result<(&'static str, Mutant)> {
     let Some(found) = Mutant::ALL.iter().find(|(known, _)| *known == name) else {
         let known: Vec<&str> = Mutant::ALL.iter().map(|(name, _)| *name).collect();
         bail!(
-            "there is no mutant '{name}'; the mutants are: {}",
+            "no mutant is called '{name}'; there are: {}",
             known.join(", ")
         );
     };
     Ok(*found)
 }
 
-fn report(runner: &Runner, outcome: &Outcome, commit: &str) -> bool {
+fn tell(runner: &Runner, outcome: &Outcome, commit: &str) -> bool {
     let Outcome {
         seeds,
         failures,
@@ -149,19 +158,18 @@ fn report(runner: &Runner, outcome: &Outcome, commit: &str) -> bool {
     failures.is_empty()
 }
 
-fn report_kills(kills: &[Kill]) -> bool {
-    let (mut dead, mut alive) = (0, 0);
+fn tell_kills(kills: &[Kill]) -> bool {
     for kill in kills {
-        let Some(seeds) = &kill.seeds else {
-            alive += 1;
-            println!("{:24} SURVIVED", kill.name);
-            continue;
-        };
-        let (least, median, most) = (seeds[0], seeds[seeds.len() / 2], seeds[seeds.len() - 1]);
-        dead += 1;
-        let (name, what) = (kill.name, &kill.what);
-        println!("{name:24} median {median:5} seeds ({least} to {most})  {what}");
+        let name = kill.name;
+        match (kill.median, kill.trials.first(), kill.trials.last()) {
+            (Some(median), Some(Some(least)), Some(Some(most))) => {
+                let promise = &kill.promise;
+                println!("{name:24} median {median:5} seeds ({least} to {most})  {promise}");
+            }
+            _ => println!("{name:24} SURVIVED"),
+        }
     }
-    println!("{dead} passed, {alive} failed");
-    alive == 0
+    let dead = kills.iter().filter(|kill| kill.is_dead()).count();
+    println!("{dead} passed, {} failed", kills.len() - dead);
+    dead == kills.len()
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use umpath_nvme::command::fabrics::ConnectResponse;
 use umpath_nvme::command::io::DsmRange;
-use umpath_nvme::opcode::admin;
+use umpath_nvme::opcode::{self, admin};
 use umpath_nvme::{Cqe, Sqe, Status};
 use umpath_target::array::{Output, QueueId};
 use umpath_target::controller::gate::Epoch;
@@ -21,10 +21,11 @@ use umpath_target::controller::{Answer, abort_result, admin_transfer};
 use umpath_target::model::PortId;
 
 use super::clock::{MICRO, duration, nanos};
-use super::fabric::{Packet, Qp, QpId, TargetEnd, Values, Way};
+use super::qp::{Packet, Qp, QpId, TargetEnd, Values, Way};
 use super::mutant::Mutant;
 use super::plan::{FaultKind, REQUEST_BLOCKS};
 use super::resets::{Intercepted, Sent};
+use super::store::StoreId;
 use super::world::{Happening, World};
 
 pub(crate) const NQN: &str = "nqn.2026-11.test:simulated";
@@ -38,12 +39,14 @@ pub(crate) struct Command {
     pub(crate) life: u32,
     pub(crate) cid: u16,
     pub(crate) copy: u32,
+    /// The namespace that its number stood for when it came.
+    pub(crate) store: StoreId,
     pub(crate) lba: u64,
     pub(crate) blocks: u64,
     pub(crate) operation: Operation,
     pub(crate) values: Values,
     pub(crate) epoch: Epoch,
-    pub(crate) shared: Arc<Shared<()>>,
+    pub(crate) shared: Arc<Shared<StoreId>>,
     /// Of the board.
     pub(crate) row: usize,
     /// Blocks that are done, and those that are on the medium now.
@@ -94,10 +97,10 @@ impl World {
                 format!("process {process}: queue pair {qp} of controller {cntlid} is over")
             });
             let now = duration(self.processes[process].clock(self.now));
+            let queue = QueueId(qp as u64);
             if counts && self.plan.ends_count {
                 self.end_is_traffic(qp, &end, now);
             }
-            let queue = QueueId(qp as u64);
             self.processes[process]
                 .array
                 .queue_closed(cntlid, queue, now);
@@ -114,10 +117,7 @@ impl World {
             ..
         } = self.qps[qp];
         // The admin queue's controller is known by its other queue pairs.
-        let others = self
-            .qps
-            .iter()
-            .filter(|other| other.association == association);
+        let others = self.qps.iter().filter(|other| other.association == association);
         let mut ends = others.map(|other| &other.target).chain([end]);
         let shared = ends.find_map(|end| match end {
             TargetEnd::Io { access, .. } => Some(Arc::clone(access.shared())),
@@ -135,7 +135,10 @@ impl World {
         let cid = sqe.cid.get();
         let port = PortId(self.qps[qp].path as u16 + 1);
         self.processes[process].restart_timers(now, duration(self.plan.kato));
+        let fresh = matches!(self.qps[qp].target, TargetEnd::Fresh);
+        let refused = fresh && self.refuses(process, opcode::FABRICS);
         let (status, result) = match self.qps[qp].target {
+            TargetEnd::Fresh if refused => (Status::CONNECT_CONTROLLER_BUSY, 0),
             TargetEnd::Fresh => match self.processes[process].array.connect(
                 port,
                 sqe,
@@ -187,6 +190,9 @@ impl World {
         if self.routes[path].admin_dead > 0 {
             return None;
         }
+        if self.refuses(process, sqe.opcode) {
+            return Some(Answer::failed(Status::INTERNAL_ERROR));
+        }
         let sqe = match self.intercept_reset(process, sqe) {
             Intercepted::Passed(sqe) => sqe,
             Intercepted::Answered(answer) => return Some(answer),
@@ -198,12 +204,26 @@ impl World {
         let answer = self.processes[process].admin(cntlid, &sqe, data, now);
         if sqe.opcode == admin::IDENTIFY && sqe.cdw10.get() & 0xff == 1 {
             self.identified(qp, cntlid, data);
+            // MDTS.
+            data[77] = self.plan.routes[path].mdts;
             if self.plan.traffic_based {
                 // CTRATT bit 6, TBKAS.
                 data[96] |= 1 << 6;
             }
         }
         Some(self.retell_reset(process, &sqe, answer, data))
+    }
+
+    /// A fault is in force in which a process refuses such a command, and has not done so yet.
+    fn refuses(&mut self, process: usize, opcode: u8) -> bool {
+        let odd = FaultKind::RefusesOnce { process, opcode };
+        let mut active = self.active_faults.iter();
+        let Some(at) = active.find(|at| self.plan.faults[**at].kind == odd).copied() else {
+            return false;
+        };
+        // Once.
+        self.active_faults.retain(|known| *known != at);
+        true
     }
 
     fn io_command(&mut self, qp: QpId, sqe: &Sqe, copy: u32, values: Option<Values>) {
@@ -216,8 +236,8 @@ impl World {
         let now = duration(self.processes[process].clock(self.now));
         self.processes[process].restart_timers(now, duration(self.plan.kato));
         self.processes[process].note_traffic(&shared, now);
-        let operation = match plan(access.view(), sqe) {
-            Ok(plan) => plan.operation,
+        let (operation, store) = match plan(access.view(), sqe) {
+            Ok(plan) => (plan.operation, plan.namespace.media),
             Err(status) => return self.respond(qp, cid, status, copy, None),
         };
         let (offset, bytes) = match operation {
@@ -239,6 +259,7 @@ impl World {
             life,
             cid,
             copy,
+            store,
             lba: offset >> LBA_SHIFT,
             blocks: bytes >> LBA_SHIFT,
             operation,

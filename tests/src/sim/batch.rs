@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use serde::Serialize;
 
 use super::mutant::Mutant;
 use super::plan::Plan;
@@ -36,14 +37,23 @@ pub struct Outcome {
 }
 
 /// How hard a mutant was to kill.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Kill {
     /// Its name.
     pub name: &'static str,
-    /// Seeds needed, by trial, in rising order; `None`: it survived a trial.
-    pub seeds: Option<Vec<u64>>,
+    /// Seeds needed, by trial, in rising order; `None`: it survived.
+    pub trials: Vec<Option<u64>>,
+    /// The middle one, where it survived none.
+    pub median: Option<u64>,
     /// What gave it away in one of the trials.
-    pub what: String,
+    pub promise: String,
+}
+
+impl Kill {
+    /// It was noticed in every trial.
+    pub fn is_dead(&self) -> bool {
+        self.median.is_some()
+    }
 }
 
 /// First seeds of two trials lie this far apart.
@@ -164,17 +174,18 @@ impl Runner {
         let trials = trials.into_inner().unwrap_or_default();
         let of = |at: usize| trials.iter().filter(move |(mutant, _)| *mutant == at);
         let kill = |(at, (name, _)): (usize, &(&'static str, Mutant))| {
-            let mut seeds: Option<Vec<u64>> = of(at)
-                .map(|(_, found)| found.as_ref().map(|(seeds, _)| *seeds))
-                .collect();
-            if let Some(seeds) = &mut seeds {
-                seeds.sort_unstable();
-            }
-            let what = of(at).find_map(|(_, found)| found.as_ref());
+            let seeds = |found: &Option<(u64, String)>| found.as_ref().map(|(seeds, _)| *seeds);
+            let mut trials: Vec<Option<u64>> = of(at).map(|(_, found)| seeds(found)).collect();
+            // Those it survived come last.
+            trials.sort_unstable_by_key(|seeds| seeds.unwrap_or(u64::MAX));
+            let survived = trials.contains(&None);
+            let median = trials.get(trials.len() / 2).copied().flatten();
+            let promise = of(at).find_map(|(_, found)| found.as_ref());
             Kill {
                 name,
-                seeds,
-                what: what.map_or_else(String::new, |(_, what)| what.clone()),
+                median: median.filter(|_| !survived),
+                trials,
+                promise: promise.map_or_else(String::new, |(_, what)| what.clone()),
             }
         };
         mutants.iter().enumerate().map(kill).collect()

@@ -17,6 +17,7 @@
 //!   way already, and no host can know.
 
 use super::clock::Nanos;
+use super::store::StoreId;
 
 /// One request, as the application knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +54,8 @@ pub(crate) struct Op {
 }
 
 /// The value a write leaves in each of its blocks.
-pub(crate) fn stamp(op: OpId, lba: u64) -> u64 {
-    u64::from(op) << 16 | lba
+pub(crate) fn stamp(store: StoreId, op: OpId, lba: u64) -> u64 {
+    (store as u64) << 48 | u64::from(op) << 16 | lba
 }
 
 fn op_of(value: u64) -> OpId {
@@ -92,8 +93,10 @@ struct Seen {
 #[derive(Debug, Clone)]
 pub(crate) struct Violation(pub(crate) String);
 
+/// The judge of one namespace.
 #[derive(Debug)]
 pub(crate) struct Checker {
+    store: StoreId,
     pub(crate) ops: Vec<Op>,
     blocks: Vec<Block>,
     /// By read: the states of its blocks when it was called.
@@ -110,7 +113,7 @@ pub(crate) struct Checker {
 }
 
 impl Checker {
-    pub(crate) fn new(blocks: u64, cache: bool) -> Self {
+    pub(crate) fn new(store: StoreId, blocks: u64, cache: bool) -> Self {
         let origin = Op {
             kind: OpKind::Write,
             lba: 0,
@@ -122,6 +125,7 @@ impl Checker {
             failed: false,
         };
         Self {
+            store,
             ops: vec![origin],
             blocks: vec![Block::default(); blocks as usize],
             seen: Vec::new(),
@@ -266,7 +270,7 @@ impl Checker {
             )));
         };
         let covers = (write.lba..write.lba + write.blocks).contains(&lba);
-        if !write.kind.is_mutation() || !covers || value != stamp(writer, lba) {
+        if !write.kind.is_mutation() || !covers || value != stamp(self.store, writer, lba) {
             let what =
                 format!("(2) op {id} read {value:#x} at block {lba}, which nobody wrote there");
             return Err(Violation(what));
@@ -310,116 +314,5 @@ impl Checker {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wrote(checker: &mut Checker, lba: u64) -> OpId {
-        let id = checker.call(OpKind::Write, (lba, 1), false, 0);
-        checker.done(id, true, &[]).unwrap();
-        id
-    }
-
-    fn reads(checker: &mut Checker, lba: u64, value: OpId) -> Result<(), Violation> {
-        let id = checker.call(OpKind::Read, (lba, 1), false, 0);
-        checker.done(id, true, &[stamp(value, lba)])
-    }
-
-    #[test]
-    fn a_superseded_value_is_noticed() {
-        let mut checker = Checker::new(4, true);
-        let old = wrote(&mut checker, 1);
-        assert!(reads(&mut checker, 1, old).is_ok());
-        let new = wrote(&mut checker, 1);
-        assert!(reads(&mut checker, 1, new).is_ok());
-        assert!(reads(&mut checker, 1, old).is_err());
-        assert!(reads(&mut checker, 1, 0).is_err());
-        assert!(reads(&mut checker, 2, 0).is_ok());
-    }
-
-    #[test]
-    fn what_was_seen_does_not_revert() {
-        let mut checker = Checker::new(4, true);
-        let old = wrote(&mut checker, 0);
-        let new = checker.call(OpKind::Write, (0, 1), false, 0);
-        assert!(reads(&mut checker, 0, old).is_ok());
-        assert!(reads(&mut checker, 0, new).is_ok());
-        assert!(reads(&mut checker, 0, old).is_err());
-    }
-
-    #[test]
-    fn concurrent_writes_settle_either_way_but_once() {
-        let mut checker = Checker::new(4, true);
-        let a = checker.call(OpKind::Write, (0, 1), false, 0);
-        let b = checker.call(OpKind::Write, (0, 1), false, 0);
-        assert!(reads(&mut checker, 0, a).is_ok());
-        assert!(reads(&mut checker, 0, b).is_ok());
-        assert!(reads(&mut checker, 0, a).is_ok());
-        checker.done(a, true, &[]).unwrap();
-        checker.done(b, true, &[]).unwrap();
-        assert!(reads(&mut checker, 0, a).is_ok());
-        assert!(reads(&mut checker, 0, b).is_err());
-    }
-
-    #[test]
-    fn a_failed_write_may_show_until_a_later_one_is_acknowledged() {
-        let mut checker = Checker::new(4, true);
-        let failed = checker.call(OpKind::Write, (0, 1), false, 0);
-        checker.done(failed, false, &[]).unwrap();
-        assert!(reads(&mut checker, 0, 0).is_ok());
-        assert!(reads(&mut checker, 0, failed).is_ok());
-        let new = wrote(&mut checker, 0);
-        assert!(reads(&mut checker, 0, new).is_ok());
-        assert!(reads(&mut checker, 0, failed).is_err());
-    }
-
-    #[test]
-    fn values_from_elsewhere_are_noticed() {
-        let mut checker = Checker::new(4, true);
-        let here = wrote(&mut checker, 0);
-        let id = checker.call(OpKind::Read, (1, 1), false, 0);
-        assert!(checker.done(id, true, &[stamp(here, 0)]).is_err());
-        let id = checker.call(OpKind::Read, (0, 1), false, 0);
-        assert!(checker.done(id, true, &[u64::MAX]).is_err());
-    }
-
-    /// Power fails when block 0 was flushed and written once more, block 1 was written after the call
-    /// of the flush, and block 2 with FUA. The two values of block 0.
-    fn powerless() -> (Checker, OpId, OpId) {
-        let mut checker = Checker::new(4, true);
-        let flushed = wrote(&mut checker, 0);
-        let flush = checker.call(OpKind::Flush, (0, 0), false, 0);
-        wrote(&mut checker, 1);
-        checker.done(flush, true, &[]).unwrap();
-        let newer = wrote(&mut checker, 0);
-        let forced = checker.call(OpKind::Write, (2, 1), true, 0);
-        checker.done(forced, true, &[]).unwrap();
-        checker.power_failed();
-        (checker, flushed, newer)
-    }
-
-    #[test]
-    fn what_was_flushed_outlives_the_power_and_the_rest_need_not() {
-        let (mut checker, flushed, newer) = powerless();
-        assert!(reads(&mut checker, 0, 0).is_err(), "it was flushed");
-        assert!(reads(&mut checker, 0, flushed).is_ok());
-        assert!(reads(&mut checker, 0, newer).is_err(), "it was lost");
-        let late = reads(&mut checker, 1, 0);
-        assert!(late.is_ok(), "no flush was called after it");
-        assert!(reads(&mut checker, 2, 0).is_err(), "it had FUA");
-    }
-
-    #[test]
-    fn what_was_not_flushed_may_have_been_written_back_and_stays_then() {
-        let (mut checker, flushed, newer) = powerless();
-        assert!(reads(&mut checker, 0, newer).is_ok());
-        assert!(reads(&mut checker, 0, flushed).is_err());
-    }
-
-    #[test]
-    fn without_a_cache_everything_outlives_the_power() {
-        let mut checker = Checker::new(4, false);
-        wrote(&mut checker, 0);
-        checker.power_failed();
-        assert!(reads(&mut checker, 0, 0).is_err());
-    }
-}
+#[path = "checker_tests.rs"]
+mod tests;

@@ -9,11 +9,15 @@ use std::time::Duration;
 
 use slab::Slab;
 
-/// Nanoseconds since the run began.
+/// Nanoseconds.
 pub(crate) type Nanos = u64;
 
 pub(crate) const MICRO: Nanos = 1_000;
 pub(crate) const MILLI: Nanos = 1_000_000;
+pub(crate) const SECOND: Nanos = 1_000_000_000;
+
+/// What the clock shows when a run begins.
+pub(crate) const EPOCH: Nanos = 1_000 * SECOND;
 
 /// As the code under test counts time.
 pub(crate) fn duration(at: Nanos) -> Duration {

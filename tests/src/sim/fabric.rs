@@ -9,118 +9,13 @@
 
 use std::collections::VecDeque;
 
-use umpath_core::AssociationId;
-use umpath_nvme::{Cqe, Sqe};
-use umpath_target::controller::view::IoAccess;
-
 use super::clock::{MILLI, Nanos};
-use super::plan::REQUEST_BLOCKS;
+use super::qp::{Assoc, HostEnd, Packet, Qp, QpId, TargetEnd, Values, Way};
 use super::world::{Happening, World};
 
 /// How often a disconnect request is repeated, and after how long, give or take a half.
 const FAREWELLS: u32 = 15;
 const FAREWELL_AGAIN: Nanos = 100 * MILLI;
-
-/// A queue pair's number.
-pub(crate) type QpId = usize;
-
-/// A command's data: one stamp for each block.
-pub(crate) type Values = [u64; REQUEST_BLOCKS];
-
-/// The host's end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HostEnd {
-    Open,
-    /// Sends nothing any more; its NIC may still touch memory.
-    Error,
-    /// Touches nothing any more.
-    Drained,
-}
-
-/// The target's end.
-#[derive(Debug)]
-pub(crate) enum TargetEnd {
-    Closed,
-    /// No Connect yet.
-    Fresh,
-    Admin {
-        cntlid: u16,
-    },
-    Io {
-        cntlid: u16,
-        access: IoAccess<()>,
-    },
-}
-
-/// Direction of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    ToTarget = 0,
-    ToHost = 1,
-}
-
-#[derive(Debug)]
-pub(crate) struct Qp {
-    pub(crate) path: usize,
-    pub(crate) association: AssociationId,
-    pub(crate) qid: u16,
-    pub(crate) process: usize,
-    /// Which life of the process.
-    pub(crate) life: u32,
-    pub(crate) host: HostEnd,
-    pub(crate) silent_at: Nanos,
-    pub(crate) target: TargetEnd,
-    /// When the last packet arrives, by way.
-    last: [Nanos; 2],
-    /// Its marker will not come in time.
-    pub(crate) marker_lost: bool,
-    /// Its lane took it for drained, rightly or not.
-    pub(crate) told: bool,
-    /// Packets that are being repeated, by way.
-    waiting: [VecDeque<Packet>; 2],
-    /// Since when a sender has had no acknowledgement, by way.
-    unacknowledged: [Option<Nanos>; 2],
-}
-
-/// What crosses the fabric.
-#[derive(Debug)]
-pub(crate) enum Packet {
-    /// A capsule of a session, with the data it brings.
-    Admin {
-        sqe: Sqe,
-        data: Vec<u8>,
-    },
-    /// Its answer, with the data it brings.
-    AdminAnswer {
-        cqe: Cqe,
-        data: Vec<u8>,
-    },
-    /// A capsule of a lane. `values`: in-capsule data.
-    Capsule {
-        sqe: Sqe,
-        copy: u32,
-        values: Option<Values>,
-    },
-    /// RDMA READ of a write's data, and its answer.
-    Fetch {
-        command: usize,
-        copy: u32,
-    },
-    Fetched {
-        command: usize,
-        values: Values,
-    },
-    /// RDMA WRITE of a read's data, if any, and the response.
-    Response {
-        cqe: Cqe,
-        copy: u32,
-        values: Option<Values>,
-    },
-    /// The connection is over. `counts`: a controller may take it for traffic.
-    Goodbye {
-        counts: bool,
-    },
-}
 
 /// A path's condition.
 #[derive(Debug, Clone, Default)]
@@ -129,6 +24,8 @@ pub(crate) struct Route {
     pub(crate) cut: [u32; 2],
     /// Carrier losses in force at the host's port.
     pub(crate) no_carrier: u32,
+    /// Failures in force of the host's adapter.
+    pub(crate) no_adapter: u32,
     pub(crate) extra: Nanos,
     /// Admin commands vanish.
     pub(crate) admin_dead: u32,
@@ -136,23 +33,32 @@ pub(crate) struct Route {
 
 impl Route {
     pub(crate) fn is_cut(&self, way: Way) -> bool {
-        self.cut[way as usize] > 0 || self.no_carrier > 0
+        self.cut[way as usize] > 0 || self.no_carrier > 0 || self.no_adapter > 0
     }
 }
 
 impl World {
-    pub(crate) fn new_qp(&mut self, path: usize, association: AssociationId, qid: u16) -> QpId {
+    pub(crate) fn new_qp(
+        &mut self,
+        path: usize,
+        association: Assoc,
+        qid: u16,
+        depth: u16,
+    ) -> QpId {
         let process = self.process_of(path);
         self.qps.push(Qp {
             path,
             association,
             qid,
+            depth,
             process,
             life: self.processes[process].life,
             host: HostEnd::Open,
             silent_at: 0,
+            lane: None,
+            port: None,
+            cut: 0,
             marker_lost: false,
-            told: false,
             target: TargetEnd::Fresh,
             last: [0; 2],
             waiting: [VecDeque::new(), VecDeque::new()],
@@ -168,16 +74,12 @@ impl World {
     }
 
     pub(crate) fn transmit(&mut self, qp: QpId, way: Way, packet: Packet) {
-        let path = self.qps[qp].path;
         let back = if way == Way::ToTarget {
             Way::ToHost
         } else {
             Way::ToTarget
         };
-        let (cut, deaf) = (
-            self.routes[path].is_cut(way),
-            self.routes[path].is_cut(back),
-        );
+        let (cut, deaf) = (self.is_cut(qp, way), self.is_cut(qp, back));
         if cut || deaf || self.peer_is_gone(qp, way) {
             self.arm_retry(qp, way);
         }
@@ -186,6 +88,10 @@ impl World {
             return;
         }
         self.carry(qp, way, packet);
+    }
+
+    fn is_cut(&self, qp: QpId, way: Way) -> bool {
+        self.qps[qp].cut > 0 || self.routes[self.qps[qp].path].is_cut(way)
     }
 
     fn carry(&mut self, qp: QpId, way: Way, packet: Packet) {
@@ -201,7 +107,7 @@ impl World {
         let packet = Packet::Fetched { command, values };
         if self.qps[qp].host == HostEnd::Open {
             self.transmit(qp, Way::ToTarget, packet);
-        } else if !self.routes[self.qps[qp].path].is_cut(Way::ToTarget) {
+        } else if !self.is_cut(qp, Way::ToTarget) {
             self.carry(qp, Way::ToTarget, packet);
         }
     }
@@ -229,16 +135,15 @@ impl World {
         if self.qps[qp].unacknowledged[way as usize] != Some(since) {
             return;
         }
-        let path = self.qps[qp].path;
-        let route = &self.routes[path];
-        let broken =
-            route.is_cut(Way::ToTarget) || route.is_cut(Way::ToHost) || self.peer_is_gone(qp, way);
+        let broken = self.is_cut(qp, Way::ToTarget)
+            || self.is_cut(qp, Way::ToHost)
+            || self.peer_is_gone(qp, way);
         self.qps[qp].unacknowledged[way as usize] = None;
         if !broken {
             return;
         }
         match way {
-            Way::ToTarget => self.host_qp_failed(qp),
+            Way::ToTarget => self.host_qp_failed(qp, false),
             Way::ToHost => {
                 let counts = self.end_counts(qp);
                 self.target_qp_failed(qp, counts);
@@ -248,11 +153,11 @@ impl World {
 
     /// A path works better than before: what was repeated gets through.
     pub(crate) fn route_healed(&mut self, path: usize) {
-        let open = [Way::ToTarget, Way::ToHost].map(|way| !self.routes[path].is_cut(way));
         for qp in 0..self.qps.len() {
             if self.qps[qp].path != path {
                 continue;
             }
+            let open = [Way::ToTarget, Way::ToHost].map(|way| !self.is_cut(qp, way));
             for way in [Way::ToTarget, Way::ToHost] {
                 if open == [true, true] {
                     self.qps[qp].unacknowledged[way as usize] = None;
@@ -303,7 +208,7 @@ impl World {
     /// Tells the peer that the connection is over. The request is the connection manager's, not
     /// the queue pair's, and is repeated for a while.
     pub(crate) fn farewell(&mut self, qp: QpId, way: Way, tries: u32) {
-        if !self.routes[self.qps[qp].path].is_cut(way) {
+        if !self.is_cut(qp, way) {
             let counts = self.end_counts(qp);
             self.carry(qp, way, Packet::Goodbye { counts });
         } else if tries > 0 {

@@ -2,24 +2,31 @@
 
 use umpath_target::model::AnaState;
 
-use super::clock::Nanos;
-use super::fabric::Way;
+use super::clock::{EPOCH, Nanos};
+use super::host::LaneAt;
 use super::plan::FaultKind;
+use super::qp::{HostEnd, Way};
 use super::world::World;
 
 impl World {
     /// Nothing starts without power; its return starts everything.
     fn is_powerless(&self) -> bool {
-        let mut kinds = self
-            .active_faults
-            .iter()
-            .map(|at| self.plan.faults[*at].kind);
-        kinds.any(|kind| kind == FaultKind::PowerFails)
+        self.has_fault(FaultKind::PowerFails)
+    }
+
+    /// A fault that never ends.
+    pub(crate) fn is_for_ever(&self, at: usize) -> bool {
+        self.plan.for_ever && self.plan.faults[at].kind.may_last()
     }
 
     pub(crate) fn fault(&mut self, at: usize, begins: bool) {
         let fault = self.plan.faults[at];
-        let ends: Nanos = (fault.at + fault.lasts).min(self.plan.active).max(self.now);
+        let ends = EPOCH + (fault.at + fault.lasts).min(self.plan.active);
+        let ends = if self.is_for_ever(at) {
+            Nanos::MAX / 2
+        } else {
+            ends.max(self.now)
+        };
         if begins {
             self.active_faults.push(at);
         } else {
@@ -32,32 +39,16 @@ impl World {
                 fault.kind
             )
         });
-        let change = |count: &mut u32| if begins { *count += 1 } else { *count -= 1 };
+        let concerned = self.plan.concerned(fault.kind);
+        self.trouble(&concerned, begins);
         match fault.kind {
-            FaultKind::Partition {
-                path,
-                to_target,
-                to_host,
-            } => {
-                if to_target {
-                    change(&mut self.routes[path].cut[Way::ToTarget as usize]);
-                }
-                if to_host {
-                    change(&mut self.routes[path].cut[Way::ToHost as usize]);
-                }
-                self.route_healed(path);
-            }
-            FaultKind::LinkDown { path } => {
-                change(&mut self.routes[path].no_carrier);
-                self.route_healed(path);
-                let up = self.routes[path].no_carrier == 0;
-                self.carrier(path, up);
-            }
-            FaultKind::Slow { path, extra } => {
-                let extra = if begins { extra } else { 0 };
-                self.routes[path].extra = extra;
-            }
-            FaultKind::Park { .. } | FaultKind::Forget { .. } | FaultKind::Lingers { .. } => {}
+            FaultKind::Partition { .. }
+            | FaultKind::QueueSilent { .. }
+            | FaultKind::LinkDown { .. }
+            | FaultKind::AdapterFails { .. }
+            | FaultKind::Slow { .. }
+            | FaultKind::QueueFails { .. }
+            | FaultKind::AdminDead { .. } => self.fabric_fault(fault.kind, begins),
             FaultKind::PowerFails if begins => self.power_fails(),
             FaultKind::PowerFails => {
                 for process in 0..self.plan.processes {
@@ -80,38 +71,6 @@ impl World {
                 let until = &mut self.processes[process].stopped_until;
                 *until = ends.max(*until);
             }
-            FaultKind::Kill => {
-                if begins {
-                    self.kill_host();
-                } else {
-                    self.revive_host();
-                }
-            }
-            FaultKind::AdminDead { path } => change(&mut self.routes[path].admin_dead),
-            FaultKind::ControlStall => {
-                let until = &mut self.host.control_stalled_until;
-                *until = ends.max(*until);
-            }
-            FaultKind::LaneStall { lane } => {
-                let until = &mut self.host.lanes[lane].stalled_until;
-                *until = ends.max(*until);
-            }
-            FaultKind::HostStall => {
-                let until = &mut self.host.control_stalled_until;
-                *until = ends.max(*until);
-                for lane in &mut self.host.lanes {
-                    lane.stalled_until = ends.max(lane.stalled_until);
-                }
-            }
-            FaultKind::QueueFails { path, lane } => {
-                let found = self
-                    .qps
-                    .iter()
-                    .rposition(|qp| qp.path == path && usize::from(qp.qid) == lane + 1);
-                if let Some(qp) = found.filter(|_| begins) {
-                    self.host_qp_failed(qp);
-                }
-            }
             FaultKind::Ana { path, inaccessible } => {
                 let state = match (begins, inaccessible) {
                     (true, true) => AnaState::Inaccessible,
@@ -122,6 +81,129 @@ impl World {
                     self.set_ana(path, state);
                 }
             }
+            FaultKind::Namespace(change) => self.change_namespace(change, begins),
+            FaultKind::Park { .. }
+            | FaultKind::Forget { .. }
+            | FaultKind::Lingers { .. }
+            | FaultKind::RefusesOnce { .. }
+            | FaultKind::DiskFull
+            | FaultKind::DiskSlow
+            | FaultKind::DriverFails
+            | FaultKind::DriverBusy => {}
+            FaultKind::Kill { .. }
+            | FaultKind::Reboot
+            | FaultKind::ThreadFails { .. }
+            | FaultKind::ControlStall
+            | FaultKind::LaneStall { .. }
+            | FaultKind::HostStall => self.host_fault(fault.kind, begins, ends),
+        }
+    }
+
+    fn fabric_fault(&mut self, kind: FaultKind, begins: bool) {
+        let change = |count: &mut u32| if begins { *count += 1 } else { *count -= 1 };
+        match kind {
+            FaultKind::Partition {
+                path,
+                to_target,
+                to_host,
+            } => {
+                if to_target {
+                    change(&mut self.routes[path].cut[Way::ToTarget as usize]);
+                }
+                if to_host {
+                    change(&mut self.routes[path].cut[Way::ToHost as usize]);
+                }
+                self.route_healed(path);
+            }
+            FaultKind::QueueSilent { path, queue } => {
+                // Those that are open then; a new one takes another way through the fabric.
+                for qp in &mut self.qps {
+                    if begins && qp.path == path && qp.qid == queue {
+                        qp.cut += u32::from(qp.host == HostEnd::Open);
+                    } else if !begins && qp.path == path && qp.qid == queue {
+                        qp.cut = 0;
+                    }
+                }
+                self.route_healed(path);
+            }
+            FaultKind::LinkDown { path } => {
+                change(&mut self.routes[path].no_carrier);
+                self.route_healed(path);
+                self.link_changed(path);
+            }
+            FaultKind::AdapterFails { path } => {
+                change(&mut self.routes[path].no_adapter);
+                self.route_healed(path);
+                self.link_changed(path);
+                for qp in 0..self.qps.len() {
+                    if begins && self.qps[qp].path == path {
+                        self.host_qp_failed(qp, false);
+                    }
+                }
+            }
+            FaultKind::Slow { path, extra } => {
+                let extra = if begins { extra } else { 0 };
+                self.routes[path].extra = extra;
+            }
+            FaultKind::AdminDead { path } => change(&mut self.routes[path].admin_dead),
+            FaultKind::QueueFails { path, queue } => {
+                let found = self
+                    .qps
+                    .iter()
+                    .rposition(|qp| qp.path == path && qp.qid == queue);
+                if let Some(qp) = found.filter(|_| begins) {
+                    self.host_qp_failed(qp, false);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn host_fault(&mut self, kind: FaultKind, begins: bool, ends: Nanos) {
+        match kind {
+            FaultKind::Kill { orders } => match (begins, orders) {
+                (true, 0) => self.kill_host(),
+                (true, orders) => self.host.orders_left = Some(orders),
+                (false, _) => {
+                    // So many orders were not to be had.
+                    self.kill_host();
+                    self.revive_host();
+                }
+            },
+            FaultKind::Reboot if begins => self.reboot(),
+            FaultKind::Reboot => self.revive_host(),
+            FaultKind::ThreadFails { volume, lane } => {
+                let device = self.device_for(volume).filter(|_| begins && self.host.alive);
+                if let Some(device) = device {
+                    let queue = lane;
+                    self.break_ring(LaneAt { device, queue });
+                }
+            }
+            FaultKind::ControlStall => self.stall_control(ends),
+            FaultKind::LaneStall { volume, lane } => {
+                if let Some(device) = self.device_for(volume) {
+                    let queue = lane;
+                    self.stall_lane(LaneAt { device, queue }, ends);
+                }
+            }
+            FaultKind::HostStall => {
+                self.stall_control(ends);
+                for at in self.lanes().collect::<Vec<_>>() {
+                    self.stall_lane(at, ends);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn stall_control(&mut self, ends: Nanos) {
+        let until = &mut self.host.stalled_until;
+        *until = ends.max(*until);
+    }
+
+    fn stall_lane(&mut self, at: LaneAt, ends: Nanos) {
+        if let Some(lane) = self.lane(at) {
+            lane.stalled_until = ends.max(lane.stalled_until);
         }
     }
 }

@@ -16,32 +16,11 @@ use umpath_target::controller::io::Operation;
 
 use super::checker::{Violation, stamp};
 use super::clock::{MICRO, MILLI, Nanos, duration, nanos};
-use super::fabric::{HostEnd, Values};
 use super::mutant::Mutant;
 use super::plan::{FaultKind, REQUEST_BLOCKS};
+use super::qp::{HostEnd, Values};
+use super::store::StoreId;
 use super::world::{Happening, World};
-
-/// What is on the disk.
-#[derive(Debug)]
-pub(crate) struct Medium {
-    /// What reads return.
-    seen: Vec<u64>,
-    /// What outlives the power.
-    durable: Vec<u64>,
-    /// Through which process a block was last written.
-    through: Vec<usize>,
-}
-
-impl Medium {
-    pub(crate) fn new(blocks: u64) -> Self {
-        let seen: Vec<u64> = (0..blocks).map(|lba| stamp(0, lba)).collect();
-        Self {
-            durable: seen.clone(),
-            through: vec![0; seen.len()],
-            seen,
-        }
-    }
-}
 
 impl World {
     /// A command asks the gate, for its first step.
@@ -178,9 +157,9 @@ impl World {
             return;
         }
         let (index, process) = (known.copy, known.process);
-        let copy = self.copies[index as usize];
+        let (store, copy) = (known.store, self.copies[index as usize]);
         let association = copy.association;
-        if self.host.proven.contains(&association) {
+        if copy.mutation && self.fences.is_proven(association) {
             let what =
                 format!("(4) copy {index} of {association} on the medium after its order fence");
             return self.fail(Violation(what));
@@ -195,25 +174,25 @@ impl World {
         match operation {
             Operation::Read { .. } => {
                 let mut found = [0; REQUEST_BLOCKS];
-                found[..range.len()].copy_from_slice(&self.medium.seen[range.clone()]);
+                found[..range.len()].copy_from_slice(&self.stores[store].medium.seen[range.clone()]);
                 read = Some(found);
             }
             Operation::Write { fua, .. } => {
                 for (offset, lba) in range.clone().enumerate() {
-                    self.write(process, lba, values[at + offset], fua);
+                    self.write((process, store), lba, values[at + offset], fua);
                 }
             }
             Operation::Zero { fua, .. } => {
                 for lba in range.clone() {
-                    self.write(process, lba, stamp(copy.op, lba as u64), fua);
+                    self.write((process, store), lba, stamp(store, copy.op, lba as u64), fua);
                 }
             }
             Operation::Deallocate { .. } => {
                 for lba in range.clone() {
-                    self.write(process, lba, stamp(copy.op, lba as u64), false);
+                    self.write((process, store), lba, stamp(store, copy.op, lba as u64), false);
                 }
             }
-            Operation::Flush => self.flush(process),
+            Operation::Flush => self.flush(process, store),
             Operation::Nothing => {}
         }
         self.note(|| {
@@ -235,23 +214,26 @@ impl World {
             .push(self.now, Happening::Executed { command, values });
     }
 
-    fn write(&mut self, process: usize, lba: usize, value: u64, fua: bool) {
-        self.medium.seen[lba] = value;
-        self.medium.through[lba] = process;
+    fn write(&mut self, (process, store): (usize, StoreId), lba: usize, value: u64, fua: bool) {
         let fua = fua && !self.is(Mutant::FuaIgnored);
-        if fua || !self.plan.cache || self.array_chance.percent(10) {
-            self.medium.durable[lba] = value;
+        let durable = fua || !self.plan.cache || self.array_chance.percent(10);
+        let medium = &mut self.stores[store].medium;
+        medium.seen[lba] = value;
+        medium.through[lba] = process;
+        if durable {
+            medium.durable[lba] = value;
         }
     }
 
-    fn flush(&mut self, process: usize) {
+    fn flush(&mut self, process: usize, store: StoreId) {
         if self.is(Mutant::FlushIgnored) {
             return;
         }
         let own = self.is(Mutant::FlushOfOwn);
-        for lba in 0..self.medium.seen.len() {
-            if !own || self.medium.through[lba] == process {
-                self.medium.durable[lba] = self.medium.seen[lba];
+        let medium = &mut self.stores[store].medium;
+        for lba in 0..medium.seen.len() {
+            if !own || medium.through[lba] == process {
+                medium.durable[lba] = medium.seen[lba];
             }
         }
     }
@@ -269,8 +251,10 @@ impl World {
                 self.graves.leaves(command.row);
             }
         }
-        self.medium.seen.clone_from(&self.medium.durable);
-        self.checker.power_failed();
+        for store in &mut self.stores {
+            store.medium.seen.clone_from(&store.medium.durable);
+            store.checker.power_failed();
+        }
     }
 
     /// The process hears that a command is off the medium.

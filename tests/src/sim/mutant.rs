@@ -1,19 +1,10 @@
 //! Mistakes planted on purpose: a simulator that does not see them proves nothing.
 //!
-//! They are planted where this world plays the host's threads or the target's engine, so the
-//! product's code carries no trace of them: an order that is not passed on, or too early, or to the
-//! wrong one; a table of ghosts with something left out; a fence that is computed otherwise; a gate
-//! that is not obeyed. Each is a mistake a daemon, a queue thread, a core or a target could make.
-
-use std::sync::Arc;
-use std::time::Duration;
-
-use umpath_core::association::{CLOCK_ERROR_PERMILLE, FenceTerms, OrderFence, order_fence_at};
-use umpath_core::{Ghost, GhostTable, LaneId};
-
-use super::clock::{Nanos, duration, nanos};
-use super::host::FencedQueue;
-use super::plan::Plan;
+//! They are planted where this world plays the shell or the target's engine, so the product's code
+//! carries no trace of them: a message that is lost, late, doubled or false on its way between host,
+//! paths, queue threads and disk; an order that is not carried out, or too early, or on the wrong
+//! thing; a gate that is not obeyed. Each is a mistake a host, a path, a queue thread, a shell or a
+//! target could make. What each does at its place is in `seam`.
 
 macro_rules! mutants {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)+) => {
@@ -44,16 +35,24 @@ mutants! {
     /// The fence forgets that keep-alives and commands may wait for a controller that stands still: it
     /// counts what the last answer needs and what the last packet needs.
     SleepForgotten = "sleep-forgotten",
-    /// The fence forgets that a controller's clock may be slow.
-    ClockErrorForgotten = "clock-error-forgotten",
-    /// The fence forgets that the end of a queue pair may count as traffic, however late.
-    EndsForgotten = "ends-forgotten",
     /// A traffic-based keep-alive timer is taken for a command-based one.
     TrafficIgnored = "traffic-ignored",
     /// The fence counts from the last answer alone, whenever the queue pairs fell silent.
     FenceFromAnswer = "fence-from-answer",
+    /// The fence counts from the conviction, whenever the queue pairs fell silent.
+    FenceFromConviction = "fence-from-conviction",
     /// The fence of one association is taken for that of another.
     FenceOfAnother = "fence-of-another",
+    /// The fence counts once any queue pair is silent, as if it had been all of them.
+    FenceOfWrongQueue = "fence-of-wrong-queue",
+    /// A queue pair counts as destroyed, and silent, when its destruction begins.
+    DestroyedEarly = "destroyed-early",
+    /// A queue pair counts as silent when it is given up, whether or not it says so.
+    SilenceTrusted = "silence-trusted",
+    /// An orderly removal does not wait for the admin queue.
+    OrderlyAdminIgnored = "orderly-admin-ignored",
+    /// Queue pairs that no queue thread has count as silent at once.
+    SpareIgnored = "spare-ignored",
     /// Lost writes are sent again as soon as the queue pair is drained, and nothing is locked.
     RetryAtOnce = "retry-at-once",
     /// Each lane sends its ghosts again when it has the table, whatever the others have.
@@ -117,12 +116,16 @@ mutants! {
     SharingIgnored = "sharing-ignored",
     /// Memory is reused when the queue pair is in the error state, not when it is drained.
     BufferAtError = "buffer-at-error",
+    /// A flush marker counts although it could not be posted.
+    MarkerTrusted = "marker-trusted",
     /// A queue pair that does not drain in time counts as drained without being destroyed.
     DeadlineTrusted = "deadline-trusted",
     /// A restarted host knows nothing of its earlier associations.
     InheritNothing = "inherit-nothing",
     /// Associations are struck from the records when they are convicted, not when they are fenced.
     RecordsForget = "records-forget",
+    /// An association is used before its record is durable.
+    RecordNotAwaited = "record-not-awaited",
     /// A restarted host takes its predecessor's death for a fence.
     DeathIsFence = "death-is-fence",
     /// Sometimes a completion is dropped.
@@ -143,99 +146,56 @@ mutants! {
     FailsWithoutPath = "fails-without-path",
     /// A lost association is not connected again.
     NeverReconnects = "never-reconnects",
-}
-
-/// How long ghosts stay locked under [`Mutant::UnlockOnTimeout`].
-pub(crate) const UNLOCK_AFTER: Nanos = 50 * super::clock::MILLI;
-
-impl Mutant {
-    /// It makes tables of its own between the device's: those count by twos.
-    pub(crate) fn unlocks(self) -> bool {
-        matches!(self, Self::UnlockOnTimeout | Self::UnlockOnAnswer)
-    }
-
-    /// The table of ghosts that a lane gets.
-    pub(crate) fn table(self, lane: usize, table: &Arc<GhostTable>) -> Arc<GhostTable> {
-        let remade = |ghosts: Vec<Ghost>| {
-            let (generation, resend) = (table.generation(), table.resend());
-            let generation = if self.unlocks() {
-                2 * generation
-            } else {
-                generation
-            };
-            Arc::new(GhostTable::new(generation, resend, ghosts))
-        };
-        let all = table.ghosts().copied();
-        match self {
-            Self::GhostShort => remade(all.filter_map(shorter).collect()),
-            Self::GhostLate => remade(all.filter_map(later).collect()),
-            Self::OwnGhostsOnly => {
-                let own = |ghost: &Ghost| {
-                    ghost
-                        .owner
-                        .is_none_or(|owner| owner.lane == LaneId(lane as u16))
-                };
-                remade(all.filter(own).collect())
-            }
-            Self::NewestGhostsOnly => {
-                let newest = table.ghosts().map(|ghost| ghost.association).max();
-                remade(
-                    all.filter(|ghost| Some(ghost.association) == newest)
-                        .collect(),
-                )
-            }
-            Self::UnlockOnTimeout | Self::UnlockOnAnswer => remade(all.collect()),
-            _ => Arc::clone(table),
-        }
-    }
-
-    /// When the order fence of an association stands that was given up.
-    pub(crate) fn fence(
-        mutant: Option<Self>,
-        plan: &Plan,
-        fence: &OrderFence<FencedQueue>,
-        terms: Option<FenceTerms>,
-        answered: Nanos,
-        now: Nanos,
-    ) -> Option<Nanos> {
-        let due = fence.at()?;
-        let kato = terms.map(|terms| terms.kato()).unwrap_or_default();
-        Some(match mutant {
-            Some(Self::NoFence) => now,
-            Some(Self::FenceShort) => nanos(due.saturating_sub(kato)),
-            Some(Self::ClockErrorForgotten) => {
-                let wait = order_fence_at(Duration::ZERO, &terms?);
-                nanos(due.saturating_sub(wait * CLOCK_ERROR_PERMILLE / 1000))
-            }
-            Some(Self::EndsForgotten) => {
-                let ends = if plan.traffic_based {
-                    plan.kato_at_most()
-                } else {
-                    0
-                };
-                nanos(due) - ends
-            }
-            Some(Self::FenceFromAnswer) => by_answer(terms, answered)?,
-            Some(Self::SleepForgotten) => {
-                by_answer(terms, answered)?.max(nanos(due.saturating_sub(kato)))
-            }
-            _ => nanos(due),
-        })
-    }
-}
-
-/// The fence if nothing of ours had reached the controller after the last answer.
-fn by_answer(terms: Option<FenceTerms>, answered: Nanos) -> Option<Nanos> {
-    let terms = terms.as_ref()?;
-    Some(nanos(order_fence_at(duration(answered), terms)))
-}
-
-fn shorter(ghost: Ghost) -> Option<Ghost> {
-    let blocks = ghost.blocks - 1;
-    (blocks > 0).then_some(Ghost { blocks, ..ghost })
-}
-
-fn later(ghost: Ghost) -> Option<Ghost> {
-    let lba = ghost.lba + 1;
-    shorter(Ghost { lba, ..ghost })
+    /// What a second kind of controller says of its cache is ignored.
+    CacheIgnored = "cache-ignored",
+    /// A restarted host believes the size it had recorded.
+    ResizeForgotten = "resize-forgotten",
+    /// A restarted host asks for as many queues as are configured, not as the device has.
+    TooFewQueues = "too-few-queues",
+    /// What was refused once is refused for ever.
+    RefusedForEver = "refused-for-ever",
+    /// A restart forgets a path that is down.
+    RestartForgetsPath = "restart-forgets-path",
+    /// The patience with a volume taken over ends with its first path, usable or not.
+    GraceEndsEarly = "grace-ends-early",
+    /// A block device that could not be taken over is made anew.
+    SecondDevice = "second-device",
+    /// A timer goes off before its time, and nothing is done.
+    TimerEarly = "timer-early",
+    /// A suspicion is raised and taken back again and again.
+    SuspicionOscillates = "suspicion-oscillates",
+    /// A path that did not come back in time is forgotten although it is configured.
+    CtrlLossForgets = "ctrl-loss-forgets",
+    /// New namespaces are not noticed.
+    NamespaceUnheard = "namespace-unheard",
+    /// Changes of ANA states are not noticed.
+    AnaUnheard = "ana-unheard",
+    /// A queue thread does not get its queue pair.
+    AttachLost = "attach-lost",
+    /// One lane misses a table now and then.
+    TableLost = "table-lost",
+    /// An older table comes after a newer one.
+    TablesSwapped = "tables-swapped",
+    /// Lanes are not told that ghosts are locked.
+    LockLost = "lock-lost",
+    /// Lanes are not told that an association is fenced.
+    FenceLost = "fence-lost",
+    /// A lane is not told that its queue pair was destroyed.
+    DestroyedLost = "destroyed-lost",
+    /// The host is not told that a lane has drained.
+    BufferFenceLost = "buffer-fence-lost",
+    /// The host is not told of a conviction.
+    ConvictionLost = "conviction-lost",
+    /// The host is not told that a suspicion is over.
+    ClearLost = "clear-lost",
+    /// The host is not told of queues that were opened for it.
+    QueuesLost = "queues-lost",
+    /// A request that a dead server had is not given to the next one.
+    ReissueLost = "reissue-lost",
+    /// A request that a dead server had is given to the next one twice.
+    ReissuedTwice = "reissued-twice",
+    /// A call is not answered now and then.
+    AnswerLost = "answer-lost",
+    /// Records of fenced associations stay.
+    RecordsStay = "records-stay",
 }

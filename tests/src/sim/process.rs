@@ -1,6 +1,5 @@
 //! Target processes: their clocks, their lives, and what they serve.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
@@ -8,15 +7,17 @@ use std::time::Duration;
 
 use umpath_nvme::Sqe;
 use umpath_nvme::command::Instance;
-use umpath_target::array::{Array, Limits, Namespace, Subsystem};
+use umpath_target::array::{Array, Limits, Subsystem};
 use umpath_target::config::CntlidRange;
 use umpath_target::controller::Answer;
 use umpath_target::controller::board::{Board, PROCESSES_MAX, Witness};
 use umpath_target::controller::view::Shared;
-use umpath_target::model::{AnaState, Geometry, Nguid, PortId};
+use umpath_target::model::{AnaState, PortId};
 
-use super::array::{LBA_SHIFT, NQN};
+use super::array::NQN;
 use super::clock::{MICRO, MILLI, Nanos, duration};
+use super::plan::{FaultKind, NamespaceChange};
+use super::store::{StoreId, nsid_of};
 use super::world::{Happening, World};
 
 /// A target process.
@@ -26,7 +27,7 @@ pub(crate) struct Process {
     /// Counts its lives.
     pub(crate) life: u32,
     pub(crate) stopped_until: Nanos,
-    pub(crate) array: Array<()>,
+    pub(crate) array: Array<StoreId>,
     /// Controllers whose keep-alive timer any command restarts.
     traffic: Vec<Traffic>,
     /// Thousandths its clock is fast.
@@ -90,30 +91,14 @@ impl Process {
 /// started, it is started once more: a Keep Alive is a command like any other.
 #[derive(Debug)]
 struct Traffic {
-    shared: Arc<Shared<()>>,
+    shared: Arc<Shared<StoreId>>,
     any: bool,
 }
 
 /// What a process serves, made once and copied for each life.
-pub(crate) fn subsystem() -> Subsystem<()> {
-    let geometry = Geometry {
-        block_bytes: 1 << LBA_SHIFT,
-        blocks: 0,
-        volatile_cache: true,
-    };
-    let namespace = Namespace {
-        nsid: 1,
-        ana_group: 1,
-        uuid: umpath_target::model::derive_uuid(NQN, 1),
-        nguid: Nguid([7; 16]),
-        eui64: None,
-        geometry,
-        media: (),
-        description: String::new(),
-    };
+pub(crate) fn subsystem() -> Subsystem<StoreId> {
     let mut subsystem = Subsystem::new(NQN.to_owned(), "SIM".to_owned(), "umpath".to_owned(), 0);
     subsystem.allow_any_host = true;
-    subsystem.namespaces = BTreeMap::from([(1, namespace)]);
     subsystem
 }
 
@@ -134,7 +119,7 @@ impl Process {
     }
 
     /// When a controller's timer expires for good, should nothing more come.
-    pub(crate) fn expires(&self, shared: &Arc<Shared<()>>, kato: Duration) -> Option<Duration> {
+    pub(crate) fn expires(&self, shared: &Arc<Shared<StoreId>>, kato: Duration) -> Option<Duration> {
         let known = |known: &&Traffic| Arc::ptr_eq(&known.shared, shared);
         let restarts = self
             .traffic
@@ -173,7 +158,7 @@ impl Process {
     }
 
     /// A controller's timer is to be restarted by traffic: one timer, however many queues.
-    pub(crate) fn time_by_traffic(&mut self, shared: &Arc<Shared<()>>) {
+    pub(crate) fn time_by_traffic(&mut self, shared: &Arc<Shared<StoreId>>) {
         let known = |known: &&mut Traffic| Arc::ptr_eq(&known.shared, shared);
         if let Some(known) = self.traffic.iter_mut().find(known) {
             known.any = true;
@@ -185,7 +170,7 @@ impl Process {
 
     /// A command came. It counts unless the timer has expired already: a process that wakes up
     /// looks at its timer first.
-    pub(crate) fn note_traffic(&mut self, shared: &Arc<Shared<()>>, now: Duration) {
+    pub(crate) fn note_traffic(&mut self, shared: &Arc<Shared<StoreId>>, now: Duration) {
         if shared
             .gate
             .deadline()
@@ -217,7 +202,7 @@ impl World {
                 last: first + self.plan.cntlids - 1,
             },
             depth_max: 128,
-            io_queues_max: 8,
+            io_queues_max: self.plan.io_queues,
             in_capsule_bytes: 4096,
         };
         let mut array = Array::new(limits, u64::from(life) << 16 | process as u64);
@@ -237,9 +222,11 @@ impl World {
         } else {
             (self.plan.cqt / MILLI) as u16
         };
-        for namespace in subsystem.namespaces.values_mut() {
-            namespace.geometry.blocks = self.plan.blocks;
-            namespace.geometry.volatile_cache = self.plan.cache;
+        for (store, known) in self.stores.iter().enumerate() {
+            if known.exists && !self.is_detached(store, process) {
+                let namespace = known.namespace(store, self.plan.cache);
+                subsystem.namespaces.insert(namespace.nsid, namespace);
+            }
         }
         for path in 0..self.plan.paths() {
             if self.process_of(path) == process {
@@ -304,8 +291,55 @@ impl World {
     pub(crate) fn set_ana(&mut self, path: usize, state: AnaState) {
         let process = self.process_of(path);
         let port = PortId(path as u16 + 1);
-        let done = self.processes[process].array.set_ana(NQN, port, 1, state);
-        debug_assert!(done.is_ok());
+        for store in 0..self.stores.len() {
+            let array = &mut self.processes[process].array;
+            let done = array.set_ana(NQN, port, nsid_of(store), state);
+            debug_assert!(done.is_ok());
+        }
+        self.array_outputs(process);
+    }
+
+    /// A fault is in force that has taken a namespace from a process's controllers.
+    fn is_detached(&self, store: StoreId, process: usize) -> bool {
+        let (volume, change) = (store, |volume| NamespaceChange::Detach { volume, process });
+        let wanted = FaultKind::Namespace(change(volume));
+        let mut active = self.active_faults.iter();
+        active.any(|at| self.plan.faults[*at].kind == wanted)
+    }
+
+    /// An array's administrator begins a change, or ends it.
+    pub(crate) fn change_namespace(&mut self, change: NamespaceChange, begins: bool) {
+        let (volume, only) = match change {
+            NamespaceChange::Add { volume } if begins => {
+                self.stores[volume].exists = true;
+                (volume, None)
+            }
+            NamespaceChange::Grow { volume } if begins => {
+                let store = &mut self.stores[volume];
+                store.blocks = store.medium.seen.len() as u64;
+                (volume, None)
+            }
+            NamespaceChange::Detach { volume, process } => (volume, Some(process)),
+            NamespaceChange::Add { .. } | NamespaceChange::Grow { .. } => return,
+        };
+        for process in 0..self.processes.len() {
+            if self.processes[process].alive && only.is_none_or(|only| only == process) {
+                self.present(volume, process);
+            }
+        }
+    }
+
+    /// A process presents a namespace as it is now.
+    fn present(&mut self, store: StoreId, process: usize) {
+        let there = self.stores[store].exists && !self.is_detached(store, process);
+        let namespace = there.then(|| self.stores[store].namespace(store, self.plan.cache));
+        let array = &mut self.processes[process].array;
+        // It may not have been there.
+        let _ = array.remove_namespace(NQN, nsid_of(store));
+        if let Some(namespace) = namespace {
+            let added = array.add_namespace(NQN, namespace);
+            debug_assert!(added.is_ok());
+        }
         self.array_outputs(process);
     }
 }

@@ -3,7 +3,6 @@
 //! The product's own array answers unless a fault says otherwise. Odd answers are those an array
 //! may give: busy, full, refused, late, lost, failed in the log. Wrong answers are mutants.
 
-use umpath_core::AssociationId;
 use umpath_nvme::command::{CrossControllerReset, GetLogPage, Instance, ResetResult};
 use umpath_nvme::identify::IdentifyController;
 use umpath_nvme::log::lid;
@@ -15,9 +14,9 @@ use umpath_target::controller::Answer;
 
 use super::checker::Violation;
 use super::clock::{MILLI, Nanos};
-use super::fabric::{Packet, QpId, Way};
 use super::mutant::Mutant;
 use super::plan::FaultKind;
+use super::qp::{Assoc, Packet, QpId, Way};
 use super::world::World;
 
 /// How a target answers a request to reset while a fault lasts.
@@ -59,7 +58,7 @@ impl OddReset {
 pub(crate) struct Made {
     process: usize,
     instance: Instance,
-    association: AssociationId,
+    association: Assoc,
 }
 
 /// How late a late answer is at most.
@@ -219,12 +218,8 @@ impl World {
         let Some(Made { association, .. }) = made.copied() else {
             return;
         };
-        let mut attempts = self
-            .host
-            .paths
-            .iter()
-            .filter_map(|path| path.attempt.as_ref());
-        if self.host.alive && attempts.any(|attempt| attempt.association == association) {
+        let known = self.host.live_associations().any(|id| id == association.id);
+        if self.host.alive && association.life == self.host.life && known {
             let what =
                 format!("(8) controller {cntlid} of {association} is reset, which nobody gave up");
             self.fail(Violation(what));

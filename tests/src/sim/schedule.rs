@@ -3,9 +3,11 @@
 //! Some at random, and some that belong together: what a mistake needs to show is often a chain of
 //! misfortunes that chance alone would make once in a million runs.
 
+use umpath_nvme::opcode::{self, admin};
+
 use super::chance::Chance;
 use super::clock::{MILLI, Nanos};
-use super::plan::{Fault, FaultKind, Plan};
+use super::plan::{Fault, FaultKind, NamespaceChange, Nuisance, Plan};
 use super::resets::OddReset;
 
 /// The faults of a plan that is complete but for them.
@@ -14,14 +16,24 @@ pub(crate) fn faults(chance: &mut Chance, plan: &Plan) -> Vec<Fault> {
         return vec![plain(chance, plan)];
     }
     let mut faults = Vec::new();
-    for _ in 0..chance.within(0, 6) {
+    for (volume, planned) in plan.volumes.iter().enumerate() {
+        if !planned.from_start {
+            let kind = FaultKind::Namespace(NamespaceChange::Add { volume });
+            let at = chance.below(plan.active);
+            faults.push(Fault { at, lasts: 0, kind });
+        }
+    }
+    for _ in 0..chance.within(0, plan.swarm.most) {
         let at = chance.below(plan.active);
         let lasts = chance.tail(MILLI, 3 * plan.kato);
-        faults.push(Fault {
-            at,
-            lasts,
-            kind: one(chance, plan),
-        });
+        let kind = one(chance, plan);
+        faults.push(Fault { at, lasts, kind });
+    }
+    if plan.for_ever {
+        return faults.into_iter().filter(|fault| spares_a_path(plan, fault.kind)).collect();
+    }
+    if plan.swarm.machine > 1 && chance.percent(50) {
+        successions(chance, plan, &mut faults);
     }
     if chance.percent(60) {
         ghosts(chance, plan, &mut faults);
@@ -185,52 +197,235 @@ fn sleep(chance: &mut Chance, plan: &Plan) -> (Nanos, Nanos) {
     (at, periods * kato - awake - short)
 }
 
-fn one(chance: &mut Chance, plan: &Plan) -> FaultKind {
+/// One process after another, with what makes that hard.
+fn successions(chance: &mut Chance, plan: &Plan, faults: &mut Vec<Fault>) {
+    let mut at = chance.below(plan.active / 2);
+    let mut push = |at, lasts, kind| faults.push(Fault { at, lasts, kind });
     let path = chance.below(plan.paths() as u64) as usize;
-    let process = chance.below(plan.processes as u64) as usize;
-    let lane = chance.below(plan.lanes as u64) as usize;
-    match chance.below(21) {
-        0 => FaultKind::Partition {
-            path,
-            to_target: true,
-            to_host: true,
-        },
-        1 => FaultKind::Partition {
-            path,
-            to_target: true,
-            to_host: false,
-        },
-        2 => FaultKind::Partition {
-            path,
-            to_target: false,
-            to_host: true,
-        },
+    if chance.percent(50) {
+        // A path is down all the while.
+        push(at, plan.active, FaultKind::LinkDown { path });
+    }
+    if chance.percent(30) {
+        let volume = chance.below(plan.volumes.len() as u64) as usize;
+        let kind = FaultKind::Namespace(NamespaceChange::Grow { volume });
+        push(at + chance.below(plan.kato), 0, kind);
+    }
+    for _ in 0..chance.within(1, 3) {
+        let orders = chance.pick(&[0, 0, 1, 5, 20, 60]);
+        let lasts = chance.tail(MILLI, plan.kato);
+        push(at, lasts, FaultKind::Kill { orders });
+        if chance.percent(30) {
+            let trouble = chance.pick(&[FaultKind::DriverBusy, FaultKind::DiskSlow]);
+            push(at, lasts + chance.below(plan.kato), trouble);
+        }
+        at += lasts + chance.tail(10 * MILLI, plan.kato);
+    }
+}
+
+/// Process 0 and the paths to it stay healthy.
+fn spares_a_path(plan: &Plan, kind: FaultKind) -> bool {
+    !kind.may_last() || !plan.concerned(kind).contains(&0)
+}
+
+impl FaultKind {
+    /// It may go on for ever while another path carries everything.
+    pub(crate) fn may_last(self) -> bool {
+        matches!(
+            self,
+            Self::Partition { .. }
+                | Self::QueueSilent { .. }
+                | Self::LinkDown { .. }
+                | Self::AdapterFails { .. }
+                | Self::AdminDead { .. }
+                | Self::Crash { .. }
+                | Self::Stop { .. }
+                | Self::Ana { .. }
+        )
+    }
+}
+
+fn one(chance: &mut Chance, plan: &Plan) -> FaultKind {
+    let swarm = plan.swarm;
+    let kinds: [(u64, fn(&mut Chance, &Plan) -> FaultKind); 6] = [
+        (swarm.fabric, of_the_fabric),
+        (swarm.target, of_the_target),
+        (swarm.admin, of_admin_commands),
+        (swarm.host, of_the_host),
+        (swarm.machine, of_the_machine),
+        (swarm.array, of_the_array),
+    ];
+    let mut drawn = chance.below(kinds.iter().map(|(weight, _)| weight).sum());
+    for (weight, kind) in kinds {
+        if drawn < weight {
+            return kind(chance, plan);
+        }
+        drawn -= weight;
+    }
+    of_the_fabric(chance, plan)
+}
+
+fn path(chance: &mut Chance, plan: &Plan) -> usize {
+    chance.below(plan.paths() as u64) as usize
+}
+
+fn process(chance: &mut Chance, plan: &Plan) -> usize {
+    chance.below(plan.processes as u64) as usize
+}
+
+fn volume(chance: &mut Chance, plan: &Plan) -> usize {
+    chance.below(plan.volumes.len() as u64) as usize
+}
+
+/// An I/O queue that a queue thread is likely to have.
+fn queue(chance: &mut Chance, plan: &Plan) -> u16 {
+    1 + chance.below((plan.lanes * plan.volumes.len()) as u64) as u16
+}
+
+fn of_the_fabric(chance: &mut Chance, plan: &Plan) -> FaultKind {
+    let path = path(chance, plan);
+    let partition = |to_target, to_host| FaultKind::Partition {
+        path,
+        to_target,
+        to_host,
+    };
+    match chance.below(11) {
+        0 => partition(true, true),
+        1 => partition(true, false),
+        2 => partition(false, true),
         3 | 4 => FaultKind::LinkDown { path },
         5 => FaultKind::Slow {
             path,
             extra: chance.below(plan.cqt / 5),
         },
-        6 | 7 => FaultKind::Park {
+        6 => FaultKind::AdapterFails { path },
+        7 | 8 => FaultKind::QueueSilent {
+            path,
+            queue: queue(chance, plan),
+        },
+        _ => FaultKind::QueueFails {
+            path,
+            queue: queue(chance, plan),
+        },
+    }
+}
+
+fn of_the_target(chance: &mut Chance, plan: &Plan) -> FaultKind {
+    let process = process(chance, plan);
+    match chance.below(8) {
+        0 | 1 => FaultKind::Park {
             process,
             longest: chance.below(10 * plan.kato),
         },
-        8 => FaultKind::Crash { process },
-        9 => FaultKind::Stop { process },
-        10 => FaultKind::AdminDead { path },
-        11 => chance.pick(&[FaultKind::ControlStall, FaultKind::HostStall]),
-        12 => FaultKind::LaneStall { lane },
-        13 => FaultKind::QueueFails { path, lane },
-        14 => FaultKind::Kill,
-        17 => FaultKind::Forget { process },
-        18 => FaultKind::PowerFails,
-        19 if !plan.ccr => FaultKind::Lingers { process },
-        15 | 16 => FaultKind::Resets {
+        2 => FaultKind::Forget { process },
+        3 => FaultKind::Crash { process },
+        4 => FaultKind::PowerFails,
+        5 if !plan.ccr => FaultKind::Lingers { process },
+        _ => FaultKind::Stop { process },
+    }
+}
+
+fn of_admin_commands(chance: &mut Chance, plan: &Plan) -> FaultKind {
+    let process = process(chance, plan);
+    match chance.below(4) {
+        0 => FaultKind::AdminDead {
+            path: path(chance, plan),
+        },
+        1 => FaultKind::RefusesOnce {
+            process,
+            opcode: chance.pick(&[
+                opcode::FABRICS,
+                admin::IDENTIFY,
+                admin::GET_LOG_PAGE,
+                admin::SET_FEATURES,
+                admin::KEEP_ALIVE,
+            ]),
+        },
+        _ => FaultKind::Resets {
             process,
             odd: chance.pick(&OddReset::ALL),
         },
+    }
+}
+
+fn of_the_host(chance: &mut Chance, plan: &Plan) -> FaultKind {
+    let volume = volume(chance, plan);
+    let lane = chance.below(plan.lanes as u64) as usize;
+    match chance.below(10) {
+        0 | 1 => FaultKind::ControlStall,
+        2 => FaultKind::HostStall,
+        3 | 4 => FaultKind::LaneStall { volume, lane },
+        5 => FaultKind::ThreadFails { volume, lane },
+        6 => FaultKind::Reboot,
+        _ => FaultKind::Kill {
+            orders: chance.pick(&[0, 0, 1, 5, 20, 60]),
+        },
+    }
+}
+
+fn of_the_machine(chance: &mut Chance, _: &Plan) -> FaultKind {
+    chance.pick(&[
+        FaultKind::DiskFull,
+        FaultKind::DiskFull,
+        FaultKind::DiskSlow,
+        FaultKind::DriverFails,
+        FaultKind::DriverBusy,
+    ])
+}
+
+fn of_the_array(chance: &mut Chance, plan: &Plan) -> FaultKind {
+    let volume = volume(chance, plan);
+    let inaccessible = chance.percent(60);
+    match chance.below(6) {
+        0 => FaultKind::Namespace(NamespaceChange::Grow { volume }),
+        1 => FaultKind::Namespace(NamespaceChange::Detach {
+            volume,
+            process: process(chance, plan),
+        }),
         _ => FaultKind::Ana {
-            path,
-            inaccessible: chance.percent(60),
+            path: path(chance, plan),
+            inaccessible,
+        },
+    }
+}
+
+/// What operators ask while a plan's faults happen.
+pub(crate) fn verbs(chance: &mut Chance, plan: &Plan) -> Vec<(Nanos, Nuisance)> {
+    if plan.plain || plan.for_ever {
+        return Vec::new();
+    }
+    let count = chance.within(0, plan.swarm.verbs);
+    let mut verbs: Vec<_> = (0..count)
+        .map(|_| (chance.below(plan.active), verb(chance, plan)))
+        .collect();
+    verbs.sort_by_key(|(at, _)| *at);
+    verbs
+}
+
+fn verb(chance: &mut Chance, plan: &Plan) -> Nuisance {
+    let (path, volume) = (path(chance, plan), volume(chance, plan));
+    let force = chance.percent(50);
+    match chance.below(18) {
+        0 => Nuisance::Stats,
+        1 | 2 => Nuisance::FailPath { path },
+        3 | 4 => Nuisance::ReinstatePath { path },
+        5 => Nuisance::Prefer { path, on: force },
+        6 => Nuisance::SwitchGroup {
+            volume,
+            group: chance.within(0, 3) as u32,
+        },
+        7 => Nuisance::Selector { volume },
+        8 => Nuisance::Queueing { on: force },
+        9 | 10 => Nuisance::Connect { path },
+        11 | 12 => Nuisance::DisconnectPath { path, force },
+        13 => Nuisance::DisconnectDevice { volume, force },
+        14 => Nuisance::DisconnectAll { force },
+        15 => Nuisance::Stop {
+            times: chance.pick(&[1, 2]),
+        },
+        _ => Nuisance::Close {
+            volume,
+            lasts: chance.tail(10 * MILLI, plan.kato),
         },
     }
 }

@@ -6,16 +6,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use umpath_core::policies::{Grouping, SelectorKind};
-
 use super::clock::{MICRO, MILLI, Nanos};
-use super::plan::{FaultKind, Plan};
+use super::plan::{FaultKind, NamespaceChange, Nuisance, Plan, shipped};
 
 /// A part of a plan that can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// A fault, by its position in the plan.
     Fault(usize),
+    /// What an operator asks, by its position in the plan.
+    Verb(usize),
     /// Everything after this many milliseconds.
     After(u64),
     /// An option that makes a world less simple, by its position in [`OPTIONS`].
@@ -26,41 +26,55 @@ type Simplify = fn(&mut Plan);
 
 /// Options, simplified.
 const OPTIONS: &[(&str, Simplify)] = &[
+    ("volumes", |plan| plan.volumes.truncate(1)),
     ("lanes", |plan| plan.lanes = 1),
+    ("few-driver-queues", |plan| plan.driver_queues = 8),
     ("tags", |plan| plan.tags = 1),
     ("skew", |plan| plan.skew.fill(0)),
     ("lost-markers", |plan| plan.lost_markers = 0),
     ("steps", |plan| plan.split = 0),
     ("cache", |plan| plan.cache = false),
     ("overlaps", |plan| plan.overlaps = false),
-    ("sharing", |plan| plan.shared = false),
+    ("policies", |plan| {
+        for volume in &mut plan.volumes {
+            volume.policy = shipped();
+        }
+    }),
     ("fetching", |plan| plan.inline = true),
     ("resets", |plan| plan.ccr = false),
     ("common-board", |plan| plan.common_board = false),
     ("few-cntlids", |plan| plan.cntlids = 16),
+    ("few-queues", |plan| plan.io_queues = 32),
     ("traffic-timer", |plan| plan.traffic_based = false),
     ("long-requests", |plan| plan.request_blocks = 1),
-    ("split-requests", |plan| plan.transfer_blocks.fill(8)),
+    ("split-requests", |plan| {
+        plan.routes.iter_mut().for_each(|route| route.mdts = 0);
+    }),
+    ("by-hand", |plan| {
+        plan.routes.iter_mut().for_each(|route| route.configured = true);
+    }),
+    ("preferences", |plan| {
+        plan.routes.iter_mut().for_each(|route| route.preferred = false);
+    }),
+    ("ctrl-loss", |plan| plan.ctrl_loss = None),
     ("slow-messages", |plan| plan.message_delay = 10 * MICRO),
     ("slow-packets", |plan| plan.delay = 20 * MICRO),
-    ("groups", |plan| plan.grouping = Grouping::Multibus),
-    ("queue-length", |plan| {
-        plan.selector.kind = SelectorKind::RoundRobin;
-    }),
+    ("slow-work", |plan| plan.work_delay = 500 * MICRO),
+    ("polling", |plan| plan.polling = 0),
     ("shallow-queues", |plan| plan.depth = 9),
 ];
 
 impl Plan {
     /// The same plan without some of its parts.
     pub(crate) fn without(mut self, parts: &[Part]) -> Self {
+        let left_out = |part: Part| parts.contains(&part);
         let mut position = 0..;
-        self.faults.retain(|_| {
-            let fault = position.next().map(Part::Fault);
-            !parts.iter().any(|part| Some(*part) == fault)
-        });
+        self.faults.retain(|_| !position.next().map(Part::Fault).is_some_and(left_out));
+        let mut position = 0..;
+        self.verbs.retain(|_| !position.next().map(Part::Verb).is_some_and(left_out));
         for part in parts {
             match part {
-                Part::Fault(_) => {}
+                Part::Fault(_) | Part::Verb(_) => {}
                 Part::After(end) => self.end_at(*end * MILLI),
                 Part::Option(at) => {
                     if let Some((_, simplify)) = OPTIONS.get(*at) {
@@ -69,9 +83,23 @@ impl Plan {
                 }
             }
         }
-        let lanes = self.lanes;
+        let (lanes, volumes) = (self.lanes, self.volumes.len());
         self.faults.retain(|fault| match fault.kind {
-            FaultKind::LaneStall { lane } | FaultKind::QueueFails { lane, .. } => lane < lanes,
+            FaultKind::LaneStall { lane, volume } | FaultKind::ThreadFails { lane, volume } => {
+                lane < lanes && volume < volumes
+            }
+            FaultKind::Namespace(
+                NamespaceChange::Add { volume }
+                | NamespaceChange::Grow { volume }
+                | NamespaceChange::Detach { volume, .. },
+            ) => volume < volumes,
+            _ => true,
+        });
+        self.verbs.retain(|(_, verb)| match verb {
+            Nuisance::SwitchGroup { volume, .. }
+            | Nuisance::Selector { volume }
+            | Nuisance::DisconnectDevice { volume, .. }
+            | Nuisance::Close { volume, .. } => *volume < volumes,
             _ => true,
         });
         self
@@ -80,11 +108,13 @@ impl Plan {
     fn end_at(&mut self, end: Nanos) {
         self.active = self.active.min(end);
         self.faults.retain(|fault| fault.at < end);
+        self.verbs.retain(|(at, _)| *at < end);
     }
 
     fn parts(&self) -> impl Iterator<Item = Part> + use<> {
         let faults = (0..self.faults.len()).map(Part::Fault);
-        faults.chain((0..OPTIONS.len()).map(Part::Option))
+        let verbs = (0..self.verbs.len()).map(Part::Verb);
+        faults.chain(verbs).chain((0..OPTIONS.len()).map(Part::Option))
     }
 }
 
@@ -128,6 +158,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fault(at) => write!(f, "fault-{at}"),
+            Self::Verb(at) => write!(f, "verb-{at}"),
             Self::After(end) => write!(f, "after-{end}"),
             Self::Option(at) => f.write_str(OPTIONS.get(*at).map_or("?", |(name, _)| name)),
         }
@@ -142,13 +173,16 @@ impl FromStr for Part {
         if let Some(at) = number("fault-") {
             return Ok(Self::Fault(at));
         }
+        if let Some(at) = number("verb-") {
+            return Ok(Self::Verb(at));
+        }
         if let Some(end) = number("after-") {
             return Ok(Self::After(end as u64));
         }
         let known = OPTIONS.iter().position(|(name, _)| *name == text);
         known.map(Self::Option).ok_or_else(|| {
             let names: Vec<&str> = OPTIONS.iter().map(|(name, _)| *name).collect();
-            format!("there are fault-N, after-MS, {}", names.join(", "))
+            format!("there are fault-N, verb-N, after-MS, {}", names.join(", "))
         })
     }
 }
@@ -169,7 +203,7 @@ mod tests {
     fn what_is_needed_stays() {
         let plan = (1..100).map(Plan::new).find(|plan| plan.faults.len() > 4);
         let plan = plan.expect("a plan with faults");
-        let needed = [Part::Fault(2), Part::Option(3)];
+        let needed = [Part::Fault(2), Part::Option(4)];
         let fails = |out: &[Part]| {
             let late = out.iter().all(|part| match part {
                 Part::After(end) => *end >= 77,

@@ -1,12 +1,17 @@
 //! The application, and the course of a run: work under faults, rest, scan, wait, scan again.
 //!
-//! Every tag is a client with one request at a time. The second scan comes after the longest time
-//! anything can have been held back, or a ghost that executes late would never be seen.
+//! Every tag of every block device is a client with one request at a time. The second scan comes
+//! after the longest time anything can have been held back, or a ghost that executes late would
+//! never be seen.
 
 use umpath_core::{BlockError, BlockRequest, Op, Tag};
+use umpath_engine::Event;
 
+use super::blockdev::State;
 use super::checker::{OpId, OpKind, Violation};
-use super::clock::{MILLI, Nanos, duration};
+use super::clock::{EPOCH, MILLI, Nanos};
+use super::host::LaneAt;
+use super::mutant::Mutant;
 use super::plan::REQUEST_BLOCKS;
 use super::world::{Happening, World};
 
@@ -17,8 +22,10 @@ pub(crate) struct Client {
     pub(crate) body: BlockRequest,
     /// The tag's memory, one stamp for each block.
     pub(crate) buffer: [u64; REQUEST_BLOCKS],
-    /// Copies made before the request was.
-    pub(crate) first_copy: usize,
+    /// Copies that were sent for the request.
+    pub(crate) copies: Vec<u32>,
+    /// It may fail: at some time the volume had no path, and does not let requests wait.
+    pub(crate) doomed: bool,
 }
 
 impl Client {
@@ -35,7 +42,8 @@ impl Client {
             op: None,
             body,
             buffer: [0; REQUEST_BLOCKS],
-            first_copy: 0,
+            copies: Vec::new(),
+            doomed: false,
         }
     }
 }
@@ -57,55 +65,71 @@ pub(crate) enum Phase {
 /// Slack of the liveness budget: reconnects, detection, messages.
 const SLACK: Nanos = 3_000 * MILLI;
 
+/// How often it is checked whether all is well again.
+const TICK: Nanos = 20 * MILLI;
+
 impl World {
-    pub(crate) fn begin_workload(&mut self) {
-        for lane in 0..self.plan.lanes {
-            for tag in 0..self.plan.tags {
-                let at = MILLI + self.client_chance.below(self.plan.think);
-                self.agenda.push(at, Happening::Client { lane, tag });
-            }
-        }
+    pub(crate) fn begin_run(&mut self) {
         for at in 0..self.plan.faults.len() {
             let fault = self.plan.faults[at];
-            let ends = (fault.at + fault.lasts).min(self.plan.active);
-            self.agenda
-                .push(fault.at, Happening::Fault { at, begins: true });
-            self.agenda
-                .push(ends.max(fault.at), Happening::Fault { at, begins: false });
+            let begins = Happening::Fault { at, begins: true };
+            let ends = Happening::Fault { at, begins: false };
+            self.agenda.push(EPOCH + fault.at, begins);
+            if !self.is_for_ever(at) {
+                let end = (fault.at + fault.lasts).min(self.plan.active);
+                self.agenda.push(EPOCH + end.max(fault.at), ends);
+            }
         }
-        self.agenda.push(self.plan.active + 1, Happening::Phase);
+        for at in 0..self.plan.verbs.len() {
+            let (when, _) = self.plan.verbs[at];
+            self.agenda.push(EPOCH + when, Happening::Nuisance(at));
+        }
+        self.agenda.push(EPOCH + self.plan.active, Happening::Phase);
     }
 
-    /// A client makes its next request.
-    pub(crate) fn client(&mut self, lane: usize, tag: u16) {
-        if self.clients[lane][usize::from(tag)].op.is_some() {
+    /// A block device is there: the application begins to use it.
+    pub(crate) fn begin_work(&mut self, device: usize) {
+        self.note(|| format!("device {device} is there"));
+        for queue in 0..self.devices[device].queues.len() {
+            for tag in 0..self.plan.tags {
+                self.think(LaneAt { device, queue }, tag);
+            }
+        }
+    }
+
+    /// A client may make its next request.
+    pub(crate) fn client_acts(&mut self, at: LaneAt, tag: u16) {
+        let device = &self.devices[at.device];
+        if self.client(at, tag).op.is_some() || !device.is_there() {
             return;
         }
-        if !self.host.alive {
-            // The block layer keeps it until there is somebody to take it.
-            return self.think(lane, tag);
+        if self.phase == Phase::Active && self.now < device.closed_until {
+            let reopened = device.closed_until;
+            return self.agenda.push(reopened, Happening::Client { at, tag });
         }
+        let first = (at.queue, tag) == (0, 0);
         match self.phase {
             Phase::Active => {
-                if let Some((kind, lba, blocks)) = self.choose() {
+                if let Some((kind, lba, blocks)) = self.choose(at) {
                     let writes = matches!(kind, OpKind::Write | OpKind::WriteZeroes);
                     let fua = writes && self.client_chance.percent(15);
-                    self.request(lane, Tag(tag), kind, (lba, blocks), fua);
+                    self.request(at, tag, kind, (lba, blocks), fua);
                 } else {
-                    self.think(lane, tag);
+                    self.think(at, tag);
                 }
             }
-            Phase::FirstScan | Phase::LastScan if (lane, tag) == (0, 0) => {
-                let lba = self.scan_at;
-                let blocks = self.plan.request_blocks.min(self.plan.blocks - lba);
-                self.scan_at += blocks;
-                self.request(lane, Tag(tag), OpKind::Read, (lba, blocks), false);
+            Phase::FirstScan | Phase::LastScan if first => {
+                let lba = device.scanned;
+                let blocks = self.plan.request_blocks.min(device.blocks - lba);
+                if blocks > 0 {
+                    self.request(at, tag, OpKind::Read, (lba, blocks), false);
+                }
             }
             _ => {}
         }
     }
 
-    fn choose(&mut self) -> Option<(OpKind, u64, u64)> {
+    fn choose(&mut self, at: LaneAt) -> Option<(OpKind, u64, u64)> {
         let chance = &mut self.client_chance;
         let kind = match chance.below(20) {
             0..=7 => OpKind::Read,
@@ -114,13 +138,24 @@ impl World {
             18 => OpKind::WriteZeroes,
             _ => OpKind::Discard,
         };
+        let device = &self.devices[at.device];
+        let mut own = device.queues[at.queue].iter().filter(|client| client.op.is_some());
         if kind == OpKind::Flush {
-            return Some((kind, 0, 0));
+            // Commands without data name no tag: two of them could not be told apart.
+            let another = own.any(|client| client.body.op == Op::Flush);
+            return (!another).then_some((kind, 0, 0));
         }
         let blocks = chance.within(1, self.plan.request_blocks);
-        let lba = chance.below(self.plan.blocks - blocks + 1);
+        let lba = chance.below(device.blocks - blocks + 1);
+        let twin = |client: &Client| {
+            let (from, many) = (client.body.lba, u64::from(client.body.blocks));
+            client.body.op == Op::WriteZeroes && from < lba + blocks && lba < from + many
+        };
+        if kind == OpKind::WriteZeroes && own.any(twin) {
+            return None;
+        }
         let clashes = !self.plan.overlaps
-            && self.checker.outstanding().any(|(_, op)| {
+            && self.stores[device.store].checker.outstanding().any(|(_, op)| {
                 (kind.is_mutation() || op.kind.is_mutation())
                     && op.lba < lba + blocks
                     && lba < op.lba + op.blocks
@@ -130,15 +165,16 @@ impl World {
 
     fn request(
         &mut self,
-        lane: usize,
-        tag: Tag,
+        at: LaneAt,
+        tag: u16,
         kind: OpKind,
         (lba, blocks): (u64, u64),
         fua: bool,
     ) {
-        let id = self.checker.call(kind, (lba, blocks), fua, self.now);
+        let store = self.devices[at.device].store;
+        let id = self.stores[store].checker.call(kind, (lba, blocks), fua, self.now);
         let body = BlockRequest {
-            tag,
+            tag: Tag(tag),
             op: match kind {
                 OpKind::Read => Op::Read,
                 OpKind::Write => Op::Write,
@@ -151,121 +187,203 @@ impl World {
             fua,
             no_unmap: false,
         };
-        let first_copy = self.copies.len();
-        let client = &mut self.clients[lane][usize::from(tag.0)];
+        let client = self.client_mut(at, tag);
         client.op = Some(id);
         client.body = body;
-        client.first_copy = first_copy;
-        self.fill(lane, tag, id, lba, kind == OpKind::Write);
+        client.doomed = false;
         self.note(|| {
             let fua = if fua { " with FUA" } else { "" };
-            format!("lane {lane}: op {id} is {kind:?} of {lba}+{blocks}{fua}")
+            format!("{at}: op {id} is {kind:?} of {lba}+{blocks}{fua}")
         });
-        self.submit(lane, body, id);
-    }
-
-    /// Hands a request to its lane.
-    fn submit(&mut self, lane: usize, body: BlockRequest, id: OpId) {
-        let taken = self.host.lanes[lane].core.submit(body, duration(self.now));
-        if let Err(error) = taken {
-            return self.fail(Violation(format!("(7) op {id} was not taken: {error}")));
+        if self.devices[at.device].state == State::Live {
+            self.submit(at, tag);
         }
-        self.pump_lane(lane);
     }
 
-    /// What was in flight when the host died comes back to its successor.
-    pub(crate) fn reissue(&mut self) {
-        for lane in 0..self.clients.len() {
-            for tag in 0..self.clients[lane].len() {
-                let first_copy = self.copies.len();
-                let client = &mut self.clients[lane][tag];
-                let Some(id) = client.op else { continue };
-                let body = client.body;
-                client.first_copy = first_copy;
-                self.fill(lane, body.tag, id, body.lba, body.op == Op::Write);
-                self.note(|| format!("lane {lane}: op {id} comes back"));
-                self.submit(lane, body, id);
+    /// Hands a request to its queue thread.
+    fn submit(&mut self, at: LaneAt, tag: u16) {
+        let fails = self.lane(at).is_some_and(|lane| lane.fails);
+        let client = self.client_mut(at, tag);
+        let (Some(op), body) = (client.op, client.body) else {
+            return;
+        };
+        client.copies.clear();
+        client.doomed |= fails;
+        self.fill(at, tag, op, body.lba, body.op == Op::Write);
+        self.arrive(at, Event::Request(body));
+    }
+
+    /// Everything a queue thread has may fail.
+    pub(crate) fn doom(&mut self, at: LaneAt) {
+        for client in &mut self.devices[at.device].queues[at.queue] {
+            client.doomed = true;
+        }
+    }
+
+    /// A device is served again: what it kept meanwhile comes to its new queue threads.
+    pub(crate) fn reissue(&mut self, device: usize) {
+        for queue in 0..self.devices[device].queues.len() {
+            for tag in 0..self.plan.tags {
+                let at = LaneAt { device, queue };
+                let Some(op) = self.client(at, tag).op else {
+                    continue;
+                };
+                if self.is(Mutant::ReissueLost) && self.array_chance.percent(30) {
+                    continue;
+                }
+                self.note(|| format!("{at}: op {op} comes back"));
+                self.submit(at, tag);
+                if self.is(Mutant::ReissuedTwice) && self.array_chance.percent(30) {
+                    self.submit(at, tag);
+                }
+            }
+        }
+    }
+
+    /// A device is gone, and so is whoever waited for it: nobody knows what became of its requests.
+    pub(crate) fn fail_requests(&mut self, device: usize) {
+        let store = self.devices[device].store;
+        for client in self.devices[device].queues.iter_mut().flatten() {
+            if let Some(op) = client.op.take()
+                && let Err(violation) = self.stores[store].checker.done(op, false, &[])
+            {
+                self.violation.get_or_insert(violation);
             }
         }
     }
 
     /// A request is over.
-    pub(crate) fn request_over(&mut self, lane: usize, tag: Tag, result: Result<(), BlockError>) {
-        let client = &mut self.clients[lane][usize::from(tag.0)];
+    pub(crate) fn request_over(&mut self, at: LaneAt, tag: u16, result: Result<(), BlockError>) {
+        let store = self.devices[at.device].store;
+        let client = self.client_mut(at, tag);
         let Some(id) = client.op.take() else {
-            return self.fail(Violation(format!(
-                "(7) tag {} of lane {lane} completes twice",
-                tag.0
-            )));
+            let what = format!("(7) tag {tag} of {at} completes twice");
+            return self.fail(Violation(what));
         };
-        let buffer = client.buffer;
-        let copies = &self.copies[client.first_copy..];
-        let open = copies
-            .iter()
-            .any(|copy| copy.op == id && !copy.answered && !copy.lost);
-        if open {
+        let (buffer, may_fail) = (client.buffer, client.doomed);
+        let copies = self.client(at, tag).copies.iter();
+        let mut copies = copies.map(|copy| &self.copies[*copy as usize]);
+        if copies.any(|copy| copy.op == id && !copy.answered && !copy.lost) {
             let what = format!("(6) op {id} returns while a copy of it may touch its buffer");
             return self.fail(Violation(what));
         }
-        self.note(|| format!("lane {lane}: op {id} returns {result:?}"));
-        if let Err(error) = result {
+        self.note(|| format!("{at}: op {id} returns {result:?}"));
+        if let Err(error) = result
+            && !may_fail
+        {
             self.fail(Violation(format!("(14) op {id} fails: {error}")));
         }
-        if let Err(violation) = self.checker.done(id, result.is_ok(), &buffer) {
+        let checker = &mut self.stores[store].checker;
+        if let Err(violation) = checker.done(id, result.is_ok(), &buffer) {
             return self.fail(violation);
         }
-        self.think(lane, tag.0);
+        if self.devices[at.device].state == State::Dying {
+            return self.ending_goes_on(at.device);
+        }
+        if self.is_scanning() && result.is_ok() && (at.queue, tag) == (0, 0) {
+            let body = self.client(at, tag).body;
+            let device = &mut self.devices[at.device];
+            if body.op == Op::Read && body.lba == device.scanned {
+                device.scanned += u64::from(body.blocks);
+            }
+        }
+        self.think(at, tag);
         if self.phase != Phase::Active {
             self.next_phase();
         }
     }
 
-    fn think(&mut self, lane: usize, tag: u16) {
+    fn is_scanning(&self) -> bool {
+        matches!(self.phase, Phase::FirstScan | Phase::LastScan)
+    }
+
+    fn think(&mut self, at: LaneAt, tag: u16) {
         let pause = self.client_chance.tail(MILLI / 10, 2 * self.plan.think);
         let pause = if self.phase == Phase::Active {
             pause
         } else {
             1
         };
-        self.agenda
-            .push(self.now + pause, Happening::Client { lane, tag });
+        self.agenda.push(self.now + pause, Happening::Client { at, tag });
+    }
+
+    fn is_idle(&self) -> bool {
+        let mut stores = self.stores.iter();
+        stores.all(|store| store.checker.outstanding().next().is_none())
+    }
+
+    fn is_scanned(&self) -> bool {
+        let mut stores = 0..self.stores.len();
+        stores.all(|store| {
+            let device = self.device_for(store);
+            let scanned = |device: usize| {
+                let device = &self.devices[device];
+                device.scanned >= device.blocks
+            };
+            device.is_none_or(scanned)
+        })
+    }
+
+    /// Time for the next phase may have come.
+    pub(crate) fn phase_due(&mut self) {
+        if self.phase == Phase::Settling {
+            self.put_right();
+        }
+        self.next_phase();
+        if self.phase == Phase::Settling {
+            self.agenda.push(self.now + TICK, Happening::Phase);
+        }
     }
 
     /// Goes on to the next phase when the present one has come to its end.
     pub(crate) fn next_phase(&mut self) {
-        let idle = self.checker.outstanding().next().is_none();
-        let scanned = idle && self.scan_at >= self.plan.blocks;
+        let idle = self.is_idle();
         match self.phase {
             Phase::Active => {
                 self.enter_phase(Phase::Settling);
+                self.put_right();
                 self.next_phase();
             }
-            Phase::Settling if idle => self.enter_phase(Phase::FirstScan),
-            Phase::FirstScan if scanned => {
+            Phase::Settling if idle => {
+                if self.is_put_right() {
+                    self.enter_phase(Phase::FirstScan);
+                } else {
+                    self.check_budget();
+                }
+            }
+            Phase::FirstScan if idle && self.is_scanned() => {
                 self.phase = Phase::Waiting;
-                self.budget_ends = self.now + self.plan.longest_hold();
+                let repairs = self.plan.repair_time();
+                self.budget_ends = self.now + self.plan.longest_hold().max(repairs);
                 self.agenda.push(self.budget_ends, Happening::Phase);
             }
             Phase::Waiting if self.now >= self.budget_ends => {
-                if self.commands_pending() {
+                if self.commands_pending() && !self.plan.for_ever {
                     self.fail(Violation("a command stays in a target for ever".to_owned()));
                 }
+                self.judge_service();
+                self.judge_records();
                 self.enter_phase(Phase::LastScan);
             }
-            Phase::LastScan if scanned => self.phase = Phase::Over,
+            Phase::LastScan if idle && self.is_scanned() => self.phase = Phase::Over,
             Phase::Settling | Phase::FirstScan | Phase::LastScan => self.check_budget(),
             Phase::Waiting | Phase::Over => {}
         }
     }
 
     fn enter_phase(&mut self, phase: Phase) {
+        self.note(|| format!("phase {phase:?}"));
         self.phase = phase;
-        self.scan_at = 0;
-        self.budget_ends = self.now + self.plan.longest_hold() + SLACK;
+        for device in &mut self.devices {
+            device.scanned = 0;
+        }
+        self.budget_ends = self.now + self.plan.longest_hold() + SLACK + self.plan.repair_time();
         self.agenda.push(self.budget_ends, Happening::Phase);
         if phase != Phase::Settling {
-            self.agenda
-                .push(self.now, Happening::Client { lane: 0, tag: 0 });
+            for device in 0..self.devices.len() {
+                let at = LaneAt { device, queue: 0 };
+                self.agenda.push(self.now, Happening::Client { at, tag: 0 });
+            }
         }
     }
 
@@ -273,13 +391,16 @@ impl World {
         if self.now < self.budget_ends {
             return;
         }
-        let late = self.checker.outstanding().next();
-        if let Some((id, op)) = late.map(|(id, op)| (id, *op)) {
-            let what = format!(
-                "(13) op {id}, called at {} ms, has not returned",
-                op.called_at / MILLI
-            );
-            self.fail(Violation(what));
+        for store in 0..self.stores.len() {
+            let late = self.stores[store].checker.outstanding().next();
+            if let Some((id, op)) = late.map(|(id, op)| (id, *op)) {
+                let what = format!(
+                    "(13) op {id} of namespace {store}, called at {} ms, has not returned",
+                    (op.called_at - EPOCH) / MILLI
+                );
+                return self.fail(Violation(what));
+            }
         }
+        self.fail(Violation(format!("(13) nothing moves while {:?}", self.phase)));
     }
 }

@@ -1,39 +1,46 @@
 //! The world of one run: virtual time, and everybody in it.
 //!
-//! One thread, one agenda. Whoever stands still (a lane, the control side, a target process) finds
-//! what was due for it when it goes on, in order; its NIC and the medium never wait for it.
+//! One thread, one agenda. Whoever stands still (a queue thread, the control side, a target process)
+//! finds what was due for it when it goes on, in order; its NIC and the medium never wait for it.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use slab::Slab;
-use umpath_core::association::LadderOutput;
-use umpath_core::{AssociationId, Tag};
-use umpath_nvme::{Cqe, Nqn};
+use umpath_core::AssociationId;
+use umpath_nvme::Nqn;
 use umpath_session::SessionConfig;
 use umpath_target::array::Subsystem;
 use umpath_target::controller::board::Memory;
 
+use super::arenas::Arenas;
 use super::array::{Command, NQN};
+use super::blockdev::BlockDevice;
 use super::chance::Chance;
-use super::checker::{Checker, OpId, Violation};
-use super::clock::{Agenda, MILLI, Nanos, duration};
-use super::fabric::{Packet, Qp, QpId, Route, TargetEnd, Values, Way};
-use super::host::{Host, LaneOrder, LaneReport, Record};
-use super::medium::Medium;
+use super::checker::{OpId, Violation};
+use super::clock::{Agenda, EPOCH, MILLI, Nanos};
+use super::disk::Disk;
+use super::fabric::Route;
+use super::host::{Daemon, Inside, LaneAt, Log, Work};
 use super::mutant::Mutant;
-use super::plan::Plan;
+use super::operator::People;
+use super::oracle::{Fences, Patient};
+use super::plan::{FaultKind, Plan};
 use super::process::{Graves, Process, subsystem};
+use super::qp::{Assoc, Packet, Qp, QpId, TargetEnd, Values, Way};
 use super::resets::Made;
-use super::workload::{Client, Phase};
+use super::store::{Store, StoreId};
+use super::workload::Phase;
 
 /// One copy of a part of a request on its way to a controller.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Copy {
     pub(crate) op: OpId,
-    pub(crate) lane: usize,
-    pub(crate) tag: Tag,
-    pub(crate) association: AssociationId,
+    pub(crate) store: StoreId,
+    pub(crate) lane: LaneAt,
+    pub(crate) tag: u16,
+    pub(crate) association: Assoc,
     pub(crate) lba: u64,
     pub(crate) blocks: u64,
     /// First block within the request.
@@ -49,78 +56,32 @@ pub(crate) struct Copy {
 #[derive(Debug)]
 pub(crate) enum Happening {
     Client {
-        lane: usize,
+        at: LaneAt,
         tag: u16,
     },
     Fault {
         at: usize,
         begins: bool,
     },
+    /// An operator asks, by position in the plan.
+    Nuisance(usize),
     Phase,
-    ToLane {
+    /// In the host's process, as long as that lives.
+    Inside {
         life: u32,
-        lane: usize,
-        order: LaneOrder,
+        what: Inside,
     },
-    FromLane {
-        life: u32,
-        lane: usize,
-        report: LaneReport,
-    },
-    LaneTimer {
-        life: u32,
-        lane: usize,
-        at: Nanos,
-    },
-    Completion {
-        life: u32,
-        qp: QpId,
-        lane: usize,
-        cqe: Cqe,
-        copy: u32,
-    },
-    SessionTimer {
-        life: u32,
-        path: usize,
-        association: AssociationId,
-        at: Nanos,
-    },
-    HealthTimer {
-        life: u32,
-        path: usize,
-        association: AssociationId,
-        at: Nanos,
-    },
-    DeviceTimer {
-        life: u32,
-        at: Nanos,
-    },
-    Reconnect {
-        life: u32,
-        path: usize,
-    },
-    /// A mutant unlocks what is locked.
-    Unlock {
-        life: u32,
-        lane: usize,
-        generation: u64,
-    },
-    FenceDue {
-        life: u32,
-        association: AssociationId,
-    },
+    /// A supervisor starts the host's process.
+    Revive,
+    /// The marker of a queue pair of the host comes.
+    Flushed(QpId),
     OpenArrives {
         life: u32,
-        path: usize,
+        path: u32,
+        route: usize,
         association: AssociationId,
         qid: u16,
-    },
-    Opened {
-        life: u32,
-        path: usize,
-        association: AssociationId,
-        qid: u16,
-        qp: Option<QpId>,
+        depth: u16,
     },
     Arrives {
         qp: QpId,
@@ -136,11 +97,6 @@ pub(crate) enum Happening {
         qp: QpId,
         way: Way,
         tries: u32,
-    },
-    Drained {
-        life: u32,
-        qp: QpId,
-        lane: Option<usize>,
     },
     Enter {
         command: usize,
@@ -169,32 +125,25 @@ pub(crate) enum Happening {
         qp: QpId,
         packet: Packet,
     },
-    /// A path's task gets an order of a ladder.
-    AskSurvivor {
-        life: u32,
-        order: LadderOutput,
-    },
-    LadderTimer {
-        life: u32,
-        at: Nanos,
-    },
+    /// The judges look at the host's listings.
+    Inspection,
 }
 
 /// A run with more events than this goes round in circles.
-const EVENTS_MAX: u32 = 1_000_000;
+const EVENTS_MAX: u32 = 3_000_000;
 
 /// Who has to be awake for something to happen.
 enum Actor {
     Nobody,
     Control,
-    Lane(usize),
+    Lane(LaneAt),
     Process(usize),
 }
 
 /// Parts of a world that every run needs alike, made once.
 #[derive(Debug, Clone)]
 pub(crate) struct Templates {
-    subsystem: Subsystem<()>,
+    subsystem: Subsystem<StoreId>,
     session: SessionConfig,
     /// For worlds that need none of their own.
     board: Arc<Memory>,
@@ -221,14 +170,15 @@ pub(crate) struct World {
     pub(crate) fabric_chance: Chance,
     pub(crate) array_chance: Chance,
     pub(crate) client_chance: Chance,
-    pub(crate) host: Host,
-    /// What the host keeps on disk: associations that may have been used and are not fenced.
-    pub(crate) records: Vec<Record>,
-    /// Associations of earlier lives of the host that may have been used.
-    pub(crate) inherited: Vec<AssociationId>,
-    pub(crate) clients: Vec<Vec<Client>>,
+    pub(crate) host_chance: Chance,
+    pub(crate) host: Daemon,
+    pub(crate) session: SessionConfig,
+    /// Work under way for the host.
+    pub(crate) works: Slab<Work>,
+    pub(crate) disk: Disk,
+    pub(crate) devices: Vec<BlockDevice>,
+    pub(crate) stores: Vec<Store>,
     pub(crate) phase: Phase,
-    pub(crate) scan_at: u64,
     /// When everything begun must have returned.
     pub(crate) budget_ends: Nanos,
     pub(crate) routes: Vec<Route>,
@@ -242,13 +192,22 @@ pub(crate) struct World {
     /// What processes that share a board know of each other.
     pub(crate) graves: Arc<Graves>,
     pub(crate) board: Arc<Memory>,
-    pub(crate) subsystem: Subsystem<()>,
+    pub(crate) subsystem: Subsystem<StoreId>,
     pub(crate) commands: Slab<Command>,
-    pub(crate) medium: Medium,
     /// Positions in the plan of faults in force.
     pub(crate) active_faults: Vec<usize>,
-    pub(crate) checker: Checker,
+    pub(crate) fences: Fences,
+    pub(crate) patient: Patient,
+    pub(crate) people: People,
     pub(crate) violation: Option<Violation>,
+    /// When associations last had an answer on their admin queue, and when they were convicted.
+    pub(crate) answered: BTreeMap<Assoc, Nanos>,
+    pub(crate) convicted: BTreeMap<Assoc, Nanos>,
+    /// Associations whose target has said goodbye.
+    pub(crate) goodbyes: BTreeSet<Assoc>,
+    /// What a queue thread does in its round.
+    pub(crate) log: Log,
+    pub(crate) arenas: Arenas,
     trace: bool,
 }
 
@@ -260,26 +219,25 @@ impl World {
         trace: bool,
     ) -> Self {
         let seed = plan.seed;
-        let mut session = templates.session.clone();
-        session.kato = duration(plan.kato);
-        session.heartbeat = duration(plan.heartbeat);
-        session.io_queues = plan.lanes as u16;
-        session.io_depth = plan.depth;
-        session.open_timeout = Duration::from_millis(300);
-        session.command_timeout = duration(plan.command_timeout);
-        let client = Client::new();
+        let stores = plan.volumes.iter().enumerate();
+        let stores: Vec<Store> = stores
+            .map(|(store, volume)| Store::new(store, volume, plan.cache))
+            .collect();
+        let disk = Disk::default();
         let mut world = Self {
-            now: 0,
+            now: EPOCH,
             agenda: Agenda::new(),
             fabric_chance: Chance::new(seed, 2),
             array_chance: Chance::new(seed, 3),
             client_chance: Chance::new(seed, 4),
-            host: Host::new(&plan, mutant, session, 0),
-            records: Vec::new(),
-            inherited: Vec::new(),
-            clients: vec![vec![client; usize::from(plan.tags)]; plan.lanes],
+            host_chance: Chance::new(seed, 5),
+            host: Daemon::new(&plan, mutant, (&stores, &disk), 1, EPOCH),
+            session: templates.session.clone(),
+            works: Slab::new(),
+            disk,
+            devices: Vec::new(),
+            stores,
             phase: Phase::Active,
-            scan_at: 0,
             budget_ends: 0,
             routes: vec![Route::default(); plan.paths()],
             qps: Vec::new(),
@@ -295,10 +253,16 @@ impl World {
             },
             subsystem: templates.subsystem.clone(),
             commands: Slab::new(),
-            medium: Medium::new(plan.blocks),
             active_faults: Vec::new(),
-            checker: Checker::new(plan.blocks, plan.cache),
+            fences: Fences::default(),
+            patient: Patient::new(&plan),
+            people: People::default(),
             violation: None,
+            answered: BTreeMap::new(),
+            convicted: BTreeMap::new(),
+            goodbyes: BTreeSet::new(),
+            log: Rc::default(),
+            arenas: Arenas::new(plan.tags),
             trace,
             mutant,
             plan,
@@ -315,11 +279,10 @@ impl World {
         if self.trace {
             print!("{}", self.plan);
         }
-        self.pump_device();
-        for path in 0..self.plan.paths() {
-            self.connect(path);
-        }
-        self.begin_workload();
+        self.begin_run();
+        self.begin_inspections();
+        self.begin_process(EPOCH);
+        self.ask_by_hand();
         let mut events = 0_u32;
         while self.violation.is_none() && self.phase != Phase::Over {
             let Some((at, order, happening)) = self.agenda.pop() else {
@@ -343,8 +306,8 @@ impl World {
         }
         let until = match actor(&happening, self) {
             Actor::Nobody => 0,
-            Actor::Control => self.host.control_stalled_until,
-            Actor::Lane(lane) => self.host.lanes[lane].stalled_until,
+            Actor::Control => self.host.stalled_until,
+            Actor::Lane(at) => self.lane(at).map_or(0, |lane| lane.stalled_until),
             Actor::Process(process) => self.processes[process].stopped_until,
         };
         if until > self.now {
@@ -354,60 +317,21 @@ impl World {
             return self.agenda.put_off(until, order, happening);
         }
         match happening {
-            Happening::Client { lane, tag } => self.client(lane, tag),
+            Happening::Client { at, tag } => self.client_acts(at, tag),
             Happening::Fault { at, begins } => self.fault(at, begins),
-            Happening::Phase => self.next_phase(),
-            Happening::ToLane { lane, order, .. } => self.lane_order(lane, order),
-            Happening::FromLane { lane, report, .. } => self.lane_report(lane, report),
-            Happening::LaneTimer { lane, at, .. } => self.lane_timer(lane, at),
-            Happening::Completion {
-                qp,
-                lane,
-                cqe,
-                copy,
-                ..
-            } => {
-                self.completion(qp, lane, &cqe, copy);
-            }
-            Happening::SessionTimer {
-                path,
-                association,
-                at,
-                ..
-            } => {
-                self.session_timer(path, association, at);
-            }
-            Happening::HealthTimer {
-                path,
-                association,
-                at,
-                ..
-            } => {
-                self.health_timer(path, association, at);
-            }
-            Happening::DeviceTimer { at, .. } => self.device_timer(at),
-            Happening::Reconnect { path, .. } => self.connect(path),
-            Happening::Unlock {
-                lane, generation, ..
-            } => self.unlock(lane, generation),
-            Happening::FenceDue { association, .. } => self.fence_due(association),
+            Happening::Nuisance(at) => self.nuisance(at),
+            Happening::Phase => self.phase_due(),
+            Happening::Inside { what, .. } => self.happens_inside(what),
+            Happening::Revive => self.revive_host(),
+            Happening::Flushed(qp) => self.flushed(qp),
             Happening::OpenArrives {
                 path,
+                route,
                 association,
                 qid,
+                depth,
                 ..
-            } => {
-                self.open_arrives(path, association, qid);
-            }
-            Happening::Opened {
-                path,
-                association,
-                qid,
-                qp,
-                ..
-            } => {
-                self.opened(path, association, qid, qp);
-            }
+            } => self.open_arrives(path, route, association, (qid, depth)),
             Happening::Arrives {
                 qp,
                 way: Way::ToTarget,
@@ -420,7 +344,6 @@ impl World {
             } => self.host_receives(qp, packet),
             Happening::PatienceEnds { qp, way, since } => self.patience_ends(qp, way, since),
             Happening::Farewell { qp, way, tries } => self.farewell(qp, way, tries),
-            Happening::Drained { qp, lane, .. } => self.qp_drained(qp, lane),
             Happening::Enter { command } => self.enter(command),
             Happening::EnterAgain { command } => self.enter_again(command),
             Happening::Medium { command } => self.medium(command),
@@ -428,35 +351,72 @@ impl World {
             Happening::ProcessTimer { process, life, at } => self.process_timer(process, life, at),
             Happening::Restart { process } => self.restart(process),
             Happening::LateAnswer { qp, packet } => self.late_answer(qp, packet),
-            Happening::AskSurvivor { order, .. } => self.ask_survivor(order),
-            Happening::LadderTimer { at, .. } => self.ladder_timer(at),
+            Happening::Inspection => self.inspect(),
         }
+    }
+
+    fn happens_inside(&mut self, what: Inside) {
+        match what {
+            Inside::Round(at, due) => self.round(at, due),
+            Inside::ToLane(at, command) => self.mail(at, *command),
+            Inside::FromLane(at, news, brought) => self.news_arrives(at, *news, brought),
+            Inside::ToPath(path, request) => {
+                self.tell_path(path, |core, now| core.handle_request(*request, now));
+            }
+            Inside::FromPath(path, report, brought) => self.report_arrives(path, *report, brought),
+            Inside::PathTimer(path, at) => self.path_timer(path, at),
+            Inside::HostTimer(at) => self.host_timer(at),
+            Inside::Opened {
+                path,
+                association,
+                qid,
+                qp,
+            } => self.opened(path, association, qid, qp),
+            Inside::Released {
+                path,
+                association,
+                report,
+                qps,
+            } => self.released(path, association, report, &qps),
+            Inside::Link(path, link) => self.link(path, link),
+            Inside::Done(work) => self.done(work),
+            Inside::Verb(nuisance) => self.ask(nuisance),
+            Inside::Unlock(at, generation) => self.unlock(at, generation),
+            Inside::RecordedEarly(path, association) => {
+                self.tell_host(|host, now| host.handle_recorded(path, association, Ok(()), now));
+            }
+            Inside::Destroyed(association, remains, at) => {
+                self.tell_host(|host, now| host.handle_destroyed(association, remains, at, now));
+            }
+            Inside::Swing(path, association, why, raised) => {
+                self.swing(path, association, why, raised);
+            }
+        }
+    }
+
+    /// Something will happen in the host's process of this life.
+    pub(crate) fn inside(&mut self, at: Nanos, life: u32, what: Inside) {
+        self.agenda.push(at, Happening::Inside { life, what });
     }
 
     /// It concerns a life of the host that is over.
     fn is_void(&self, happening: &Happening) -> bool {
         match happening {
-            Happening::ToLane { life, .. }
-            | Happening::FromLane { life, .. }
-            | Happening::LaneTimer { life, .. }
-            | Happening::Completion { life, .. }
-            | Happening::SessionTimer { life, .. }
-            | Happening::HealthTimer { life, .. }
-            | Happening::DeviceTimer { life, .. }
-            | Happening::Reconnect { life, .. }
-            | Happening::FenceDue { life, .. }
-            | Happening::OpenArrives { life, .. }
-            | Happening::Drained { life, .. }
-            | Happening::Unlock { life, .. }
-            | Happening::AskSurvivor { life, .. }
-            | Happening::LadderTimer { life, .. }
-            | Happening::Opened { life, .. } => *life != self.host.life,
+            Happening::Inside { life, .. } | Happening::OpenArrives { life, .. } => {
+                !self.host.alive || *life != self.host.life
+            }
             _ => false,
         }
     }
 
     pub(crate) fn is(&self, mutant: Mutant) -> bool {
         self.mutant == Some(mutant)
+    }
+
+    /// A fault of this kind is in force.
+    pub(crate) fn has_fault(&self, kind: FaultKind) -> bool {
+        let mut active = self.active_faults.iter();
+        active.any(|at| self.plan.faults[*at].kind == kind)
     }
 
     pub(crate) fn fail(&mut self, violation: Violation) {
@@ -466,37 +426,34 @@ impl World {
     /// A line of the trace.
     pub(crate) fn note(&self, line: impl FnOnce() -> String) {
         if self.trace {
-            println!("{:12.6} {}", self.now as f64 / MILLI as f64, line());
+            println!("{:12.6} {}", (self.now - EPOCH) as f64 / MILLI as f64, line());
         }
     }
 }
 
 fn actor(happening: &Happening, world: &World) -> Actor {
     match happening {
-        Happening::ToLane { lane, .. }
-        | Happening::LaneTimer { lane, .. }
-        | Happening::Unlock { lane, .. }
-        | Happening::Completion { lane, .. }
-        | Happening::Client { lane, .. }
-        | Happening::Drained {
-            lane: Some(lane), ..
-        } => Actor::Lane(*lane),
-        Happening::FromLane { .. }
-        | Happening::SessionTimer { .. }
-        | Happening::HealthTimer { .. }
-        | Happening::DeviceTimer { .. }
-        | Happening::AskSurvivor { .. }
-        | Happening::LadderTimer { .. }
-        | Happening::Reconnect { .. }
-        | Happening::FenceDue { .. }
-        | Happening::Opened { .. }
-        | Happening::Drained { lane: None, .. }
-        | Happening::Arrives {
+        Happening::Inside {
+            what: Inside::Round(at, _) | Inside::Unlock(at, _),
+            ..
+        } => Actor::Lane(*at),
+        // A mailbox is there whether or not its owner is awake.
+        Happening::Inside {
+            what: Inside::ToLane(..),
+            ..
+        } => Actor::Nobody,
+        Happening::Inside { .. } => Actor::Control,
+        Happening::OpenArrives { route, .. } => Actor::Process(world.process_of(*route)),
+        Happening::Arrives {
             way: Way::ToHost,
-            packet: Packet::AdminAnswer { .. } | Packet::Goodbye { .. },
+            packet: Packet::AdminAnswer { .. },
             ..
         } => Actor::Control,
-        Happening::OpenArrives { path, .. } => Actor::Process(world.process_of(*path)),
+        Happening::Arrives {
+            qp,
+            way: Way::ToHost,
+            packet: Packet::Goodbye { .. },
+        } if world.qps[*qp].lane.is_none() => Actor::Control,
         Happening::Arrives {
             qp,
             way: Way::ToTarget,
@@ -512,13 +469,6 @@ fn actor(happening: &Happening, world: &World) -> Actor {
             .get(*command)
             .map_or(Actor::Nobody, |known| Actor::Process(known.process)),
         Happening::ProcessTimer { process, .. } => Actor::Process(*process),
-        Happening::Fault { .. }
-        | Happening::Phase
-        | Happening::Restart { .. }
-        | Happening::LateAnswer { .. }
-        | Happening::Arrives { .. }
-        | Happening::PatienceEnds { .. }
-        | Happening::Farewell { .. }
-        | Happening::Medium { .. } => Actor::Nobody,
+        _ => Actor::Nobody,
     }
 }

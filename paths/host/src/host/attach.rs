@@ -51,7 +51,7 @@ pub(super) struct Live {
     /// Volumes still to be attached to it.
     pub(super) pending: BTreeSet<StableId>,
     /// Those of `pending` whose memory is registered with it.
-    registered: BTreeSet<StableId>,
+    pub(super) registered: BTreeSet<StableId>,
     /// Namespaces it cannot serve, and why.
     pub(super) refusals: Refusals,
     /// Namespaces the configuration ignores, with the entries that name them.
@@ -266,6 +266,11 @@ impl Host {
         let live = self
             .live_mut(path)
             .expect("an association that was to be attached");
+        if live.leaving.iter().any(|key| key.is_of(id)) {
+            // A volume of the same identity was removed a moment ago. Its queue pairs have the names
+            // that those of this one would get, and the fence counts by names.
+            return;
+        }
         if live.spare.len() < lanes && live.namespace(id).is_some() {
             let missing = (lanes - live.spare.len()) as u16;
             let association = live.association;

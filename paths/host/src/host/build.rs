@@ -128,8 +128,8 @@ impl Host {
         if !self.waiting_for(id).is_empty() {
             return;
         }
-        if self.volumes.get(&id).is_some_and(Volume::is_unborn) {
-            self.volumes.remove(&id);
+        let volume = self.volumes.get_mut(&id);
+        if volume.is_some_and(Volume::begin_discard) {
             self.fx.order(Order::Discard(id));
         }
     }

@@ -13,7 +13,7 @@ use umpath_protocol::EventKind;
 use umpath_session::{ControllerFacts, StableId};
 
 use super::Host;
-use crate::order::{Order, QueueKey, Remains};
+use crate::order::{QueueKey, Remains};
 
 /// Delay after the order fence before the longest stall is read; held requests have completed by
 /// then.
@@ -40,17 +40,32 @@ impl Host {
         match remains {
             Remains::Spare => self.queue_silent(association, QueueKey::Spare, at),
             Remains::Lane(id, queue) => {
-                let found = self.path_with(association).map(|(path, _)| path);
-                if let Some(live) = found.and_then(|path| self.live_mut(path)) {
-                    live.leaving.remove(&QueueKey::Lane(id, queue));
-                }
-                if let Some(volume) = self.volumes.get_mut(&id) {
+                // Only the queue thread that handed it back waits for it: by now another volume may
+                // stand for the same namespace.
+                let teardown = self.teardowns.get(&association);
+                let awaited = teardown.is_some_and(|it| it.lanes.contains(&(id, queue)));
+                if let Some(volume) = self.volumes.get_mut(&id).filter(|_| awaited) {
                     volume.queue_destroyed(association, queue, &mut self.fx);
                 }
                 self.queue_silent(association, QueueKey::Lane(id, queue), at);
+                self.has_left(association, QueueKey::Lane(id, queue));
             }
         }
         self.settle();
+    }
+
+    /// A queue pair of a volume that is gone is gone too. A volume that stands for the same
+    /// namespace may have waited for that.
+    fn has_left(&mut self, association: AssociationId, key: QueueKey) {
+        let Some((path, _)) = self.path_with(association) else {
+            return;
+        };
+        let live = self.live_mut(path).expect("it was just found");
+        if live.leaving.remove(&key) {
+            for id in live.registered.clone() {
+                self.attach_when_it_can(path, id);
+            }
+        }
     }
 
     pub(super) fn admin_silent(&mut self, association: AssociationId, at: Duration) {
@@ -160,7 +175,8 @@ impl Host {
                 volume.order_fenced(association, &proof, &mut self.fx);
             }
         }
-        self.fx.order(Order::Forget(teardown.record(association)));
+        let record = teardown.record(association);
+        self.forget(record);
     }
 
     /// The aftermath is over: the queue threads report their longest stall since the failover

@@ -88,6 +88,7 @@ impl Host {
         let record = self.paths.get_mut(&path).expect("a path that is there");
         let live = record.live.as_mut().expect("an association to record");
         live.recorded = Recorded::Pending;
+        self.recording.insert(live.association);
         let facts = &live.ready.facts;
         let (nqn, address) = (record.spec.nqn.as_str(), record.spec.address());
         self.fx.order(Order::Record {
@@ -95,6 +96,17 @@ impl Host {
             association: live.association,
             record: Box::new(AssociationRecord::new(nqn, address, facts)),
         });
+    }
+
+    /// A record is of no further use. One that is still being written is removed after that, or it
+    /// would stay.
+    pub(super) fn forget(&mut self, record: RecordKey) {
+        match record {
+            RecordKey::Own(association) if self.recording.contains(&association) => {
+                self.forgotten.insert(association);
+            }
+            record => self.fx.order(Order::Forget(record)),
+        }
     }
 
     /// An association's record is durable, or could not be written.
@@ -112,10 +124,14 @@ impl Host {
 
     fn recorded(&mut self, path: u32, association: AssociationId, outcome: Result<(), Failure>) {
         let retry_at = self.fx.now + RECORD_AGAIN;
+        self.recording.remove(&association);
+        if self.forgotten.remove(&association) {
+            return self.forget(RecordKey::Own(association));
+        }
         let Some(live) = self.still_live(path, association) else {
             // Given up before any volume was attached: it carried no I/O.
             if !self.teardowns.contains_key(&association) {
-                self.fx.order(Order::Forget(RecordKey::Own(association)));
+                self.forget(RecordKey::Own(association));
             }
             return;
         };

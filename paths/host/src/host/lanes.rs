@@ -156,6 +156,9 @@ impl Host {
         let now = self.fx.now;
         if let Some(volume) = self.volumes.get_mut(&id) {
             volume.lane_gone(queue, &mut self.fx);
+            if volume.is_discarded() {
+                self.volumes.remove(&id);
+            }
         }
         for association in had {
             let found = self.path_with(*association).map(|(path, _)| path);

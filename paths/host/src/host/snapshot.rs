@@ -118,7 +118,9 @@ impl Host {
         let ignored = live.ignored.clone();
         let mut outcome = self.outcome(path);
         let none = outcome.volumes.is_empty();
-        let useless = none && !(refused.is_empty() && ignored.is_empty());
+        // A volume that waits to be taken over will need it.
+        let hopeless = none && live.pending.is_empty();
+        let useless = hopeless && !(refused.is_empty() && ignored.is_empty());
         let first = refused.first().filter(|_| none).cloned();
         outcome.refused = refused;
         outcome.ignored = ignored;

@@ -31,7 +31,8 @@ impl Question {
 impl Host {
     pub(super) fn ask_counters(&mut self, call: CallId) {
         let mut tickets = Vec::new();
-        for (id, volume) in &mut self.volumes {
+        let asked = self.volumes.iter_mut().filter(|(_, it)| !it.is_unseen());
+        for (id, volume) in asked {
             tickets.push((*id, volume.ask_counters(&mut self.fx)));
         }
         self.questions.push(Question {

@@ -52,9 +52,25 @@ impl Volume {
         }
     }
 
-    /// Whether the block device exists and was never visible.
-    pub(crate) fn is_unborn(&self) -> bool {
-        self.stage == Stage::Built && !self.adopted
+    /// Drops a block device that was never visible. The volume stays until its queue threads have
+    /// ended: a successor of the same identity must not be taken for it. False: it is wanted.
+    pub(crate) fn begin_discard(&mut self) -> bool {
+        let unborn = self.stage == Stage::Built && !self.adopted;
+        if unborn {
+            self.stage = Stage::Removing { started: false };
+            self.unseen = true;
+        }
+        unborn
+    }
+
+    /// It is being dropped, or has been: nobody listens any more.
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.unseen
+    }
+
+    /// It was dropped, and its queue threads have ended.
+    pub(crate) fn is_discarded(&self) -> bool {
+        self.unseen && self.ended.len() == usize::from(self.lanes)
     }
 
     /// Orders the creation or takeover of its block device.
@@ -85,15 +101,16 @@ impl Volume {
             self.record = Some(record);
         }
         // The driver may have created fewer queues than requested, and each has to confirm a fence.
-        let config = self
+        let mut config = self
             .spec
             .policy
             .device_config(self.spec.namespace.lba_shift, self.lanes);
-        self.core = Device::new(config, fx.now);
         self.awaits_first_path = self.adopted;
         if self.awaits_first_path {
-            self.core.set_no_path(self.first_path_policy(), fx.now);
+            // From the first table on: requests could fail under another one.
+            config.no_path = self.first_path_policy();
         }
+        self.core = Device::new(config, fx.now);
     }
 
     /// Taking over its block device failed; schedules a retry. Its users hold open files on it, so

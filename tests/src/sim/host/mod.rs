@@ -1,163 +1,231 @@
-//! The host: the product's own lanes, control side, sessions, health and fences.
+//! The host: the product's own [`umpath_host::Host`], paths and queue threads, in a shell of ours.
 //!
-//! Played here is what the daemon and the queue threads do around them: every lane and the control
-//! side are actors of their own, and what they tell each other takes time. The order is that of
-//! the daemon: one channel in each direction for each lane, first in, first out.
+//! Everything that decides is the product's. Played here is what carries orders out: threads,
+//! channels, files, the driver, the adapter. The host, every path and every queue thread are actors
+//! of their own, and what they tell each other takes time; between two of them it keeps its order.
+//!
+//! | file | plays |
+//! |---|---|
+//! | `orders` | carrying out the host's orders |
+//! | `paths` | carrying out a path's orders; connections |
+//! | `lanes` | queue threads: when their rounds are, what comes of them |
+//! | `io` | their commands, answers and memory |
+//! | `front`, `port` | what a queue thread sees of block layer and queue pairs |
+//! | `build` | making, taking over, removing block devices |
+//! | `process` | death and succession |
+//! | `settings` | the configuration |
 
-mod control;
-mod failover;
-mod ladder;
-mod lane;
-mod path;
+mod build;
+mod front;
+mod io;
+mod lanes;
+mod orders;
+mod paths;
+mod port;
+mod process;
+mod settings;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use umpath_core::policies::{DampingConfig, Failback, Ranking};
-use umpath_core::{
-    AssociationId, Device, DeviceConfig, Ghost, GhostTable, Lane, LaneConfig, LaneEvent, LaneId,
-    NoPath, PathConfig, PathId, PathTable, VolumeShared,
-};
-use umpath_session::SessionConfig;
+use umpath_core::AssociationId;
+use umpath_core::association::Suspicion;
+use umpath_host::path::AssociationNumbers;
+use umpath_host::record::AssociationRecord;
+use umpath_host::{CallId, Host, LaneNews, Order, Path, Remains, Report, Request};
+use umpath_protocol::Failure;
+use umpath_session::StableId;
 
-use super::array::LBA_SHIFT;
-use super::checker::Violation;
-use super::clock::{Nanos, duration};
-use super::fabric::QpId;
-use super::mutant::Mutant;
-use super::plan::{Plan, REQUEST_BLOCKS};
-use super::world::World;
+use super::clock::Nanos;
+use super::qp::{Assoc, QpId};
 
-pub(crate) use failover::{FencedQueue, Record, Teardown, terms_of};
-pub(crate) use ladder::instance_of;
-pub(crate) use lane::LaneActor;
-pub(crate) use path::PathActor;
+pub(crate) use build::Ending;
+pub(crate) use lanes::{LaneActor, LaneAt};
+pub(crate) use port::{Did, Log, Port, Range, SimQp};
+pub(crate) use settings::{asked_for, route_of};
 
-/// What the control side tells a lane.
-#[derive(Debug, Clone)]
-pub(crate) enum LaneOrder {
-    Attach {
-        path: PathId,
+/// What one message to the host brings besides its words: queue pairs.
+pub(crate) type Brought = Vec<(AssociationId, u16, QpId)>;
+
+/// Something that happens in the host's process, and not any more when that is over.
+#[derive(Debug)]
+pub(crate) enum Inside {
+    /// A queue thread's next round.
+    Round(LaneAt, Nanos),
+    ToLane(LaneAt, Box<umpath_core::LaneCommand<SimQp>>),
+    FromLane(LaneAt, Box<LaneNews>, Brought),
+    ToPath(u32, Box<Request>),
+    FromPath(u32, Box<Report>, Brought),
+    PathTimer(u32, Nanos),
+    HostTimer(Nanos),
+    /// A connection is made, or not.
+    Opened {
+        path: u32,
         association: AssociationId,
-        qp: QpId,
+        qid: u16,
+        qp: Option<QpId>,
     },
-    Table(Arc<PathTable>),
-    Convict(AssociationId),
-    Guard(Arc<GhostTable>),
-    Locked(AssociationId),
-    Fenced(AssociationId),
-    FailQueued,
+    /// What a path let go of is silent.
+    Released {
+        path: u32,
+        association: AssociationId,
+        report: bool,
+        qps: Vec<QpId>,
+    },
+    /// The condition of a path's link is known, or changed.
+    Link(u32, umpath_host::path::Link),
+    /// A piece of work is done.
+    Done(usize),
+    /// An operator asks.
+    Verb(super::plan::Nuisance),
+    /// A mutant unlocks what is locked.
+    Unlock(LaneAt, u64),
+    /// A mutant calls a record durable.
+    RecordedEarly(u32, AssociationId),
+    /// A mutant calls something destroyed.
+    Destroyed(AssociationId, Remains, Duration),
+    /// A mutant raises a suspicion, or takes it back.
+    Swing(u32, AssociationId, Suspicion, bool),
 }
 
-/// What a lane tells the control side.
-#[derive(Debug, Clone)]
-pub(crate) enum LaneReport {
-    Drained {
+/// Work that takes time. Disk and driver are asked when it is done.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Record {
+        path: u32,
         association: AssociationId,
-        silent_at: Nanos,
-        ghosts: Vec<Ghost>,
+        record: Box<AssociationRecord>,
     },
-    Broken(AssociationId),
-    Event(LaneEvent),
+    Forget(Assoc),
+    /// The oldest of what the keeper has to write.
+    Rewrite,
+    Build(Box<umpath_host::VolumeSpec>),
+    Recover {
+        spec: Box<umpath_host::VolumeSpec>,
+        device: u32,
+        cookie: u64,
+    },
+    Register(StableId, AssociationId),
+    Start(StableId),
+    FindUsers(u64, Vec<StableId>),
+    Remove {
+        removal: u64,
+        volume: StableId,
+        force: bool,
+    },
+    /// The end of a removal.
+    Removed(u64, StableId),
+    Destroy {
+        association: AssociationId,
+        remains: Remains,
+        report: bool,
+        qps: Vec<QpId>,
+    },
 }
 
-impl World {
-    /// Somebody's time has come and was dealt with: what it asks for next lies in the future, or its
-    /// thread would spin.
-    pub(crate) fn check_due(&mut self, whose: &str, due: Option<Duration>) {
-        let now = duration(self.now);
-        if let Some(due) = due.filter(|due| *due <= now) {
-            let what = format!("(15) {whose} asks to be called at {due:?} when it is {now:?}");
-            self.fail(Violation(what));
-        }
-    }
+/// A path's task.
+#[derive(Debug)]
+pub(crate) struct PathActor {
+    pub(crate) core: Path,
+    pub(crate) route: usize,
+    /// Queue pairs of the association at hand that nobody else has.
+    pub(crate) qps: Vec<(u16, QpId)>,
+    /// Somebody watches the link.
+    pub(crate) watches: bool,
+    pub(crate) inbox_at: Nanos,
+    pub(crate) outbox_at: Nanos,
+    pub(crate) timer: Option<Nanos>,
 }
 
 /// The host's process.
 #[derive(Debug)]
-pub(crate) struct Host {
+pub(crate) struct Daemon {
     pub(crate) alive: bool,
     /// Counts its lives.
     pub(crate) life: u32,
-    /// Associations this process had queue pairs of.
-    pub(crate) used: Vec<AssociationId>,
-    pub(crate) shared: Arc<VolumeShared>,
-    pub(crate) device: Device,
-    pub(crate) lanes: Vec<LaneActor>,
-    pub(crate) paths: Vec<PathActor>,
-    pub(crate) teardowns: Vec<Teardown>,
-    /// Associations whose ghosts every lane keeps off, by the device's word.
-    pub(crate) locked: Vec<AssociationId>,
-    /// Associations that execute nothing more, as the host was entitled to conclude.
-    pub(crate) fenced: Vec<AssociationId>,
-    /// The same, from the moment of the proof: the lanes may have to drain yet.
-    pub(crate) proven: Vec<AssociationId>,
-    pub(crate) next_association: u64,
-    pub(crate) control_stalled_until: Nanos,
-    pub(crate) device_timer: Option<Nanos>,
-    pub(crate) ladder_timer: Option<Nanos>,
-    pub(crate) session_config: SessionConfig,
+    pub(crate) core: Host,
+    pub(crate) paths: BTreeMap<u32, PathActor>,
+    numbers: AssociationNumbers,
+    /// Queue pairs of associations that no queue thread has.
+    pub(crate) held: BTreeMap<AssociationId, Vec<(u16, QpId)>>,
+    handed_back: BTreeMap<(AssociationId, Remains), QpId>,
+    /// Block devices of volumes.
+    pub(crate) served: BTreeMap<StableId, usize>,
+    /// Which association each inherited record stands for.
+    pub(crate) inherited: BTreeMap<u64, Assoc>,
+    pub(crate) stalled_until: Nanos,
+    timer: Option<Nanos>,
+    /// Calls that are not answered, and when they were made.
+    pub(crate) calls: BTreeMap<CallId, Nanos>,
+    call_last: u64,
+    /// When a path saw what is being handled.
+    pub(crate) reported_at: Option<Nanos>,
+    /// A record could not be written.
+    pub(crate) record_failed: bool,
+    /// It dies when it has carried out so many more orders.
+    pub(crate) orders_left: Option<u32>,
 }
 
-impl Host {
-    pub(crate) fn new(
-        plan: &Plan,
-        mutant: Option<Mutant>,
-        session_config: SessionConfig,
-        now: Nanos,
-    ) -> Self {
-        let shared = Arc::new(VolumeShared::new());
-        let config = DeviceConfig {
-            lba_shift: LBA_SHIFT,
-            lanes: plan.lanes as u16,
-            selector: plan.selector,
-            grouping: plan.grouping,
-            ranking: Ranking::default(),
-            failback: Failback::Immediate,
-            no_path: if mutant == Some(Mutant::FailsWithoutPath) {
-                NoPath::Fail
-            } else {
-                NoPath::Queue
-            },
-            shared_with_other_hosts: plan.shared && mutant != Some(Mutant::SharingIgnored),
-            damping: DampingConfig::default(),
-            fast_io_fail: duration(0),
-            flush_on_last_del: false,
+/// Inherited associations are numbered from here.
+const INHERITED: u64 = 1 << 63;
+
+impl Daemon {
+    /// Associations that its paths have.
+    pub(crate) fn live_associations(&self) -> impl Iterator<Item = AssociationId> {
+        self.paths.values().filter_map(|path| path.core.association())
+    }
+
+    /// The queue pair that a queue thread handed back.
+    pub(crate) fn handed_back(&self, key: (AssociationId, Remains)) -> Option<QpId> {
+        self.handed_back.get(&key).copied()
+    }
+
+    /// Somebody asks something.
+    pub(crate) fn new_call(&mut self, now: Nanos) -> CallId {
+        self.call_last += 1;
+        let call = CallId(self.call_last);
+        self.calls.insert(call, now);
+        call
+    }
+
+    /// The association of this number, among those of all lives.
+    pub(crate) fn assoc(&self, id: AssociationId) -> Assoc {
+        let own = Assoc {
+            life: self.life,
+            id,
         };
-        let mut device = Device::new(config, duration(now));
-        for path in 0..plan.paths() {
-            let added = device.add_path(PathId(path as u8), PathConfig::default(), duration(now));
-            debug_assert!(added.is_ok());
+        let inherited = id.0.checked_sub(INHERITED);
+        let inherited = inherited.and_then(|number| self.inherited.get(&number));
+        inherited.copied().unwrap_or(own)
+    }
+}
+
+/// What a step that a fault forbids says.
+fn failure(what: &str) -> Failure {
+    Failure::new(what, "the simulator says so", "")
+}
+
+/// The order in words, for the trace.
+fn brief(order: &Order) -> String {
+    match order {
+        Order::RunPath(spec) => format!("run path {} to {}", spec.id, spec.traddr),
+        Order::Lane {
+            volume: _,
+            queue,
+            command,
+        } => format!("lane {queue}: {}", lanes::brief(command)),
+        Order::ToPath(path, Request::Serves(association, number, _)) => {
+            format!("path {path}: {association} serves as {number:?}")
         }
-        let lanes = (0..plan.lanes)
-            .map(|lane| {
-                let config = LaneConfig {
-                    id: LaneId(lane as u16),
-                    tags: plan.tags,
-                    buffer_bytes: (REQUEST_BLOCKS as u32) << LBA_SHIFT,
-                    lba_shift: LBA_SHIFT,
-                };
-                let table = Arc::new(PathTable::empty(LBA_SHIFT));
-                LaneActor::new(Lane::new(config, table, Arc::clone(&shared)))
-            })
-            .collect();
-        Self {
-            alive: true,
-            life: 1,
-            used: Vec::new(),
-            shared,
-            device,
-            lanes,
-            paths: (0..plan.paths()).map(|_| PathActor::new(plan)).collect(),
-            teardowns: Vec::new(),
-            locked: Vec::new(),
-            fenced: Vec::new(),
-            proven: Vec::new(),
-            next_association: 1,
-            control_stalled_until: 0,
-            device_timer: None,
-            ladder_timer: None,
-            session_config,
-        }
+        Order::Build(spec) => format!("build {}", spec.name),
+        Order::Recover { spec, device, .. } => format!("recover {} as {device}", spec.name),
+        Order::Rewrite(record) => format!(
+            "rewrite {}: {} blocks, {} paths",
+            record.name,
+            record.namespace.blocks,
+            record.paths.len()
+        ),
+        Order::Record { association, .. } => format!("record {association}"),
+        other => format!("{other:?}"),
     }
 }

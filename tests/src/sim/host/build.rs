@@ -1,0 +1,219 @@
+//! Making, taking over, starting and removing block devices, as the daemon does it with the driver.
+
+use umpath_core::LaneCommand;
+use umpath_host::record::VolumeRecord;
+use umpath_host::{DeviceFacts, VolumeSpec};
+use umpath_protocol::Failure;
+use umpath_session::StableId;
+
+use super::{LaneActor, LaneAt, SimQp, Work, failure};
+use crate::sim::array::LBA_SHIFT;
+use crate::sim::blockdev::{BlockDevice, State};
+use crate::sim::clock::duration;
+use crate::sim::mutant::Mutant;
+use crate::sim::plan::FaultKind;
+use crate::sim::workload::Client;
+use crate::sim::world::World;
+
+/// What the end of a device's queue threads leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It is removed; the number of the removal.
+    Removed(u64),
+    /// Nobody ever saw it.
+    Discarded,
+    /// It waits for the next server.
+    Abandoned,
+}
+
+impl World {
+    /// A block device is made with its queue threads, and put on record before.
+    pub(super) fn build(&mut self, spec: &VolumeSpec) {
+        let outcome = self.try_build(spec);
+        let now = duration(self.now);
+        self.host.core.handle_built(spec.id, outcome, now);
+    }
+
+    fn try_build(&mut self, spec: &VolumeSpec) -> Result<DeviceFacts, Failure> {
+        if self.has_fault(FaultKind::DriverFails) {
+            return Err(failure("the driver makes no device"));
+        }
+        if self.has_fault(FaultKind::DiskFull) {
+            return Err(failure("the disk is full"));
+        }
+        let store = self.stores.iter().position(|store| store.id == spec.id);
+        let store = store.ok_or_else(|| failure("no such namespace"))?;
+        self.check_one_device(store);
+        self.check_cache(spec);
+        let facts = self.new_device(spec);
+        let record = VolumeRecord::new(spec, facts.device, facts.cookie);
+        self.disk.volumes.insert(spec.id, record);
+        let device = self.devices.len() - 1;
+        for queue in 0..facts.queues {
+            let lane = self.new_lane(queue, &spec.shared);
+            self.devices[device].lanes.push(lane);
+        }
+        self.devices[device].state = State::Made;
+        self.host.served.insert(spec.id, device);
+        Ok(facts)
+    }
+
+    /// The driver makes a block device.
+    pub(super) fn new_device(&mut self, spec: &VolumeSpec) -> DeviceFacts {
+        let store = self.stores.iter().position(|store| store.id == spec.id);
+        let queues = spec.queues.min(self.plan.driver_queues);
+        let number = self.free_number();
+        let cookie = self.host_chance.draw();
+        let tags = vec![Client::new(); usize::from(self.plan.tags)];
+        self.devices.push(BlockDevice {
+            number,
+            cookie,
+            id: spec.id,
+            store: store.unwrap_or_default(),
+            blocks: spec.limits.size_bytes >> LBA_SHIFT,
+            state: State::Dead,
+            queues: vec![tags; usize::from(queues)],
+            lanes: Vec::new(),
+            closed_until: 0,
+            ending: None,
+            dying_since: 0,
+            table: None,
+            pathless_since: None,
+            adopted_at: None,
+            scanned: 0,
+            changes: Vec::new(),
+        });
+        DeviceFacts {
+            device: number,
+            queues,
+            cookie,
+        }
+    }
+
+    /// A block device of an earlier life gets queue threads.
+    pub(super) fn recover(&mut self, spec: &VolumeSpec, number: u32, cookie: u64) {
+        let mut outcome = self.try_recover(spec, number, cookie);
+        if self.is(Mutant::SecondDevice) && outcome.is_err() {
+            outcome = self.try_build(spec);
+        }
+        let now = duration(self.now);
+        self.host.core.handle_built(spec.id, outcome, now);
+    }
+
+    fn try_recover(
+        &mut self,
+        spec: &VolumeSpec,
+        number: u32,
+        cookie: u64,
+    ) -> Result<DeviceFacts, Failure> {
+        if self.has_fault(FaultKind::DriverBusy) {
+            return Err(failure("the device is busy"));
+        }
+        let found = self.device_of(number, cookie);
+        let device = found.ok_or_else(|| failure("no such device"))?;
+        let queues = self.devices[device].queues.len() as u16;
+        let mut lanes = Vec::new();
+        for queue in 0..queues {
+            lanes.push(self.new_lane(queue, &spec.shared));
+        }
+        let known = &mut self.devices[device];
+        known.lanes = lanes;
+        known.table = None;
+        known.pathless_since = Some(self.now);
+        known.adopted_at = Some(self.now);
+        self.host.served.insert(spec.id, device);
+        Ok(DeviceFacts {
+            device: number,
+            queues,
+            cookie,
+        })
+    }
+
+    /// A block device appears, or its requests come back.
+    pub(super) fn start_device(&mut self, id: StableId) {
+        let Some(device) = self.served(id) else { return };
+        let fails = self.has_fault(FaultKind::DriverFails);
+        let outcome = match self.devices[device].state {
+            State::Made if fails => Err(failure("the device does not start")),
+            State::Made => {
+                self.devices[device].state = State::Live;
+                self.begin_work(device);
+                Ok(())
+            }
+            State::Waiting => {
+                self.devices[device].state = State::Live;
+                self.reissue(device);
+                Ok(())
+            }
+            _ => Err(failure("the device is not there")),
+        };
+        let now = duration(self.now);
+        self.host.core.handle_started(id, outcome, now);
+    }
+
+    /// A block device is to be removed.
+    pub(super) fn remove_device(&mut self, removal: u64, id: StableId, force: bool) {
+        let Some(device) = self.served(id) else { return };
+        let open = self.devices[device].is_open(self.now);
+        if open && !force && self.devices[device].is_there() {
+            let outcome = Err(failure("the device is in use"));
+            let now = duration(self.now);
+            return self.host.core.handle_removed(removal, id, outcome, now);
+        }
+        self.devices[device].state = State::Dying;
+        self.devices[device].dying_since = self.now;
+        self.devices[device].ending = Some(Ending::Removed(removal));
+        self.to_all_lanes(device, || LaneCommand::Close);
+        self.ending_goes_on(device);
+    }
+
+    /// A block device nobody saw is dropped, or one in use is left alone: its threads end.
+    pub(super) fn let_go(&mut self, id: StableId, ending: Ending) {
+        let Some(device) = self.served(id) else { return };
+        if ending == Ending::Discarded {
+            self.host.served.remove(&id);
+        }
+        self.devices[device].ending = Some(ending);
+        self.to_all_lanes(device, || LaneCommand::Stop);
+    }
+
+    fn to_all_lanes(&mut self, device: usize, command: impl Fn() -> LaneCommand<SimQp>) {
+        for queue in 0..self.devices[device].lanes.len() {
+            self.send_command(LaneAt { device, queue }, command());
+        }
+    }
+
+    /// A queue thread of a device has ended.
+    pub(super) fn thread_ended(&mut self, device: usize) {
+        self.ending_goes_on(device);
+    }
+
+    /// A device that is to go goes on doing so: requests first, then threads, then the rest.
+    pub(crate) fn ending_goes_on(&mut self, device: usize) {
+        let known = &self.devices[device];
+        let Some(ending) = known.ending else { return };
+        let idle = known.queues.iter().flatten().all(|client| client.op.is_none());
+        if matches!(ending, Ending::Removed(_)) && idle {
+            for queue in 0..self.devices[device].lanes.len() {
+                self.end_tags(LaneAt { device, queue });
+            }
+        }
+        let known = &mut self.devices[device];
+        if !known.lanes.iter().all(LaneActor::is_over) {
+            return;
+        }
+        known.ending = None;
+        known.state = match ending {
+            Ending::Removed(_) | Ending::Discarded => State::Gone,
+            Ending::Abandoned => State::Waiting,
+        };
+        let (id, cookie) = (known.id, known.cookie);
+        if ending == Ending::Abandoned {
+            return;
+        }
+        self.disk.forget_volume(id, cookie);
+        if let Ending::Removed(removal) = ending {
+            self.begin(Work::Removed(removal, id));
+        }
+    }
+}

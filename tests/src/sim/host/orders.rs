@@ -1,0 +1,424 @@
+//! Carrying out the host's orders, and bringing it the end of what takes time.
+
+use std::rc::Rc;
+
+use umpath_core::{AssociationId, LaneCommand};
+use umpath_host::path::Path;
+use umpath_host::record::RecordKey;
+use umpath_host::{Host, Order, PathSpec, Remains, Request};
+use umpath_session::StableId;
+
+use super::{Ending, Inside, LaneAt, PathActor, Port, SimQp, Work, brief, failure, route_of};
+use crate::sim::checker::Violation;
+use crate::sim::clock::{MICRO, MILLI, Nanos, duration, nanos};
+use crate::sim::mutant::Mutant;
+use crate::sim::plan::FaultKind;
+use crate::sim::qp::HostEnd;
+use crate::sim::world::World;
+
+impl World {
+    /// Something is handled by the host, and everything it orders is carried out.
+    pub(crate) fn tell_host(&mut self, handle: impl FnOnce(&mut Host, std::time::Duration)) {
+        handle(&mut self.host.core, duration(self.now));
+        self.pump_host();
+    }
+
+    /// Carries out everything the host wants done, and sets its timer.
+    pub(crate) fn pump_host(&mut self) {
+        if !self.host.alive {
+            return;
+        }
+        while let Some(order) = self.host.core.poll_order() {
+            if let Some(left) = &mut self.host.orders_left {
+                if *left == 0 {
+                    return self.kill_host();
+                }
+                *left -= 1;
+            }
+            self.note(|| format!("host: {}", brief(&order)));
+            if let Some(order) = self.seam_order(order) {
+                self.carry_out(order);
+            }
+            if self.violation.is_some() || !self.host.alive {
+                return;
+            }
+        }
+        if self.host.core.is_over() {
+            return self.end_process();
+        }
+        self.set_host_timer();
+    }
+
+    fn set_host_timer(&mut self) {
+        let Some(due) = self.host.core.poll_timeout().map(nanos) else {
+            return;
+        };
+        let (now, life) = (self.now, self.host.life);
+        let timer = &mut self.host.timer;
+        if timer.is_none_or(|timer| due < timer) {
+            let at = due.max(now);
+            *timer = Some(at);
+            self.inside(at, life, Inside::HostTimer(at));
+        }
+    }
+
+    pub(crate) fn host_timer(&mut self, at: Nanos) {
+        if self.host.timer != Some(at) {
+            return;
+        }
+        self.host.timer = None;
+        let now = duration(self.now);
+        self.host.core.handle_timeout(now);
+        self.pump_host();
+        let due = self.host.core.poll_timeout();
+        if self.host.alive && due.is_some_and(|due| due <= now) {
+            let what = format!("(13) the host waits for {due:?}, which is over");
+            self.fail(Violation(what));
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::RunPath(spec) => self.run_path(*spec),
+            Order::ToPath(path, request) => {
+                for request in self.seam_to_path(path, request) {
+                    self.send_request(path, request);
+                }
+            }
+            Order::Lane {
+                volume,
+                queue,
+                command,
+            } => self.order_lane(volume, queue, command),
+            Order::Destroy {
+                association,
+                remains,
+                report,
+            } => self.destroy(association, remains, report),
+            Order::Record {
+                path,
+                association,
+                record,
+            } => self.on_disk(Work::Record {
+                path,
+                association,
+                record,
+            }),
+            Order::Forget(key) => self.forget(&key),
+            Order::Build(spec) => self.begin(Work::Build(spec)),
+            Order::Recover {
+                spec,
+                device,
+                cookie,
+            } => self.begin(Work::Recover {
+                spec,
+                device,
+                cookie,
+            }),
+            Order::Register {
+                volume,
+                association,
+            } => {
+                self.must_serve(volume, "registers memory of");
+                if !self.host.held.contains_key(&association) {
+                    self.absurd(format!("memory is registered with {association}, which is gone"));
+                }
+                self.begin(Work::Register(volume, association));
+            }
+            Order::Unregister(volume) => {
+                self.must_serve(volume, "unregisters");
+                self.host.served.remove(&volume);
+            }
+            Order::Start(volume) => {
+                self.must_serve(volume, "starts");
+                self.begin(Work::Start(volume));
+            }
+            Order::FindUsers { removal, volumes } => {
+                let ids = volumes.into_iter().map(|(id, _)| id).collect();
+                self.begin(Work::FindUsers(removal, ids));
+            }
+            Order::Remove {
+                removal,
+                volume,
+                force,
+            } => {
+                self.must_serve(volume, "removes");
+                self.begin(Work::Remove {
+                    removal,
+                    volume,
+                    force,
+                });
+            }
+            Order::Discard(volume) => {
+                self.must_serve(volume, "discards");
+                self.let_go(volume, Ending::Discarded);
+            }
+            Order::Abandon(volume) => {
+                self.must_serve(volume, "abandons");
+                self.let_go(volume, Ending::Abandoned);
+            }
+            Order::Sweep(record) => {
+                if let Some(device) = self.device_of(record.device, record.cookie) {
+                    self.devices[device].state = crate::sim::blockdev::State::Gone;
+                }
+                self.disk.forget_volume(record.id, record.cookie);
+            }
+            Order::DeleteOrphan { device, .. } => {
+                self.absurd(format!("device {device} is deleted as an orphan"));
+            }
+            Order::ForgetVolume(record) => self.disk.forget_volume(record.id, record.cookie),
+            Order::Rewrite(record) => {
+                self.disk.later.push_back(*record);
+                self.on_disk(Work::Rewrite);
+            }
+            Order::SaveNames(names) => self.disk.names = names,
+            Order::SaveNumbers(numbers) => self.disk.numbers = numbers,
+            Order::Answer(call, answer) => self.answer_call(call, &answer),
+            Order::LeaveToSuccessor(why) => {
+                self.note(|| why);
+                self.kill_host();
+            }
+        }
+    }
+
+    /// An order that cannot be carried out.
+    pub(super) fn absurd(&mut self, what: String) {
+        self.fail(Violation(format!("(16) {what}")));
+    }
+
+    pub(super) fn served(&self, id: StableId) -> Option<usize> {
+        self.host.served.get(&id).copied()
+    }
+
+    fn must_serve(&mut self, id: StableId, does: &str) {
+        if self.served(id).is_none() {
+            self.absurd(format!("the host {does} volume {id}, which is not there"));
+        }
+    }
+
+    fn run_path(&mut self, spec: PathSpec) {
+        let (id, route) = (spec.id, route_of(spec.traddr.ip()));
+        if self.host.paths.get(&id).is_some_and(|path| !path.core.is_over()) {
+            return self.absurd(format!("path {id} is run twice"));
+        }
+        let random = self.host_chance.draw();
+        let numbers = self.host.numbers.clone();
+        let actor = PathActor {
+            core: Path::new(spec, numbers, random, duration(self.now)),
+            route,
+            qps: Vec::new(),
+            watches: false,
+            inbox_at: 0,
+            outbox_at: 0,
+            timer: None,
+        };
+        self.host.paths.insert(id, actor);
+        self.pump_path(id);
+    }
+
+    pub(crate) fn send_request(&mut self, path: u32, request: Request) {
+        let delay = self.fabric_chance.tail(MICRO, self.plan.message_delay);
+        let (now, life) = (self.now, self.host.life);
+        // A path that has ended needs to hear nothing.
+        let Some(actor) = self.host.paths.get_mut(&path) else {
+            return;
+        };
+        actor.inbox_at = actor.inbox_at.max(now + delay);
+        let at = actor.inbox_at;
+        self.inside(at, life, Inside::ToPath(path, Box::new(request)));
+    }
+
+    fn order_lane(&mut self, volume: StableId, queue: u16, command: LaneCommand<u16>) {
+        let Some(device) = self.served(volume) else {
+            return self.absurd(format!("a queue thread of {volume} is told something"));
+        };
+        let at = LaneAt {
+            device,
+            queue: usize::from(queue),
+        };
+        if self.lane(at).is_none() {
+            return self.absurd(format!("{at} is told something, which is not there"));
+        }
+        self.judge_order(device, &command);
+        let command = match command {
+            LaneCommand::Attach {
+                path,
+                association,
+                transport: qid,
+            } => {
+                let Some(transport) = self.take_spare(at, association, qid) else {
+                    let what = format!("queue {qid} of {association} is attached, which is not spare");
+                    return self.absurd(what);
+                };
+                LaneCommand::Attach {
+                    path,
+                    association,
+                    transport,
+                }
+            }
+            LaneCommand::SetTable(table) => LaneCommand::SetTable(table),
+            LaneCommand::Convict(association) => LaneCommand::Convict(association),
+            LaneCommand::Destroyed(association) => LaneCommand::Destroyed(association),
+            LaneCommand::Guard(ghosts) => LaneCommand::Guard(ghosts),
+            LaneCommand::Locked(association) => LaneCommand::Locked(association),
+            LaneCommand::Fenced(association) => LaneCommand::Fenced(association),
+            LaneCommand::FailQueued => LaneCommand::FailQueued,
+            LaneCommand::Close => LaneCommand::Close,
+            LaneCommand::Snapshot => LaneCommand::Snapshot,
+            LaneCommand::Stop => LaneCommand::Stop,
+        };
+        for command in self.seam_to_lane(at, command) {
+            self.send_command(at, command);
+        }
+    }
+
+    fn take_spare(&mut self, at: LaneAt, association: AssociationId, qid: u16) -> Option<SimQp> {
+        let spare = self.host.held.get_mut(&association)?;
+        let place = spare.iter().position(|(known, _)| *known == qid)?;
+        let (_, qp) = spare.swap_remove(place);
+        self.fences.used(self.host.assoc(association));
+        let port = Rc::new(Port::default());
+        let lost = self.fabric_chance.percent(self.plan.lost_markers);
+        let stubborn = lost && self.fabric_chance.percent(50);
+        port.stubborn.set(stubborn);
+        port.trusted.set(self.is(Mutant::SilenceTrusted));
+        let known = &mut self.qps[qp];
+        if known.host != HostEnd::Open {
+            // It broke while nobody had it.
+            port.disconnected.set(true);
+        }
+        known.marker_lost = lost;
+        known.lane = Some(at);
+        known.port = Some(Rc::clone(&port));
+        Some(SimQp::new(qp, port, known.depth, Rc::clone(&self.log)))
+    }
+
+    /// Destroys queue pairs, which blocks.
+    fn destroy(&mut self, association: AssociationId, remains: Remains, report: bool) {
+        let spare = match remains {
+            Remains::Spare => self.host.held.remove(&association).unwrap_or_default(),
+            Remains::Lane(..) => Vec::new(),
+        };
+        let handed_back = self.host.handed_back.remove(&(association, remains));
+        let qps = spare.into_iter().map(|(_, qp)| qp).chain(handed_back).collect();
+        let work = Work::Destroy {
+            association,
+            remains,
+            report,
+            qps,
+        };
+        let late = self.host_chance.percent(10);
+        let most = if late { 10 } else { 1 } * self.plan.work_delay;
+        let takes = self.host_chance.tail(10 * MICRO, most);
+        self.work(takes, work);
+    }
+
+    fn forget(&mut self, key: &RecordKey) {
+        let assoc = match key {
+            RecordKey::Own(association) => self.host.assoc(*association),
+            RecordKey::Inherited(number) => match self.host.inherited.get(number) {
+                Some(assoc) => *assoc,
+                None => return self.absurd(format!("record {number} is forgotten, which is none")),
+            },
+        };
+        self.fence_stands(assoc);
+        self.on_disk(Work::Forget(assoc));
+    }
+
+    pub(super) fn begin(&mut self, work: Work) {
+        let takes = self.host_chance.tail(50 * MICRO, self.plan.work_delay);
+        self.work(takes, work);
+    }
+
+    fn on_disk(&mut self, work: Work) {
+        let mut takes = self.host_chance.tail(50 * MICRO, self.plan.work_delay);
+        if self.has_fault(FaultKind::DiskSlow) {
+            takes += self.host_chance.below(400 * MILLI);
+        }
+        self.work(takes, work);
+    }
+
+    fn work(&mut self, takes: Nanos, work: Work) {
+        let (at, life) = (self.now + takes, self.host.life);
+        let key = self.works.insert(work);
+        self.inside(at, life, Inside::Done(key));
+    }
+
+    /// A moment of the control side.
+    pub(super) fn a_moment(&mut self) -> Nanos {
+        self.fabric_chance.tail(MICRO, self.plan.message_delay)
+    }
+
+    /// A piece of work is done.
+    pub(crate) fn done(&mut self, key: usize) {
+        let work = self.works.remove(key);
+        let now = duration(self.now);
+        match work {
+            Work::Record {
+                path,
+                association,
+                record,
+            } => {
+                let outcome = if self.has_fault(FaultKind::DiskFull) || self.seam_record_fails() {
+                    self.host.record_failed = true;
+                    Err(failure("the disk is full"))
+                } else {
+                    self.disk.record(self.host.assoc(association), *record);
+                    Ok(())
+                };
+                let core = &mut self.host.core;
+                core.handle_recorded(path, association, outcome, now);
+            }
+            Work::Forget(_) if self.seam_record_stays() => {}
+            Work::Forget(assoc) => self.disk.forget(assoc),
+            Work::Rewrite => self.rewrite(),
+            Work::Build(spec) => self.build(&spec),
+            Work::Recover {
+                spec,
+                device,
+                cookie,
+            } => self.recover(&spec, device, cookie),
+            Work::Register(volume, association) => {
+                let fails = self.has_fault(FaultKind::DriverFails);
+                let why = || failure("memory cannot be registered");
+                let outcome = if fails { Err(why()) } else { Ok(()) };
+                let core = &mut self.host.core;
+                core.handle_registered(volume, association, outcome, now);
+            }
+            Work::Start(volume) => self.start_device(volume),
+            Work::FindUsers(removal, volumes) => self.find_users(removal, volumes),
+            Work::Remove {
+                removal,
+                volume,
+                force,
+            } => self.remove_device(removal, volume, force),
+            Work::Removed(removal, volume) => {
+                self.host.core.handle_removed(removal, volume, Ok(()), now);
+            }
+            Work::Destroy {
+                association,
+                remains,
+                report,
+                qps,
+            } => self.destroyed(association, remains, report, &qps),
+        }
+        self.pump_host();
+    }
+
+    fn rewrite(&mut self) {
+        let full = self.has_fault(FaultKind::DiskFull);
+        self.judge_rewrite();
+        self.disk.rewrite(full);
+    }
+
+    fn find_users(&mut self, removal: u64, volumes: Vec<StableId>) {
+        let users = |id: StableId| {
+            let device = self.served(id).map(|device| &self.devices[device]);
+            let open = device.is_some_and(|device| device.is_open(self.now));
+            (id, if open { vec!["the application".to_owned()] } else { Vec::new() })
+        };
+        let users: Vec<_> = volumes.into_iter().map(users).collect();
+        let now = duration(self.now);
+        self.host.core.handle_users(removal, &users, now);
+    }
+}

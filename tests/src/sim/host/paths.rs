@@ -1,0 +1,391 @@
+//! Path tasks: carrying out a path's orders, and what happens to its queue pairs.
+
+use std::io;
+use std::sync::Arc;
+
+use umpath_core::AssociationId;
+use umpath_host::path::Link;
+use umpath_host::{PathOrder, Remains, Report};
+use umpath_nvme::Cqe;
+use umpath_session::AdminData;
+
+use super::{Brought, Inside, PathActor};
+use crate::sim::checker::Violation;
+use crate::sim::clock::{MICRO, Nanos, duration, nanos};
+use crate::sim::mutant::Mutant;
+use crate::sim::qp::{Assoc, HostEnd, Packet, QpId, Way};
+use crate::sim::world::{Happening, World};
+
+impl World {
+    fn path(&mut self, path: u32) -> Option<&mut PathActor> {
+        self.host.paths.get_mut(&path)
+    }
+
+    /// Something is handled by a path, and everything it orders is carried out.
+    pub(crate) fn tell_path(
+        &mut self,
+        path: u32,
+        handle: impl FnOnce(&mut umpath_host::Path, std::time::Duration),
+    ) {
+        let now = duration(self.now);
+        if let Some(actor) = self.path(path) {
+            handle(&mut actor.core, now);
+            self.pump_path(path);
+        }
+    }
+
+    /// Carries out everything a path wants done, and sets its timer.
+    pub(super) fn pump_path(&mut self, path: u32) {
+        while let Some(order) = self.path(path).and_then(|actor| actor.core.poll_order()) {
+            match order {
+                PathOrder::OpenQueue {
+                    association,
+                    qid,
+                    depth,
+                    ..
+                } => self.open_queue(path, association, qid, depth),
+                PathOrder::Send {
+                    association,
+                    qid,
+                    sqe,
+                    data,
+                } => {
+                    let data = match data {
+                        AdminData::ToController(bytes) => bytes,
+                        AdminData::None | AdminData::FromController(_) => Vec::new(),
+                    };
+                    if let Some(qp) = self.session_qp(path, association, qid) {
+                        self.transmit(qp, Way::ToTarget, Packet::Admin { sqe, data });
+                    }
+                }
+                PathOrder::WatchLink(_) => self.watch_link(path),
+                PathOrder::Release {
+                    association,
+                    report,
+                } => self.release(path, association, report),
+                PathOrder::Report(report) => self.path_reports(path, report),
+            }
+        }
+        self.set_path_timer(path);
+    }
+
+    fn set_path_timer(&mut self, path: u32) {
+        let (now, life) = (self.now, self.host.life);
+        let never = self.is(Mutant::NeverReconnects);
+        let Some(actor) = self.path(path) else { return };
+        let Some(due) = actor.core.poll_timeout().map(nanos) else {
+            return;
+        };
+        if never && actor.core.association().is_none() {
+            return;
+        }
+        if actor.timer.is_none_or(|timer| due < timer) {
+            let at = due.max(now);
+            actor.timer = Some(at);
+            self.inside(at, life, Inside::PathTimer(path, at));
+        }
+    }
+
+    pub(crate) fn path_timer(&mut self, path: u32, at: Nanos) {
+        let early = self.is(Mutant::TimerEarly) && self.array_chance.percent(2);
+        let now = duration(self.now);
+        let Some(actor) = self.path(path) else { return };
+        if actor.timer != Some(at) {
+            return;
+        }
+        actor.timer = None;
+        if !early {
+            actor.core.handle_timeout(now);
+        }
+        let due = actor.core.poll_timeout();
+        self.pump_path(path);
+        if due.is_some_and(|due| due <= now) {
+            let what = format!("(13) path {path} waits for {due:?}, which is over");
+            self.fail(Violation(what));
+        }
+    }
+
+    fn session_qp(&mut self, path: u32, association: AssociationId, qid: u16) -> Option<QpId> {
+        let actor = self.host.paths.get(&path)?;
+        let (_, qp) = actor.qps.iter().find(|(known, _)| *known == qid)?;
+        let known = &self.qps[*qp];
+        let own = known.association.id == association && known.host == HostEnd::Open;
+        own.then_some(*qp)
+    }
+
+    fn open_queue(&mut self, path: u32, association: AssociationId, qid: u16, depth: u16) {
+        let Some(actor) = self.host.paths.get(&path) else { return };
+        let (route, life) = (actor.route, self.host.life);
+        let at = self.now + self.travel(route);
+        if !self.routes[route].is_cut(Way::ToTarget) {
+            let opening = Happening::OpenArrives {
+                life,
+                path,
+                route,
+                association,
+                qid,
+                depth,
+            };
+            self.agenda.push(at, opening);
+        }
+    }
+
+    /// A connection request reaches the target.
+    pub(crate) fn open_arrives(
+        &mut self,
+        path: u32,
+        route: usize,
+        association: AssociationId,
+        (qid, depth): (u16, u16),
+    ) {
+        if self.routes[route].is_cut(Way::ToHost) {
+            return;
+        }
+        let life = self.host.life;
+        let alive = self.processes[self.process_of(route)].alive;
+        let association_of = Assoc {
+            life,
+            id: association,
+        };
+        let depth = depth.saturating_sub(1).max(1);
+        let qp = alive.then(|| self.new_qp(route, association_of, qid, depth));
+        let at = self.now + self.travel(route);
+        let opened = Inside::Opened {
+            path,
+            association,
+            qid,
+            qp,
+        };
+        self.inside(at, life, opened);
+    }
+
+    /// The answer to a connection request reaches the host.
+    pub(crate) fn opened(
+        &mut self,
+        path: u32,
+        association: AssociationId,
+        qid: u16,
+        qp: Option<QpId>,
+    ) {
+        let actor = self.path(path);
+        let current = actor.filter(|actor| actor.core.association() == Some(association));
+        match (current, qp) {
+            (Some(actor), Some(qp)) => {
+                actor.qps.push((qid, qp));
+                self.tell_path(path, |core, now| core.handle_queue_connected(association, qid, now));
+            }
+            (Some(_), None) => {
+                let refused = Arc::new(io::Error::from(io::ErrorKind::ConnectionRefused));
+                self.tell_path(path, |core, now| {
+                    core.handle_queue_failed(association, qid, refused, now);
+                });
+            }
+            (None, Some(qp)) => self.destroy_qp(qp),
+            (None, None) => {}
+        }
+    }
+
+    fn destroy_qp(&mut self, qp: QpId) {
+        self.silence(qp);
+        self.qps[qp].host = HostEnd::Drained;
+    }
+
+    /// An answer to a session reaches the host.
+    pub(super) fn admin_answer(&mut self, qp: QpId, cqe: &Cqe, data: &[u8]) {
+        let known = &self.qps[qp];
+        let (association, qid) = (known.association, known.qid);
+        if known.host != HostEnd::Open || association.life != self.host.life {
+            return;
+        }
+        let Some(path) = self.path_having(qp) else { return };
+        if qid == 0 {
+            self.answered.insert(association, self.now);
+        }
+        self.tell_path(path, |core, now| {
+            core.handle_response(association.id, qid, cqe, data, now);
+        });
+    }
+
+    fn path_having(&self, qp: QpId) -> Option<u32> {
+        let mut paths = self.host.paths.iter();
+        let has = |actor: &PathActor| actor.qps.iter().any(|(_, known)| *known == qp);
+        paths.find(|(_, actor)| has(actor)).map(|(path, _)| *path)
+    }
+
+    /// A queue pair failed that no queue thread has.
+    pub(super) fn session_qp_failed(&mut self, qp: QpId) {
+        let Some(path) = self.path_having(qp) else { return };
+        let (association, qid) = (self.qps[qp].association, self.qps[qp].qid);
+        let lost = Arc::new(io::Error::from(io::ErrorKind::ConnectionReset));
+        self.tell_path(path, |core, now| {
+            core.handle_queue_failed(association.id, qid, lost, now);
+        });
+    }
+
+    fn watch_link(&mut self, path: u32) {
+        let Some(actor) = self.path(path) else { return };
+        actor.watches = true;
+        let route = actor.route;
+        let link = self.link_of(route);
+        let (at, life) = (self.now + self.a_moment(), self.host.life);
+        self.inside(at, life, Inside::Link(path, link));
+    }
+
+    fn link_of(&self, route: usize) -> Link {
+        if self.routes[route].no_adapter > 0 {
+            Link::Fatal
+        } else if self.routes[route].no_carrier > 0 {
+            Link::Down(duration(self.now))
+        } else {
+            Link::Up
+        }
+    }
+
+    /// The condition of a link is known to a path, or has changed.
+    pub(crate) fn link(&mut self, path: u32, link: Link) {
+        let Some(actor) = self.path(path) else { return };
+        if !actor.watches {
+            return;
+        }
+        actor.watches = link != Link::Fatal;
+        self.note(|| format!("path {path}: link {link:?}"));
+        self.tell_path(path, |core, now| core.handle_link(link, now));
+    }
+
+    /// The link of a route has changed.
+    pub(crate) fn link_changed(&mut self, route: usize) {
+        if !self.host.alive {
+            return;
+        }
+        let link = self.link_of(route);
+        let watching = self.host.paths.iter();
+        let watching = watching.filter(|(_, actor)| actor.route == route && actor.watches);
+        let watching: Vec<u32> = watching.map(|(path, _)| *path).collect();
+        for path in watching {
+            let at = self.now + self.fabric_chance.tail(MICRO, 100 * MICRO);
+            self.inside(at, self.host.life, Inside::Link(path, link));
+        }
+    }
+
+    /// Lets go of what a path still has of an association: drained or not, it is destroyed in time.
+    fn release(&mut self, path: u32, association: AssociationId, report: bool) {
+        let Some(actor) = self.path(path) else { return };
+        let qps: Vec<QpId> = actor.qps.drain(..).map(|(_, qp)| qp).collect();
+        for qp in &qps {
+            self.silence(*qp);
+        }
+        let takes = self.fabric_chance.tail(10 * MICRO, self.plan.drain_deadline);
+        let (at, life) = (self.now + takes, self.host.life);
+        let released = Inside::Released {
+            path,
+            association,
+            report,
+            qps,
+        };
+        self.inside(at, life, released);
+    }
+
+    /// What a path let go of is silent, and its end is told.
+    pub(crate) fn released(
+        &mut self,
+        path: u32,
+        association: AssociationId,
+        report: bool,
+        qps: &[QpId],
+    ) {
+        for qp in qps {
+            self.qps[*qp].host = HostEnd::Drained;
+        }
+        if report {
+            let silent = qps.iter().map(|qp| self.qps[*qp].silent_at).max();
+            let at = duration(silent.unwrap_or(self.now));
+            let report = Report::AdminSilent { association, at };
+            for report in self.seam_from_path(path, report) {
+                self.send_report(path, report, Brought::new());
+            }
+        }
+    }
+
+    /// A path's report is on its way to the host, with what it brings.
+    fn path_reports(&mut self, path: u32, report: Report) {
+        let brought = match &report {
+            Report::Up(up) => self.take_queues(path, up.association, &up.queues),
+            Report::Queues(association, qids) => self.take_queues(path, *association, qids),
+            _ => Brought::new(),
+        };
+        self.judge_report(path, &report);
+        let mut brought = Some(brought);
+        for report in self.seam_from_path(path, report) {
+            self.send_report(path, report, brought.take().unwrap_or_default());
+        }
+    }
+
+    fn take_queues(&mut self, path: u32, association: AssociationId, qids: &[u16]) -> Brought {
+        let Some(actor) = self.path(path) else {
+            return Brought::new();
+        };
+        let (taken, kept) = actor.qps.iter().partition(|(qid, _)| qids.contains(qid));
+        actor.qps = kept;
+        let taken: Vec<(u16, QpId)> = taken;
+        taken.into_iter().map(|(qid, qp)| (association, qid, qp)).collect()
+    }
+
+    pub(crate) fn send_report(&mut self, path: u32, report: Report, brought: Brought) {
+        let delay = self.fabric_chance.tail(MICRO, self.plan.message_delay);
+        let (now, life) = (self.now, self.host.life);
+        let Some(actor) = self.path(path) else { return };
+        actor.outbox_at = actor.outbox_at.max(now + delay);
+        let at = actor.outbox_at;
+        self.inside(at, life, Inside::FromPath(path, Box::new(report), brought));
+    }
+
+    /// A path's report reaches the host.
+    pub(crate) fn report_arrives(&mut self, path: u32, report: Report, brought: Brought) {
+        self.note(|| format!("path {path} reports {}", in_words(&report)));
+        if let Report::Up(up) = &report {
+            self.host.held.insert(up.association, Vec::new());
+        }
+        for (association, qid, qp) in brought {
+            match self.host.held.get_mut(&association) {
+                Some(spare) => spare.push((qid, qp)),
+                // It was given up meanwhile.
+                None => self.destroy_qp(qp),
+            }
+        }
+        let judged = self.begin_judging(&report);
+        self.host.reported_at = match &report {
+            Report::Suspect { at, .. } | Report::Convict { at, .. } => Some(nanos(*at)),
+            _ => None,
+        };
+        self.host.core.handle_report(path, report, duration(self.now));
+        self.pump_host();
+        self.host.reported_at = None;
+        self.end_judging(judged);
+    }
+
+    /// What was left of an association has been destroyed.
+    pub(super) fn destroyed(
+        &mut self,
+        association: AssociationId,
+        remains: Remains,
+        report: bool,
+        qps: &[QpId],
+    ) {
+        for qp in qps {
+            self.destroy_qp(*qp);
+        }
+        if report {
+            let now = duration(self.now);
+            let at = self.seam_silent_at(association, now);
+            self.host.core.handle_destroyed(association, remains, at, now);
+        }
+    }
+}
+
+fn in_words(report: &Report) -> String {
+    match report {
+        Report::Up(up) => format!("association {} up", up.association),
+        Report::Ana(association, _) => format!("ANA of {association}"),
+        other => format!("{other:?}"),
+    }
+}

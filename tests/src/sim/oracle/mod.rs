@@ -1,0 +1,17 @@
+//! The judges that no real system has.
+//!
+//! They see every command before it leaves, every order of the host, and what executes where, and
+//! judge by what no part of the product can see at once.
+//!
+//! | file | judges |
+//! |---|---|
+//! | `sends` | what may be sent, and what executes |
+//! | `orders` | what the host tells its queue threads, and how often it changes its mind |
+//! | `service` | that what is well serves |
+
+mod orders;
+mod sends;
+mod service;
+
+pub(crate) use sends::Fences;
+pub(crate) use service::Patient;

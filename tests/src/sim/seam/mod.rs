@@ -1,0 +1,109 @@
+//! Where mistakes are planted: every message of the host passes through here.
+//!
+//! Without a mutant everything passes as it is.
+//!
+//! | file | on the way |
+//! |---|---|
+//! | here | from the host to the shell, and to its disk |
+//! | `lanes` | between the host and queue threads |
+//! | `paths` | between the host and paths |
+//! | `wire` | between queue threads and the fabric |
+
+mod lanes;
+mod paths;
+mod wire;
+
+use umpath_core::AssociationId;
+use umpath_host::policy::{NoPathRetry, VolumePolicy};
+use umpath_host::record::VolumeRecord;
+use umpath_host::{Order, Remains};
+
+use super::clock::duration;
+use super::host::Inside;
+use super::mutant::Mutant;
+use super::qp::{Assoc, HostEnd};
+use super::world::World;
+
+impl Mutant {
+    /// The policies a host under this mistake believes in.
+    pub(crate) fn policy(mutant: Option<Self>, mut policy: VolumePolicy) -> VolumePolicy {
+        match mutant {
+            Some(Self::FailsWithoutPath) => policy.no_path_retry = NoPathRetry::Fail,
+            Some(Self::SharingIgnored) => policy.shared_with_other_hosts = false,
+            _ => {}
+        }
+        policy
+    }
+}
+
+impl World {
+    /// An order of the host, before it is carried out.
+    pub(crate) fn seam_order(&mut self, mut order: Order) -> Option<Order> {
+        let (now, life) = (self.now, self.host.life);
+        match (self.mutant, &mut order) {
+            (Some(Mutant::TooFewQueues), Order::RunPath(spec)) if life > 1 => {
+                spec.session.io_queues_per_namespace = 1;
+            }
+            (Some(Mutant::RestartForgetsPath), Order::Rewrite(record)) => self.forget_down(record),
+            (
+                Some(Mutant::RecordNotAwaited),
+                Order::Record {
+                    path, association, ..
+                },
+            ) => {
+                let early = Inside::RecordedEarly(*path, *association);
+                self.inside(now, life, early);
+            }
+            (
+                Some(mutant @ (Mutant::DestroyedEarly | Mutant::SpareIgnored)),
+                Order::Destroy {
+                    association,
+                    remains: remains @ Remains::Lane(..),
+                    report,
+                },
+            ) if *report => {
+                let key = (*association, *remains);
+                let qp = self.host.handed_back(key);
+                let open = qp.is_some_and(|qp| self.qps[qp].host == HostEnd::Open);
+                if open == (mutant == Mutant::SpareIgnored) {
+                    *report = false;
+                    let (association, remains, at) = (*association, *remains, duration(now));
+                    self.inside(now, life, Inside::Destroyed(association, remains, at));
+                }
+            }
+            _ => {}
+        }
+        Some(order)
+    }
+
+    /// A path that is down is not noted.
+    fn forget_down(&self, record: &mut VolumeRecord) {
+        record.paths.retain(|asked| {
+            let path = asked.number.and_then(|number| self.host.paths.get(&number));
+            path.is_some_and(|path| path.core.association().is_some())
+        });
+    }
+
+    /// A record is not written although the disk would take it.
+    pub(crate) fn seam_record_fails(&self) -> bool {
+        self.is(Mutant::RefusedForEver) && self.host.record_failed
+    }
+
+    /// The record of an association is not removed although it is fenced.
+    pub(crate) fn seam_record_stays(&self) -> bool {
+        self.is(Mutant::RecordsStay)
+    }
+
+    /// An association is convicted: a mutant strikes its record.
+    pub(crate) fn seam_convicted(&mut self, association: AssociationId) {
+        if self.is(Mutant::RecordsForget) {
+            let assoc = self.host.assoc(association);
+            self.disk.forget(assoc);
+        }
+    }
+
+    /// Whether a mutant knows that it has said goodbye.
+    pub(super) fn said_goodbye(&self, assoc: Assoc) -> bool {
+        self.goodbyes.contains(&assoc)
+    }
+}
