@@ -367,7 +367,7 @@ impl Volume {
     }
 
     /// What happens to requests before the first path of a volume that was taken over.
-    fn first_path_policy(&self) -> NoPath {
+    pub(crate) fn first_path_policy(&self) -> NoPath {
         match self.spec.policy.no_path_retry {
             NoPathRetry::Queue => NoPath::Queue,
             NoPathRetry::Fail => NoPath::QueueFor(FIRST_PATH_PATIENCE),
