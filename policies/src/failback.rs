@@ -139,6 +139,10 @@ impl ActiveGroup {
         usable_before: PathSet,
         now: Duration,
     ) -> bool {
+        if !matches!(policy, Failback::After(_)) {
+            // A wait that another policy began.
+            self.pending = None;
+        }
         match policy {
             Failback::Immediate => true,
             Failback::Manual => false,
@@ -355,6 +359,17 @@ mod tests {
         active.settle(policy, &groups(&[&[0], &[1]]), SECOND);
         assert!(active.poll_timeout().is_some());
         active.settle(policy, &groups(&[&[1], &[-1]]), SECOND);
+        assert_eq!(active.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_delayed_failback_is_forgotten_with_its_policy() {
+        let mut active = ActiveGroup::default();
+        active.settle(Failback::Manual, &groups(&[&[1], &[-1]]), SECOND);
+        let both = groups(&[&[0], &[1]]);
+        active.settle(Failback::After(SECOND), &both, SECOND);
+        assert_eq!(active.poll_timeout(), Some(SECOND * 2));
+        active.settle(Failback::Manual, &both, SECOND);
         assert_eq!(active.poll_timeout(), None);
     }
 

@@ -41,7 +41,7 @@ impl Effects {
         });
     }
 
-    pub(crate) fn to_path(&mut self, path: u32, request: Request) {
+    pub(crate) fn ask_path(&mut self, path: u32, request: Request) {
         self.order(Order::ToPath(path, request));
     }
 

@@ -232,7 +232,7 @@ impl Host {
     /// Passes a request to the path that has this association; drops it if no path has.
     fn tell(&mut self, association: AssociationId, request: crate::path::Request) {
         if let Some((path, _)) = self.path_with(association) {
-            self.fx.to_path(path, request);
+            self.fx.ask_path(path, request);
         }
     }
 }

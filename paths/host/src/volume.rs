@@ -9,10 +9,13 @@ mod counters;
 mod failover;
 mod log;
 mod measure;
+mod member;
 mod namespace;
+mod stage;
 mod steer;
 mod view;
 
+pub(crate) use member::Attachment;
 pub(crate) use view::PathFacts;
 
 use std::collections::BTreeSet;
@@ -20,27 +23,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_core::{
-    AssociationId, BlockLimits, Device, LaneCommand, LaneEvent, LaneId, Limits, NoPath, Output,
-    PATHS_MAX, PathConfig, PathId, VolumeShared, policies,
+    AssociationId, BlockLimits, Device, LaneCommand, LaneEvent, LaneId, NoPath, Output, PathId,
+    VolumeShared, policies,
 };
-use umpath_protocol::Failure;
 use umpath_session::{AnaState, NamespaceFacts, StableId};
 
 use crate::effects::Effects;
 use crate::events::FailoverId;
-use crate::order::Order;
-use crate::policy::{NoPathRetry, VolumePolicy};
+use crate::policy::VolumePolicy;
 use crate::record::VolumeRecord;
 
 use counters::Counters;
 use measure::Measures;
-
-/// Requests of a volume taken over wait at least this long for a first usable path, whatever its
-/// `no_path_retry` says: the paths it had are being connected.
-const FIRST_PATH_PATIENCE: Duration = Duration::from_secs(30);
-
-/// First and longest pause between attempts to take over a block device.
-const RECOVERY_PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
+use stage::Stage;
 
 /// Everything needed to create a volume.
 #[derive(Debug, Clone)]
@@ -84,27 +79,6 @@ pub struct DeviceFacts {
     pub cookie: u64,
 }
 
-/// A new path as the host describes it.
-#[derive(Debug)]
-pub(crate) struct Attachment {
-    /// Host-wide path number.
-    pub(crate) path: u32,
-    pub(crate) association: AssociationId,
-    pub(crate) nsid: u32,
-    pub(crate) limits: Limits,
-    /// `None`: the controller reports no ANA.
-    pub(crate) ana: Option<policies::AnaState>,
-    pub(crate) ana_group: u32,
-    pub(crate) serial: String,
-    pub(crate) cntlid: u16,
-    pub(crate) address: String,
-    pub(crate) steering: PathConfig,
-    /// NUMA node of its RDMA device, if known.
-    pub(crate) node: Option<u16>,
-    /// One queue identifier for each queue thread.
-    pub(crate) qids: Vec<u16>,
-}
-
 #[derive(Debug)]
 struct Member {
     /// Host-wide path number.
@@ -120,23 +94,6 @@ struct Member {
     preferred: bool,
     /// The failover its marks belong to.
     failover: Option<FailoverId>,
-}
-
-/// State of the block device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// It and its queue threads are being created or taken over.
-    Building,
-    /// Taking it over failed; a retry is scheduled.
-    Unrecovered { retry_at: Duration },
-    /// Queue threads run; the block device waits for its first path.
-    Built,
-    /// It is being started.
-    Starting,
-    /// It is there for everyone.
-    Started,
-    /// It is being removed; `started`: whether it was started before.
-    Removing { started: bool },
 }
 
 #[derive(Debug)]
@@ -237,11 +194,6 @@ impl Volume {
         &self.spec.shared
     }
 
-    /// Whether the queue threads' memory exists.
-    pub(crate) fn is_built(&self) -> bool {
-        !matches!(self.stage, Stage::Building | Stage::Unrecovered { .. })
-    }
-
     pub(crate) fn lanes(&self) -> u16 {
         self.lanes
     }
@@ -249,38 +201,6 @@ impl Volume {
     /// Queue pairs each of its paths needs.
     pub(crate) fn queues_wanted(&self) -> u16 {
         self.lanes.max(self.spec.queues)
-    }
-
-    pub(crate) fn is_started(&self) -> bool {
-        match self.stage {
-            Stage::Started | Stage::Removing { started: true } => true,
-            Stage::Building
-            | Stage::Unrecovered { .. }
-            | Stage::Built
-            | Stage::Starting
-            | Stage::Removing { started: false } => false,
-        }
-    }
-
-    /// Drops a block device that was never visible. The volume stays until its queue threads have
-    /// ended: a successor of the same identity must not be taken for it. False: it is wanted.
-    pub(crate) fn begin_discard(&mut self) -> bool {
-        let unborn = self.stage == Stage::Built && !self.adopted;
-        if unborn {
-            self.stage = Stage::Removing { started: false };
-            self.unseen = true;
-        }
-        unborn
-    }
-
-    /// It is being dropped, or has been: nobody listens any more.
-    pub(crate) fn is_unseen(&self) -> bool {
-        self.unseen
-    }
-
-    /// It was dropped, and its queue threads have ended.
-    pub(crate) fn is_discarded(&self) -> bool {
-        self.unseen && self.ended.len() == usize::from(self.lanes)
     }
 
     /// Host-wide numbers of its paths.
@@ -313,212 +233,6 @@ impl Volume {
 
     pub(crate) fn spec(&self) -> &VolumeSpec {
         &self.spec
-    }
-
-    /// Orders the creation or takeover of its block device.
-    pub(crate) fn build(&mut self, fx: &mut Effects) {
-        self.stage = Stage::Building;
-        let spec = Box::new(self.spec.clone());
-        fx.order(match (self.adopted, &self.record) {
-            (true, Some(record)) => Order::Recover {
-                spec,
-                device: record.device,
-                cookie: record.cookie,
-            },
-            _ => Order::Build(spec),
-        });
-    }
-
-    /// The block device and queue threads exist.
-    pub(crate) fn built(&mut self, facts: &DeviceFacts, fx: &mut Effects) {
-        assert_eq!(self.stage, Stage::Building, "a block device nobody ordered");
-        self.stage = Stage::Built;
-        self.trouble.clear();
-        self.device = Some(facts.device);
-        self.lanes = facts.queues;
-        self.measures.set_lanes(facts.queues);
-        self.counters.set_lanes(facts.queues);
-        if self.record.is_none() {
-            let record = VolumeRecord::new(&self.spec, facts.device, facts.cookie);
-            self.record = Some(record);
-        }
-        // The driver may have created fewer queues than requested, and each has to confirm a fence.
-        let mut config = self
-            .spec
-            .policy
-            .device_config(self.spec.namespace.lba_shift, self.lanes);
-        self.awaits_first_path = self.adopted;
-        if self.awaits_first_path {
-            // From the first table on: requests could fail under another one.
-            config.no_path = self.first_path_policy();
-        }
-        self.core = Device::new(config, fx.now);
-    }
-
-    /// Taking over its block device failed; schedules a retry. Its users hold open files on it, so
-    /// it is never created anew.
-    pub(crate) fn recovery_failed(&mut self, why: &Failure, fx: &Effects) {
-        assert_eq!(self.stage, Stage::Building, "a recovery nobody ordered");
-        let [first, longest] = RECOVERY_PAUSES;
-        self.recovery_pause = (self.recovery_pause * 2).clamp(first, longest);
-        self.trouble.clone_from(&why.why);
-        let retry_at = fx.now + self.recovery_pause;
-        self.stage = Stage::Unrecovered { retry_at };
-    }
-
-    /// What happens to requests before the first path of a volume that was taken over.
-    pub(crate) fn first_path_policy(&self) -> NoPath {
-        match self.spec.policy.no_path_retry {
-            NoPathRetry::Queue => NoPath::Queue,
-            NoPathRetry::Fail => NoPath::QueueFor(FIRST_PATH_PATIENCE),
-            NoPathRetry::For(time) => NoPath::QueueFor(time.max(FIRST_PATH_PATIENCE)),
-        }
-    }
-
-    /// Gives the queue threads their queue pairs of a new association. Returns the core's path
-    /// number; on failure the queue identifiers are returned with the reason.
-    pub(crate) fn attach(
-        &mut self,
-        new: Attachment,
-        fx: &mut Effects,
-    ) -> Result<PathId, (Failure, Vec<u16>)> {
-        assert_eq!(
-            new.qids.len(),
-            usize::from(self.lanes),
-            "a queue pair for each queue thread"
-        );
-        let number = match self.member_for(&new, fx) {
-            Ok(number) => number,
-            Err(failure) => return Err((failure, new.qids)),
-        };
-        for (queue, qid) in (0..).zip(&new.qids) {
-            let attach = LaneCommand::Attach {
-                path: number,
-                association: new.association,
-                transport: *qid,
-            };
-            fx.lane(self.spec.id, queue, attach);
-        }
-        let ready = umpath_core::Ready {
-            association: new.association,
-            nsid: new.nsid,
-            limits: new.limits,
-            ana: new.ana,
-            ana_group: new.ana_group,
-            controller: Some(policies::ControllerKey {
-                serial: padded(&new.serial),
-                cntlid: new.cntlid,
-            }),
-            node: new.node,
-        };
-        self.core.path_ready(number, ready, fx.now);
-        self.pump(fx);
-        Ok(number)
-    }
-
-    fn member_for(&mut self, new: &Attachment, fx: &mut Effects) -> Result<PathId, Failure> {
-        if let Some(member) = self
-            .members
-            .iter_mut()
-            .find(|member| member.path == new.path)
-        {
-            member.association = new.association;
-            member.nsid = new.nsid;
-            member.qids.clone_from(&new.qids);
-            member.ana_group = new.ana_group;
-            return Ok(member.number);
-        }
-        let failed = |name: &str, why: String, fix: &str| {
-            Failure::new(
-                format!("volume {name} cannot use {}", new.address),
-                why,
-                fix,
-            )
-        };
-        let Some(number) = self.free_number(new.path) else {
-            let why = format!("a volume has at most {PATHS_MAX} paths");
-            return Err(failed(
-                self.name(),
-                why,
-                "disconnect a path that is not needed",
-            ));
-        };
-        self.core
-            .add_path(number, new.steering, fx.now)
-            .map_err(|error| failed(&self.spec.name, error.to_string(), ""))?;
-        self.members.push(Member {
-            path: new.path,
-            number,
-            association: new.association,
-            nsid: new.nsid,
-            qids: new.qids.clone(),
-            ana_group: new.ana_group,
-            preferred: new.steering.preferred,
-            failover: None,
-        });
-        Ok(number)
-    }
-
-    /// Assigns a core path number. The core breaks ties between groups by number, so a path gets
-    /// its own number where that is free: configuration order.
-    fn free_number(&self, path: u32) -> Option<PathId> {
-        let free = |number: &PathId| self.members.iter().all(|member| member.number != *number);
-        let own = path.checked_sub(1).and_then(|at| u8::try_from(at).ok());
-        let own = own.map(PathId).filter(|own| own.index() < PATHS_MAX);
-        // Otherwise assign from the end: low numbers belong to paths that may still come.
-        let mut others = (0..PATHS_MAX as u8).rev().map(PathId);
-        own.filter(free).or_else(|| others.find(free))
-    }
-
-    /// Makes the block device visible, unless that was done.
-    pub(crate) fn start(&mut self, fx: &mut Effects) {
-        if self.stage == Stage::Built {
-            self.stage = Stage::Starting;
-            fx.order(Order::Start(self.spec.id));
-        }
-    }
-
-    /// The block device is visible.
-    pub(crate) fn started(&mut self) {
-        assert_eq!(self.stage, Stage::Starting, "a block device nobody started");
-        self.stage = Stage::Started;
-    }
-
-    /// The block device could not be started.
-    pub(crate) fn not_started(&mut self) {
-        assert_eq!(self.stage, Stage::Starting, "a block device nobody started");
-        self.stage = Stage::Built;
-    }
-
-    /// Starts its removal; `false`: something else is in progress on it.
-    pub(crate) fn begin_removal(&mut self) -> bool {
-        let started = match self.stage {
-            Stage::Built => false,
-            Stage::Started => true,
-            Stage::Building
-            | Stage::Unrecovered { .. }
-            | Stage::Starting
-            | Stage::Removing { .. } => return false,
-        };
-        self.stage = Stage::Removing { started };
-        true
-    }
-
-    /// Whether it is being removed.
-    pub(crate) fn is_going(&self) -> bool {
-        matches!(self.stage, Stage::Removing { .. })
-    }
-
-    /// It could not be removed.
-    pub(crate) fn removal_failed(&mut self) {
-        let Stage::Removing { started } = self.stage else {
-            panic!("a removal nobody began");
-        };
-        self.stage = if started {
-            Stage::Started
-        } else {
-            Stage::Built
-        };
     }
 
     /// Handles an observation of a queue thread.
@@ -660,13 +374,4 @@ pub(crate) fn ana_state(reported: Option<AnaState>) -> policies::AnaState {
         Some(AnaState::PersistentLoss) => policies::AnaState::PersistentLoss,
         Some(AnaState::Change) => policies::AnaState::Change,
     }
-}
-
-/// A serial number padded as in Identify Controller.
-fn padded(serial: &str) -> [u8; 20] {
-    let mut bytes = [b' '; 20];
-    for (to, from) in bytes.iter_mut().zip(serial.bytes()) {
-        *to = from;
-    }
-    bytes
 }

@@ -62,6 +62,9 @@ impl Backoff {
     }
 }
 
+/// No retry is due sooner: one that is due at once, and fails at once, would make the host spin.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+
 /// `span` times a fraction in `[0, 1)` given by 64 random bits.
 fn scale(span: Duration, random: u64) -> Duration {
     let nanos = span.as_nanos().min(u128::from(u64::MAX));
@@ -162,13 +165,12 @@ impl Reconnect {
             scale(self.policy.first, random)
         };
         self.quick_retry_used = true;
-        Verdict::RetryAt(
-            now + if refused {
-                pause.max(self.policy.refused)
-            } else {
-                pause
-            },
-        )
+        let least = if refused {
+            self.policy.refused
+        } else {
+            Duration::ZERO
+        };
+        Verdict::RetryAt(now.saturating_add(pause.max(least).max(PAUSE_MIN)))
     }
 
     /// Something changed that makes an attempt worth making at once (link up, operator): the next
@@ -252,6 +254,35 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_retry_is_never_due_at_once(
+            policy_ms in (0_u64..50, 0_u64..50, 0_u64..50),
+            attempts in prop::collection::vec((any::<bool>(), any::<bool>(), any::<u64>()), 1..30),
+        ) {
+            let (first, base, refused) = policy_ms;
+            let ms = Duration::from_millis;
+            let mut reconnect = Reconnect::new(ReconnectPolicy {
+                first: ms(first),
+                backoff: BackoffPolicy { base: ms(base), cap: ms(base) },
+                refused: ms(refused),
+                settle: ms(5),
+                ctrl_loss: None,
+            });
+            let mut now = ms(0);
+            for (up, refused, random) in attempts {
+                if up {
+                    reconnect.established(now);
+                }
+                // Random bits that are all 0 are as likely as others.
+                for random in [random, 0] {
+                    let verdict = reconnect.failed(now, refused, random);
+                    let Verdict::RetryAt(at) = verdict else { panic!("{verdict:?}") };
+                    prop_assert!(at > now);
+                    now = at;
+                }
+            }
+        }
+
         #[test]
         fn every_pause_is_between_half_the_ceiling_and_the_ceiling(
             base_ms in 1_u64..5_000, cap_ms in 1_u64..100_000, randoms in prop::collection::vec(any::<u64>(), 1..80)

@@ -7,6 +7,8 @@
 //! association is ready and idle, so a change during bring-up is never lost and a storm of events
 //! costs at most one read at a time.
 
+mod adding;
+
 use std::time::Duration;
 
 use umpath_nvme::Cqe;
@@ -18,7 +20,7 @@ use crate::ana_log::AnaRead;
 use crate::answer::Answer;
 use crate::config::SessionConfig;
 use crate::connect::Connector;
-use crate::error::{ConfigError, PeerError, SessionError, TransportError, TransportSource};
+use crate::error::{ConfigError, SessionError, TransportError, TransportSource};
 use crate::facts::{ControllerFacts, Role};
 use crate::handshake::Handshake;
 use crate::io_queues::IoQueues;
@@ -173,12 +175,7 @@ impl Controller {
                     self.link.push(order);
                 }
             }
-            _ => {
-                let adding = self.adding.as_mut();
-                if let Some(order) = adding.and_then(|queues| queues.opened(qid, now)) {
-                    self.link.push(order);
-                }
-            }
+            _ => self.added_queue_connected(qid, now),
         }
     }
 
@@ -228,30 +225,6 @@ impl Controller {
         matches!(self.phase, Phase::Ready(_)) && offers && self.link.reset(impacted, now)
     }
 
-    /// Opens so many more I/O queues; the answer is [`Event::QueuesAdded`]. False, and no answer,
-    /// unless the session is ready, nothing is being added and the controller grants so many.
-    pub fn add_io_queues(&mut self, count: u16, now: Duration) -> bool {
-        let free = self.granted.saturating_sub(self.last_qid);
-        let ready = matches!(self.phase, Phase::Ready(_)) && self.adding.is_none();
-        if !ready || count == 0 || count > free {
-            return false;
-        }
-        let queues = self.begin_io_queues(count, now);
-        self.adding = Some(Box::new(queues));
-        true
-    }
-
-    fn is_adding(&self, qid: u16) -> bool {
-        let adding = self.adding.as_ref();
-        adding.is_some_and(|queues| queues.qids().contains(&qid))
-    }
-
-    /// Adding is over. Identifiers are not used again: the controller may have taken some of them.
-    fn added(&mut self, qids: Vec<u16>) {
-        self.adding = None;
-        self.link.event(Event::QueuesAdded(qids));
-    }
-
     /// Asks this controller to abort an I/O command; the answer is [`Event::Abort`]. False, and no
     /// answer, while another one is outstanding or the session is not ready.
     pub fn abort(&mut self, command: IoCommand, now: Duration) -> bool {
@@ -294,13 +267,7 @@ impl Controller {
             }
             _ => {}
         }
-        let adding = self
-            .adding
-            .as_ref()
-            .map(|queues| queues.handle_timeout(now));
-        if let Some(Err(_)) = adding {
-            self.added(Vec::new());
-        }
+        self.tick_adding(now);
         self.link.handle_timeout(now)?;
         self.look(now);
         Ok(())
@@ -340,19 +307,7 @@ impl Controller {
             }
             return Ok(());
         }
-        let Some(queues) = self.adding.as_mut().filter(|it| it.qids().contains(&qid)) else {
-            let cid = cqe.cid.get();
-            return Err(PeerError::UnexpectedCompletion { qid, cid }.into());
-        };
-        match queues.answer(qid, cqe) {
-            Ok(false) => {}
-            Ok(true) => {
-                let qids = queues.qids().collect();
-                self.added(qids);
-            }
-            Err(_) => self.added(Vec::new()),
-        }
-        Ok(())
+        self.added_queue_response(qid, cqe)
     }
 
     /// Gives the running procedure its answer and starts the next phase when it is over.
@@ -452,14 +407,6 @@ impl Controller {
         }
         let queues = self.begin_io_queues(self.wanted(), now);
         self.phase = Phase::Connecting(Box::new(queues));
-    }
-
-    fn begin_io_queues(&mut self, count: u16, now: Duration) -> IoQueues {
-        let first = self.last_qid + 1;
-        self.last_qid += count;
-        let (queues, orders) = IoQueues::begin(self.connector.clone(), first, count, now);
-        orders.for_each(|order| self.link.push(order));
-        queues
     }
 
     /// I/O queues to open: those granted, or fewer where few namespaces need them.

@@ -71,6 +71,8 @@ pub struct Device {
     /// Counted by the end of the last window, by path.
     windows: outliers::Windows,
     table: Arc<PathTable>,
+    /// When all paths were last checked; what was due until then has been dealt with.
+    settled_at: Duration,
     /// Since when no path is usable and none can be hoped for.
     hopeless_since: Option<Duration>,
     expired: bool,
@@ -83,8 +85,6 @@ pub struct Device {
     starving: Vec<LaneId>,
     /// Lanes that have ended.
     gone: Vec<LaneId>,
-    /// When all paths were last looked at.
-    settled_at: Duration,
     outputs: VecDeque<Output>,
 }
 
@@ -105,6 +105,7 @@ impl Device {
             active: ActiveGroup::default(),
             outliers: Outliers::default(),
             windows: outliers::Windows::default(),
+            settled_at: now,
             hopeless_since: None,
             expired: false,
             no_hope: false,
@@ -112,7 +113,6 @@ impl Device {
             had_usable: false,
             starving: Vec::new(),
             gone: Vec::new(),
-            settled_at: Duration::ZERO,
             outputs: VecDeque::new(),
         };
         device.settle(now);
@@ -424,7 +424,8 @@ impl Device {
         self.outputs.pop_front()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout).
+    /// When to call [`handle_timeout`](Self::handle_timeout). Right after that call it lies in the
+    /// future.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let refusals = self.paths.iter().filter_map(Path::forgives_at);
         let damped = self
@@ -435,13 +436,13 @@ impl Device {
             .paths
             .iter()
             .filter_map(|path| path.live.as_ref()?.changing_until);
+        // One hope that has run out does not end the wait while there is another.
         let hopes = self
             .paths
             .iter()
             .filter_map(|path| path.hoped_until(self.hope()))
             .chain(transitions)
-            // What was hoped for and is over has been taken into account when it was.
-            .filter(|at| *at > self.settled_at)
+            .filter(|until| *until > self.settled_at)
             .filter(|_| self.hopeless_since.is_none() && self.table.active.is_none());
         [self.active.poll_timeout(), self.expires_at()]
             .into_iter()

@@ -281,6 +281,79 @@ fn fast_io_fail_is_how_long_a_lost_path_is_waited_for() {
     assert_eq!(device.table().on_no_path, OnNoPath::Fail);
 }
 
+/// Calls `handle_timeout` whenever the device asks for it until `until`, and holds it to what it
+/// promises of the next time. How often it asked.
+fn run(device: &mut Device, until: Duration) -> usize {
+    let mut calls = 0;
+    while let Some(now) = device.poll_timeout().filter(|now| *now <= until) {
+        device.handle_timeout(now);
+        let due = device.poll_timeout();
+        assert!(due.is_none_or(|due| due > now), "{due:?} at {now:?}");
+        calls += 1;
+    }
+    calls
+}
+
+#[test]
+fn a_hope_that_has_run_out_is_not_due_while_there_is_another() {
+    let mut device = two_paths(DeviceConfig {
+        no_path: NoPath::Fail,
+        fast_io_fail: ms(5_000),
+        ..config()
+    });
+    device.convict(AssociationId(0), Conviction::LinkDown, ms(1_000));
+    device.convict(AssociationId(1), Conviction::LinkDown, ms(4_000));
+    assert_eq!(run(&mut device, ms(8_999)), 1);
+    assert_eq!(device.table().on_no_path, OnNoPath::Queue);
+    run(&mut device, ms(9_000));
+    assert_eq!(device.table().on_no_path, OnNoPath::Fail);
+}
+
+/// An array that fails over for longer than it promised, whose controllers said so 3 s apart.
+#[test]
+fn a_transition_that_lasts_too_long_is_not_due_while_another_is_waited_for() {
+    let mut device = two_paths(config());
+    for path in 0..2 {
+        device.ana_terms(PathId(path), 1, ms(10_000), ms(2));
+    }
+    device.ana(PathId(0), AnaState::Change, ms(1_000));
+    device.ana(PathId(1), AnaState::Change, ms(4_000));
+    assert_eq!(run(&mut device, ms(60_000)), 2);
+}
+
+#[test]
+fn what_was_flushed_with_the_last_path_does_not_expire_as_well() {
+    let mut device = two_paths(DeviceConfig {
+        flush_on_last_del: true,
+        no_path: NoPath::QueueFor(ms(2_000)),
+        ..config()
+    });
+    device.remove_path(PathId(0), ms(1_000));
+    device.remove_path(PathId(1), ms(1_000));
+    assert_eq!(device.table().on_no_path, OnNoPath::Fail);
+    outputs(&mut device);
+    assert_eq!(run(&mut device, ms(60_000)), 0);
+    assert_eq!(outputs(&mut device), []);
+}
+
+#[test]
+fn a_failback_that_was_waited_for_is_forgotten_with_its_policy() {
+    let after = Failback::After(ms(5_000));
+    let mut device = two_paths(DeviceConfig {
+        failback: after,
+        ..config()
+    });
+    device.suspect(AssociationId(0), Suspicion::LinkDown, ms(10));
+    device.clear(AssociationId(0), ms(20));
+    assert_eq!(device.poll_timeout(), Some(ms(5_020)));
+    let manual = DeviceConfig {
+        failback: Failback::Manual,
+        ..config()
+    };
+    device.set_config(manual, ms(30));
+    assert_eq!(run(&mut device, ms(60_000)), 0);
+}
+
 #[test]
 fn a_path_failed_by_hand_carries_nothing_until_it_is_reinstated() {
     let mut device = two_paths(config());

@@ -124,9 +124,7 @@ impl Device {
         } else {
             self.hopeless_since.get_or_insert(now);
         }
-        if self.config.flush_on_last_del && self.had_path && self.paths.is_empty() {
-            // Nothing is waited for any more.
-            self.expired = true;
+        if self.flushes() {
             return OnNoPath::Fail;
         }
         match self.config.no_path {
@@ -134,6 +132,11 @@ impl Device {
             NoPath::QueueFor(_) => self.on_expiry(now),
             NoPath::Queue | NoPath::Fail => OnNoPath::Queue,
         }
+    }
+
+    /// The last path was removed, and what waits fails for that reason.
+    fn flushes(&self) -> bool {
+        self.config.flush_on_last_del && self.had_path && self.paths.is_empty()
     }
 
     fn on_expiry(&mut self, now: Duration) -> OnNoPath {
@@ -151,7 +154,7 @@ impl Device {
 
     pub(super) fn expires_at(&self) -> Option<Duration> {
         match (self.config.no_path, self.hopeless_since) {
-            (NoPath::QueueFor(wait), Some(since)) if !self.expired => {
+            (NoPath::QueueFor(wait), Some(since)) if !self.expired && !self.flushes() => {
                 Some(since.saturating_add(wait))
             }
             _ => None,

@@ -361,6 +361,8 @@ impl World {
                 .is_some_and(|at| at <= self.now)
             {
                 self.lanes[lane].handle_timeout(self.now);
+                let (due, now) = (self.lanes[lane].poll_timeout(), self.now);
+                assert!(due.is_none_or(|due| due > now), "{due:?} at {now:?}");
             }
             self.carry_out();
         }

@@ -244,12 +244,12 @@ impl Host {
                 live.registered.insert(id);
                 self.attach_when_it_can(path, id);
             }
-            Err(failure) => self.not_attached(path, id, failure),
+            Err(failure) => self.not_attached(path, id, &failure),
         }
     }
 
     /// A volume cannot use an association.
-    pub(super) fn not_attached(&mut self, path: u32, id: StableId, failure: Failure) {
+    pub(super) fn not_attached(&mut self, path: u32, id: StableId, failure: &Failure) {
         let live = self
             .live_mut(path)
             .expect("an association that was to be attached");
@@ -276,14 +276,14 @@ impl Host {
             let association = live.association;
             if !std::mem::replace(&mut live.opening, true) {
                 self.fx
-                    .to_path(path, Request::OpenQueues(association, missing));
+                    .ask_path(path, Request::OpenQueues(association, missing));
             }
             return;
         }
         live.pending.remove(&id);
         live.registered.remove(&id);
         if let Err(failure) = self.attach(path, id) {
-            self.not_attached(path, id, failure);
+            self.not_attached(path, id, &failure);
         }
     }
 
@@ -308,7 +308,7 @@ impl Host {
                     ),
                     "raise the array's limit on I/O queues, or lower io_queues in umpath.toml",
                 );
-                self.not_attached(path, id, failure);
+                self.not_attached(path, id, &failure);
             } else {
                 self.attach_when_it_can(path, id);
             }
@@ -386,7 +386,7 @@ impl Host {
         }
         let shared = volume.shared().clone();
         self.fx
-            .to_path(path, Request::Serves(association, number, shared));
+            .ask_path(path, Request::Serves(association, number, shared));
         volume.start(&mut self.fx);
         self.size_heard(path, id, facts.blocks);
         self.note_paths_of(id);

@@ -111,7 +111,7 @@ impl Host {
     fn volume_failed(&mut self, id: StableId, failure: &Failure) {
         self.volumes.remove(&id).expect("a volume that was ordered");
         for path in self.waiting_for(id) {
-            self.not_attached(path, id, failure.clone());
+            self.not_attached(path, id, failure);
         }
     }
 
@@ -182,7 +182,7 @@ impl Host {
         for path in paths {
             let nsid = self.live(path).and_then(|live| live.namespace(id));
             let nsid = nsid.map_or(0, |(nsid, _)| nsid);
-            self.note_refusal(path, nsid, failure.clone());
+            self.note_refusal(path, nsid, failure);
         }
     }
 }

@@ -146,7 +146,7 @@ impl Host {
             Err(failure) => {
                 live.recorded = Recorded::Failed { retry_at };
                 // NSID 0 stands for the whole association.
-                self.note_refusal(path, 0, failure);
+                self.note_refusal(path, 0, &failure);
             }
         }
     }

@@ -124,7 +124,7 @@ impl Host {
             };
             let Instance { cntlid, ciu, .. } = instance_of(&live.ready.facts);
             if lost.contains(&LostHost { cntlid, ciu }) {
-                self.fx.to_path(*path, Request::HostLost(live.association));
+                self.fx.ask_path(*path, Request::HostLost(live.association));
             }
         }
     }

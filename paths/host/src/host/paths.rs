@@ -163,7 +163,7 @@ impl Host {
         if let Some((&known, twin)) = twin {
             twin.standing |= standing;
             let ignored = std::mem::take(&mut twin.ignored);
-            self.fx.to_path(known, Request::Retry);
+            self.fx.ask_path(known, Request::Retry);
             self.match_again(known, &ignored);
             self.retry_refusals_of(known);
             return Ok((known, true));
@@ -327,7 +327,7 @@ impl Host {
         let record = self.path_mut(path);
         record.ending = true;
         self.destroy_spares(path);
-        self.fx.to_path(path, Request::Shutdown);
+        self.fx.ask_path(path, Request::Shutdown);
     }
 
     fn path_ended(&mut self, path: u32) {

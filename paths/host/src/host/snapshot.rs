@@ -69,18 +69,8 @@ impl Host {
             volumes: served.map(|volume| volume.name().to_owned()).collect(),
             io_queues: live.map_or(0, |live| live.ready.io_queues.into()),
             connects: record.connects,
-            last_error: self.trouble_of(record),
+            last_error: trouble_of(record),
         }
-    }
-
-    /// Why a path is not up, or what it cannot serve.
-    fn trouble_of(&self, record: &PathRecord) -> String {
-        let Some(live) = &record.live else {
-            return record.last_error.clone();
-        };
-        let refusal = live.refusals.failures().next();
-        let in_words = |failure: &Failure| format!("{}: {}", failure.what, failure.why);
-        refusal.map(in_words).unwrap_or_default()
     }
 
     /// Answers callers who wait for a path once all its volumes are attached or refused.
@@ -140,4 +130,14 @@ impl Host {
             self.end_path(path);
         }
     }
+}
+
+/// Why a path is not up, or what it cannot serve.
+fn trouble_of(record: &PathRecord) -> String {
+    let Some(live) = &record.live else {
+        return record.last_error.clone();
+    };
+    let refusal = live.refusals.failures().next();
+    let in_words = |failure: &Failure| format!("{}: {}", failure.what, failure.why);
+    refusal.map(in_words).unwrap_or_default()
 }

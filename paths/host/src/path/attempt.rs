@@ -282,7 +282,8 @@ impl Attempt {
                 self.reset_other(impacted, now, orders);
             }
             Request::OpenQueues(association, count) if association == own => {
-                if !self.session.add_io_queues(count, now) {
+                let begun = self.session.add_io_queues(count, now);
+                if !begun {
                     let none = Report::Queues(association, Vec::new());
                     orders.push_back(PathOrder::Report(none));
                 }

@@ -1,5 +1,8 @@
 //! The host in hand-made situations: what it orders, and what an operator sees.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 mod adoption;
 mod rig;
+mod sample;
 mod trouble;

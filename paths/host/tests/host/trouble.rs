@@ -4,7 +4,8 @@ use umpath_host::order::{Answer, Verb};
 use umpath_host::{Report, Request};
 use umpath_protocol::{DisconnectTarget, Reply, Steer};
 
-use super::rig::{NQN, Rig, asked, id, ms, namespace};
+use super::rig::{Rig, ms};
+use super::sample::{NQN, asked, id, namespace};
 
 /// A volume over two paths.
 fn two_paths() -> Rig {

@@ -101,6 +101,8 @@ fn chaos(mut session: impl Session, ops: Vec<Op>) {
             Op::Wait(millis) => {
                 now += Duration::from_millis(millis.into());
                 session.handle_timeout(now);
+                let due = session.poll_timeout();
+                assert!(due.is_none_or(|due| due > now), "{due:?} at {now:?}");
             }
             Op::Shutdown => session.shutdown(now),
         }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use umpath_nvme::log::AnaState;
 use umpath_nvme::opcode::admin;
 use umpath_nvme::{AsyncEvent, Sqe, Status, U16};
-use umpath_session::{Controller, Event, NamespaceProblem};
+use umpath_session::{Controller, Event, NamespaceProblem, SessionConfig};
 
 use crate::bring_up::words;
 use crate::model::{Model, ModelNamespace};
-use crate::rig::{Fault, MS, Rig, controller};
+use crate::rig::{Fault, MS, Rig, config, controller, controller_with};
 
 #[test]
 fn keep_alives_are_sent_and_their_answers_reported() {
@@ -390,5 +390,79 @@ fn shutdown_at_any_moment_of_the_bring_up_closes() {
         rig.session.shutdown(rig.now);
         rig.run_for(Duration::from_secs(10));
         assert!(rig.over && matches!(rig.events.pop_back(), Some(Event::Closed { .. })));
+    }
+}
+
+/// A ready session with one namespace's queues, and more granted.
+fn with_queues_to_spare() -> Rig<Controller> {
+    let config = SessionConfig {
+        io_queues: 8,
+        io_queues_per_namespace: 2,
+        ..config()
+    };
+    let mut model = Model::new();
+    model.queues = 8;
+    let mut rig = controller_with(model, config);
+    assert!(rig.ready().io_queues < 8);
+    rig.events.clear();
+    rig
+}
+
+fn added(rig: &mut Rig<Controller>) -> Vec<u16> {
+    match rig.event() {
+        Some(Event::QueuesAdded(qids)) => qids,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn io_queues_can_be_added_to_a_ready_association() {
+    let mut rig = with_queues_to_spare();
+    let before = rig.opened.iter().map(|(qid, ..)| *qid).max().unwrap();
+    let now = rig.now;
+    assert!(rig.session.add_io_queues(2, now));
+    assert!(!rig.session.add_io_queues(1, now), "one thing at a time");
+    rig.settle();
+    assert_eq!(added(&mut rig), [before + 1, before + 2]);
+    assert!(
+        !rig.session.add_io_queues(100, now),
+        "more than are granted"
+    );
+    assert!(!rig.over);
+}
+
+#[test]
+fn an_io_queue_that_cannot_be_added_costs_nothing_but_itself() {
+    for fault in [
+        Fault::Lose,
+        Fault::Silence,
+        Fault::Status(Status::INVALID_OPCODE),
+    ] {
+        for exchange in 0..2 {
+            let mut rig = with_queues_to_spare();
+            rig.faults.insert(rig.exchanges + exchange, fault);
+            let now = rig.now;
+            assert!(rig.session.add_io_queues(1, now));
+            rig.settle();
+            rig.run_for(Duration::from_secs(12));
+            let qids = added_among(&mut rig);
+            assert!(qids.is_empty(), "{fault:?} at {exchange}: {qids:?}");
+            assert!(!rig.over, "{fault:?} at {exchange}");
+            let now = rig.now;
+            assert!(rig.session.add_io_queues(1, now), "another one may do");
+            rig.settle();
+            assert_eq!(added_among(&mut rig).len(), 1, "{fault:?} at {exchange}");
+        }
+    }
+}
+
+/// The next queues added, keep-alives aside.
+fn added_among(rig: &mut Rig<Controller>) -> Vec<u16> {
+    loop {
+        match rig.event() {
+            Some(Event::QueuesAdded(qids)) => return qids,
+            Some(Event::KeepAlive { .. } | Event::KeepAliveMissed { .. }) => {}
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -248,9 +248,17 @@ impl<S: Session> Rig<S> {
             assert!(!self.over, "a timer after the final event");
             self.now = at.max(self.now);
             self.session.handle_timeout(self.now);
+            self.check_timeout();
             self.settle();
         }
         self.now = end;
+    }
+
+    /// What was due has been dealt with: a timeout in the past would make the host spin.
+    fn check_timeout(&self) {
+        let due = self.session.poll_timeout();
+        let now = self.now;
+        assert!(due.is_none_or(|due| due > now), "{due:?} at {now:?}");
     }
 
     pub(crate) fn raise(&mut self, event: AsyncEvent) {

@@ -51,14 +51,15 @@ impl Resources {
                 let before = self.associations.insert(brought.association, new);
                 assert!(before.is_none(), "an association is brought once");
             }
-            None => match self.associations.get_mut(&brought.association) {
-                Some(association) => association.queues.extend(queues),
-                // It was given up meanwhile.
-                None => {
+            None => {
+                if let Some(association) = self.associations.get_mut(&brought.association) {
+                    association.queues.extend(queues);
+                } else {
+                    // It was given up meanwhile.
                     let queues: Vec<HostQueue> = queues.map(|(_, queue)| queue).collect();
                     tokio::task::spawn_blocking(move || drop(queues));
                 }
-            },
+            }
         }
     }
 

@@ -1,0 +1,186 @@
+//! The stages of a volume's block device: created or taken over, started, removed.
+
+use std::time::Duration;
+
+use umpath_core::{Device, NoPath};
+use umpath_protocol::Failure;
+
+use super::{DeviceFacts, Volume};
+use crate::effects::Effects;
+use crate::order::Order;
+use crate::policy::NoPathRetry;
+use crate::record::VolumeRecord;
+
+/// Requests of a volume taken over wait at least this long for a first usable path, whatever its
+/// `no_path_retry` says: the paths it had are being connected.
+const FIRST_PATH_PATIENCE: Duration = Duration::from_secs(30);
+
+/// First and longest pause between attempts to take over a block device.
+const RECOVERY_PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
+
+/// State of the block device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It and its queue threads are being created or taken over.
+    Building,
+    /// Taking it over failed; a retry is scheduled.
+    Unrecovered { retry_at: Duration },
+    /// Queue threads run; the block device waits for its first path.
+    Built,
+    /// It is being started.
+    Starting,
+    /// It is there for everyone.
+    Started,
+    /// It is being removed; `started`: whether it was started before.
+    Removing { started: bool },
+}
+
+impl Volume {
+    /// Whether the queue threads' memory exists.
+    pub(crate) fn is_built(&self) -> bool {
+        !matches!(self.stage, Stage::Building | Stage::Unrecovered { .. })
+    }
+
+    pub(crate) fn is_started(&self) -> bool {
+        match self.stage {
+            Stage::Started | Stage::Removing { started: true } => true,
+            Stage::Building
+            | Stage::Unrecovered { .. }
+            | Stage::Built
+            | Stage::Starting
+            | Stage::Removing { started: false } => false,
+        }
+    }
+
+    /// Drops a block device that was never visible. The volume stays until its queue threads have
+    /// ended: a successor of the same identity must not be taken for it. False: it is wanted.
+    pub(crate) fn begin_discard(&mut self) -> bool {
+        let unborn = self.stage == Stage::Built && !self.adopted;
+        if unborn {
+            self.stage = Stage::Removing { started: false };
+            self.unseen = true;
+        }
+        unborn
+    }
+
+    /// It is being dropped: nobody listens any more.
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.unseen
+    }
+
+    /// It was dropped, and its queue threads have ended.
+    pub(crate) fn is_discarded(&self) -> bool {
+        self.unseen && self.ended.len() == usize::from(self.lanes)
+    }
+
+    /// Orders the creation or takeover of its block device.
+    pub(crate) fn build(&mut self, fx: &mut Effects) {
+        self.stage = Stage::Building;
+        let spec = Box::new(self.spec.clone());
+        fx.order(match (self.adopted, &self.record) {
+            (true, Some(record)) => Order::Recover {
+                spec,
+                device: record.device,
+                cookie: record.cookie,
+            },
+            _ => Order::Build(spec),
+        });
+    }
+
+    /// The block device and queue threads exist.
+    pub(crate) fn built(&mut self, facts: &DeviceFacts, fx: &mut Effects) {
+        assert_eq!(self.stage, Stage::Building, "a block device nobody ordered");
+        self.stage = Stage::Built;
+        self.trouble.clear();
+        self.device = Some(facts.device);
+        self.lanes = facts.queues;
+        self.measures.set_lanes(facts.queues);
+        self.counters.set_lanes(facts.queues);
+        if self.record.is_none() {
+            let record = VolumeRecord::new(&self.spec, facts.device, facts.cookie);
+            self.record = Some(record);
+        }
+        // The driver may have created fewer queues than requested, and each has to confirm a fence.
+        let mut config = self
+            .spec
+            .policy
+            .device_config(self.spec.namespace.lba_shift, self.lanes);
+        self.awaits_first_path = self.adopted;
+        if self.awaits_first_path {
+            // From the first table on: requests could fail under another one.
+            config.no_path = self.first_path_policy();
+        }
+        self.core = Device::new(config, fx.now);
+    }
+
+    /// Taking over its block device failed; schedules a retry. Its users hold open files on it, so
+    /// it is never created anew.
+    pub(crate) fn recovery_failed(&mut self, why: &Failure, fx: &Effects) {
+        assert_eq!(self.stage, Stage::Building, "a recovery nobody ordered");
+        let [first, longest] = RECOVERY_PAUSES;
+        self.recovery_pause = (self.recovery_pause * 2).clamp(first, longest);
+        self.trouble.clone_from(&why.why);
+        let retry_at = fx.now + self.recovery_pause;
+        self.stage = Stage::Unrecovered { retry_at };
+    }
+
+    /// What happens to requests before the first path of a volume that was taken over.
+    pub(super) fn first_path_policy(&self) -> NoPath {
+        match self.spec.policy.no_path_retry {
+            NoPathRetry::Queue => NoPath::Queue,
+            NoPathRetry::Fail => NoPath::QueueFor(FIRST_PATH_PATIENCE),
+            NoPathRetry::For(time) => NoPath::QueueFor(time.max(FIRST_PATH_PATIENCE)),
+        }
+    }
+
+    /// Makes the block device visible, unless that was done.
+    pub(crate) fn start(&mut self, fx: &mut Effects) {
+        if self.stage == Stage::Built {
+            self.stage = Stage::Starting;
+            fx.order(Order::Start(self.spec.id));
+        }
+    }
+
+    /// The block device is visible.
+    pub(crate) fn started(&mut self) {
+        assert_eq!(self.stage, Stage::Starting, "a block device nobody started");
+        self.stage = Stage::Started;
+    }
+
+    /// The block device could not be started.
+    pub(crate) fn not_started(&mut self) {
+        assert_eq!(self.stage, Stage::Starting, "a block device nobody started");
+        self.stage = Stage::Built;
+    }
+
+    /// Starts its removal; `false`: something else is in progress on it.
+    pub(crate) fn begin_removal(&mut self) -> bool {
+        let started = match self.stage {
+            Stage::Built => false,
+            Stage::Started => true,
+            Stage::Building
+            | Stage::Unrecovered { .. }
+            | Stage::Starting
+            | Stage::Removing { .. } => return false,
+        };
+        self.stage = Stage::Removing { started };
+        true
+    }
+
+    /// Whether it is being removed.
+    pub(crate) fn is_going(&self) -> bool {
+        matches!(self.stage, Stage::Removing { .. })
+    }
+
+    /// It could not be removed.
+    pub(crate) fn removal_failed(&mut self) {
+        let Stage::Removing { started } = self.stage else {
+            panic!("a removal nobody began");
+        };
+        self.stage = if started {
+            Stage::Started
+        } else {
+            Stage::Built
+        };
+    }
+}
