@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use umpath_nvme::FromBytes;
+use umpath_nvme::{FromBytes, Status};
 use umpath_nvme::command::{get_log, identify};
 use umpath_nvme::identify::{IDENTIFY_BYTES, IdentifyNamespace, NsList, cns};
 use umpath_nvme::log::{CHANGED_NAMESPACES_OVERFLOW, lid};
@@ -209,13 +209,17 @@ impl Scan {
         else {
             return self.next();
         };
-        let ok = answer.status().is_success();
-        let descriptors = if ok {
-            answer.data_up_to(IDENTIFY_BYTES)
+        let status = answer.status();
+        let has_none = [Status::INVALID_FIELD, Status::INVALID_OPCODE];
+        let facts = if status.is_success() {
+            judge(&page, answer.data_up_to(IDENTIFY_BYTES))
+        } else if status.dnr() || has_none.iter().any(|known| status.is(*known)) {
+            judge(&page, &[])
         } else {
-            &[]
+            // With fewer identifiers than it has it would pass for another namespace.
+            Err(NamespaceProblem::Refused(status))
         };
-        self.record(nsid, judge(&page, descriptors));
+        self.record(nsid, facts);
         self.next()
     }
 }

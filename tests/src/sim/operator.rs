@@ -26,6 +26,8 @@ pub(crate) struct People {
     lets_fail: bool,
     /// Something is disconnected.
     removed: bool,
+    /// Something was disconnected at some time.
+    ever_removed: bool,
     /// Paths are failed by hand.
     failed: bool,
     /// The process is to end.
@@ -40,7 +42,7 @@ impl People {
     }
 
     pub(crate) fn removes(&self) -> bool {
-        self.removed
+        self.ever_removed
     }
 
     /// What is listed is what people wanted, whatever that is.
@@ -116,6 +118,7 @@ impl World {
             }
             Nuisance::Stop { times } => {
                 self.people.removed = true;
+                self.people.ever_removed = true;
                 self.people.stops = true;
                 for _ in 0..times {
                     self.tell_host(|host, now| host.handle_stop(now));
@@ -130,6 +133,7 @@ impl World {
 
     fn disconnect(&mut self, target: DisconnectTarget, force: bool) -> Verb {
         self.people.removed = true;
+        self.people.ever_removed = true;
         Verb::Disconnect { target, force }
     }
 
@@ -190,6 +194,7 @@ impl World {
         }
         self.people = People {
             put_right: true,
+            ever_removed: self.people.ever_removed,
             ..People::default()
         };
         for path in 0..self.plan.paths() {

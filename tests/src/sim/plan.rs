@@ -221,6 +221,11 @@ impl Plan {
         }
         plan.faults = faults(chance, &plan);
         plan.verbs = verbs(chance, &plan);
+        if !plan.verbs.is_empty() {
+            // An association does not use the identifiers of queues again, so whoever removes a volume
+            // and connects it again needs more of them.
+            plan.io_queues = 32;
+        }
         plan
     }
 

@@ -71,6 +71,13 @@ impl Refusals {
         nsids
     }
 
+    /// It is tried again later: what it waits for is still under way.
+    fn postpone(&mut self, nsid: u32, now: Duration) {
+        if let Some(refusal) = self.0.get_mut(&nsid) {
+            refusal.retry_at = Some(now + refusal.pause);
+        }
+    }
+
     fn hurry(&mut self, now: Duration) {
         for refusal in self.0.values_mut() {
             refusal.retry_at = refusal.retry_at.map(|at| at.min(now));
@@ -151,7 +158,11 @@ impl Host {
                 live.refusals.clear(nsid);
                 continue;
             };
-            if !self.is_matched(path, association, &namespace) {
+            if self.is_matched(path, association, &namespace) {
+                // By a volume that is being created, or removed after it could not be started.
+                let live = self.live_mut(path).expect("an association with refusals");
+                live.refusals.postpone(nsid, now);
+            } else {
                 self.match_namespace(path, &namespace);
             }
         }

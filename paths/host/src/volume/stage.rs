@@ -63,7 +63,7 @@ impl Volume {
         unborn
     }
 
-    /// It is being dropped, or has been: nobody listens any more.
+    /// It is being dropped: nobody listens any more.
     pub(crate) fn is_unseen(&self) -> bool {
         self.unseen
     }
@@ -125,7 +125,7 @@ impl Volume {
     }
 
     /// What happens to requests before the first path of a volume that was taken over.
-    fn first_path_policy(&self) -> NoPath {
+    pub(super) fn first_path_policy(&self) -> NoPath {
         match self.spec.policy.no_path_retry {
             NoPathRetry::Queue => NoPath::Queue,
             NoPathRetry::Fail => NoPath::QueueFor(FIRST_PATH_PATIENCE),

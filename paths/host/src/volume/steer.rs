@@ -46,9 +46,13 @@ impl Volume {
 
     /// Changes the policies; requests in flight are not disturbed.
     pub(crate) fn set_policy(&mut self, policy: VolumePolicy, fx: &mut Effects) {
+        // Who changes another policy has not decided against waiting for the paths it had.
+        self.awaits_first_path &= policy.no_path_retry == self.spec.policy.no_path_retry;
         self.spec.policy = policy;
-        let config = policy.device_config(self.spec.namespace.lba_shift, self.lanes);
-        self.awaits_first_path = false;
+        let mut config = policy.device_config(self.spec.namespace.lba_shift, self.lanes);
+        if self.awaits_first_path {
+            config.no_path = self.first_path_policy();
+        }
         self.core.set_config(config, fx.now);
         self.pump(fx);
     }

@@ -70,7 +70,8 @@ impl World {
     fn judge_failing(&mut self, device: usize) {
         let known = &self.devices[device];
         let policy = &self.plan.volumes[known.store].policy;
-        if self.people.lets_fail() || policy.flush_on_last_del && self.people.removes() {
+        let deleted = self.people.removes() || self.plan.ctrl_loss.is_some();
+        if self.people.lets_fail() || policy.flush_on_last_del && deleted {
             return;
         }
         let waited = self.now - known.pathless_since.unwrap_or(self.now);

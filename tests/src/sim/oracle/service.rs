@@ -136,7 +136,11 @@ impl World {
             return;
         }
         let (now, patience) = (self.now, self.plan.repair_time());
-        let well = |route: &usize| self.patient.is_well(*route, now, patience);
+        let well = |route: &usize| {
+            // One that was asked for by hand is given up for good.
+            let stands = self.plan.routes[*route].configured || self.plan.ctrl_loss.is_none();
+            stands && self.patient.is_well(*route, now, patience)
+        };
         let well: Vec<usize> = (0..self.plan.paths()).filter(well).collect();
         if well.is_empty() {
             return;
