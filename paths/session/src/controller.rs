@@ -25,7 +25,7 @@ use crate::facts::{ControllerFacts, Role};
 use crate::handshake::Handshake;
 use crate::io_queues::IoQueues;
 use crate::link::{Link, Matched, Next};
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, NamespaceProblem};
 use crate::notice::Notice;
 use crate::output::{ADMIN_DEPTH, Event, Output, Ready};
 use crate::resets::{self, LogKind, ResetAnswer};
@@ -75,6 +75,8 @@ struct Pending {
     /// A group is in transition, which is over by then: the log is read again whether or not an
     /// event says so.
     settled_at: Option<Duration>,
+    /// A namespace could not be identified for now, and nothing will announce that it can be.
+    rescan_at: Option<Duration>,
 }
 
 /// Drives one association; see the crate's head for the host's contract.
@@ -143,7 +145,14 @@ impl Controller {
             Phase::Connecting(queues) => queues.poll_timeout(),
             Phase::Stopping(stop) => Some(stop.deadline()),
             Phase::Ready(Work::Idle) if self.pending.any() => Some(self.pending.not_before),
-            Phase::Ready(Work::Idle) => self.pending.settled_at,
+            Phase::Ready(Work::Idle) => {
+                let Pending {
+                    settled_at,
+                    rescan_at,
+                    ..
+                } = self.pending;
+                settled_at.into_iter().chain(rescan_at).min()
+            }
             _ => None,
         };
         let adding = self
@@ -338,6 +347,7 @@ impl Controller {
                 let next = scan.answer(&answer)?;
                 if let Some(namespaces) = self.link.proceed(next, now) {
                     self.namespaces = namespaces;
+                    self.note_refused(now);
                     self.first_ana(now)?;
                 }
             }
@@ -469,6 +479,10 @@ impl Controller {
             self.pending.settled_at = None;
             self.pending.ana = true;
         }
+        if self.pending.rescan_at.is_some_and(|at| at <= now) {
+            self.pending.rescan_at = None;
+            self.pending.namespaces = true;
+        }
         let paused = now < self.pending.not_before && !self.pending.resets;
         if !self.pending.any() || paused {
             return;
@@ -508,6 +522,7 @@ impl Controller {
                     None => (Work::Scan(scan), None),
                     Some(namespaces) => {
                         self.scanned(namespaces);
+                        self.note_refused(now);
                         (Work::Idle, None)
                     }
                 },
@@ -559,6 +574,16 @@ impl Controller {
             self.namespaces.clone_from(&namespaces);
             self.link.event(Event::NamespacesChanged(namespaces));
         }
+    }
+
+    /// Namespaces that were refused for now are identified again after a while.
+    fn note_refused(&mut self, now: Duration) {
+        let refused = |namespace: &Namespace| match &namespace.facts {
+            Err(NamespaceProblem::Refused(status)) => !status.dnr(),
+            _ => false,
+        };
+        let refused = self.namespaces.iter().any(refused);
+        self.pending.rescan_at = refused.then(|| now.saturating_add(REREAD_PAUSE));
     }
 
     /// No transition lasts longer than ANATT, in whole seconds.

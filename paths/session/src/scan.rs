@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use umpath_nvme::{FromBytes, Status};
 use umpath_nvme::command::{get_log, identify};
 use umpath_nvme::identify::{IDENTIFY_BYTES, IdentifyNamespace, NsList, cns};
 use umpath_nvme::log::{CHANGED_NAMESPACES_OVERFLOW, lid};
+use umpath_nvme::{FromBytes, Status};
 
 use crate::answer::Answer;
 use crate::error::{Fault, PeerError, SessionError};

@@ -21,9 +21,9 @@ use umpath_target::controller::{Answer, abort_result, admin_transfer};
 use umpath_target::model::PortId;
 
 use super::clock::{MICRO, duration, nanos};
-use super::qp::{Packet, Qp, QpId, TargetEnd, Values, Way};
 use super::mutant::Mutant;
 use super::plan::{FaultKind, REQUEST_BLOCKS};
+use super::qp::{Packet, Qp, QpId, TargetEnd, Values, Way};
 use super::resets::{Intercepted, Sent};
 use super::store::StoreId;
 use super::world::{Happening, World};
@@ -117,7 +117,10 @@ impl World {
             ..
         } = self.qps[qp];
         // The admin queue's controller is known by its other queue pairs.
-        let others = self.qps.iter().filter(|other| other.association == association);
+        let others = self
+            .qps
+            .iter()
+            .filter(|other| other.association == association);
         let mut ends = others.map(|other| &other.target).chain([end]);
         let shared = ends.find_map(|end| match end {
             TargetEnd::Io { access, .. } => Some(Arc::clone(access.shared())),
@@ -218,7 +221,10 @@ impl World {
     fn refuses(&mut self, process: usize, opcode: u8) -> bool {
         let odd = FaultKind::RefusesOnce { process, opcode };
         let mut active = self.active_faults.iter();
-        let Some(at) = active.find(|at| self.plan.faults[**at].kind == odd).copied() else {
+        let Some(at) = active
+            .find(|at| self.plan.faults[**at].kind == odd)
+            .copied()
+        else {
             return false;
         };
         // Once.

@@ -68,7 +68,12 @@ pub(crate) struct BlockDevice {
 impl BlockDevice {
     /// Somebody has it open.
     pub(crate) fn is_open(&self, now: Nanos) -> bool {
-        now >= self.closed_until || self.queues.iter().flatten().any(|client| client.op.is_some())
+        now >= self.closed_until
+            || self
+                .queues
+                .iter()
+                .flatten()
+                .any(|client| client.op.is_some())
     }
 
     /// Somebody may use it, now or when it is served again.
@@ -89,9 +94,8 @@ impl World {
 
     /// What the driver says of a recorded device.
     pub(crate) fn driver_says(&self, record: &VolumeRecord) -> Found {
-        let there = |device: &&BlockDevice| {
-            device.number == record.device && device.state != State::Gone
-        };
+        let there =
+            |device: &&BlockDevice| device.number == record.device && device.state != State::Gone;
         match self.devices.iter().find(there) {
             Some(device) if device.cookie != record.cookie => Found::Gone,
             Some(device) if device.state == State::Dead => Found::Dead,

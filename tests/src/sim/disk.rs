@@ -35,7 +35,11 @@ impl Disk {
 
     /// A file that another volume of the same identity has written since stays.
     pub(crate) fn forget_volume(&mut self, id: StableId, cookie: u64) {
-        if self.volumes.get(&id).is_some_and(|known| known.cookie == cookie) {
+        if self
+            .volumes
+            .get(&id)
+            .is_some_and(|known| known.cookie == cookie)
+        {
             self.volumes.remove(&id);
         }
     }

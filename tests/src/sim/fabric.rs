@@ -38,13 +38,7 @@ impl Route {
 }
 
 impl World {
-    pub(crate) fn new_qp(
-        &mut self,
-        path: usize,
-        association: Assoc,
-        qid: u16,
-        depth: u16,
-    ) -> QpId {
+    pub(crate) fn new_qp(&mut self, path: usize, association: Assoc, qid: u16, depth: u16) -> QpId {
         let process = self.process_of(path);
         self.qps.push(Qp {
             path,

@@ -173,7 +173,9 @@ impl World {
             FaultKind::Reboot if begins => self.reboot(),
             FaultKind::Reboot => self.revive_host(),
             FaultKind::ThreadFails { volume, lane } => {
-                let device = self.device_for(volume).filter(|_| begins && self.host.alive);
+                let device = self
+                    .device_for(volume)
+                    .filter(|_| begins && self.host.alive);
                 if let Some(device) = device {
                     let queue = lane;
                     self.break_ring(LaneAt { device, queue });

@@ -174,7 +174,8 @@ impl World {
         match operation {
             Operation::Read { .. } => {
                 let mut found = [0; REQUEST_BLOCKS];
-                found[..range.len()].copy_from_slice(&self.stores[store].medium.seen[range.clone()]);
+                found[..range.len()]
+                    .copy_from_slice(&self.stores[store].medium.seen[range.clone()]);
                 read = Some(found);
             }
             Operation::Write { fua, .. } => {
@@ -184,12 +185,22 @@ impl World {
             }
             Operation::Zero { fua, .. } => {
                 for lba in range.clone() {
-                    self.write((process, store), lba, stamp(store, copy.op, lba as u64), fua);
+                    self.write(
+                        (process, store),
+                        lba,
+                        stamp(store, copy.op, lba as u64),
+                        fua,
+                    );
                 }
             }
             Operation::Deallocate { .. } => {
                 for lba in range.clone() {
-                    self.write((process, store), lba, stamp(store, copy.op, lba as u64), false);
+                    self.write(
+                        (process, store),
+                        lba,
+                        stamp(store, copy.op, lba as u64),
+                        false,
+                    );
                 }
             }
             Operation::Flush => self.flush(process, store),

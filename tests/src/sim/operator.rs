@@ -45,6 +45,11 @@ impl People {
         self.ever_removed
     }
 
+    /// Somebody asks for something that nobody else expects.
+    pub(crate) fn interfere(&mut self) {
+        self.put_right = false;
+    }
+
     /// What is listed is what people wanted, whatever that is.
     pub(crate) fn meddled(&self) -> bool {
         self.removed || self.failed
@@ -229,7 +234,11 @@ impl World {
 
     /// Nobody waits too long.
     fn judge_calls(&mut self) {
-        let late = self.host.calls.iter().find(|(_, since)| **since + ANSWER < self.now);
+        let late = self
+            .host
+            .calls
+            .iter()
+            .find(|(_, since)| **since + ANSWER < self.now);
         if let Some((call, _)) = late {
             let what = format!("(20) call {} is not answered", call.0);
             self.fail(Violation(what));

@@ -144,8 +144,16 @@ impl Plan {
             active = 6 * kato;
         }
         // A Keep Alive must be on its way when a controller with a slow clock falls asleep.
-        let beats = if slowest { 16 } else { chance.pick(&[2, 3, 4, 5, 8]) };
-        let heartbeat = if shipped && !slowest { 60 * MILLI } else { kato / beats };
+        let beats = if slowest {
+            16
+        } else {
+            chance.pick(&[2, 3, 4, 5, 8])
+        };
+        let heartbeat = if shipped && !slowest {
+            60 * MILLI
+        } else {
+            kato / beats
+        };
         let skewed = chance.percent(30);
         let mut skew = || match (slowest, skewed) {
             (true, _) => -CLOCK_ERROR,
@@ -157,7 +165,11 @@ impl Plan {
         let policy = policy::draw(chance, &swarm);
         let volumes = (0..volumes).map(|nth| VolumePlan {
             blocks: chance.pick(&[REQUEST_BLOCKS as u64, 12, 24]),
-            policy: if nth == 0 { policy } else { policy::draw(chance, &swarm) },
+            policy: if nth == 0 {
+                policy
+            } else {
+                policy::draw(chance, &swarm)
+            },
             from_start: nth == 0 || chance.percent(70),
         });
         let volumes: Vec<VolumePlan> = volumes.collect();
@@ -188,7 +200,11 @@ impl Plan {
             ccr: chance.percent(60) && !slowest,
             common_board: processes > 1 && chance.percent(70),
             cntlids: chance.pick(&[4, 16]),
-            io_queues: if chance.percent(10) { (lanes * volumes.len()) as u16 } else { 32 },
+            io_queues: if chance.percent(10) {
+                (lanes * volumes.len()) as u16
+            } else {
+                32
+            },
             cache: chance.percent(80),
             split: chance.pick(&[0, 30]),
             traffic_based: chance.percent(40),

@@ -119,7 +119,11 @@ impl Process {
     }
 
     /// When a controller's timer expires for good, should nothing more come.
-    pub(crate) fn expires(&self, shared: &Arc<Shared<StoreId>>, kato: Duration) -> Option<Duration> {
+    pub(crate) fn expires(
+        &self,
+        shared: &Arc<Shared<StoreId>>,
+        kato: Duration,
+    ) -> Option<Duration> {
         let known = |known: &&Traffic| Arc::ptr_eq(&known.shared, shared);
         let restarts = self
             .traffic

@@ -30,7 +30,10 @@ pub(crate) fn faults(chance: &mut Chance, plan: &Plan) -> Vec<Fault> {
         faults.push(Fault { at, lasts, kind });
     }
     if plan.for_ever {
-        return faults.into_iter().filter(|fault| spares_a_path(plan, fault.kind)).collect();
+        return faults
+            .into_iter()
+            .filter(|fault| spares_a_path(plan, fault.kind))
+            .collect();
     }
     if plan.swarm.machine > 1 && chance.percent(50) {
         successions(chance, plan, &mut faults);

@@ -51,10 +51,14 @@ const OPTIONS: &[(&str, Simplify)] = &[
         plan.routes.iter_mut().for_each(|route| route.mdts = 0);
     }),
     ("by-hand", |plan| {
-        plan.routes.iter_mut().for_each(|route| route.configured = true);
+        plan.routes
+            .iter_mut()
+            .for_each(|route| route.configured = true);
     }),
     ("preferences", |plan| {
-        plan.routes.iter_mut().for_each(|route| route.preferred = false);
+        plan.routes
+            .iter_mut()
+            .for_each(|route| route.preferred = false);
     }),
     ("ctrl-loss", |plan| plan.ctrl_loss = None),
     ("slow-messages", |plan| plan.message_delay = 10 * MICRO),
@@ -69,9 +73,11 @@ impl Plan {
     pub(crate) fn without(mut self, parts: &[Part]) -> Self {
         let left_out = |part: Part| parts.contains(&part);
         let mut position = 0..;
-        self.faults.retain(|_| !position.next().map(Part::Fault).is_some_and(left_out));
+        self.faults
+            .retain(|_| !position.next().map(Part::Fault).is_some_and(left_out));
         let mut position = 0..;
-        self.verbs.retain(|_| !position.next().map(Part::Verb).is_some_and(left_out));
+        self.verbs
+            .retain(|_| !position.next().map(Part::Verb).is_some_and(left_out));
         for part in parts {
             match part {
                 Part::Fault(_) | Part::Verb(_) => {}
@@ -114,7 +120,9 @@ impl Plan {
     fn parts(&self) -> impl Iterator<Item = Part> + use<> {
         let faults = (0..self.faults.len()).map(Part::Fault);
         let verbs = (0..self.verbs.len()).map(Part::Verb);
-        faults.chain(verbs).chain((0..OPTIONS.len()).map(Part::Option))
+        faults
+            .chain(verbs)
+            .chain((0..OPTIONS.len()).map(Part::Option))
     }
 }
 

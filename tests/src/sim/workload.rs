@@ -139,7 +139,9 @@ impl World {
             _ => OpKind::Discard,
         };
         let device = &self.devices[at.device];
-        let mut own = device.queues[at.queue].iter().filter(|client| client.op.is_some());
+        let mut own = device.queues[at.queue]
+            .iter()
+            .filter(|client| client.op.is_some());
         if kind == OpKind::Flush {
             // Commands without data name no tag: two of them could not be told apart.
             let another = own.any(|client| client.body.op == Op::Flush);
@@ -155,11 +157,14 @@ impl World {
             return None;
         }
         let clashes = !self.plan.overlaps
-            && self.stores[device.store].checker.outstanding().any(|(_, op)| {
-                (kind.is_mutation() || op.kind.is_mutation())
-                    && op.lba < lba + blocks
-                    && lba < op.lba + op.blocks
-            });
+            && self.stores[device.store]
+                .checker
+                .outstanding()
+                .any(|(_, op)| {
+                    (kind.is_mutation() || op.kind.is_mutation())
+                        && op.lba < lba + blocks
+                        && lba < op.lba + op.blocks
+                });
         (!clashes).then_some((kind, lba, blocks))
     }
 
@@ -172,7 +177,9 @@ impl World {
         fua: bool,
     ) {
         let store = self.devices[at.device].store;
-        let id = self.stores[store].checker.call(kind, (lba, blocks), fua, self.now);
+        let id = self.stores[store]
+            .checker
+            .call(kind, (lba, blocks), fua, self.now);
         let body = BlockRequest {
             tag: Tag(tag),
             op: match kind {
@@ -304,7 +311,8 @@ impl World {
         } else {
             1
         };
-        self.agenda.push(self.now + pause, Happening::Client { at, tag });
+        self.agenda
+            .push(self.now + pause, Happening::Client { at, tag });
     }
 
     fn is_idle(&self) -> bool {
@@ -401,6 +409,9 @@ impl World {
                 return self.fail(Violation(what));
             }
         }
-        self.fail(Violation(format!("(13) nothing moves while {:?}", self.phase)));
+        self.fail(Violation(format!(
+            "(13) nothing moves while {:?}",
+            self.phase
+        )));
     }
 }

@@ -380,7 +380,10 @@ impl World {
             } => self.released(path, association, report, &qps),
             Inside::Link(path, link) => self.link(path, link),
             Inside::Done(work) => self.done(work),
-            Inside::Verb(nuisance) => self.ask(nuisance),
+            Inside::Verb(nuisance) => {
+                self.people.interfere();
+                self.ask(nuisance);
+            }
             Inside::Unlock(at, generation) => self.unlock(at, generation),
             Inside::RecordedEarly(path, association) => {
                 self.tell_host(|host, now| host.handle_recorded(path, association, Ok(()), now));
@@ -426,7 +429,11 @@ impl World {
     /// A line of the trace.
     pub(crate) fn note(&self, line: impl FnOnce() -> String) {
         if self.trace {
-            println!("{:12.6} {}", (self.now - EPOCH) as f64 / MILLI as f64, line());
+            println!(
+                "{:12.6} {}",
+                (self.now - EPOCH) as f64 / MILLI as f64,
+                line()
+            );
         }
     }
 }

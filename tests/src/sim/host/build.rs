@@ -131,7 +131,9 @@ impl World {
 
     /// A block device appears, or its requests come back.
     pub(super) fn start_device(&mut self, id: StableId) {
-        let Some(device) = self.served(id) else { return };
+        let Some(device) = self.served(id) else {
+            return;
+        };
         let fails = self.has_fault(FaultKind::DriverFails);
         let outcome = match self.devices[device].state {
             State::Made if fails => Err(failure("the device does not start")),
@@ -153,7 +155,9 @@ impl World {
 
     /// A block device is to be removed.
     pub(super) fn remove_device(&mut self, removal: u64, id: StableId, force: bool) {
-        let Some(device) = self.served(id) else { return };
+        let Some(device) = self.served(id) else {
+            return;
+        };
         let open = self.devices[device].is_open(self.now);
         if open && !force && self.devices[device].is_there() {
             let outcome = Err(failure("the device is in use"));
@@ -169,7 +173,9 @@ impl World {
 
     /// A block device nobody saw is dropped, or one in use is left alone: its threads end.
     pub(super) fn let_go(&mut self, id: StableId, ending: Ending) {
-        let Some(device) = self.served(id) else { return };
+        let Some(device) = self.served(id) else {
+            return;
+        };
         if ending == Ending::Discarded {
             self.host.served.remove(&id);
         }
@@ -192,7 +198,11 @@ impl World {
     pub(crate) fn ending_goes_on(&mut self, device: usize) {
         let known = &self.devices[device];
         let Some(ending) = known.ending else { return };
-        let idle = known.queues.iter().flatten().all(|client| client.op.is_none());
+        let idle = known
+            .queues
+            .iter()
+            .flatten()
+            .all(|client| client.op.is_none());
         if matches!(ending, Ending::Removed(_)) && idle {
             for queue in 0..self.devices[device].lanes.len() {
                 self.end_tags(LaneAt { device, queue });

@@ -126,7 +126,9 @@ impl World {
     pub(crate) fn was_lost(&self, copy: &Copy) -> bool {
         let client = self.client(copy.lane, copy.tag);
         let copies = client.copies.iter().map(|at| &self.copies[*at as usize]);
-        copies.into_iter().any(|other| other.op == copy.op && other.lost)
+        copies
+            .into_iter()
+            .any(|other| other.op == copy.op && other.lost)
     }
 
     /// A queue thread has taken an answer.
@@ -161,7 +163,9 @@ impl World {
         } else {
             self.silence(qp);
         }
-        let marker = self.fabric_chance.tail(10 * MICRO, self.plan.drain_deadline / 2);
+        let marker = self
+            .fabric_chance
+            .tail(10 * MICRO, self.plan.drain_deadline / 2);
         if !lost {
             self.agenda.push(self.now + marker, Happening::Flushed(qp));
         }

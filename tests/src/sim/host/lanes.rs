@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use umpath_core::{GhostTable, Lane, LaneCommand, LaneConfig, LaneId, OnNoPath, PathTable, VolumeShared};
+use umpath_core::{
+    GhostTable, Lane, LaneCommand, LaneConfig, LaneId, OnNoPath, PathTable, VolumeShared,
+};
 use umpath_engine::{Channel, Event, LaneReport, LaneSetup, Polling, QueueThread};
 use umpath_host::{LaneNews, Remains};
 
@@ -54,7 +56,9 @@ pub(crate) struct LaneActor {
 
 impl std::fmt::Debug for LaneActor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LaneActor").field("qps", &self.qps).finish_non_exhaustive()
+        f.debug_struct("LaneActor")
+            .field("qps", &self.qps)
+            .finish_non_exhaustive()
     }
 }
 
@@ -166,7 +170,9 @@ impl World {
         lane.round_at = None;
         for _ in 0..ROUNDS_MAX {
             let Some(lane) = self.lane(at) else { return };
-            let Some(thread) = lane.thread.as_mut() else { return };
+            let Some(thread) = lane.thread.as_mut() else {
+                return;
+            };
             thread.frontend().now = duration(now);
             let news = !thread.frontend().arrived.is_empty();
             let outcome = thread.round(duration(now));
@@ -277,7 +283,10 @@ impl World {
                 transports,
                 outcome,
             } => {
-                let had = transports.iter().map(|(association, _)| *association).collect();
+                let had = transports
+                    .iter()
+                    .map(|(association, _)| *association)
+                    .collect();
                 for (association, transport) in transports {
                     self.forget_qp(at, transport.id);
                     brought.push((association, 0, transport.id));
@@ -382,7 +391,10 @@ pub(super) fn brief<T>(command: &LaneCommand<T>) -> String {
             let usable = table.paths.iter().filter(|entry| entry.usable);
             let usable: Vec<u8> = usable.map(|entry| entry.path.0).collect();
             let (generation, active) = (table.generation, table.active);
-            format!("table {generation}: usable {usable:?}, active {active:?}, {:?}", table.on_no_path)
+            format!(
+                "table {generation}: usable {usable:?}, active {active:?}, {:?}",
+                table.on_no_path
+            )
         }
         LaneCommand::Convict(association) => format!("convict {association}"),
         LaneCommand::Destroyed(association) => format!("destroyed {association}"),

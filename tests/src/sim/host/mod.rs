@@ -172,7 +172,9 @@ const INHERITED: u64 = 1 << 63;
 impl Daemon {
     /// Associations that its paths have.
     pub(crate) fn live_associations(&self) -> impl Iterator<Item = AssociationId> {
-        self.paths.values().filter_map(|path| path.core.association())
+        self.paths
+            .values()
+            .filter_map(|path| path.core.association())
     }
 
     /// The queue pair that a queue thread handed back.

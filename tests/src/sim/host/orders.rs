@@ -121,7 +121,9 @@ impl World {
             } => {
                 self.must_serve(volume, "registers memory of");
                 if !self.host.held.contains_key(&association) {
-                    self.absurd(format!("memory is registered with {association}, which is gone"));
+                    self.absurd(format!(
+                        "memory is registered with {association}, which is gone"
+                    ));
                 }
                 self.begin(Work::Register(volume, association));
             }
@@ -198,7 +200,12 @@ impl World {
 
     fn run_path(&mut self, spec: PathSpec) {
         let (id, route) = (spec.id, route_of(spec.traddr.ip()));
-        if self.host.paths.get(&id).is_some_and(|path| !path.core.is_over()) {
+        if self
+            .host
+            .paths
+            .get(&id)
+            .is_some_and(|path| !path.core.is_over())
+        {
             return self.absurd(format!("path {id} is run twice"));
         }
         let random = self.host_chance.draw();
@@ -247,7 +254,8 @@ impl World {
                 transport: qid,
             } => {
                 let Some(transport) = self.take_spare(at, association, qid) else {
-                    let what = format!("queue {qid} of {association} is attached, which is not spare");
+                    let what =
+                        format!("queue {qid} of {association} is attached, which is not spare");
                     return self.absurd(what);
                 };
                 LaneCommand::Attach {
@@ -300,7 +308,11 @@ impl World {
             Remains::Lane(..) => Vec::new(),
         };
         let handed_back = self.host.handed_back.remove(&(association, remains));
-        let qps = spare.into_iter().map(|(_, qp)| qp).chain(handed_back).collect();
+        let qps = spare
+            .into_iter()
+            .map(|(_, qp)| qp)
+            .chain(handed_back)
+            .collect();
         let work = Work::Destroy {
             association,
             remains,
@@ -415,7 +427,14 @@ impl World {
         let users = |id: StableId| {
             let device = self.served(id).map(|device| &self.devices[device]);
             let open = device.is_some_and(|device| device.is_open(self.now));
-            (id, if open { vec!["the application".to_owned()] } else { Vec::new() })
+            (
+                id,
+                if open {
+                    vec!["the application".to_owned()]
+                } else {
+                    Vec::new()
+                },
+            )
         };
         let users: Vec<_> = volumes.into_iter().map(users).collect();
         let now = duration(self.now);

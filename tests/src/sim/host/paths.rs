@@ -114,7 +114,9 @@ impl World {
     }
 
     fn open_queue(&mut self, path: u32, association: AssociationId, qid: u16, depth: u16) {
-        let Some(actor) = self.host.paths.get(&path) else { return };
+        let Some(actor) = self.host.paths.get(&path) else {
+            return;
+        };
         let (route, life) = (actor.route, self.host.life);
         let at = self.now + self.travel(route);
         if !self.routes[route].is_cut(Way::ToTarget) {
@@ -172,7 +174,9 @@ impl World {
         match (current, qp) {
             (Some(actor), Some(qp)) => {
                 actor.qps.push((qid, qp));
-                self.tell_path(path, |core, now| core.handle_queue_connected(association, qid, now));
+                self.tell_path(path, |core, now| {
+                    core.handle_queue_connected(association, qid, now)
+                });
             }
             (Some(_), None) => {
                 let refused = Arc::new(io::Error::from(io::ErrorKind::ConnectionRefused));
@@ -197,7 +201,9 @@ impl World {
         if known.host != HostEnd::Open || association.life != self.host.life {
             return;
         }
-        let Some(path) = self.path_having(qp) else { return };
+        let Some(path) = self.path_having(qp) else {
+            return;
+        };
         if qid == 0 {
             self.answered.insert(association, self.now);
         }
@@ -214,7 +220,9 @@ impl World {
 
     /// A queue pair failed that no queue thread has.
     pub(super) fn session_qp_failed(&mut self, qp: QpId) {
-        let Some(path) = self.path_having(qp) else { return };
+        let Some(path) = self.path_having(qp) else {
+            return;
+        };
         let (association, qid) = (self.qps[qp].association, self.qps[qp].qid);
         let lost = Arc::new(io::Error::from(io::ErrorKind::ConnectionReset));
         self.tell_path(path, |core, now| {
@@ -274,7 +282,9 @@ impl World {
         for qp in &qps {
             self.silence(*qp);
         }
-        let takes = self.fabric_chance.tail(10 * MICRO, self.plan.drain_deadline);
+        let takes = self
+            .fabric_chance
+            .tail(10 * MICRO, self.plan.drain_deadline);
         let (at, life) = (self.now + takes, self.host.life);
         let released = Inside::Released {
             path,
@@ -327,7 +337,10 @@ impl World {
         let (taken, kept) = actor.qps.iter().partition(|(qid, _)| qids.contains(qid));
         actor.qps = kept;
         let taken: Vec<(u16, QpId)> = taken;
-        taken.into_iter().map(|(qid, qp)| (association, qid, qp)).collect()
+        taken
+            .into_iter()
+            .map(|(qid, qp)| (association, qid, qp))
+            .collect()
     }
 
     pub(crate) fn send_report(&mut self, path: u32, report: Report, brought: Brought) {
@@ -357,7 +370,9 @@ impl World {
             Report::Suspect { at, .. } | Report::Convict { at, .. } => Some(nanos(*at)),
             _ => None,
         };
-        self.host.core.handle_report(path, report, duration(self.now));
+        self.host
+            .core
+            .handle_report(path, report, duration(self.now));
         self.pump_host();
         self.host.reported_at = None;
         self.end_judging(judged);
@@ -377,7 +392,9 @@ impl World {
         if report {
             let now = duration(self.now);
             let at = self.seam_silent_at(association, now);
-            self.host.core.handle_destroyed(association, remains, at, now);
+            self.host
+                .core
+                .handle_destroyed(association, remains, at, now);
         }
     }
 }

@@ -34,12 +34,20 @@ impl Daemon {
         let volumes = stores.iter().zip(&plan.volumes);
         let policy = |policy| Mutant::policy(mutant, policy);
         let settings = InForce {
-            volumes: volumes.map(|(store, plan)| (store.id, policy(plan.policy))).collect(),
+            volumes: volumes
+                .map(|(store, plan)| (store.id, policy(plan.policy)))
+                .collect(),
             default: policy(shipped()),
             quiesce: Some(duration(if plan.cqt_unreported { plan.cqt } else { 0 })),
         };
         let (names, numbers) = (disk.names.clone(), disk.numbers.clone());
-        let core = Host::new(Arc::new(settings), names, numbers, duration(now), now / MILLI);
+        let core = Host::new(
+            Arc::new(settings),
+            names,
+            numbers,
+            duration(now),
+            now / MILLI,
+        );
         Self {
             alive: true,
             life,
@@ -111,8 +119,13 @@ impl World {
 
     /// A fault is in force that lets no process begin before it is over.
     fn death_lasts(&self) -> bool {
-        let kinds = self.active_faults.iter().map(|at| self.plan.faults[*at].kind);
-        kinds.into_iter().any(|kind| matches!(kind, FaultKind::Kill { .. } | FaultKind::Reboot))
+        let kinds = self
+            .active_faults
+            .iter()
+            .map(|at| self.plan.faults[*at].kind);
+        kinds
+            .into_iter()
+            .any(|kind| matches!(kind, FaultKind::Kill { .. } | FaultKind::Reboot))
     }
 
     /// What was under way for the process was done or was not; nobody will know.
@@ -128,7 +141,8 @@ impl World {
                 } if done => {
                     let life = self.host.life - 1;
                     let id = association;
-                    self.disk.record(crate::sim::qp::Assoc { life, id }, *record);
+                    self.disk
+                        .record(crate::sim::qp::Assoc { life, id }, *record);
                 }
                 Work::Forget(assoc) if done => self.disk.forget(assoc),
                 Work::Build(spec) if done => self.half_built(&spec),
@@ -172,7 +186,11 @@ impl World {
         self.note(|| format!("the host's process begins its life {life}"));
         let mutant = self.mutant;
         // A mutant takes its predecessor's death for a fence: all that was long ago.
-        let begins = if self.is(Mutant::DeathIsFence) { EPOCH / 2 } else { now };
+        let begins = if self.is(Mutant::DeathIsFence) {
+            EPOCH / 2
+        } else {
+            now
+        };
         let kept = (&self.stores[..], &self.disk);
         self.host = Daemon::new(&self.plan, mutant, kept, life, begins);
         self.people = People::default();
@@ -224,7 +242,10 @@ impl World {
         let records: Vec<_> = self.disk.associations.iter().collect();
         for (number, (assoc, record)) in records {
             self.host.inherited.insert(*number, *assoc);
-            let known = self.host.core.handle_inherited(*number, record, duration(now));
+            let known = self
+                .host
+                .core
+                .handle_inherited(*number, record, duration(now));
             debug_assert!(known.is_ok());
         }
     }

@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use umpath_core::association::HealthConfig;
+use umpath_host::PathSpec;
 use umpath_host::policy::VolumePolicy;
 use umpath_host::record::Asked;
 use umpath_host::settings::Settings;
-use umpath_host::PathSpec;
 use umpath_protocol::{ConnectOptions, Portal};
 use umpath_session::{
     BackoffPolicy, IO_QUEUES_MAX, NamespaceFacts, ReconnectPolicy, SessionConfig, StableId,

@@ -37,7 +37,11 @@ impl World {
             }
             LaneCommand::SetTable(table) => {
                 let known = &mut self.devices[device];
-                if known.table.as_ref().is_some_and(|last| last.generation == table.generation) {
+                if known
+                    .table
+                    .as_ref()
+                    .is_some_and(|last| last.generation == table.generation)
+                {
                     return;
                 }
                 let before = known.table.replace(table.clone());
@@ -139,7 +143,10 @@ impl World {
         let stays = |asked: &Asked| new.paths.iter().any(|path| path.portal == asked.portal);
         let gone = old.paths.iter().find(|asked| !stays(asked));
         if let Some(gone) = gone.filter(|_| !excused && old.cookie == new.cookie) {
-            let what = format!("(21) the record of {} forgets {}", new.name, gone.portal.traddr);
+            let what = format!(
+                "(21) the record of {} forgets {}",
+                new.name, gone.portal.traddr
+            );
             self.fail(Violation(what));
         }
     }

@@ -96,7 +96,10 @@ impl World {
         let same = |other: &&Copy| other.store == store;
         let locked = |other: &Copy| self.fences.is_locked(store, other.association);
         let checker = &self.stores[store].checker;
-        for ghost in at_large().filter(same).filter(|it| it.lost && overlap(it, copy)) {
+        for ghost in at_large()
+            .filter(same)
+            .filter(|it| it.lost && overlap(it, copy))
+        {
             let (association, other) = (ghost.association, ghost.op);
             if other != op {
                 let over = checker.ops[other as usize].end != u64::MAX;
@@ -134,7 +137,8 @@ impl World {
         }
         self.fences.prove(assoc);
         let copies = &self.copies;
-        self.at_large.retain(|at| copies[*at as usize].association != assoc);
+        self.at_large
+            .retain(|at| copies[*at as usize].association != assoc);
     }
 
     /// Where one path fails and all else is well, no lost write waits for its order fence.
@@ -166,7 +170,9 @@ impl World {
             return Ok(());
         }
         let events = self.host.core.events().events;
-        let proof = events.iter().rfind(|event| event.kind == EventKind::OrderFenced);
+        let proof = events
+            .iter()
+            .rfind(|event| event.kind == EventKind::OrderFenced);
         if proof.is_some_and(|event| event.detail.contains("by time")) {
             let what = format!("(13) {association} is fenced by time where a reset was offered");
             return Err(Violation(what));

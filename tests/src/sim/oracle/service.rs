@@ -7,8 +7,8 @@ use umpath_protocol::{DaemonView, PathState, Snapshot};
 use crate::sim::checker::Violation;
 use crate::sim::clock::{MILLI, Nanos, SECOND};
 use crate::sim::plan::{FaultKind, NamespaceChange, Plan};
-use crate::sim::world::{Happening, World};
 use crate::sim::workload::Phase;
+use crate::sim::world::{Happening, World};
 
 /// How often the listings are looked at while faults happen.
 const INSPECTION: Nanos = 300 * MILLI;
@@ -73,7 +73,9 @@ impl Plan {
     pub(crate) fn concerned(&self, kind: FaultKind) -> Vec<usize> {
         let of = |process: usize| {
             let paths = 0..self.paths();
-            paths.filter(|path| path % self.processes == process).collect()
+            paths
+                .filter(|path| path % self.processes == process)
+                .collect()
         };
         match kind {
             FaultKind::Partition { path, .. }
@@ -158,7 +160,10 @@ impl World {
         let listing = self.host.core.snapshot(daemon);
         for store in 0..self.stores.len() {
             let exists = self.stores[store].exists;
-            if let Some(route) = well.iter().find(|route| exists && !self.serves(&listing, store, **route)) {
+            if let Some(route) = well
+                .iter()
+                .find(|route| exists && !self.serves(&listing, store, **route))
+            {
                 let what = format!(
                     "(19) route {route} is well and does not serve namespace {store}: {}",
                     self.excuse(&listing, *route)
@@ -183,9 +188,14 @@ impl World {
         let id = self.stores[store].id.to_string();
         let address = format!("10.0.{route}.1:4420");
         let volumes = listing.volumes.iter().filter(|volume| volume.id == id);
-        let paths = volumes.flat_map(|volume| &volume.groups).flat_map(|group| &group.paths);
+        let paths = volumes
+            .flat_map(|volume| &volume.groups)
+            .flat_map(|group| &group.paths);
         let fit = |state| {
-            matches!(state, PathState::Ready | PathState::Held | PathState::Probation)
+            matches!(
+                state,
+                PathState::Ready | PathState::Held | PathState::Probation
+            )
         };
         let mut own = paths.filter(|path| path.address == address);
         own.any(|path| fit(path.state))
@@ -193,7 +203,10 @@ impl World {
 
     fn excuse(&self, listing: &Snapshot, route: usize) -> String {
         let address = format!("10.0.{route}.1:4420");
-        let known = listing.associations.iter().find(|known| known.address == address);
+        let known = listing
+            .associations
+            .iter()
+            .find(|known| known.address == address);
         known.map_or_else(
             || "there is no path".to_owned(),
             |known| format!("{}, {:?}", known.state, known.last_error),

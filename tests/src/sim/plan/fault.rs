@@ -92,20 +92,49 @@ pub(crate) enum NamespaceChange {
 pub(crate) enum Nuisance {
     /// Counters.
     Stats,
-    FailPath { path: usize },
-    ReinstatePath { path: usize },
-    Prefer { path: usize, on: bool },
-    SwitchGroup { volume: usize, group: u32 },
+    FailPath {
+        path: usize,
+    },
+    ReinstatePath {
+        path: usize,
+    },
+    Prefer {
+        path: usize,
+        on: bool,
+    },
+    SwitchGroup {
+        volume: usize,
+        group: u32,
+    },
     /// Another selector.
-    Selector { volume: usize },
-    Queueing { on: bool },
+    Selector {
+        volume: usize,
+    },
+    Queueing {
+        on: bool,
+    },
     /// A path that is there, or was.
-    Connect { path: usize },
-    DisconnectPath { path: usize, force: bool },
-    DisconnectDevice { volume: usize, force: bool },
-    DisconnectAll { force: bool },
+    Connect {
+        path: usize,
+    },
+    DisconnectPath {
+        path: usize,
+        force: bool,
+    },
+    DisconnectDevice {
+        volume: usize,
+        force: bool,
+    },
+    DisconnectAll {
+        force: bool,
+    },
     /// The application closes its device, and opens it again later.
-    Close { volume: usize, lasts: Nanos },
+    Close {
+        volume: usize,
+        lasts: Nanos,
+    },
     /// The end of the process, in good order; once more: at once.
-    Stop { times: u32 },
+    Stop {
+        times: u32,
+    },
 }

@@ -33,8 +33,16 @@ impl fmt::Display for VolumePlan {
             policy.failback,
             policy.grouping.0,
             policy.selector,
-            or(policy.marginal_pathgroups, "marginal path groups", "no marginal path groups"),
-            or(policy.shared_with_other_hosts, ", shared with other hosts", ""),
+            or(
+                policy.marginal_pathgroups,
+                "marginal path groups",
+                "no marginal path groups"
+            ),
+            or(
+                policy.shared_with_other_hosts,
+                ", shared with other hosts",
+                ""
+            ),
             or(policy.flush_on_last_del, ", flush_on_last_del", "")
         )?;
         writeln!(f, ", damping {:?}", policy.damping)
@@ -53,10 +61,16 @@ impl fmt::Display for RoutePlan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, tags, depth, .. } = self;
+        let Self {
+            seed, tags, depth, ..
+        } = self;
         let plain = or(self.plain, ", a plain failover", "");
         let for_ever = or(self.for_ever, ", faults without end", "");
-        writeln!(f, "seed {seed}, {} ms of work{plain}{for_ever}", ms(self.active))?;
+        writeln!(
+            f,
+            "seed {seed}, {} ms of work{plain}{for_ever}",
+            ms(self.active)
+        )?;
         for (at, volume) in self.volumes.iter().enumerate() {
             write!(f, "  volume {at}: {volume}")?;
         }
@@ -116,9 +130,10 @@ impl fmt::Display for Plan {
             ms(self.cqt),
             or(self.cqt_unreported, " (not reported)", ""),
             ms(self.command_timeout),
-            self.ctrl_loss.map_or("no ctrl_loss_tmo".to_owned(), |time| {
-                format!("ctrl_loss_tmo {} ms", ms(time))
-            })
+            self.ctrl_loss
+                .map_or("no ctrl_loss_tmo".to_owned(), |time| {
+                    format!("ctrl_loss_tmo {} ms", ms(time))
+                })
         )?;
         for (at, fault) in self.faults.iter().enumerate() {
             writeln!(f, "  fault-{at}: {fault}")?;

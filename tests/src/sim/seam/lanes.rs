@@ -313,9 +313,8 @@ impl World {
     /// Since when a queue pair is silent, as the host is told.
     pub(crate) fn seam_silent_at(&self, association: AssociationId, at: Duration) -> Duration {
         let assoc = self.host.assoc(association);
-        let known = |times: &std::collections::BTreeMap<_, Nanos>| {
-            times.get(&assoc).copied().map(duration)
-        };
+        let known =
+            |times: &std::collections::BTreeMap<_, Nanos>| times.get(&assoc).copied().map(duration);
         let answered = || known(&self.answered).unwrap_or(at);
         let long_ago = duration(EPOCH / 2);
         let short = at.saturating_sub(duration(self.plan.kato));

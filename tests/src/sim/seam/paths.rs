@@ -73,7 +73,12 @@ impl World {
                     }
                 }
             }
-            (Mutant::SuspicionOscillates, Report::Suspect { association, why, .. }) => {
+            (
+                Mutant::SuspicionOscillates,
+                Report::Suspect {
+                    association, why, ..
+                },
+            ) => {
                 for swing in 0..SWINGS {
                     let at = self.now + (swing + 1) * SWING;
                     let swings = Inside::Swing(path, *association, *why, swing % 2 == 1);
@@ -114,7 +119,11 @@ impl World {
     pub(super) fn all_silent(&mut self, at: LaneAt, association: AssociationId, when: Duration) {
         self.admin_silent(association, when);
         let (now, life) = (self.now, self.host.life);
-        self.inside(now, life, Inside::Destroyed(association, Remains::Spare, when));
+        self.inside(
+            now,
+            life,
+            Inside::Destroyed(association, Remains::Spare, when),
+        );
         for queue in 0..self.devices[at.device].lanes.len() {
             let news = LaneNews::Drained {
                 association,
