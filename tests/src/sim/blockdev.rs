@@ -89,7 +89,8 @@ impl World {
             let mut devices = self.devices.iter();
             devices.any(|device| device.number == number && device.state != State::Gone)
         };
-        (0..).find(|number| !taken(*number)).unwrap_or(u32::MAX)
+        let most = self.devices.len() as u32;
+        (0..=most).find(|number| !taken(*number)).unwrap_or(most)
     }
 
     /// What the driver says of a recorded device.

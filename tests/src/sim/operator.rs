@@ -126,7 +126,7 @@ impl World {
                 self.people.ever_removed = true;
                 self.people.stops = true;
                 for _ in 0..times {
-                    self.tell_host(|host, now| host.handle_stop(now));
+                    self.tell_host(umpath_host::Host::handle_stop);
                 }
                 return;
             }
@@ -191,7 +191,7 @@ impl World {
         }
         if self.people.stops {
             // Whoever still uses it shall not keep it from ending.
-            return self.tell_host(|host, now| host.handle_stop(now));
+            return self.tell_host(umpath_host::Host::handle_stop);
         }
         // A removal under way would take away what is asked for now.
         if !self.host.calls.is_empty() {

@@ -13,6 +13,7 @@ mod show;
 use umpath_core::association::CLOCK_ERROR_PERMILLE;
 use umpath_host::policy::VolumePolicy;
 
+use super::arenas::SLOTS;
 use super::chance::Chance;
 use super::clock::{MICRO, MILLI, Nanos, SECOND};
 use super::schedule::{faults, verbs};
@@ -178,7 +179,7 @@ impl Plan {
             seed,
             lanes,
             driver_queues: if chance.percent(15) { 1 } else { 8 },
-            tags: chance.within(1, if volumes.len() > 1 { 2 } else { 4 }) as u16,
+            tags: chance.within(1, if volumes.len() > 1 { 2 } else { SLOTS.into() }) as u16,
             depth: chance.within(3, 9) as u16,
             request_blocks: chance.pick(&[1, 2, REQUEST_BLOCKS as u64]),
             routes: (0..paths)

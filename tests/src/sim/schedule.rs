@@ -248,9 +248,11 @@ impl FaultKind {
     }
 }
 
+type Draw = fn(&mut Chance, &Plan) -> FaultKind;
+
 fn one(chance: &mut Chance, plan: &Plan) -> FaultKind {
     let swarm = plan.swarm;
-    let kinds: [(u64, fn(&mut Chance, &Plan) -> FaultKind); 6] = [
+    let kinds: [(u64, Draw); 6] = [
         (swarm.fabric, of_the_fabric),
         (swarm.target, of_the_target),
         (swarm.admin, of_admin_commands),

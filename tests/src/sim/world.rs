@@ -14,7 +14,6 @@ use umpath_session::SessionConfig;
 use umpath_target::array::Subsystem;
 use umpath_target::controller::board::Memory;
 
-use super::arenas::Arenas;
 use super::array::{Command, NQN};
 use super::blockdev::BlockDevice;
 use super::chance::Chance;
@@ -207,7 +206,6 @@ pub(crate) struct World {
     pub(crate) goodbyes: BTreeSet<Assoc>,
     /// What a queue thread does in its round.
     pub(crate) log: Log,
-    pub(crate) arenas: Arenas,
     trace: bool,
 }
 
@@ -262,7 +260,6 @@ impl World {
             convicted: BTreeMap::new(),
             goodbyes: BTreeSet::new(),
             log: Rc::default(),
-            arenas: Arenas::new(plan.tags),
             trace,
             mutant,
             plan,
@@ -449,13 +446,13 @@ fn actor(happening: &Happening, world: &World) -> Actor {
             what: Inside::ToLane(..),
             ..
         } => Actor::Nobody,
-        Happening::Inside { .. } => Actor::Control,
-        Happening::OpenArrives { route, .. } => Actor::Process(world.process_of(*route)),
-        Happening::Arrives {
+        Happening::Inside { .. }
+        | Happening::Arrives {
             way: Way::ToHost,
             packet: Packet::AdminAnswer { .. },
             ..
         } => Actor::Control,
+        Happening::OpenArrives { route, .. } => Actor::Process(world.process_of(*route)),
         Happening::Arrives {
             qp,
             way: Way::ToHost,

@@ -167,7 +167,7 @@ impl World {
         self.devices[device].state = State::Dying;
         self.devices[device].dying_since = self.now;
         self.devices[device].ending = Some(Ending::Removed(removal));
-        self.to_all_lanes(device, || LaneCommand::Close);
+        self.tell_all_lanes(device, || LaneCommand::Close);
         self.ending_goes_on(device);
     }
 
@@ -180,10 +180,10 @@ impl World {
             self.host.served.remove(&id);
         }
         self.devices[device].ending = Some(ending);
-        self.to_all_lanes(device, || LaneCommand::Stop);
+        self.tell_all_lanes(device, || LaneCommand::Stop);
     }
 
-    fn to_all_lanes(&mut self, device: usize, command: impl Fn() -> LaneCommand<SimQp>) {
+    fn tell_all_lanes(&mut self, device: usize, command: impl Fn() -> LaneCommand<SimQp>) {
         for queue in 0..self.devices[device].lanes.len() {
             self.send_command(LaneAt { device, queue }, command());
         }

@@ -16,6 +16,7 @@ use umpath_host::{LaneNews, Remains};
 
 use super::front::{Front, Reports, Wish};
 use super::{Brought, Did, Inside, SimQp};
+use crate::sim::arenas;
 use crate::sim::array::LBA_SHIFT;
 use crate::sim::checker::Violation;
 use crate::sim::clock::{MICRO, Nanos, duration, nanos};
@@ -69,7 +70,7 @@ impl LaneActor {
 }
 
 impl World {
-    pub(super) fn new_lane(&mut self, queue: u16, shared: &Arc<VolumeShared>) -> LaneActor {
+    pub(super) fn new_lane(&self, queue: u16, shared: &Arc<VolumeShared>) -> LaneActor {
         let config = LaneConfig {
             id: LaneId(queue),
             tags: self.plan.tags,
@@ -79,7 +80,7 @@ impl World {
         let table = Arc::new(PathTable::empty(LBA_SHIFT));
         let setup = LaneSetup {
             lane: Lane::new(config, table, Arc::clone(shared)),
-            arena: self.arenas.take(),
+            arena: arenas::take(),
             reports: Reports(Rc::clone(&self.log)),
             polling: Polling {
                 at_most: duration(self.plan.polling),

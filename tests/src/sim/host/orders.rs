@@ -36,9 +36,8 @@ impl World {
                 *left -= 1;
             }
             self.note(|| format!("host: {}", brief(&order)));
-            if let Some(order) = self.seam_order(order) {
-                self.carry_out(order);
-            }
+            let order = self.seam_order(order);
+            self.carry_out(order);
             if self.violation.is_some() || !self.host.alive {
                 return;
             }
@@ -121,7 +120,7 @@ impl World {
             } => {
                 self.must_serve(volume, "registers memory of");
                 if !self.host.held.contains_key(&association) {
-                    self.absurd(format!(
+                    self.absurd(&format!(
                         "memory is registered with {association}, which is gone"
                     ));
                 }
@@ -166,7 +165,7 @@ impl World {
                 self.disk.forget_volume(record.id, record.cookie);
             }
             Order::DeleteOrphan { device, .. } => {
-                self.absurd(format!("device {device} is deleted as an orphan"));
+                self.absurd(&format!("device {device} is deleted as an orphan"));
             }
             Order::ForgetVolume(record) => self.disk.forget_volume(record.id, record.cookie),
             Order::Rewrite(record) => {
@@ -184,7 +183,7 @@ impl World {
     }
 
     /// An order that cannot be carried out.
-    pub(super) fn absurd(&mut self, what: String) {
+    pub(super) fn absurd(&mut self, what: &str) {
         self.fail(Violation(format!("(16) {what}")));
     }
 
@@ -194,7 +193,7 @@ impl World {
 
     fn must_serve(&mut self, id: StableId, does: &str) {
         if self.served(id).is_none() {
-            self.absurd(format!("the host {does} volume {id}, which is not there"));
+            self.absurd(&format!("the host {does} volume {id}, which is not there"));
         }
     }
 
@@ -206,7 +205,7 @@ impl World {
             .get(&id)
             .is_some_and(|path| !path.core.is_over())
         {
-            return self.absurd(format!("path {id} is run twice"));
+            return self.absurd(&format!("path {id} is run twice"));
         }
         let random = self.host_chance.draw();
         let numbers = self.host.numbers.clone();
@@ -237,14 +236,14 @@ impl World {
 
     fn order_lane(&mut self, volume: StableId, queue: u16, command: LaneCommand<u16>) {
         let Some(device) = self.served(volume) else {
-            return self.absurd(format!("a queue thread of {volume} is told something"));
+            return self.absurd(&format!("a queue thread of {volume} is told something"));
         };
         let at = LaneAt {
             device,
             queue: usize::from(queue),
         };
         if self.lane(at).is_none() {
-            return self.absurd(format!("{at} is told something, which is not there"));
+            return self.absurd(&format!("{at} is told something, which is not there"));
         }
         self.judge_order(device, &command);
         let command = match command {
@@ -256,7 +255,7 @@ impl World {
                 let Some(transport) = self.take_spare(at, association, qid) else {
                     let what =
                         format!("queue {qid} of {association} is attached, which is not spare");
-                    return self.absurd(what);
+                    return self.absurd(&what);
                 };
                 LaneCommand::Attach {
                     path,
@@ -330,7 +329,9 @@ impl World {
             RecordKey::Own(association) => self.host.assoc(*association),
             RecordKey::Inherited(number) => match self.host.inherited.get(number) {
                 Some(assoc) => *assoc,
-                None => return self.absurd(format!("record {number} is forgotten, which is none")),
+                None => {
+                    return self.absurd(&format!("record {number} is forgotten, which is none"));
+                }
             },
         };
         self.fence_stands(assoc);

@@ -175,7 +175,7 @@ impl World {
             (Some(actor), Some(qp)) => {
                 actor.qps.push((qid, qp));
                 self.tell_path(path, |core, now| {
-                    core.handle_queue_connected(association, qid, now)
+                    core.handle_queue_connected(association, qid, now);
                 });
             }
             (Some(_), None) => {

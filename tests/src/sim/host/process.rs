@@ -94,9 +94,8 @@ impl World {
             known.lanes.clear();
             known.ending = None;
             known.state = match known.state {
-                State::Made => State::Dead,
+                State::Made | State::Dying => State::Dead,
                 State::Live => State::Waiting,
-                State::Dying => State::Dead,
                 other => other,
             };
             if known.state == State::Dead {
@@ -233,7 +232,7 @@ impl World {
             let mut records = self.disk.volumes.values();
             let recorded = records.any(|record| record.cookie == known.cookie);
             if known.state == State::Waiting && !recorded {
-                self.absurd(format!("device {device} is there without a record"));
+                self.absurd(&format!("device {device} is there without a record"));
             }
         }
     }

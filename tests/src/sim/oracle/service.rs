@@ -166,7 +166,7 @@ impl World {
             {
                 let what = format!(
                     "(19) route {route} is well and does not serve namespace {store}: {}",
-                    self.excuse(&listing, *route)
+                    excuse(&listing, *route)
                 );
                 return self.fail(Violation(what));
             }
@@ -200,16 +200,17 @@ impl World {
         let mut own = paths.filter(|path| path.address == address);
         own.any(|path| fit(path.state))
     }
+}
 
-    fn excuse(&self, listing: &Snapshot, route: usize) -> String {
-        let address = format!("10.0.{route}.1:4420");
-        let known = listing
-            .associations
-            .iter()
-            .find(|known| known.address == address);
-        known.map_or_else(
-            || "there is no path".to_owned(),
-            |known| format!("{}, {:?}", known.state, known.last_error),
-        )
-    }
+/// What the host says of a path.
+fn excuse(listing: &Snapshot, route: usize) -> String {
+    let address = format!("10.0.{route}.1:4420");
+    let known = listing
+        .associations
+        .iter()
+        .find(|known| known.address == address);
+    known.map_or_else(
+        || "there is no path".to_owned(),
+        |known| format!("{}, {:?}", known.state, known.last_error),
+    )
 }

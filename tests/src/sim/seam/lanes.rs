@@ -220,16 +220,20 @@ impl World {
         };
         let mut news = news;
         match (mutant, &mut news) {
-            (Mutant::AgeIgnored, LaneNews::Event { event, .. })
-                if matches!(event, LaneEvent::Overdue { .. }) =>
-            {
-                return Vec::new();
-            }
-            (mutant, LaneNews::Event { event, .. }) if mutant.unlocks() => {
-                if let LaneEvent::Guarded { generation } = event {
-                    *generation /= 2;
-                }
-            }
+            (
+                Mutant::AgeIgnored,
+                LaneNews::Event {
+                    event: LaneEvent::Overdue { .. },
+                    ..
+                },
+            ) => return Vec::new(),
+            (
+                mutant,
+                LaneNews::Event {
+                    event: LaneEvent::Guarded { generation },
+                    ..
+                },
+            ) if mutant.unlocks() => *generation /= 2,
             (Mutant::DeadlineTrusted, LaneNews::Drained { quiet, .. }) if !*quiet => {
                 *quiet = true;
                 if let LaneNews::Drained { association, .. } = &news {

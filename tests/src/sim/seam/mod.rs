@@ -38,7 +38,7 @@ impl Mutant {
 
 impl World {
     /// An order of the host, before it is carried out.
-    pub(crate) fn seam_order(&mut self, mut order: Order) -> Option<Order> {
+    pub(crate) fn seam_order(&mut self, mut order: Order) -> Order {
         let (now, life) = (self.now, self.host.life);
         match (self.mutant, &mut order) {
             (Some(Mutant::TooFewQueues), Order::RunPath(spec)) if life > 1 => {
@@ -73,7 +73,7 @@ impl World {
             }
             _ => {}
         }
-        Some(order)
+        order
     }
 
     /// A path that is down is not noted.

@@ -50,10 +50,8 @@ impl World {
                 *at = self.seam_silent_at(*association, *at);
             }
             (_, Report::Up(up)) => self.up_told(path, up),
-            (_, Report::Reset { answer, .. }) => {
-                if believes(mutant, answer) {
-                    *answer = ResetAnswer::Complete;
-                }
+            (_, Report::Reset { answer, .. }) if believes(mutant, *answer) => {
+                *answer = ResetAnswer::Complete;
             }
             (
                 _,
@@ -66,7 +64,7 @@ impl World {
                     let wrong = match record.outcome {
                         ResetOutcome::Failed => mutant == Mutant::CcrFailedIsSuccess,
                         ResetOutcome::InProgress => mutant == Mutant::CcrProgressIsSuccess,
-                        _ => false,
+                        ResetOutcome::Success => false,
                     };
                     if wrong {
                         record.outcome = ResetOutcome::Success;
@@ -165,7 +163,7 @@ impl World {
     }
 }
 
-fn believes(mutant: Mutant, answer: &ResetAnswer) -> bool {
+fn believes(mutant: Mutant, answer: ResetAnswer) -> bool {
     match answer {
         ResetAnswer::Pending => mutant == Mutant::CcrProgressIsSuccess,
         ResetAnswer::Refused(_) => mutant == Mutant::CcrRefusalIsSuccess,
