@@ -44,6 +44,16 @@ pub(crate) struct Failing {
     pub(crate) build: bool,
     pub(crate) register: bool,
     pub(crate) remove: bool,
+    pub(crate) start: bool,
+}
+
+/// What takes until [`Rig::finish_late`].
+#[derive(Debug, Default)]
+pub(crate) struct Late {
+    pub(crate) records: bool,
+    pub(crate) removals: bool,
+    /// The end of queue threads of devices that nobody saw.
+    pub(crate) ends: bool,
 }
 
 pub(crate) struct Rig {
@@ -51,6 +61,8 @@ pub(crate) struct Rig {
     pub(crate) now: Duration,
     pub(crate) disk: Disk,
     pub(crate) failing: Failing,
+    pub(crate) late: Late,
+    held_back: VecDeque<Done>,
     /// Queues of the block devices that are made.
     pub(crate) device_queues: u16,
     /// Volumes that queue threads serve, with the last table each was told.
@@ -70,7 +82,8 @@ pub(crate) struct Rig {
 }
 
 enum Done {
-    Recorded(u32, AssociationId),
+    Recorded(u32, AssociationId, Box<AssociationRecord>),
+    Discarded(StableId),
     Built(Box<VolumeSpec>, Option<u32>),
     Registered(StableId, AssociationId),
     Started(StableId),
@@ -96,6 +109,8 @@ impl Rig {
             host: Host::new(Arc::new(Plain(policy)), names, numbers, now, 0),
             now,
             failing,
+            late: Late::default(),
+            held_back: VecDeque::new(),
             device_queues: 2,
             tables: BTreeMap::new(),
             queues: BTreeMap::new(),
@@ -144,8 +159,25 @@ impl Rig {
             let Some(done) = self.done.pop_front() else {
                 break;
             };
-            self.finish(done);
+            let late = match done {
+                Done::Recorded(..) => self.late.records,
+                Done::Removed(..) => self.late.removals,
+                Done::Discarded(..) => self.late.ends,
+                _ => false,
+            };
+            if late {
+                self.held_back.push_back(done);
+            } else {
+                self.finish(done);
+            }
         }
+    }
+
+    /// What was late is done.
+    pub(crate) fn finish_late(&mut self) {
+        self.late = Late::default();
+        self.done.append(&mut self.held_back);
+        self.settle();
     }
 
     /// Lets time pass.
@@ -190,10 +222,8 @@ impl Rig {
                 association,
                 record,
             } => {
-                if !self.failing.record {
-                    self.disk.associations.insert(association.0, *record);
-                }
-                self.done.push_back(Done::Recorded(path, association));
+                self.done
+                    .push_back(Done::Recorded(path, association, record));
             }
             Order::Forget(key) => {
                 let key = match key {
@@ -235,7 +265,19 @@ impl Rig {
                 self.host
                     .handle_orphan_deleted(call, device, Ok(()), self.now);
             }
-            Order::Unregister(_) | Order::Discard(_) | Order::Abandon(_) | Order::Sweep(_) => {}
+            Order::Discard(volume) => self.done.push_back(Done::Discarded(volume)),
+            Order::Unregister(_) | Order::Abandon(_) | Order::Sweep(_) => {}
+        }
+    }
+
+    /// The queue threads of a volume end in good order.
+    fn end_lanes(&mut self, volume: StableId) {
+        for queue in 0..self.queues.remove(&volume).unwrap_or(0) {
+            let news = LaneNews::Ended {
+                had: Vec::new(),
+                failure: None,
+            };
+            self.host.handle_lane(volume, queue, news, self.now);
         }
     }
 
@@ -271,10 +313,11 @@ impl Rig {
         let why = |what: &str| Failure::new(what, "no space left on device", "");
         let failed = |what: &str| Err(why(what));
         match done {
-            Done::Recorded(path, association) => {
+            Done::Recorded(path, association, record) => {
                 let outcome = if self.failing.record {
                     failed("record")
                 } else {
+                    self.disk.associations.insert(association.0, *record);
                     Ok(())
                 };
                 self.host.handle_recorded(path, association, outcome, now);
@@ -310,20 +353,22 @@ impl Rig {
                 self.host
                     .handle_registered(volume, association, outcome, now);
             }
-            Done::Started(volume) => self.host.handle_started(volume, Ok(()), now),
+            Done::Started(volume) => {
+                let outcome = if self.failing.start {
+                    failed("start")
+                } else {
+                    Ok(())
+                };
+                self.host.handle_started(volume, outcome, now);
+            }
+            Done::Discarded(volume) => self.end_lanes(volume),
             Done::Removed(removal, volume) => {
                 if self.failing.remove {
                     return self
                         .host
                         .handle_removed(removal, volume, failed("remove"), now);
                 }
-                for queue in 0..self.queues.remove(&volume).unwrap_or(0) {
-                    let news = LaneNews::Ended {
-                        had: Vec::new(),
-                        failure: None,
-                    };
-                    self.host.handle_lane(volume, queue, news, now);
-                }
+                self.end_lanes(volume);
                 self.tables.remove(&volume);
                 if let Some(record) = self.disk.volumes.remove(&volume) {
                     self.disk.devices.remove(&record.device);

@@ -248,3 +248,50 @@ fn a_path_is_named_by_its_number_or_its_address() {
         other => panic!("{other:?}"),
     }
 }
+
+/// The queue threads of a device that nobody ever saw end some time after it was dropped. They used
+/// to be taken for those of the next one.
+#[test]
+fn a_dropped_volume_is_not_taken_for_its_successor() {
+    let mut rig = Rig::new();
+    rig.late.ends = true;
+    rig.failing.register = true;
+    rig.want(asked(1), true);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.failing.register = false;
+    rig.advance(ms(5_000));
+    assert_eq!(rig.made, 1, "the first one has not gone yet");
+    rig.finish_late();
+    rig.advance(ms(40_000));
+    assert_eq!((rig.made, rig.usable(id(1))), (2, 1));
+}
+
+/// Somebody asked again while the device that could not be started was being removed, and the refusal
+/// stayed for ever.
+#[test]
+fn a_namespace_whose_device_is_being_removed_is_tried_again_after_that() {
+    let mut rig = Rig::new();
+    rig.failing.start = true;
+    rig.late.removals = true;
+    rig.want(asked(1), true);
+    let association = rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.failing.start = false;
+    rig.want(asked(1), true);
+    rig.finish_late();
+    rig.advance(ms(10_000));
+    rig.report(1, Report::Queues(association, vec![3, 4]));
+    assert_eq!(rig.usable(id(1)), 1);
+}
+
+/// The fence came before the record was on disk: that then stayed, and cost each start a pause.
+#[test]
+fn a_record_that_is_still_being_written_is_forgotten_after_that() {
+    let mut rig = Rig::new();
+    rig.late.records = true;
+    rig.want(asked(1), true);
+    let association = rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.lose(1, association);
+    rig.advance(ms(20_000));
+    rig.finish_late();
+    assert!(rig.disk.associations.is_empty());
+}
