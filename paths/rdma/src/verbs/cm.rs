@@ -223,6 +223,17 @@ impl CmId {
         })
     }
 
+    /// An id that only keeps the device's context open, for what outlives the connection: the kernel
+    /// repeats an unanswered message of an id for a minute, unless the id is destroyed. `None` when
+    /// the address has left the device.
+    pub(crate) fn anchor(&self) -> Option<Self> {
+        let mut address = self.local_address()?;
+        address.set_port(0);
+        let anchor = Self::new(&EventChannel::new().ok()?).ok()?;
+        anchor.bind(address).ok()?;
+        (anchor.verbs() == self.verbs()).then_some(anchor)
+    }
+
     pub(crate) fn channel(&self) -> &Arc<EventChannel> {
         &self.channel
     }
