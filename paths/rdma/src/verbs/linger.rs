@@ -3,8 +3,8 @@
 //! Destroying a connected id makes the kernel send the peer a message. Over soft-RoCE, with the
 //! interface down, that send fails at once, and the failure moves the device's management queue
 //! pair to the error state for good: no connection over that device, of any process, is ever made
-//! again until the device is deleted and added anew (`management`). Real devices would only waste
-//! the message.
+//! again until the device is deleted and added anew (`rdma resource show qp`: type GSI, state ERR).
+//! Real devices would only waste the message.
 //!
 //! So an established id whose port is down when it would be destroyed waits here, without queue pair
 //! or memory, until the port is active (the peer then learns that the connection is over), the
