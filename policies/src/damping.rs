@@ -6,9 +6,15 @@
 //! is on *probation*: a trickle of requests shows whether it is sound. Losing the connection and
 //! being an [outlier](crate::Outliers) are faults alike; an outlier is held the first time already.
 //!
+//! One incident is one fault: what is lost several times within a second is counted once, and what
+//! happens during a hold neither counts nor makes the hold longer, because the path carries nothing.
+//!
 //! Not decided here: that the last path of a volume is never kept out, which grouping sees to.
 
 use core::time::Duration;
+
+/// Losses within this time of the one that was counted belong to it.
+const INCIDENT: Duration = Duration::from_secs(1);
 
 /// Settings of flap damping and outlier ejection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +85,8 @@ pub struct Damping {
     holds: u32,
     /// When the last fault was counted or forgotten.
     counted_at: Duration,
+    /// When the last loss was counted.
+    lost_at: Option<Duration>,
     standing: Standing,
 }
 
@@ -93,7 +101,7 @@ impl Damping {
         self.standing != Standing::Sound
     }
 
-    /// A fault happened. `Some`: the path is held for so long.
+    /// A fault happened. `Some`: the path is held for so long from now on.
     pub fn fault(
         &mut self,
         config: &DampingConfig,
@@ -101,8 +109,16 @@ impl Damping {
         now: Duration,
     ) -> Option<Duration> {
         self.forget(config, now);
+        if self.is_known(fault, now) {
+            // It is not over yet, so nothing is forgotten meanwhile.
+            self.counted_at = now;
+            return None;
+        }
         self.faults = self.faults.saturating_add(1);
         self.counted_at = now;
+        if fault == Fault::Lost {
+            self.lost_at = Some(now);
+        }
         let forgiven = match fault {
             Fault::Lost => config.threshold,
             Fault::Outlier => 0,
@@ -117,6 +133,13 @@ impl Damping {
             until: now.saturating_add(hold),
         };
         Some(hold)
+    }
+
+    /// A fault belongs to one that was counted: the path is held for that, or was lost a moment ago.
+    fn is_known(&self, fault: Fault, now: Duration) -> bool {
+        let held = matches!(self.standing, Standing::Held { until } if now < until);
+        let lost = self.lost_at.is_some_and(|at| now < at + INCIDENT);
+        held || (fault == Fault::Lost && lost)
     }
 
     /// Time has passed. `true`: the standing changed.
@@ -174,10 +197,20 @@ mod tests {
         held.map(|time| time.as_secs())
     }
 
+    /// Lost again at the end of each hold, and 1 s after it was forgiven.
     #[test]
     fn hold_down_doubles_up_to_5_minutes() {
-        let mut damping = Damping::default();
-        let holds: Vec<_> = (0..13).map(|second| lost(&mut damping, second)).collect();
+        // So long that nothing is forgotten meanwhile.
+        let config = DampingConfig {
+            forget: SECOND * 3_600,
+            ..DampingConfig::default()
+        };
+        let (mut damping, mut now, mut holds) = (Damping::default(), SECOND, Vec::new());
+        for _ in 0..13 {
+            let held = damping.fault(&config, Fault::Lost, now);
+            holds.push(held.map(|time| time.as_secs()));
+            now += held.unwrap_or(SECOND);
+        }
         let expected = [
             None,
             None,
@@ -194,6 +227,39 @@ mod tests {
             Some(300),
         ];
         assert_eq!(holds, expected);
+    }
+
+    /// A path that is lost and found again every 60 ms.
+    #[test]
+    fn one_incident_is_one_fault_and_a_hold_does_not_grow_while_it_lasts() {
+        let config = DampingConfig::default();
+        let mut damping = Damping::default();
+        let mut holds = Vec::new();
+        for ms in (0..5_000).step_by(60) {
+            let now = SECOND + Duration::from_millis(ms);
+            damping.handle_timeout(&config, now);
+            let held = damping.fault(&config, Fault::Lost, now);
+            holds.extend(held.map(|time| (ms, time.as_secs())));
+        }
+        // Two losses are forgiven, the third holds; what comes after the hold, holds twice as long.
+        assert_eq!(holds, [(2_040, 1), (3_060, 2)]);
+        let mut once = Damping::default();
+        for ms in [0, 60, 999] {
+            let now = SECOND + Duration::from_millis(ms);
+            assert_eq!(once.fault(&config, Fault::Lost, now), None);
+        }
+        assert_eq!(once.faults, 1);
+    }
+
+    #[test]
+    fn an_outlier_is_held_although_it_was_lost_a_moment_ago() {
+        let config = DampingConfig::default();
+        let mut damping = Damping::default();
+        assert_eq!(damping.fault(&config, Fault::Lost, SECOND), None);
+        let held = damping.fault(&config, Fault::Outlier, SECOND);
+        assert_eq!(held, Some(SECOND));
+        let again = damping.fault(&config, Fault::Outlier, SECOND * 3 / 2);
+        assert_eq!(again, None, "it carries nothing");
     }
 
     #[test]

@@ -329,6 +329,7 @@ impl Connecting {
     }
 
     fn established(&mut self, private: &[u8]) -> Result<HostQueue, ConnectError> {
+        self.id.established();
         let traddr = self.params.traddr;
         CmReply::decode(private).ok_or(ConnectError::BadReply { traddr })?;
         self.queue.take().ok_or(ConnectError::BadReply { traddr })

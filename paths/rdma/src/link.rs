@@ -94,6 +94,9 @@ impl Link {
     pub(crate) fn cm_event(&mut self) -> Result<Option<CmEvent>, QueueError> {
         while let Some(event) = self.qp.id().channel().next_event()? {
             if let Some(event) = CmEvent::from_raw(&event) {
+                if event == CmEvent::Established {
+                    self.qp.id().established();
+                }
                 return Ok(Some(event));
             }
         }

@@ -7,16 +7,19 @@
 //! their results on to each volume's [`Device`](crate::Device).
 
 mod abort;
+mod calm;
 mod fence;
 mod health;
 mod ladder;
 mod patience;
+mod verdict;
 
 pub use abort::{Aborts, Stuck};
 pub use fence::{
     CLOCK_ERROR_PERMILLE, FenceTerms, OrderFence, QUIESCE_FLOOR_DEFAULT, order_fence_at,
     quiesce_floor,
 };
-pub use health::{Conviction, Health, HealthConfig, Suspicion, Verdict};
+pub use health::{Health, HealthConfig};
 pub use ladder::{FencedBy, Ladder, LadderOutput, ResetNews, ResetReply};
 pub use patience::Patience;
+pub use verdict::{Conviction, Suspicion, Verdict};

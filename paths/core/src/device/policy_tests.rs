@@ -103,10 +103,22 @@ fn without_marginal_pathgroups_a_held_path_is_not_used_unless_it_is_the_last() {
 fn a_suspicion_that_passes_counts_as_a_flap() {
     let mut device = two_paths(marginal_last(true));
     for round in 0..3 {
-        device.suspect(AssociationId(0), Suspicion::LinkDown, ms(round * 100));
-        device.clear(AssociationId(0), ms(round * 100 + 50));
+        device.suspect(AssociationId(0), Suspicion::LinkDown, ms(round * 1_000));
+        device.clear(AssociationId(0), ms(round * 1_000 + 50));
     }
     assert_eq!(active_paths(&device), [PathId(1)]);
+}
+
+/// Suspected and cleared every 60 ms for a second: that is one fault, and holds nothing.
+#[test]
+fn a_path_that_is_suspected_and_cleared_again_and_again_has_flapped_once() {
+    let mut device = two_paths(marginal_last(true));
+    for at in (0..1_000).step_by(60) {
+        device.suspect(AssociationId(0), Suspicion::KeepAlivesMissed(3), ms(at));
+        device.clear(AssociationId(0), ms(at + 30));
+    }
+    assert_eq!(active_paths(&device), [PathId(0)]);
+    assert!(!kinds(&outputs(&mut device)).contains(&"held"));
 }
 
 const SLOW: Suspicion = Suspicion::IoSlow(Duration::from_secs(10));
@@ -184,15 +196,12 @@ fn a_slow_path_that_goes_silent_too_is_stopped_and_has_flapped_when_it_answers_a
     device.suspect(AssociationId(0), SLOW, ms(20));
     assert_eq!(active_paths(&device), [PathId(0)]);
     for round in 0..3 {
-        device.suspect(
-            AssociationId(0),
-            Suspicion::KeepAlivesMissed(3),
-            ms(30 + round),
-        );
+        let now = ms(30 + 1_000 * round);
+        device.suspect(AssociationId(0), Suspicion::KeepAlivesMissed(3), now);
         assert_eq!(active_paths(&device), []);
         assert_eq!(device.table().on_no_path, OnNoPath::Queue);
         outputs(&mut device);
-        device.suspect(AssociationId(0), SLOW, ms(30 + round));
+        device.suspect(AssociationId(0), SLOW, now);
         assert_eq!(active_paths(&device), [PathId(0)]);
         assert_eq!(kinds(&outputs(&mut device)).contains(&"held"), round == 2);
     }

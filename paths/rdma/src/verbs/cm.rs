@@ -11,14 +11,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use rdma_sys as sys;
 use rdma_sys::rdma_cm_event_type as kind;
 
 use super::address::{RawAddress, parse_address};
-use super::linger;
+use super::linger::{self, PortState, Voice};
 use super::{VerbsError, check};
 
 /// Where CM events of one or more ids arrive; readable when one is waiting.
@@ -91,7 +91,7 @@ impl EventChannel {
                     id: CmId {
                         raw,
                         channel: Arc::clone(self),
-                        talking: AtomicBool::new(true),
+                        voice: AtomicU8::new(Voice::HalfOpen as u8),
                     },
                     private,
                     peer_reads: conn.initiator_depth,
@@ -191,8 +191,8 @@ impl ConnectOptions<'_> {
 pub(crate) struct CmId {
     raw: NonNull<sys::rdma_cm_id>,
     channel: Arc<EventChannel>,
-    /// Whether destroying the id would send the peer a message.
-    talking: AtomicBool,
+    /// A [`Voice`].
+    voice: AtomicU8,
 }
 
 // SAFETY: librdmacm locks its own tables; an id's fields are written during address resolution and
@@ -219,8 +219,19 @@ impl CmId {
         Ok(Self {
             raw,
             channel: Arc::clone(channel),
-            talking: AtomicBool::new(false),
+            voice: AtomicU8::new(Voice::Silent as u8),
         })
+    }
+
+    /// An id that only keeps the device's context open, for what outlives the connection: the kernel
+    /// repeats an unanswered message of an id for a minute, unless the id is destroyed. `None` when
+    /// the address has left the device.
+    pub(crate) fn anchor(&self) -> Option<Self> {
+        let mut address = self.local_address()?;
+        address.set_port(0);
+        let anchor = Self::new(&EventChannel::new().ok()?).ok()?;
+        anchor.bind(address).ok()?;
+        (anchor.verbs() == self.verbs()).then_some(anchor)
     }
 
     pub(crate) fn channel(&self) -> &Arc<EventChannel> {
@@ -312,7 +323,7 @@ impl CmId {
     }
 
     pub(crate) fn connect(&self, options: ConnectOptions<'_>) -> Result<(), VerbsError> {
-        self.talking.store(true, Ordering::Relaxed);
+        self.set_voice(Voice::HalfOpen);
         let mut param = options.to_raw();
         // SAFETY: the parameters and the private data live for the call, which copies them.
         let result = unsafe { sys::rdma_connect(self.raw.as_ptr(), &raw mut param) };
@@ -340,7 +351,11 @@ impl CmId {
         check("rdma_accept", result)
     }
 
+    /// Refuses a request. With the port down it says nothing (see `linger`).
     pub(crate) fn reject(&self, private: &[u8]) -> Result<(), VerbsError> {
+        if self.port_state() != PortState::Active {
+            return Err(VerbsError::code("rdma_reject", libc::ENETDOWN));
+        }
         // SAFETY: the data lives for the call, which copies it.
         let result = unsafe {
             sys::rdma_reject(
@@ -349,28 +364,41 @@ impl CmId {
                 private.len() as u8,
             )
         };
-        check("rdma_reject", result)
+        check("rdma_reject", result)?;
+        self.set_voice(Voice::Silent);
+        Ok(())
+    }
+
+    /// To be called when the connection manager said that the connection is established.
+    pub(crate) fn established(&self) {
+        self.set_voice(Voice::Established);
     }
 
     /// Says goodbye to the peer; does not wait for an answer. With the port down it says nothing
     /// (see `linger`).
     pub(crate) fn disconnect(&self) {
-        if !self.port_is_active() {
+        if self.port_state() != PortState::Active {
             return;
         }
-        self.talking.store(false, Ordering::Relaxed);
-        // SAFETY: the id lives. On an id that is not connected the kernel answers EINVAL, and then
-        // there is nobody to say goodbye to.
+        // SAFETY: the id lives. On an id that is not connected the kernel says nothing, and reports
+        // no error.
         unsafe { sys::rdma_disconnect(self.raw.as_ptr()) };
+        if self.voice() == Voice::Established {
+            self.set_voice(Voice::Silent);
+        }
     }
 
-    fn must_linger(&self) -> bool {
-        self.talking.load(Ordering::Relaxed) && !self.port_is_active()
+    fn voice(&self) -> Voice {
+        Voice::from_raw(self.voice.load(Ordering::Relaxed))
     }
 
-    fn port_is_active(&self) -> bool {
-        self.verbs()
-            .is_some_and(|verbs| linger::port_is_active(verbs, self.port()))
+    fn set_voice(&self, voice: Voice) {
+        self.voice.store(voice as u8, Ordering::Relaxed);
+    }
+
+    fn port_state(&self) -> PortState {
+        let verbs = self.verbs();
+        verbs.map_or(PortState::Gone, |verbs| linger::state(verbs, self.port()))
     }
 
     /// Moves the id to a channel of its own. All its events so far have been acknowledged (they are
@@ -397,8 +425,11 @@ impl CmId {
 
 impl Drop for CmId {
     fn drop(&mut self) {
-        if let Some(verbs) = self.verbs().filter(|_| self.must_linger()) {
-            linger::keep(self.raw, verbs, self.port(), Arc::clone(&self.channel));
+        let voice = self.voice();
+        if let Some(verbs) = self.verbs()
+            && voice.must_wait(self.port_state())
+        {
+            linger::keep(self.raw, verbs, self.port(), voice, Arc::clone(&self.channel));
             return;
         }
         // SAFETY: queue pairs hold an `Arc` of their id and are gone; every event handed out was

@@ -3,12 +3,17 @@
 //! Destroying a connected id makes the kernel send the peer a message. Over soft-RoCE, with the
 //! interface down, that send fails at once, and the failure moves the device's management queue
 //! pair to the error state for good: no connection over that device, of any process, is ever made
-//! again until the device is deleted and added anew (seen on Linux 7.2 as `rdma resource show qp`
-//! type GSI state ERR). Real devices would only waste the message.
+//! again until the device is deleted and added anew (`rdma resource show qp`: type GSI, state ERR).
+//! Real devices would only waste the message.
 //!
-//! So an id whose port is down when it would be destroyed waits here, without queue pair or memory,
-//! until the port is active (the peer then learns that the connection is over), the device is
-//! gone, or the process ends.
+//! So an established id whose port is down when it would be destroyed waits here, without queue pair
+//! or memory, until the port is active (the peer then learns that the connection is over), the
+//! device is gone, or the process ends.
+//!
+//! A half-open id is another matter: the kernel repeats its request or reply every few seconds, and
+//! only destroying the id ends that. It is destroyed as long as its interface is switched on, with a
+//! carrier or without: what it sends then waits for the neighbour and is forgotten. With the interface
+//! off it can only wait, and what the kernel repeats meanwhile does the harm.
 
 #![expect(unsafe_code)]
 // UNSAFETY: holds raw ids on behalf of their former owners.
@@ -24,6 +29,9 @@ use super::cm::EventChannel;
 
 /// How often ports are looked at while an id waits; not on anybody's path.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// `PortPhysicalState` of InfiniBand (volume 1, "PortInfo"): soft-RoCE says so of an interface that is
+/// switched off.
+const PHYSICALLY_DISABLED: u8 = 3;
 
 static WAITING: Mutex<Waiting> = Mutex::new(Waiting {
     ids: Vec::new(),
@@ -40,6 +48,7 @@ struct Lingering {
     raw: NonNull<sys::rdma_cm_id>,
     verbs: NonNull<sys::ibv_context>,
     port: u8,
+    voice: Voice,
     _channel: Arc<EventChannel>,
 }
 
@@ -54,9 +63,49 @@ impl Drop for Lingering {
     }
 }
 
-/// Whether a port can send. An error means the device is gone, and counts as no.
-pub(super) fn port_is_active(verbs: NonNull<sys::ibv_context>, port: u8) -> bool {
-    state(verbs, port) == Some(sys::ibv_port_state::IBV_PORT_ACTIVE)
+/// What the kernel sends for an id when it is destroyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Voice {
+    /// Nothing.
+    Silent = 0,
+    /// A refusal; until then it repeats the request or the reply that was not answered.
+    HalfOpen = 1,
+    /// A goodbye.
+    Established = 2,
+}
+
+impl Voice {
+    /// The inverse of `as u8`.
+    pub(super) fn from_raw(raw: u8) -> Self {
+        match raw {
+            0 => Self::Silent,
+            1 => Self::HalfOpen,
+            _ => Self::Established,
+        }
+    }
+
+    /// Whether an id must not be destroyed with its port in this state.
+    pub(super) fn must_wait(self, port: PortState) -> bool {
+        match port {
+            PortState::Active | PortState::Gone => false,
+            PortState::NoLink => self == Self::Established,
+            PortState::Off => self != Self::Silent,
+        }
+    }
+}
+
+/// What a port can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PortState {
+    /// It has a link.
+    Active,
+    /// It is switched on and has no link.
+    NoLink,
+    /// It is switched off.
+    Off,
+    /// Its device is gone.
+    Gone,
 }
 
 /// Destroys an id later. `verbs` is its device's context, which it keeps open.
@@ -64,17 +113,16 @@ pub(super) fn keep(
     raw: NonNull<sys::rdma_cm_id>,
     verbs: NonNull<sys::ibv_context>,
     port: u8,
+    voice: Voice,
     channel: Arc<EventChannel>,
 ) {
     let lingering = Lingering {
         raw,
         verbs,
         port,
+        voice,
         _channel: channel,
     };
-    if state(verbs, port).is_none() {
-        return;
-    }
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
     waiting.ids.push(lingering);
     if !waiting.watched {
@@ -90,9 +138,10 @@ fn watch() {
     loop {
         std::thread::sleep(LOOK_EVERY);
         let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-        let (still, over): (Vec<_>, Vec<_>) = waiting.ids.drain(..).partition(|id| {
-            state(id.verbs, id.port).is_some_and(|s| s != sys::ibv_port_state::IBV_PORT_ACTIVE)
-        });
+        let (still, over): (Vec<_>, Vec<_>) = waiting
+            .ids
+            .drain(..)
+            .partition(|id| id.voice.must_wait(state(id.verbs, id.port)));
         waiting.ids = still;
         waiting.watched = !waiting.ids.is_empty();
         let done = !waiting.watched;
@@ -104,13 +153,40 @@ fn watch() {
     }
 }
 
-/// A port's state; `None` when the device does not answer.
-fn state(verbs: NonNull<sys::ibv_context>, port: u8) -> Option<u32> {
+/// A port's state.
+pub(super) fn state(verbs: NonNull<sys::ibv_context>, port: u8) -> PortState {
     let mut attributes = MaybeUninit::<sys::ibv_port_attr>::zeroed();
-    // SAFETY: the context is open while an id on it exists, and both callers hold one. The function
-    // of this name fills the leading part of the structure, which is where the state is.
+    // SAFETY: the context is open while an id on it exists, and all callers hold one. The function
+    // of this name fills the leading part of the structure, which is where the two states are.
     let result =
         unsafe { sys::ibv_query_port_compat(verbs.as_ptr(), port, attributes.as_mut_ptr().cast()) };
     // SAFETY: zeroed, then filled; it holds integers only.
-    (result == 0).then(|| unsafe { attributes.assume_init_ref().state })
+    let attributes = unsafe { attributes.assume_init_ref() };
+    match (result, attributes.state) {
+        (0, sys::ibv_port_state::IBV_PORT_ACTIVE) => PortState::Active,
+        (0, _) if attributes.phys_state == PHYSICALLY_DISABLED => PortState::Off,
+        (0, _) => PortState::NoLink,
+        _ => PortState::Gone,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_waits_only_where_its_last_words_would_do_harm() {
+        use PortState::{Active, Gone, NoLink, Off};
+        let waits = |voice: Voice| [Active, NoLink, Off, Gone].map(|port| voice.must_wait(port));
+        assert_eq!(waits(Voice::Silent), [false; 4]);
+        assert_eq!(waits(Voice::HalfOpen), [false, false, true, false]);
+        assert_eq!(waits(Voice::Established), [false, true, true, false]);
+    }
+
+    #[test]
+    fn voices_survive_the_round_trip() {
+        for voice in [Voice::Silent, Voice::HalfOpen, Voice::Established] {
+            assert_eq!(Voice::from_raw(voice as u8), voice);
+        }
+    }
 }

@@ -24,7 +24,8 @@ pub(crate) enum Access {
 #[derive(Debug)]
 pub(crate) struct Pd {
     raw: NonNull<sys::ibv_pd>,
-    /// Keeps the device's context open.
+    /// Keeps the device's context open. Not the id of a connection, which is to be destroyed as soon
+    /// as the connection ends, and a domain may outlive many.
     device: Arc<CmId>,
 }
 
@@ -34,17 +35,17 @@ unsafe impl Send for Pd {}
 unsafe impl Sync for Pd {}
 
 impl Pd {
-    pub(crate) fn new(device: &Arc<CmId>) -> Result<Arc<Self>, VerbsError> {
+    /// A domain on the device of a connection.
+    pub(crate) fn new(connection: &Arc<CmId>) -> Result<Arc<Self>, VerbsError> {
+        let anchor = connection.anchor().map(Arc::new);
+        let device = anchor.unwrap_or_else(|| Arc::clone(connection));
         let verbs = device
             .verbs()
             .ok_or_else(|| VerbsError::code("ibv_alloc_pd", libc::ENODEV))?;
         // SAFETY: the id is bound to a device and keeps its context open while held.
         let raw = NonNull::new(unsafe { sys::ibv_alloc_pd(verbs.as_ptr()) })
             .ok_or_else(|| VerbsError::errno("ibv_alloc_pd"))?;
-        Ok(Arc::new(Self {
-            raw,
-            device: Arc::clone(device),
-        }))
+        Ok(Arc::new(Self { raw, device }))
     }
 
     pub(crate) fn as_ptr(&self) -> *mut sys::ibv_pd {
