@@ -35,6 +35,8 @@
 pub mod association;
 pub mod device;
 mod event;
+#[cfg(test)]
+mod exhaustive;
 pub mod ghost;
 pub mod lane;
 mod request;

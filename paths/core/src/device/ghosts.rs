@@ -245,3 +245,6 @@ impl Device {
             .find(|dying| dying.association == association)
     }
 }
+
+#[cfg(test)]
+mod projection;

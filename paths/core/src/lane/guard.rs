@@ -241,3 +241,6 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+mod projection;
