@@ -1,8 +1,9 @@
 //! What the lanes of one volume share: counters, no locks.
 //!
-//! Every counter is relaxed. None of them orders other memory: requests belong to one lane, and
-//! what a lane learns of the others' load it could as well have learnt a moment earlier or later.
-//! Safety rests on none of them: the order it needs comes from messages.
+//! None of them orders other memory: requests belong to one lane, and what a lane learns of the
+//! others' load it could as well have learnt a moment earlier or later. Safety rests on none of them:
+//! the order it needs comes from messages. One order counts for [`Pulse`]: whoever sees a command in
+//! flight sees since when, or a path that was idle would pass for silent.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
@@ -91,7 +92,8 @@ impl VolumeShared {
                 answered: Duration::ZERO,
             };
         };
-        let in_flight = self.in_flight(path);
+        // Pairs with the releases of all who count: what is read below is as new as this.
+        let in_flight = (load.in_flight.load(Ordering::Acquire) / COMMAND) as u32;
         let busy = load.busy_since_ns.load(Ordering::Relaxed);
         let answered = load.answered_ns.load(Ordering::Relaxed);
         let since = Duration::from_nanos(busy.max(answered));
@@ -130,14 +132,18 @@ impl VolumeShared {
 
     #[inline]
     pub(crate) fn sent(&self, path: PathId, bytes: u32, now: Duration) {
-        if let Some(load) = self.load(path)
-            && load
-                .in_flight
-                .fetch_add(COMMAND + u64::from(bytes), Ordering::Relaxed)
-                == 0
-        {
-            load.busy_since_ns
-                .store(now.as_nanos() as u64, Ordering::Relaxed);
+        let Some(load) = self.load(path) else { return };
+        let now_ns = now.as_nanos() as u64;
+        // Before it is counted, or health could find a command in flight since ages ago.
+        let idle = load.in_flight.load(Ordering::Relaxed) == 0;
+        if idle {
+            load.busy_since_ns.store(now_ns, Ordering::Relaxed);
+        }
+        let one = COMMAND + u64::from(bytes);
+        let before = load.in_flight.fetch_add(one, Ordering::Release);
+        // What was in flight a moment ago has left flight without an answer.
+        if before == 0 && !idle {
+            load.busy_since_ns.store(now_ns, Ordering::Relaxed);
         }
     }
 
@@ -147,7 +153,7 @@ impl VolumeShared {
             load.answered_ns
                 .store(now.as_nanos() as u64, Ordering::Relaxed);
             load.in_flight
-                .fetch_sub(COMMAND + u64::from(bytes), Ordering::Relaxed);
+                .fetch_sub(COMMAND + u64::from(bytes), Ordering::Release);
         }
     }
 
@@ -155,7 +161,7 @@ impl VolumeShared {
     pub(crate) fn dropped(&self, path: PathId, bytes: u32) {
         if let Some(load) = self.load(path) {
             load.in_flight
-                .fetch_sub(COMMAND + u64::from(bytes), Ordering::Relaxed);
+                .fetch_sub(COMMAND + u64::from(bytes), Ordering::Release);
         }
     }
 
