@@ -29,6 +29,8 @@ mod request;
 mod ring;
 mod stats;
 mod transport;
+#[cfg(all(test, umpath_loom))]
+mod under_loom;
 
 pub use control::{Command, Control, DeviceInfo, State};
 pub use device::{Device, DeviceSpec, LaneSetup, Started};

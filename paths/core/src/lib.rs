@@ -35,13 +35,14 @@
 pub mod association;
 pub mod device;
 mod event;
-#[cfg(test)]
+#[cfg(all(test, not(umpath_loom)))]
 mod exhaustive;
 pub mod ghost;
 pub mod lane;
 mod request;
 mod shared;
 mod status;
+mod sync;
 mod table;
 
 pub use device::{

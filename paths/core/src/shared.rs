@@ -5,26 +5,38 @@
 //! the order it needs comes from messages. One order counts for [`Pulse`]: whoever sees a command in
 //! flight sees since when, or a path that was idle would pass for silent.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
 use umpath_policies::{Histogram, LATENCY_BUCKETS};
 
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::table::{PATHS_MAX, PathId};
+
+/// What there is of each: loom explores no more than it must.
+const PATHS: usize = if cfg!(all(test, umpath_loom)) {
+    1
+} else {
+    PATHS_MAX
+};
+const BUCKETS: usize = if cfg!(all(test, umpath_loom)) {
+    2
+} else {
+    LATENCY_BUCKETS
+};
 
 /// Shared by all lanes of one volume and its control side.
 #[derive(Debug, Default)]
 pub struct VolumeShared {
-    paths: [Padded<PathLoad>; PATHS_MAX],
+    paths: [Padded<PathLoad>; PATHS],
     latencies: [Stripe; STRIPES],
 }
 
 /// Lanes that count latencies in the same place are so many apart.
-const STRIPES: usize = 4;
+const STRIPES: usize = if cfg!(all(test, umpath_loom)) { 2 } else { 4 };
 
 /// Latencies counted by some of the lanes.
 #[derive(Debug, Default)]
-struct Stripe([Padded<[AtomicU32; LATENCY_BUCKETS]>; PATHS_MAX]);
+struct Stripe([Padded<[AtomicU32; BUCKETS]>; PATHS]);
 
 /// Keeps neighbours out of a cache line, and out of the pair of lines that x86 prefetches.
 #[derive(Debug, Default)]
@@ -170,3 +182,6 @@ impl VolumeShared {
         self.paths.get(path.index()).map(|padded| &padded.0)
     }
 }
+
+#[cfg(all(test, umpath_loom))]
+mod under_loom;

@@ -246,5 +246,5 @@ impl Device {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(umpath_loom)))]
 mod projection;

@@ -160,19 +160,3 @@ fn one_write_and_both_associations_lost_twice() {
     };
     holds("one write, two lost associations, two reconnects", setup);
 }
-
-#[test]
-#[ignore = "minutes"]
-fn two_writes_and_both_associations_lost() {
-    let bounds = Bounds {
-        convictions: 2,
-        reconnects: 1,
-        ..BOUNDS
-    };
-    let setup = Setup {
-        writes: 0b011,
-        bounds,
-        ..Setup::QUIET
-    };
-    holds("two writes, two lost associations, a reconnect", setup);
-}

@@ -242,5 +242,5 @@ impl Lane {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(umpath_loom)))]
 mod projection;
