@@ -429,7 +429,13 @@ impl Drop for CmId {
         if let Some(verbs) = self.verbs()
             && voice.must_wait(self.port_state())
         {
-            linger::keep(self.raw, verbs, self.port(), voice, Arc::clone(&self.channel));
+            linger::keep(
+                self.raw,
+                verbs,
+                self.port(),
+                voice,
+                Arc::clone(&self.channel),
+            );
             return;
         }
         // SAFETY: queue pairs hold an `Arc` of their id and are gone; every event handed out was
