@@ -5,13 +5,17 @@ use umpath_host::policy::NoPathRetry;
 use umpath_host::record::Asked;
 use umpath_host::{Report, VolumeSpec};
 
+use crate::sim::blockdev::State;
 use crate::sim::checker::Violation;
 use crate::sim::clock::{Nanos, SECOND};
 use crate::sim::store::StoreId;
 use crate::sim::world::World;
 
-/// Most changes of a state in a second: more is oscillation, whatever the fabric does.
-const CHANGES_MAX: usize = 60;
+/// Most changes of a suspicion in a second: more is oscillation, whatever the fabric does.
+const SUSPICIONS_MAX: usize = 20;
+
+/// The same of the paths that carry a volume's I/O: there are several.
+const GROUPS_MAX: usize = 40;
 
 /// Requests of a volume taken over wait so long for its first usable path, whatever its policy.
 const FIRST_PATH_PATIENCE: Nanos = 30 * SECOND;
@@ -56,7 +60,7 @@ impl World {
                 }
                 if before.is_some_and(|before| active(&before) != active(table)) {
                     known.changes.push(now);
-                    if oscillates(&mut known.changes, now) {
+                    if oscillates(&mut known.changes, now, GROUPS_MAX) {
                         let what = format!("(17) the active group of device {device} oscillates");
                         self.fail(Violation(what));
                     }
@@ -73,6 +77,10 @@ impl World {
     /// Requests fail from now on, or those that wait do.
     fn judge_failing(&mut self, device: usize) {
         let known = &self.devices[device];
+        if known.state == State::Made {
+            // Nobody can have asked for anything.
+            return;
+        }
         let policy = &self.plan.volumes[known.store].policy;
         let deleted = self.people.removes() || self.plan.ctrl_loss.is_some();
         if self.people.lets_fail() || policy.flush_on_last_del && deleted {
@@ -102,7 +110,7 @@ impl World {
         let now = self.now;
         let changes = self.patient.suspicions.entry(path).or_default();
         changes.push(now);
-        if oscillates(changes, now) {
+        if oscillates(changes, now, SUSPICIONS_MAX) {
             let what = format!("(17) the suspicion against path {path} oscillates");
             self.fail(Violation(what));
         }
@@ -169,7 +177,7 @@ impl World {
 }
 
 /// Whether there were too many changes within the last second; older ones are forgotten.
-fn oscillates(changes: &mut Vec<Nanos>, now: Nanos) -> bool {
+fn oscillates(changes: &mut Vec<Nanos>, now: Nanos, most: usize) -> bool {
     changes.retain(|at| at + SECOND > now);
-    changes.len() > CHANGES_MAX
+    changes.len() > most
 }
