@@ -17,6 +17,8 @@ mod sequential {
             #[derive(Debug, Default)]
             pub(crate) struct $name(loom::sync::atomic::$name);
 
+            // Of each number, the board needs some.
+            #[allow(dead_code)]
             impl $name {
                 pub(crate) fn new(value: $value) -> Self {
                     Self(loom::sync::atomic::$name::new(value))
