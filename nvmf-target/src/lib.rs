@@ -17,3 +17,4 @@ pub mod fault;
 pub mod fence;
 pub mod media;
 pub mod model;
+mod sync;

@@ -27,6 +27,8 @@ pub mod process;
 mod request;
 mod ring;
 mod stack;
+#[cfg(all(test, umpath_loom))]
+mod under_loom;
 
 pub use clock::Clock;
 pub use control::{Command, Control, DeviceInfo, State};

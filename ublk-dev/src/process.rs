@@ -113,9 +113,9 @@ mod tests {
 
     #[test]
     fn mountinfo_lines_parse() {
-        let line = "36 35 259:3 / /mnt/my\\040disk rw,noatime master:1 - ext4 /dev/ublkb0 rw";
+        let line = "36 35 511:3 / /mnt/my\\040disk rw,noatime master:1 - ext4 /dev/ublkb0 rw";
         let mount = parse_mount(line).unwrap();
-        assert_eq!(mount.device, "259:3");
+        assert_eq!(mount.device, "511:3");
         assert_eq!(mount.point, Path::new("/mnt/my disk"));
         assert_eq!(mount.source, "/dev/ublkb0");
         assert!(mount.is_on_ublk());

@@ -31,8 +31,12 @@ pub fn on_ublk(path: &Path) -> io::Result<Option<String>> {
 /// ublk device.
 pub(crate) fn device_on_ublk(number: &str, source: &str) -> bool {
     let sys = Path::new("/sys");
+    // Of a device that is gone while something is mounted, only the name is left.
+    let bare = || Some(source.strip_prefix("/dev/")?.to_owned());
     let device = by_number(sys, number).or_else(|| name_of(Path::new(source)));
-    device.is_some_and(|device| layers(sys, &device, LAYERS_MAX).is_some())
+    device
+        .or_else(bare)
+        .is_some_and(|device| layers(sys, &device, LAYERS_MAX).is_some())
 }
 
 fn device_numbers(dev: u64) -> (u32, u32) {

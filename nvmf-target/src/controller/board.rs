@@ -18,17 +18,17 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use umpath_nvme::command::Instance;
 use uuid::Uuid;
 
 use super::gate::{CONDEMNED, Gate, first_epoch};
+use crate::sync::{AtomicU32, AtomicU64};
 
 /// Processes that may serve one subsystem.
-pub const PROCESSES_MAX: usize = 4;
-/// Controllers of one subsystem that one process may have.
-const CELLS_EACH: usize = 256;
+pub const PROCESSES_MAX: usize = if cfg!(all(test, umpath_loom)) { 2 } else { 4 };
+/// Controllers of one subsystem that one process may have; for loom no more than it must explore.
+const CELLS_EACH: usize = if cfg!(all(test, umpath_loom)) { 1 } else { 256 };
 
 /// The gate of one controller incarnation.
 #[derive(Debug, Default)]
@@ -554,3 +554,6 @@ mod tests {
         );
     }
 }
+
+#[cfg(all(test, umpath_loom))]
+mod under_loom;

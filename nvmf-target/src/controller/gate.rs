@@ -18,13 +18,13 @@
 //! so no cross-controller reset is reported complete before them; a host that goes by time alone is
 //! covered as far as the quiesce time the controller reports.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use super::board::{Cell, Place};
+use crate::sync::AtomicU64;
 
 /// Which incarnation of a gate a queue was connected under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,12 +36,15 @@ pub mod association;
 mod block_limits;
 pub mod device;
 mod event;
+#[cfg(all(test, not(umpath_loom)))]
+mod exhaustive;
 pub mod ghost;
 pub mod lane;
 mod lane_command;
 mod request;
 mod shared;
 mod status;
+mod sync;
 mod table;
 mod thread_stats;
 

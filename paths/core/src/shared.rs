@@ -1,29 +1,42 @@
 //! What the lanes of one volume share: counters, no locks.
 //!
-//! Every counter is relaxed. None of them orders other memory: requests belong to one lane, and
-//! what a lane learns of the others' load it could as well have learnt a moment earlier or later.
-//! Safety rests on none of them: the order it needs comes from messages.
+//! None of them orders other memory: requests belong to one lane, and what a lane learns of the
+//! others' load it could as well have learnt a moment earlier or later. Safety rests on none of them:
+//! the order it needs comes from messages. One order counts for [`Pulse`]: whoever sees a command in
+//! flight sees since when, or a path that was idle would pass for silent.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
 use umpath_policies::{Histogram, LATENCY_BUCKETS};
 
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::table::{PATHS_MAX, PathId};
+
+/// What there is of each: loom explores no more than it must.
+const PATHS: usize = if cfg!(all(test, umpath_loom)) {
+    1
+} else {
+    PATHS_MAX
+};
+const BUCKETS: usize = if cfg!(all(test, umpath_loom)) {
+    2
+} else {
+    LATENCY_BUCKETS
+};
 
 /// Shared by all lanes of one volume and its control side.
 #[derive(Debug, Default)]
 pub struct VolumeShared {
-    paths: [Padded<PathLoad>; PATHS_MAX],
+    paths: [Padded<PathLoad>; PATHS],
     latencies: [Stripe; STRIPES],
 }
 
 /// Lanes that count latencies in the same place are so many apart.
-const STRIPES: usize = 4;
+const STRIPES: usize = if cfg!(all(test, umpath_loom)) { 2 } else { 4 };
 
 /// Latencies counted by some of the lanes.
 #[derive(Debug, Default)]
-struct Stripe([Padded<[AtomicU32; LATENCY_BUCKETS]>; PATHS_MAX]);
+struct Stripe([Padded<[AtomicU32; BUCKETS]>; PATHS]);
 
 /// Keeps neighbours out of a cache line, and out of the pair of lines that x86 prefetches.
 #[derive(Debug, Default)]
@@ -91,7 +104,8 @@ impl VolumeShared {
                 answered: Duration::ZERO,
             };
         };
-        let in_flight = self.in_flight(path);
+        // Pairs with the releases of all who count: what is read below is as new as this.
+        let in_flight = (load.in_flight.load(Ordering::Acquire) / COMMAND) as u32;
         let busy = load.busy_since_ns.load(Ordering::Relaxed);
         let answered = load.answered_ns.load(Ordering::Relaxed);
         let since = Duration::from_nanos(busy.max(answered));
@@ -130,14 +144,18 @@ impl VolumeShared {
 
     #[inline]
     pub(crate) fn sent(&self, path: PathId, bytes: u32, now: Duration) {
-        if let Some(load) = self.load(path)
-            && load
-                .in_flight
-                .fetch_add(COMMAND + u64::from(bytes), Ordering::Relaxed)
-                == 0
-        {
-            load.busy_since_ns
-                .store(now.as_nanos() as u64, Ordering::Relaxed);
+        let Some(load) = self.load(path) else { return };
+        let now_ns = now.as_nanos() as u64;
+        // Before it is counted, or health could find a command in flight since ages ago.
+        let idle = load.in_flight.load(Ordering::Relaxed) == 0;
+        if idle {
+            load.busy_since_ns.store(now_ns, Ordering::Relaxed);
+        }
+        let one = COMMAND + u64::from(bytes);
+        let before = load.in_flight.fetch_add(one, Ordering::Release);
+        // What was in flight a moment ago has left flight without an answer.
+        if before == 0 && !idle {
+            load.busy_since_ns.store(now_ns, Ordering::Relaxed);
         }
     }
 
@@ -147,7 +165,7 @@ impl VolumeShared {
             load.answered_ns
                 .store(now.as_nanos() as u64, Ordering::Relaxed);
             load.in_flight
-                .fetch_sub(COMMAND + u64::from(bytes), Ordering::Relaxed);
+                .fetch_sub(COMMAND + u64::from(bytes), Ordering::Release);
         }
     }
 
@@ -155,7 +173,7 @@ impl VolumeShared {
     pub(crate) fn dropped(&self, path: PathId, bytes: u32) {
         if let Some(load) = self.load(path) {
             load.in_flight
-                .fetch_sub(COMMAND + u64::from(bytes), Ordering::Relaxed);
+                .fetch_sub(COMMAND + u64::from(bytes), Ordering::Release);
         }
     }
 
@@ -164,3 +182,6 @@ impl VolumeShared {
         self.paths.get(path.index()).map(|padded| &padded.0)
     }
 }
+
+#[cfg(all(test, umpath_loom))]
+mod under_loom;

@@ -7,11 +7,12 @@
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::binaries::cargo;
+use crate::binaries::{self, cargo};
 use crate::host;
 use crate::multipath_tools;
 use crate::{sim, suite, tidy};
@@ -95,6 +96,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<u8> {
     let multipath_tools = fetched.as_ref().ok().cloned();
     step("multipath-tools", fetched.map(|_| Count::PASS));
     step("tests", tests(&repository, multipath_tools.as_deref()));
+    step("loom", loom(&repository));
     if !args.fast {
         step("simulation", simulation(&["--seeds", "10000"]));
         step(
@@ -149,6 +151,35 @@ fn tests(repository: &Path, multipath_tools: Option<&Path>) -> Result<Count> {
         "--color=never",
     ]);
     let (count, success) = counted(&mut command, cargo_test_line)?;
+    Ok(or_one_failure(count, success))
+}
+
+/// Crates with tests under loom.
+const LOOM: [&str; 3] = ["umpath-core", "umpath-ublk", "umpath-target"];
+
+/// The tests in which loom plays the atomics. Everything is built anew for them, in a place of its own.
+fn loom(repository: &Path) -> Result<Count> {
+    let began = Instant::now();
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    let mut command = cargo(repository);
+    command
+        .env("RUSTFLAGS", format!("{flags} --cfg umpath_loom"))
+        .env(
+            "CARGO_TARGET_DIR",
+            binaries::target(repository)?.join("loom"),
+        )
+        .args([
+            "test",
+            "--locked",
+            "--lib",
+            "--no-fail-fast",
+            "--color=never",
+        ]);
+    for package in LOOM {
+        command.args(["--package", package]);
+    }
+    let (count, success) = counted(command.arg("under_loom"), cargo_test_line)?;
+    println!("loom took {} s", began.elapsed().as_secs());
     Ok(or_one_failure(count, success))
 }
 

@@ -248,3 +248,6 @@ impl Device {
             .find(|dying| dying.association == association)
     }
 }
+
+#[cfg(all(test, not(umpath_loom)))]
+mod projection;

@@ -241,3 +241,6 @@ impl Lane {
         }
     }
 }
+
+#[cfg(all(test, not(umpath_loom)))]
+mod projection;
