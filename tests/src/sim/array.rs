@@ -21,12 +21,13 @@ use umpath_target::controller::{Answer, abort_result, admin_transfer};
 use umpath_target::model::PortId;
 
 use super::clock::{MICRO, duration, nanos};
+use super::happening::Happening;
 use super::mutant::Mutant;
 use super::plan::{FaultKind, REQUEST_BLOCKS};
 use super::qp::{Packet, Qp, QpId, TargetEnd, Values, Way};
 use super::resets::{Intercepted, Sent};
 use super::store::StoreId;
-use super::world::{Happening, World};
+use super::world::World;
 
 pub(crate) const NQN: &str = "nqn.2026-11.test:simulated";
 pub(crate) const LBA_SHIFT: u8 = 12;
@@ -215,21 +216,6 @@ impl World {
             }
         }
         Some(self.retell_reset(process, &sqe, answer, data))
-    }
-
-    /// A fault is in force in which a process refuses such a command, and has not done so yet.
-    fn refuses(&mut self, process: usize, opcode: u8) -> bool {
-        let odd = FaultKind::RefusesOnce { process, opcode };
-        let mut active = self.active_faults.iter();
-        let Some(at) = active
-            .find(|at| self.plan.faults[**at].kind == odd)
-            .copied()
-        else {
-            return false;
-        };
-        // Once.
-        self.active_faults.retain(|known| *known != at);
-        true
     }
 
     fn io_command(&mut self, qp: QpId, sqe: &Sqe, copy: u32, values: Option<Values>) {

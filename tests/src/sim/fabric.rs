@@ -10,8 +10,9 @@
 use std::collections::VecDeque;
 
 use super::clock::{MILLI, Nanos};
+use super::happening::Happening;
 use super::qp::{Assoc, HostEnd, Packet, Qp, QpId, TargetEnd, Values, Way};
-use super::world::{Happening, World};
+use super::world::World;
 
 /// How often a disconnect request is repeated, and after how long, give or take a half.
 const FAREWELLS: u32 = 15;

@@ -208,4 +208,19 @@ impl World {
             lane.stalled_until = ends.max(lane.stalled_until);
         }
     }
+
+    /// A fault is in force in which a process refuses such a command, and has not done so yet.
+    pub(crate) fn refuses(&mut self, process: usize, opcode: u8) -> bool {
+        let odd = FaultKind::RefusesOnce { process, opcode };
+        let mut active = self.active_faults.iter();
+        let Some(at) = active
+            .find(|at| self.plan.faults[**at].kind == odd)
+            .copied()
+        else {
+            return false;
+        };
+        // Once.
+        self.active_faults.retain(|known| *known != at);
+        true
+    }
 }

@@ -16,11 +16,12 @@ use umpath_target::controller::io::Operation;
 
 use super::checker::{Violation, stamp};
 use super::clock::{MICRO, MILLI, Nanos, duration, nanos};
+use super::happening::Happening;
 use super::mutant::Mutant;
 use super::plan::{FaultKind, REQUEST_BLOCKS};
 use super::qp::{HostEnd, Values};
 use super::store::StoreId;
-use super::world::{Happening, World};
+use super::world::World;
 
 impl World {
     /// A command asks the gate, for its first step.

@@ -16,9 +16,10 @@ use umpath_target::model::{AnaState, PortId};
 
 use super::array::NQN;
 use super::clock::{MICRO, MILLI, Nanos, duration};
+use super::happening::Happening;
 use super::plan::{FaultKind, NamespaceChange};
 use super::store::{StoreId, nsid_of};
-use super::world::{Happening, World};
+use super::world::World;
 
 /// A target process.
 #[derive(Debug)]

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use slab::Slab;
-use umpath_core::AssociationId;
 use umpath_nvme::Nqn;
 use umpath_session::SessionConfig;
 use umpath_target::array::Subsystem;
@@ -19,18 +18,19 @@ use super::blockdev::BlockDevice;
 use super::chance::Chance;
 use super::checker::{OpId, Violation};
 use super::clock::{Agenda, EPOCH, MILLI, Nanos};
+use super::course::Phase;
 use super::disk::Disk;
 use super::fabric::Route;
+use super::happening::{Actor, Happening, actor};
 use super::host::{Daemon, Inside, LaneAt, Log, Work};
 use super::mutant::Mutant;
 use super::operator::People;
 use super::oracle::{Fences, Patient};
 use super::plan::{FaultKind, Plan};
 use super::process::{Graves, Process, subsystem};
-use super::qp::{Assoc, Packet, Qp, QpId, TargetEnd, Values, Way};
+use super::qp::{Assoc, Qp, Way};
 use super::resets::Made;
 use super::store::{Store, StoreId};
-use super::workload::Phase;
 
 /// One copy of a part of a request on its way to a controller.
 #[derive(Debug, Clone, Copy)]
@@ -51,93 +51,8 @@ pub(crate) struct Copy {
     pub(crate) lost: bool,
 }
 
-/// What happens at a moment.
-#[derive(Debug)]
-pub(crate) enum Happening {
-    Client {
-        at: LaneAt,
-        tag: u16,
-    },
-    Fault {
-        at: usize,
-        begins: bool,
-    },
-    /// An operator asks, by position in the plan.
-    Nuisance(usize),
-    Phase,
-    /// In the host's process, as long as that lives.
-    Inside {
-        life: u32,
-        what: Inside,
-    },
-    /// A supervisor starts the host's process.
-    Revive,
-    /// The marker of a queue pair of the host comes.
-    Flushed(QpId),
-    OpenArrives {
-        life: u32,
-        path: u32,
-        route: usize,
-        association: AssociationId,
-        qid: u16,
-        depth: u16,
-    },
-    Arrives {
-        qp: QpId,
-        way: Way,
-        packet: Packet,
-    },
-    PatienceEnds {
-        qp: QpId,
-        way: Way,
-        since: Nanos,
-    },
-    Farewell {
-        qp: QpId,
-        way: Way,
-        tries: u32,
-    },
-    Enter {
-        command: usize,
-    },
-    EnterAgain {
-        command: usize,
-    },
-    Medium {
-        command: usize,
-    },
-    Executed {
-        command: usize,
-        values: Option<Box<Values>>,
-    },
-    ProcessTimer {
-        process: usize,
-        life: u32,
-        at: Nanos,
-    },
-    /// A process that died takes its place again.
-    Restart {
-        process: usize,
-    },
-    /// An answer that a target kept back.
-    LateAnswer {
-        qp: QpId,
-        packet: Packet,
-    },
-    /// The judges look at the host's listings.
-    Inspection,
-}
-
 /// A run with more events than this goes round in circles.
 const EVENTS_MAX: u32 = 3_000_000;
-
-/// Who has to be awake for something to happen.
-enum Actor {
-    Nobody,
-    Control,
-    Lane(LaneAt),
-    Process(usize),
-}
 
 /// Parts of a world that every run needs alike, made once.
 #[derive(Debug, Clone)]
@@ -432,47 +347,5 @@ impl World {
                 line()
             );
         }
-    }
-}
-
-fn actor(happening: &Happening, world: &World) -> Actor {
-    match happening {
-        Happening::Inside {
-            what: Inside::Round(at, _) | Inside::Unlock(at, _),
-            ..
-        } => Actor::Lane(*at),
-        // A mailbox is there whether or not its owner is awake.
-        Happening::Inside {
-            what: Inside::ToLane(..),
-            ..
-        } => Actor::Nobody,
-        Happening::Inside { .. }
-        | Happening::Arrives {
-            way: Way::ToHost,
-            packet: Packet::AdminAnswer { .. },
-            ..
-        } => Actor::Control,
-        Happening::OpenArrives { route, .. } => Actor::Process(world.process_of(*route)),
-        Happening::Arrives {
-            qp,
-            way: Way::ToHost,
-            packet: Packet::Goodbye { .. },
-        } if world.qps[*qp].lane.is_none() => Actor::Control,
-        Happening::Arrives {
-            qp,
-            way: Way::ToTarget,
-            ..
-        } => match world.qps[*qp].target {
-            TargetEnd::Closed => Actor::Nobody,
-            _ => Actor::Process(world.qps[*qp].process),
-        },
-        Happening::Enter { command }
-        | Happening::EnterAgain { command }
-        | Happening::Executed { command, .. } => world
-            .commands
-            .get(*command)
-            .map_or(Actor::Nobody, |known| Actor::Process(known.process)),
-        Happening::ProcessTimer { process, .. } => Actor::Process(*process),
-        _ => Actor::Nobody,
     }
 }

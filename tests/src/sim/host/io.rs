@@ -10,11 +10,12 @@ use super::{LaneAt, Range};
 use crate::sim::array::range_of;
 use crate::sim::checker::{OpId, Violation, stamp};
 use crate::sim::clock::MICRO;
+use crate::sim::happening::Happening;
 use crate::sim::mutant::Mutant;
 use crate::sim::plan::REQUEST_BLOCKS;
 use crate::sim::qp::{HostEnd, Packet, QpId, TargetEnd, Values, Way};
 use crate::sim::workload::Client;
-use crate::sim::world::{Copy, Happening, World};
+use crate::sim::world::{Copy, World};
 
 impl World {
     pub(crate) fn client(&self, at: LaneAt, tag: u16) -> &Client {

@@ -15,7 +15,7 @@ use umpath_engine::{Channel, Event, LaneReport, LaneSetup, Polling, QueueThread}
 use umpath_host::{LaneNews, Remains};
 
 use super::front::{Front, Reports, Wish};
-use super::{Brought, Did, Inside, SimQp};
+use super::{Brought, Did, Inside, SimQp, words};
 use crate::sim::arenas;
 use crate::sim::array::LBA_SHIFT;
 use crate::sim::checker::Violation;
@@ -334,13 +334,13 @@ impl World {
             let key = (association, Remains::Lane(id, queue));
             self.host.handed_back.insert(key, qp);
         }
-        self.note(|| format!("{at} tells {}", in_words(&news)));
+        self.note(|| format!("{at} tells {}", words::of_news(&news)));
         self.tell_host(|host, now| host.handle_lane(id, queue, news, now));
     }
 
     /// A message reaches a queue thread's mailbox.
     pub(crate) fn mail(&mut self, at: LaneAt, command: LaneCommand<SimQp>) {
-        self.note(|| format!("{at}: told {}", brief(&command)));
+        self.note(|| format!("{at}: told {}", words::of_command(&command)));
         let Some(lane) = self.lane(at) else { return };
         if let LaneCommand::SetTable(table) = &command {
             lane.fails = table.on_no_path == OnNoPath::Fail && !table.has_usable();
@@ -373,42 +373,5 @@ impl Plan {
 impl std::fmt::Display for LaneAt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "lane {}.{}", self.device, self.queue)
-    }
-}
-
-fn in_words(news: &LaneNews) -> String {
-    match news {
-        LaneNews::Stats(_) => "counters".to_owned(),
-        other => format!("{other:?}"),
-    }
-}
-
-pub(super) fn brief<T>(command: &LaneCommand<T>) -> String {
-    match command {
-        LaneCommand::Attach {
-            path, association, ..
-        } => format!("attach {association} as {path:?}"),
-        LaneCommand::SetTable(table) => {
-            let usable = table.paths.iter().filter(|entry| entry.usable);
-            let usable: Vec<u8> = usable.map(|entry| entry.path.0).collect();
-            let (generation, active) = (table.generation, table.active);
-            format!(
-                "table {generation}: usable {usable:?}, active {active:?}, {:?}",
-                table.on_no_path
-            )
-        }
-        LaneCommand::Convict(association) => format!("convict {association}"),
-        LaneCommand::Destroyed(association) => format!("destroyed {association}"),
-        LaneCommand::Guard(table) => {
-            let ghosts = table.ghosts().map(|g| format!("{}+{}", g.lba, g.blocks));
-            let ghosts: Vec<String> = ghosts.collect();
-            format!("guard {} [{}]", table.generation(), ghosts.join(" "))
-        }
-        LaneCommand::Locked(association) => format!("locked {association}"),
-        LaneCommand::Fenced(association) => format!("fenced {association}"),
-        LaneCommand::FailQueued => "fail what waits".to_owned(),
-        LaneCommand::Close => "close".to_owned(),
-        LaneCommand::Snapshot => "snapshot".to_owned(),
-        LaneCommand::Stop => "stop".to_owned(),
     }
 }

@@ -6,8 +6,8 @@
 //!
 //! | file | plays |
 //! |---|---|
-//! | `orders` | carrying out the host's orders |
-//! | `paths` | carrying out a path's orders; connections |
+//! | `orders`, `work` | carrying out the host's orders, and what takes time |
+//! | `paths`, `connections` | carrying out a path's orders; its queue pairs |
 //! | `lanes` | queue threads: when their rounds are, what comes of them |
 //! | `io` | their commands, answers and memory |
 //! | `front`, `port` | what a queue thread sees of block layer and queue pairs |
@@ -16,6 +16,7 @@
 //! | `settings` | the configuration |
 
 mod build;
+mod connections;
 mod front;
 mod io;
 mod lanes;
@@ -24,6 +25,8 @@ mod paths;
 mod port;
 mod process;
 mod settings;
+mod words;
+mod work;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,7 +35,7 @@ use umpath_core::AssociationId;
 use umpath_core::association::Suspicion;
 use umpath_host::path::AssociationNumbers;
 use umpath_host::record::AssociationRecord;
-use umpath_host::{CallId, Host, LaneNews, Order, Path, Remains, Report, Request};
+use umpath_host::{CallId, Host, LaneNews, Path, Remains, Report, Request};
 use umpath_protocol::Failure;
 use umpath_session::StableId;
 
@@ -205,29 +208,4 @@ impl Daemon {
 /// What a step that a fault forbids says.
 fn failure(what: &str) -> Failure {
     Failure::new(what, "the simulator says so", "")
-}
-
-/// The order in words, for the trace.
-fn brief(order: &Order) -> String {
-    match order {
-        Order::RunPath(spec) => format!("run path {} to {}", spec.id, spec.traddr),
-        Order::Lane {
-            volume: _,
-            queue,
-            command,
-        } => format!("lane {queue}: {}", lanes::brief(command)),
-        Order::ToPath(path, Request::Serves(association, number, _)) => {
-            format!("path {path}: {association} serves as {number:?}")
-        }
-        Order::Build(spec) => format!("build {}", spec.name),
-        Order::Recover { spec, device, .. } => format!("recover {} as {device}", spec.name),
-        Order::Rewrite(record) => format!(
-            "rewrite {}: {} blocks, {} paths",
-            record.name,
-            record.namespace.blocks,
-            record.paths.len()
-        ),
-        Order::Record { association, .. } => format!("record {association}"),
-        other => format!("{other:?}"),
-    }
 }

@@ -1,23 +1,19 @@
 //! Path tasks: carrying out a path's orders, and what happens to its queue pairs.
 
-use std::io;
-use std::sync::Arc;
-
 use umpath_core::AssociationId;
 use umpath_host::path::Link;
 use umpath_host::{PathOrder, Remains, Report};
-use umpath_nvme::Cqe;
 use umpath_session::AdminData;
 
-use super::{Brought, Inside, PathActor};
+use super::{Brought, Inside, PathActor, words};
 use crate::sim::checker::Violation;
 use crate::sim::clock::{MICRO, Nanos, duration, nanos};
 use crate::sim::mutant::Mutant;
-use crate::sim::qp::{Assoc, HostEnd, Packet, QpId, Way};
-use crate::sim::world::{Happening, World};
+use crate::sim::qp::{HostEnd, Packet, QpId, Way};
+use crate::sim::world::World;
 
 impl World {
-    fn path(&mut self, path: u32) -> Option<&mut PathActor> {
+    pub(super) fn path(&mut self, path: u32) -> Option<&mut PathActor> {
         self.host.paths.get_mut(&path)
     }
 
@@ -103,131 +99,6 @@ impl World {
             let what = format!("(13) path {path} waits for {due:?}, which is over");
             self.fail(Violation(what));
         }
-    }
-
-    fn session_qp(&mut self, path: u32, association: AssociationId, qid: u16) -> Option<QpId> {
-        let actor = self.host.paths.get(&path)?;
-        let (_, qp) = actor.qps.iter().find(|(known, _)| *known == qid)?;
-        let known = &self.qps[*qp];
-        let own = known.association.id == association && known.host == HostEnd::Open;
-        own.then_some(*qp)
-    }
-
-    fn open_queue(&mut self, path: u32, association: AssociationId, qid: u16, depth: u16) {
-        let Some(actor) = self.host.paths.get(&path) else {
-            return;
-        };
-        let (route, life) = (actor.route, self.host.life);
-        let at = self.now + self.travel(route);
-        if !self.routes[route].is_cut(Way::ToTarget) {
-            let opening = Happening::OpenArrives {
-                life,
-                path,
-                route,
-                association,
-                qid,
-                depth,
-            };
-            self.agenda.push(at, opening);
-        }
-    }
-
-    /// A connection request reaches the target.
-    pub(crate) fn open_arrives(
-        &mut self,
-        path: u32,
-        route: usize,
-        association: AssociationId,
-        (qid, depth): (u16, u16),
-    ) {
-        if self.routes[route].is_cut(Way::ToHost) {
-            return;
-        }
-        let life = self.host.life;
-        let alive = self.processes[self.process_of(route)].alive;
-        let association_of = Assoc {
-            life,
-            id: association,
-        };
-        let depth = depth.saturating_sub(1).max(1);
-        let qp = alive.then(|| self.new_qp(route, association_of, qid, depth));
-        let at = self.now + self.travel(route);
-        let opened = Inside::Opened {
-            path,
-            association,
-            qid,
-            qp,
-        };
-        self.inside(at, life, opened);
-    }
-
-    /// The answer to a connection request reaches the host.
-    pub(crate) fn opened(
-        &mut self,
-        path: u32,
-        association: AssociationId,
-        qid: u16,
-        qp: Option<QpId>,
-    ) {
-        let actor = self.path(path);
-        let current = actor.filter(|actor| actor.core.association() == Some(association));
-        match (current, qp) {
-            (Some(actor), Some(qp)) => {
-                actor.qps.push((qid, qp));
-                self.tell_path(path, |core, now| {
-                    core.handle_queue_connected(association, qid, now);
-                });
-            }
-            (Some(_), None) => {
-                let refused = Arc::new(io::Error::from(io::ErrorKind::ConnectionRefused));
-                self.tell_path(path, |core, now| {
-                    core.handle_queue_failed(association, qid, refused, now);
-                });
-            }
-            (None, Some(qp)) => self.destroy_qp(qp),
-            (None, None) => {}
-        }
-    }
-
-    fn destroy_qp(&mut self, qp: QpId) {
-        self.silence(qp);
-        self.qps[qp].host = HostEnd::Drained;
-    }
-
-    /// An answer to a session reaches the host.
-    pub(super) fn admin_answer(&mut self, qp: QpId, cqe: &Cqe, data: &[u8]) {
-        let known = &self.qps[qp];
-        let (association, qid) = (known.association, known.qid);
-        if known.host != HostEnd::Open || association.life != self.host.life {
-            return;
-        }
-        let Some(path) = self.path_having(qp) else {
-            return;
-        };
-        if qid == 0 {
-            self.answered.insert(association, self.now);
-        }
-        self.tell_path(path, |core, now| {
-            core.handle_response(association.id, qid, cqe, data, now);
-        });
-    }
-
-    fn path_having(&self, qp: QpId) -> Option<u32> {
-        let mut paths = self.host.paths.iter();
-        let has = |actor: &PathActor| actor.qps.iter().any(|(_, known)| *known == qp);
-        paths.find(|(_, actor)| has(actor)).map(|(path, _)| *path)
-    }
-
-    /// A queue pair failed that no queue thread has.
-    pub(super) fn session_qp_failed(&mut self, qp: QpId) {
-        let Some(path) = self.path_having(qp) else {
-            return;
-        };
-        let (association, qid) = (self.qps[qp].association, self.qps[qp].qid);
-        let lost = Arc::new(io::Error::from(io::ErrorKind::ConnectionReset));
-        self.tell_path(path, |core, now| {
-            core.handle_queue_failed(association.id, qid, lost, now);
-        });
     }
 
     fn watch_link(&mut self, path: u32) {
@@ -354,7 +225,7 @@ impl World {
 
     /// A path's report reaches the host.
     pub(crate) fn report_arrives(&mut self, path: u32, report: Report, brought: Brought) {
-        self.note(|| format!("path {path} reports {}", in_words(&report)));
+        self.note(|| format!("path {path} reports {}", words::of_report(&report)));
         if let Report::Up(up) = &report {
             self.host.held.insert(up.association, Vec::new());
         }
@@ -396,13 +267,5 @@ impl World {
                 .core
                 .handle_destroyed(association, remains, at, now);
         }
-    }
-}
-
-fn in_words(report: &Report) -> String {
-    match report {
-        Report::Up(up) => format!("association {} up", up.association),
-        Report::Ana(association, _) => format!("ANA of {association}"),
-        other => format!("{other:?}"),
     }
 }

@@ -12,12 +12,13 @@ use super::{Daemon, Work};
 use crate::sim::blockdev::State;
 use crate::sim::clock::{EPOCH, MILLI, Nanos, duration};
 use crate::sim::disk::Disk;
+use crate::sim::happening::Happening;
 use crate::sim::mutant::Mutant;
 use crate::sim::operator::People;
 use crate::sim::plan::{FaultKind, Plan, shipped};
 use crate::sim::qp::HostEnd;
 use crate::sim::store::Store;
-use crate::sim::world::{Happening, World};
+use crate::sim::world::World;
 
 /// How long a supervisor takes to start the host again, at most.
 const RESTART: Nanos = 100 * MILLI;

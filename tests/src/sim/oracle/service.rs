@@ -6,9 +6,10 @@ use umpath_protocol::{DaemonView, PathState, Snapshot};
 
 use crate::sim::checker::Violation;
 use crate::sim::clock::{MILLI, Nanos, SECOND};
+use crate::sim::course::Phase;
+use crate::sim::happening::Happening;
 use crate::sim::plan::{FaultKind, NamespaceChange, Plan};
-use crate::sim::workload::Phase;
-use crate::sim::world::{Happening, World};
+use crate::sim::world::World;
 
 /// How often the listings are looked at while faults happen.
 const INSPECTION: Nanos = 300 * MILLI;

@@ -1,0 +1,135 @@
+//! What happens at a moment, and who has to be awake for it.
+
+use umpath_core::AssociationId;
+
+use super::clock::Nanos;
+use super::host::{Inside, LaneAt};
+use super::qp::{Packet, QpId, TargetEnd, Values, Way};
+use super::world::World;
+
+/// What happens at a moment.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    Client {
+        at: LaneAt,
+        tag: u16,
+    },
+    Fault {
+        at: usize,
+        begins: bool,
+    },
+    /// An operator asks, by position in the plan.
+    Nuisance(usize),
+    Phase,
+    /// In the host's process, as long as that lives.
+    Inside {
+        life: u32,
+        what: Inside,
+    },
+    /// A supervisor starts the host's process.
+    Revive,
+    /// The marker of a queue pair of the host comes.
+    Flushed(QpId),
+    OpenArrives {
+        life: u32,
+        path: u32,
+        route: usize,
+        association: AssociationId,
+        qid: u16,
+        depth: u16,
+    },
+    Arrives {
+        qp: QpId,
+        way: Way,
+        packet: Packet,
+    },
+    PatienceEnds {
+        qp: QpId,
+        way: Way,
+        since: Nanos,
+    },
+    Farewell {
+        qp: QpId,
+        way: Way,
+        tries: u32,
+    },
+    Enter {
+        command: usize,
+    },
+    EnterAgain {
+        command: usize,
+    },
+    Medium {
+        command: usize,
+    },
+    Executed {
+        command: usize,
+        values: Option<Box<Values>>,
+    },
+    ProcessTimer {
+        process: usize,
+        life: u32,
+        at: Nanos,
+    },
+    /// A process that died takes its place again.
+    Restart {
+        process: usize,
+    },
+    /// An answer that a target kept back.
+    LateAnswer {
+        qp: QpId,
+        packet: Packet,
+    },
+    /// The judges look at the host's listings.
+    Inspection,
+}
+
+/// Who has to be awake for something to happen.
+pub(crate) enum Actor {
+    Nobody,
+    Control,
+    Lane(LaneAt),
+    Process(usize),
+}
+
+pub(crate) fn actor(happening: &Happening, world: &World) -> Actor {
+    match happening {
+        Happening::Inside {
+            what: Inside::Round(at, _) | Inside::Unlock(at, _),
+            ..
+        } => Actor::Lane(*at),
+        // A mailbox is there whether or not its owner is awake.
+        Happening::Inside {
+            what: Inside::ToLane(..),
+            ..
+        } => Actor::Nobody,
+        Happening::Inside { .. }
+        | Happening::Arrives {
+            way: Way::ToHost,
+            packet: Packet::AdminAnswer { .. },
+            ..
+        } => Actor::Control,
+        Happening::OpenArrives { route, .. } => Actor::Process(world.process_of(*route)),
+        Happening::Arrives {
+            qp,
+            way: Way::ToHost,
+            packet: Packet::Goodbye { .. },
+        } if world.qps[*qp].lane.is_none() => Actor::Control,
+        Happening::Arrives {
+            qp,
+            way: Way::ToTarget,
+            ..
+        } => match world.qps[*qp].target {
+            TargetEnd::Closed => Actor::Nobody,
+            _ => Actor::Process(world.qps[*qp].process),
+        },
+        Happening::Enter { command }
+        | Happening::EnterAgain { command }
+        | Happening::Executed { command, .. } => world
+            .commands
+            .get(*command)
+            .map_or(Actor::Nobody, |known| Actor::Process(known.process)),
+        Happening::ProcessTimer { process, .. } => Actor::Process(*process),
+        _ => Actor::Nobody,
+    }
+}
