@@ -42,7 +42,8 @@ struct Arguments {
     /// How often each mistake is planted, each time from another first seed
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..))]
     trials: u64,
-    /// Plant this mistake, or `all` of them one by one, and see whether it is noticed
+    /// Plant this mistake, or `all` of them one by one, or those that are noticed soon (`frequent`), and
+    /// see whether it is noticed
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
     /// Say in JSON what became of the mistakes
@@ -67,6 +68,7 @@ fn main() -> Result<ExitCode> {
     let mutants = match arguments.mutant.as_deref() {
         None => Vec::new(),
         Some("all") => Mutant::ALL.to_vec(),
+        Some("frequent") => Mutant::frequent(),
         Some(name) => vec![called(name)?],
     };
     let first = arguments.seed.unwrap_or(1);
