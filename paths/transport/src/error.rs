@@ -18,14 +18,18 @@ pub enum PushError {
 }
 
 /// Why a queue pair is of no further use.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Loss<E> {
     /// The transport failed.
+    #[error("{0}")]
     Failed(E),
     /// The peer, or the connection manager, closed the connection.
+    #[error("the controller closed the connection")]
     Disconnected,
     /// The local device is being removed.
+    #[error("the RDMA device is being removed")]
     DeviceRemoved,
     /// It cannot reach the lane's memory: the caller attached it before registering the arena.
+    #[error("memory is not registered: {0}")]
     Unregistered(PushError),
 }

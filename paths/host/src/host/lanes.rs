@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use umpath_core::association::Stuck;
 use umpath_core::{AssociationId, Ghost, LaneEvent, ThreadStats};
+use umpath_engine::LaneReport;
 use umpath_session::StableId;
+use umpath_transport::Transport;
 
 use super::Host;
 use crate::order::{Order, QueueKey, Remains};
@@ -60,6 +62,60 @@ pub enum LaneNews {
         /// The cause, if it ended without an order to.
         failure: Option<String>,
     },
+}
+
+impl LaneNews {
+    /// What a report says, and the queue pairs that come with it.
+    pub fn from_report<T: Transport>(report: LaneReport<T>) -> (Self, Vec<(AssociationId, T)>) {
+        let mut queue_pairs = Vec::new();
+        let news = match report {
+            LaneReport::Drained {
+                association,
+                silent_at,
+                transport,
+                quiet,
+                ..
+            } => {
+                queue_pairs.extend(transport.map(|transport| (association, transport)));
+                Self::Drained {
+                    association,
+                    silent_at,
+                    handed_back: !queue_pairs.is_empty(),
+                    quiet,
+                }
+            }
+            LaneReport::BufferFenced {
+                association,
+                ghosts,
+                at,
+            } => Self::BufferFenced {
+                association,
+                ghosts,
+                at,
+            },
+            LaneReport::Broken {
+                association, why, ..
+            } => Self::Broken {
+                association,
+                why: why.to_string(),
+            },
+            LaneReport::Event { event, at } => Self::Event { event, at },
+            LaneReport::Stats(stats) => Self::Stats(stats),
+            LaneReport::Ended {
+                transports,
+                outcome,
+            } => {
+                let association = |(association, _): &(AssociationId, T)| *association;
+                let had = transports.iter().map(association).collect();
+                queue_pairs = transports;
+                Self::Ended {
+                    had,
+                    failure: outcome.err().map(|error| error.to_string()),
+                }
+            }
+        };
+        (news, queue_pairs)
+    }
 }
 
 impl Host {

@@ -238,64 +238,21 @@ impl World {
 
     /// A thread's report is on its way to the host.
     fn lane_reports(&mut self, at: LaneAt, report: LaneReport<SimQp>) {
+        let (news, queue_pairs) = LaneNews::from_report(report);
         let mut brought = Brought::new();
-        let news = match report {
-            LaneReport::Drained {
-                association,
-                silent_at,
-                transport,
-                quiet,
-                ..
-            } => {
-                let handed_back = transport.is_some();
-                if let Some(transport) = transport {
-                    self.forget_qp(at, transport.id);
-                    brought.push((association, 0, transport.id));
-                }
-                LaneNews::Drained {
-                    association,
-                    silent_at,
-                    handed_back,
-                    quiet,
-                }
-            }
-            LaneReport::BufferFenced {
-                association,
-                ghosts,
-                at: when,
-            } => {
-                self.note(|| format!("{at} left {} ghosts on {association}", ghosts.len()));
-                self.lost_with(at, association);
-                LaneNews::BufferFenced {
-                    association,
-                    ghosts,
-                    at: when,
-                }
-            }
-            LaneReport::Broken {
-                association, why, ..
-            } => LaneNews::Broken {
-                association,
-                why: format!("{why:?}"),
-            },
-            LaneReport::Event { event, at } => LaneNews::Event { event, at },
-            LaneReport::Stats(stats) => LaneNews::Stats(stats),
-            LaneReport::Ended {
-                transports,
-                outcome,
-            } => {
-                let had = transports
-                    .iter()
-                    .map(|(association, _)| *association)
-                    .collect();
-                for (association, transport) in transports {
-                    self.forget_qp(at, transport.id);
-                    brought.push((association, 0, transport.id));
-                }
-                let failure = outcome.err().map(|error| error.to_string());
-                LaneNews::Ended { had, failure }
-            }
-        };
+        for (association, transport) in queue_pairs {
+            self.forget_qp(at, transport.id);
+            brought.push((association, 0, transport.id));
+        }
+        if let LaneNews::BufferFenced {
+            association,
+            ghosts,
+            ..
+        } = &news
+        {
+            self.note(|| format!("{at} left {} ghosts on {association}", ghosts.len()));
+            self.lost_with(at, *association);
+        }
         for (news, brought) in self.seam_from_lane(at, news, brought) {
             self.send_news(at, news, brought);
         }
