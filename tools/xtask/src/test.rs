@@ -53,15 +53,19 @@ pub(crate) fn run(args: &TestArgs) -> Result<u8> {
     ensure_components(&repository);
     let mut total = Count::default();
     let mut failed_steps = Vec::new();
+    let mut began = Instant::now();
     let mut step = |name: &'static str, outcome: Result<Count>| {
         let count = outcome.unwrap_or_else(|error| {
             println!("{name}: {error:#}");
             Count::FAIL
         });
         println!(
-            "== {name}: {} passed, {} failed",
-            count.passed, count.failed
+            "== {name} ({} s): {} passed, {} failed",
+            began.elapsed().as_secs(),
+            count.passed,
+            count.failed
         );
+        began = Instant::now();
         if count.failed > 0 {
             failed_steps.push(name);
         }
@@ -159,7 +163,6 @@ const LOOM: [&str; 3] = ["umpath-core", "umpath-ublk", "umpath-target"];
 
 /// The tests in which loom plays the atomics. Everything is built anew for them, in a place of its own.
 fn loom(repository: &Path) -> Result<Count> {
-    let began = Instant::now();
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     let mut command = cargo(repository);
     command
@@ -179,7 +182,6 @@ fn loom(repository: &Path) -> Result<Count> {
         command.args(["--package", package]);
     }
     let (count, success) = counted(command.arg("under_loom"), cargo_test_line)?;
-    println!("loom took {} s", began.elapsed().as_secs());
     Ok(or_one_failure(count, success))
 }
 
