@@ -87,9 +87,13 @@ impl Device {
     ) {
         let known = |dying: &&mut Dying| dying.association == association;
         let Some(dying) = self.dying.iter_mut().find(known) else {
+            assert!(
+                ghosts.is_empty(),
+                "ghosts of {association}, which was not given up"
+            );
             return;
         };
-        debug_assert!(ghosts.iter().all(|ghost| ghost.association == association));
+        assert!(ghosts.iter().all(|ghost| ghost.association == association));
         let news = !ghosts.is_empty();
         dying.ghosts_seen += ghosts.len() as u32;
         dying.ghosts.extend(ghosts);

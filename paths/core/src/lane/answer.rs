@@ -6,6 +6,7 @@ use umpath_nvme::{Cqe, Status};
 use umpath_policies::Done;
 
 use super::command::{COMMANDS_PER_TAG, Command, State, tag_of};
+use super::link::LinkState;
 use super::{Action, Lane};
 use crate::event::LaneEvent;
 use crate::request::{BlockError, Tag};
@@ -25,7 +26,7 @@ impl Lane {
             self.stats.stale += 1;
             return;
         };
-        debug_assert_eq!(path, self.links[at].path);
+        assert_eq!(path, self.links[at].path, "{association}");
         let path = self.links[at].path;
         let had_room = self.links[at].has_room();
         let Some(number) = self.links[at].give_back(cqe.cid.get()) else {
@@ -35,7 +36,9 @@ impl Lane {
         self.links[at].answered_at = now;
         self.stats.answered += 1;
         let bytes = self.data_in_flight(number);
-        self.shared.answered(path, bytes, now);
+        if self.links[at].state == LinkState::Open {
+            self.shared.answered(path, bytes, now);
+        }
         self.left_flight(number);
         if !had_room {
             self.links[at].blocked_until = None;
@@ -142,7 +145,7 @@ impl Lane {
             }
             Disposition::Done | Disposition::Fail(_) => Duration::ZERO,
         };
-        debug_assert_eq!(self.commands[number].association, association);
+        assert_eq!(self.commands[number].association, association);
         let tag = tag_of(number);
         if self.requests[tag].error.is_some() {
             self.free(number, now);

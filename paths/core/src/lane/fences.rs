@@ -18,10 +18,16 @@ impl Lane {
         if self.links[at].state != LinkState::Open {
             return;
         }
-        self.links[at].state = LinkState::Draining;
         self.convicted = Some((association, now));
         // Commands the host has not taken yet never left.
         self.take_back(now, |_, send, _| send.association == association);
+        // What is in flight is no load of the path any more, and its silence says nothing of the
+        // association that comes next.
+        for number in self.links[at].commands() {
+            self.shared
+                .dropped(self.links[at].path, self.data_in_flight(number));
+        }
+        self.links[at].state = LinkState::Draining;
         self.rebuild_offers();
         self.pump(now);
     }
@@ -41,17 +47,16 @@ impl Lane {
             };
             let take = wanted(self, send, number);
             if take {
-                taken.push((send.path, send.association, send.sqe.cid.get()));
+                taken.push((send.association, send.sqe.cid.get()));
             }
             !take
         });
         self.actions = actions;
         // Last in, first to the front: they keep their order.
-        for (path, association, cid) in taken.into_iter().rev() {
-            let link = self.link_of(association);
-            if let Some(number) = link.and_then(|at| self.links[at].give_back(cid)) {
-                self.unsend(number, path, now);
-            }
+        for (association, cid) in taken.into_iter().rev() {
+            let at = self.link_of(association).expect("it was found above");
+            let number = self.links[at].give_back(cid).expect("it is in flight");
+            self.unsend(number, at, now);
         }
     }
 
@@ -66,10 +71,8 @@ impl Lane {
         let Some(at) = self.link_of(association) else {
             return Vec::new();
         };
-        let path = self.links[at].path;
         let mut unanswered = Vec::with_capacity(self.links[at].in_flight());
         while let Some(number) = self.links[at].take_any() {
-            self.shared.dropped(path, self.data_in_flight(number));
             self.left_flight(number);
             unanswered.push(number);
         }
@@ -119,7 +122,7 @@ impl Lane {
     /// The order fence: the association executes nothing more, and this lane has drained it. Its
     /// lost mutations are sent again, in the order in which they were sent.
     pub fn fenced(&mut self, association: AssociationId, now: Duration) {
-        debug_assert!(self.link_of(association).is_none(), "fenced before drained");
+        assert!(self.link_of(association).is_none(), "fenced before drained");
         for _ in 0..self.queues.ghosts.len() {
             let Some(number) = self.queues.ghosts.pop_front() else {
                 break;

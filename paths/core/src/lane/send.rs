@@ -6,6 +6,7 @@ use umpath_nvme::U16;
 use umpath_policies::{Ask, PathId};
 
 use super::command::{COMMANDS_PER_TAG, Command, State, blocks_max, data_bytes, encode, tag_of};
+use super::link::LinkState;
 use super::{Action, Lane, Send};
 use crate::event::LaneEvent;
 use crate::request::{BlockError, Op};
@@ -204,8 +205,11 @@ impl Lane {
         let command = &mut self.commands[number];
         let request = &self.requests[tag].body;
         let lba_shift = self.config.lba_shift;
-        let most = blocks_max(request.op, &link.limits, lba_shift).unwrap_or(1);
-        let Some(cid) = link.take(number) else { return };
+        let most = blocks_max(request.op, &link.limits, lba_shift)
+            .expect("links are chosen among those that can do it");
+        let cid = link
+            .take(number)
+            .expect("links are chosen among those with room");
         self.sequence += 1;
         command.state = State::InFlight;
         command.covered = command.blocks.min(most);
@@ -243,7 +247,7 @@ impl Lane {
             return;
         };
         self.links[at].blocked_until = Some(now.saturating_add(BLOCKED));
-        self.unsend(number, send.path, now);
+        self.unsend(number, at, now);
         self.rebuild_offers();
         if self.offers.count > 0 {
             self.pump(now);
@@ -252,8 +256,11 @@ impl Lane {
     }
 
     /// Puts a command back that never left. Its slot is free already.
-    pub(super) fn unsend(&mut self, number: u16, path: PathId, now: Duration) {
-        self.shared.dropped(path, self.data_in_flight(number));
+    pub(super) fn unsend(&mut self, number: u16, at: u16, now: Duration) {
+        if self.links[at].state == LinkState::Open {
+            self.shared
+                .dropped(self.links[at].path, self.data_in_flight(number));
+        }
         self.left_flight(number);
         let tag = tag_of(number);
         if self.requests[tag].error.is_some() {

@@ -274,6 +274,58 @@ fn what_the_host_has_not_taken_was_never_sent() {
 }
 
 #[test]
+fn what_a_convicted_association_has_in_flight_is_no_load_of_its_path() {
+    let shared = Arc::new(VolumeShared::new());
+    let mut lane = lane(0, &shared);
+    lane.set_table(table(&[0], limits(), OnNoPath::Queue), ms(0));
+    submit(&mut lane, request(0, Op::Write, 0, 1), ms(1));
+    submit(&mut lane, request(1, Op::Write, 8, 1), ms(1));
+    let lost = sends(&mut lane);
+    lane.convict(AssociationId(0), ms(1_000));
+    assert_eq!(shared.in_flight(PathId(0)), 0, "before it is drained");
+    // The path is connected again while its old queue pair drains.
+    lane.attach(PathId(0), AssociationId(9), 32, ms(1_100));
+    let mut again = (*table(&[0], limits(), OnNoPath::Queue)).clone();
+    again.paths[0].association = AssociationId(9);
+    lane.set_table(Arc::new(again), ms(1_100));
+    submit(&mut lane, request(2, Op::Read, 16, 1), ms(2_000));
+    let read = only_send(&mut lane);
+    let pulse = shared.pulse(PathId(0));
+    assert_eq!(
+        (pulse.in_flight, pulse.unanswered_since),
+        (1, Some(ms(2_000)))
+    );
+    // A late answer of the old one is taken, and says nothing of the new one.
+    answer(&mut lane, &lost[0], Status::SUCCESS, ms(2_500));
+    assert_eq!(shared.pulse(PathId(0)), pulse);
+    assert_eq!(lane.drained(AssociationId(0), ms(2_600)).len(), 1);
+    assert_eq!(shared.pulse(PathId(0)), pulse);
+    answer(&mut lane, &read, Status::SUCCESS, ms(2_700));
+    assert_eq!(shared.in_flight(PathId(0)), 0);
+}
+
+#[test]
+fn an_overdue_read_is_reported_beside_an_older_discard() {
+    let mut lane = two_paths();
+    submit(&mut lane, request(0, Op::Discard, 0, 1), ms(0));
+    submit(&mut lane, request(1, Op::Read, 8, 1), ms(100));
+    let [_, read] = &sends(&mut lane)[..] else {
+        panic!("two commands");
+    };
+    lane.handle_timeout(ms(2_200));
+    let overdue = |since, cid| LaneEvent::Overdue {
+        path: PathId(0),
+        association: AssociationId(0),
+        since,
+        cid,
+    };
+    let found = events(&mut lane);
+    assert!(found.contains(&overdue(ms(0), None)), "{found:?}");
+    let cid = Some(read.sqe.cid.get());
+    assert!(found.contains(&overdue(ms(100), cid)), "{found:?}");
+}
+
+#[test]
 fn a_command_never_answered_is_told_while_others_are_answered() {
     let mut lane = two_paths();
     assert_eq!(lane.poll_timeout(), None, "an idle lane sleeps");
