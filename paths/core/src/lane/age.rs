@@ -34,8 +34,9 @@ impl Lane {
         self.check_due = now + CHECK;
         for link in self.links.iter() {
             if link.state == LinkState::Open {
-                let found = [self.silence_of(link, now), self.overdue_on(link, now)];
-                self.events.extend(found.into_iter().flatten());
+                let silent = self.silence_of(link, now);
+                self.events.extend(silent);
+                self.events.extend(self.overdue_on(link, now));
             }
         }
     }
@@ -58,17 +59,32 @@ impl Lane {
         })
     }
 
-    fn overdue_on(&self, link: &Link, now: Duration) -> Option<LaneEvent> {
-        let sent = link
-            .commands()
-            .map(|number| (self.commands[number].sent_at, number));
-        let (since, number) = sent.min().filter(|(since, _)| now >= *since + OVERDUE)?;
-        let quick = self.never_takes_long(number);
-        Some(LaneEvent::Overdue {
-            path: link.path,
-            association: link.association,
-            since,
-            cid: quick.then_some(self.commands[number].cid),
-        })
+    /// The oldest command, and where that may take long, the oldest that may not: only such a one is
+    /// worth an Abort.
+    fn overdue_on(&self, link: &Link, now: Duration) -> impl Iterator<Item = LaneEvent> + use<> {
+        let (mut quick, mut slow) = (None, None);
+        for number in link.commands() {
+            let oldest = if self.never_takes_long(number) {
+                &mut quick
+            } else {
+                &mut slow
+            };
+            let sent = (self.commands[number].sent_at, number);
+            *oldest = Some(oldest.map_or(sent, |known| sent.min(known)));
+        }
+        let slow = slow.filter(|slow| quick.is_none_or(|quick| slow < &quick));
+        let (path, association) = (link.path, link.association);
+        let cid = quick.map(|(_, number)| self.commands[number].cid);
+        let slow = slow.map(|(since, _)| (since, None));
+        let quick = quick.map(|(since, _)| (since, cid));
+        let found = slow.into_iter().chain(quick);
+        found
+            .filter(move |(since, _)| now >= *since + OVERDUE)
+            .map(move |(since, cid)| LaneEvent::Overdue {
+                path,
+                association,
+                since,
+                cid,
+            })
     }
 }
