@@ -167,9 +167,13 @@ impl<T: Transport> Links<T> {
         let mut answers = 0;
         for link in self.all().filter(|link| matches!(link.state, State::Open)) {
             let (path, association) = (link.path, link.association);
-            match link.transport.poll(|cqe| answer(path, association, &cqe)) {
-                Ok(count) => answers += count,
-                Err(error) => link.fail(Loss::Failed(error), &mut report),
+            // Counted here: answers may come before an error.
+            let polled = link.transport.poll(|cqe| {
+                answers += 1;
+                answer(path, association, &cqe);
+            });
+            if let Err(error) = polled {
+                link.fail(Loss::Failed(error), &mut report);
             }
         }
         answers

@@ -275,7 +275,9 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
         count > 0
     }
 
-    fn take_drained(&mut self, now: Duration) {
+    /// Queue pairs that are drained. Whether there were any.
+    fn take_drained(&mut self, now: Duration) -> bool {
+        let mut any = false;
         loop {
             let lane = &mut self.lane;
             let drained = self
@@ -283,7 +285,8 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
                 .poll_drain(&mut self.frontend, |path, association, cqe| {
                     lane.complete(path, association, cqe, now);
                 });
-            let Some(drained) = drained else { return };
+            let Some(drained) = drained else { return any };
+            any = true;
             let (association, quiet) = (drained.association, drained.quiet);
             self.reports.report(LaneReport::Drained {
                 association: drained.association,
@@ -337,8 +340,9 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
         let reports = &mut self.reports;
         self.links
             .arm(|association, why| broken(reports, association, why, now));
-        // What came between the last poll and arming wakes nobody.
-        if self.take_answers(now) {
+        // What came between the last poll and arming wakes nobody: neither an answer nor the last
+        // flushed command of a queue pair that drains.
+        if self.take_answers(now) || self.take_drained(now) {
             return Ok(());
         }
         let at_most = [
