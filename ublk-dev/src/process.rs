@@ -61,13 +61,23 @@ pub fn unshare_mounts() -> io::Result<()> {
 
 pub(crate) struct Mount<'a> {
     device: &'a str,
+    kind: &'a str,
     pub(crate) source: &'a str,
+    /// Options of the file system, separated by commas.
+    options: &'a str,
     pub(crate) point: PathBuf,
 }
 
 impl Mount<'_> {
     fn is_on_ublk(&self) -> bool {
         stack::device_on_ublk(self.device, self.source)
+    }
+
+    /// Where an overlay keeps what is written to it.
+    pub(crate) fn upper_directory(&self) -> Option<PathBuf> {
+        let mut options = self.options.split(',');
+        let upper = options.find_map(|option| option.strip_prefix("upperdir="))?;
+        (self.kind == "overlay").then(|| PathBuf::from(unescape(upper)))
     }
 }
 
@@ -77,10 +87,13 @@ pub(crate) fn parse_mount(line: &str) -> Option<Mount<'_>> {
     let mut fields = left.split(' ');
     let device = fields.nth(2)?;
     let point = fields.nth(1)?;
-    let source = right.split(' ').nth(1)?;
+    let mut right = right.split(' ');
+    let (kind, source) = (right.next()?, right.next()?);
     Some(Mount {
         device,
+        kind,
         source,
+        options: right.next().unwrap_or_default(),
         point: PathBuf::from(unescape(point)),
     })
 }

@@ -1,5 +1,5 @@
 //! Whether something lies on a ublk device, however many layers are between: a partition, LVM, MD,
-//! dm-crypt, a loop device over a file.
+//! dm-crypt, a loop device over a file, an overlay, one of several devices of a btrfs.
 //!
 //! A server whose own state lies on a device it serves cannot come back: its successor would wait
 //! for the device that waits for it.
@@ -9,22 +9,40 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::process::Mount;
+
 /// Layers that are followed at most: a cycle cannot be, but sysfs is not ours.
 const LAYERS_MAX: usize = 16;
 
 /// The layers from the file system of `path` down to a ublk device, if it lies on one, as in `dm-0 on
 /// md127 on ublkb0`. A path that does not exist lies where its nearest existing parent does.
 pub fn on_ublk(path: &Path) -> io::Result<Option<String>> {
+    let table = fs::read_to_string("/proc/self/mountinfo")?;
+    beneath_path(&table, path, LAYERS_MAX)
+}
+
+fn beneath_path(table: &str, path: &Path, left: usize) -> io::Result<Option<String>> {
     let absolute = std::path::absolute(path)?;
     let existing = absolute.ancestors().find(|parent| parent.exists());
     let existing = existing.unwrap_or(Path::new("/")).canonicalize()?;
     let (major, minor) = device_numbers(fs::metadata(&existing)?.dev());
     let sys = Path::new("/sys");
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    let device = by_number(sys, &format!("{major}:{minor}"))
-        // A btrfs has a number of its own, and overlays have none: the mount's source tells.
-        .or_else(|| source_of(&table, &existing));
-    Ok(device.and_then(|device| layers(sys, &device, LAYERS_MAX)))
+    let found = |device: &String| layers(sys, device, left);
+    if let Some(device) = by_number(sys, &format!("{major}:{minor}")) {
+        return Ok(found(&device));
+    }
+    // File systems without a block device's number: what they were mounted from says where they lie.
+    let Some(mount) = mount_of(table, &existing) else {
+        return Ok(None);
+    };
+    if let Some(upper) = mount.upper_directory()
+        && let Some(left) = left.checked_sub(1)
+    {
+        let found = beneath_path(table, &upper, left)?;
+        return Ok(found.map(|found| format!("overlay on {found}")));
+    }
+    let source = name_of(Path::new(mount.source));
+    Ok(source.and_then(|device| btrfs_devices(sys, device).iter().find_map(found)))
 }
 
 /// Whether the block device of this number (`major:minor`), or else this source of a mount, lies on a
@@ -64,13 +82,26 @@ fn name_of(node: &Path) -> Option<String> {
     by_number(Path::new("/sys"), &format!("{major}:{minor}"))
 }
 
-/// The device that the mount holding `path` was made of.
-fn source_of(table: &str, path: &Path) -> Option<String> {
+/// The mount that holds `path`.
+fn mount_of<'a>(table: &'a str, path: &Path) -> Option<Mount<'a>> {
     let mounts = table.lines().filter_map(crate::process::parse_mount);
     let holding = mounts.filter(|mount| path.starts_with(&mount.point));
     // The longest mount point; of two the later.
-    let mount = holding.max_by_key(|mount| mount.point.components().count())?;
-    name_of(Path::new(mount.source))
+    holding.max_by_key(|mount| mount.point.components().count())
+}
+
+/// All devices of the btrfs that has this one; or this one alone.
+fn btrfs_devices(sys: &Path, device: String) -> Vec<String> {
+    let names = |folder: PathBuf| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| whole_of(&entry.path(), &entry.file_name().to_string_lossy()))
+    };
+    let systems = fs::read_dir(sys.join("fs/btrfs")).into_iter().flatten();
+    systems
+        .flatten()
+        .map(|system| names(system.path().join("devices")).collect::<Vec<_>>())
+        .find(|devices| devices.contains(&device))
+        .unwrap_or_else(|| vec![device])
 }
 
 /// The layers from a device down to a ublk device.
@@ -172,7 +203,37 @@ mod tests {
     fn the_longest_mount_point_holds_a_path() {
         let table = "25 1 0:22 / / rw - overlay overlay rw\n\
                      90 25 0:50 / /data rw - btrfs /dev/no-such-device rw\n";
-        assert_eq!(source_of(table, Path::new("/data/x")), None);
+        let holds = |path| mount_of(table, Path::new(path)).map(|mount| mount.source);
+        assert_eq!(holds("/data/x"), Some("/dev/no-such-device"));
+        assert_eq!(holds("/var"), Some("overlay"));
         assert_eq!(on_ublk(Path::new("/no/such/folder")).unwrap(), None);
+    }
+
+    #[test]
+    fn an_overlay_lies_where_its_upper_directory_lies() {
+        let line = "25 1 0:22 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/mnt/a\\040b/up,workdir=/w\n";
+        let mount = mount_of(line, Path::new("/x")).unwrap();
+        assert_eq!(mount.upper_directory(), Some(PathBuf::from("/mnt/a b/up")));
+        let plain = "25 1 8:1 / / rw - ext4 /dev/sda1 rw,upperdir=/mnt\n";
+        assert_eq!(
+            mount_of(plain, Path::new("/x")).unwrap().upper_directory(),
+            None
+        );
+    }
+
+    #[test]
+    fn every_device_of_a_btrfs_is_checked() {
+        let sys = machine("btrfs");
+        let devices = sys.join("fs/btrfs/0a1b/devices");
+        fs::create_dir_all(&devices).unwrap();
+        fs::create_dir_all(sys.join("fs/btrfs/features")).unwrap();
+        for device in ["sda", "dm-0"] {
+            symlink(sys.join("block").join(device), devices.join(device)).unwrap();
+        }
+        let mut found = btrfs_devices(&sys, "sda".to_owned());
+        found.sort();
+        assert_eq!(found, ["dm-0", "sda"]);
+        assert_eq!(btrfs_devices(&sys, "sdb".to_owned()), ["sdb"]);
+        fs::remove_dir_all(&sys).unwrap();
     }
 }
