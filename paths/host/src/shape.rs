@@ -33,7 +33,10 @@ pub fn path_limits(controller: &ControllerFacts, namespace: &NamespaceFacts) -> 
     // As in Linux: without its own limit a Write Zeroes is bounded by MDTS.
     let zeroes_bytes = controller.nvm_limits.write_zeroes_bytes.unwrap_or(transfer);
     let zeroes = (zeroes_bytes >> namespace.lba_shift).min(WRITE_ZEROES_BLOCKS) as u32;
-    let discard = controller.nvm_limits.dsm_range_blocks.unwrap_or(u32::MAX);
+    // One range a command: the limit of a range (DMRSL) and of all together (DMSL).
+    let range = controller.nvm_limits.dsm_range_blocks.unwrap_or(u32::MAX);
+    let ranges = controller.nvm_limits.dsm_blocks.unwrap_or(u64::MAX);
+    let discard = ranges.min(range.into()) as u32;
     PathLimits {
         transfer_bytes_max: transfer as u32,
         write_zeroes_blocks_max: only(controller.oncs & ONCS_WRITE_ZEROES != 0, zeroes),
