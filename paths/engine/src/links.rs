@@ -279,8 +279,7 @@ impl<T: Transport> Links<T> {
             let quiet = drain == Drain::Quiet;
             return Some(Drained {
                 association: link.association,
-                // What is quiet is silent, since now at the latest.
-                silent_at: link.silent_at().or_else(|| quiet.then(|| frontend.now())),
+                silent_at: link.silent_at(),
                 transport: link.transport,
                 quiet,
             });

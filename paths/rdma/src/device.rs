@@ -109,6 +109,18 @@ fn parse_gid(gid: &str) -> Option<IpAddr> {
         .then_some(v6.into())
 }
 
+/// Whether a device hands its packets to the network stack of this machine, as soft-RoCE and soft-iWARP
+/// do. They may wait there for a neighbour, for seconds, and leave after the queue pair is in the error
+/// state; only its destruction waits for them.
+pub(crate) fn leaves_packets_behind(name: &str) -> bool {
+    is_virtual(Path::new("/sys/class/infiniband"), name)
+}
+
+/// Devices in software have no device below them.
+fn is_virtual(class: &Path, name: &str) -> bool {
+    !class.join(name).join("device").exists()
+}
+
 fn names(directory: &Path) -> Vec<String> {
     fs::read_dir(directory)
         .into_iter()
@@ -213,6 +225,16 @@ impl DeviceEventKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_in_software_has_none_below_it() {
+        let class = std::env::temp_dir().join(format!("infiniband-{}", std::process::id()));
+        fs::create_dir_all(class.join("mlx5_0/device")).unwrap();
+        fs::create_dir_all(class.join("rxe0")).unwrap();
+        assert!(!is_virtual(&class, "mlx5_0"));
+        assert!(is_virtual(&class, "rxe0"));
+        fs::remove_dir_all(&class).unwrap();
+    }
 
     #[test]
     fn gids_become_addresses() {

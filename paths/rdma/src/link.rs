@@ -14,6 +14,7 @@ use umpath_transport::{Drain, Silence};
 
 use crate::CmEvent;
 use crate::chain::{ReceiveChain, Segment, SendChain, SendKind, WorkId};
+use crate::device;
 use crate::drain::{Draining, Marker};
 use crate::error::{QueueError, TransportError, WcStatus};
 use crate::verbs::{Batch, CmId, Completion, Cq, Outcome, Pd, Qp, QpShape, VerbsError};
@@ -47,6 +48,8 @@ pub(crate) struct Link {
     receives: ReceiveChain,
     draining: Option<Draining>,
     broken: bool,
+    /// Only its destruction proves it silent.
+    leaves_packets_behind: bool,
 }
 
 impl Link {
@@ -68,6 +71,7 @@ impl Link {
             receives: ReceiveChain::new(shape.receives as usize),
             draining: None,
             broken: false,
+            leaves_packets_behind: device::leaves_packets_behind(&id.device_name()),
         })
     }
 
@@ -196,9 +200,10 @@ impl Link {
         } else {
             Draining::unmarked()
         });
-        match stopped {
-            Ok(()) => Silence::Proved,
-            Err(_) => Silence::Unproved,
+        if stopped.is_ok() && !self.leaves_packets_behind {
+            Silence::Proved
+        } else {
+            Silence::Unproved
         }
     }
 

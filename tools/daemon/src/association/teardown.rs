@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use umpath_rdma::HostQueue;
-use umpath_transport::Drain;
+use umpath_transport::{Drain, Silence};
 
 use super::driver::Halt;
 use crate::clock;
@@ -21,25 +21,21 @@ pub(crate) async fn release(halt: Halt, deadline: Duration) {
 pub(super) async fn admin(halt: Halt, deadline: Duration, silence: Option<impl FnOnce(Duration)>) {
     let deadline = clock::now() + deadline;
     let mut queues = halt.queues;
+    let mut silent = true;
     for queue in &mut queues {
-        // Its silence is proved below: by its markers, or by destroying it.
-        let _ = queue.begin_drain(deadline);
+        silent &= queue.begin_drain(deadline) == Silence::Proved;
     }
+    let stopped = clock::now();
     while !queues.iter_mut().all(quiet) {
         tokio::time::sleep(LOOK).await;
     }
-    let drained = clock::now();
-    let all_quiet = queues
-        .iter_mut()
-        .all(|queue| matches!(queue.poll_drained(clock::now(), |_| {}), Drain::Quiet));
     let destroyed = tokio::task::spawn_blocking(move || {
         drop(queues);
         clock::now()
     });
     let Some(report) = silence else { return };
-    // Flushed markers prove the error state; without them only destruction does.
-    let at = if all_quiet {
-        drained
+    let at = if silent {
+        stopped
     } else {
         destroyed.await.unwrap_or_else(|_| clock::now())
     };
