@@ -44,9 +44,7 @@ const TABLE: &[Row] = &[
     // The protocol's user-facing types, and derives for records; see docs/decisions/0009.
     (
         HOST,
-        &[
-            CORE, SESSION, POLICIES, NVME, TRANSPORT, ENGINE, PROTOCOL,
-        ],
+        &[CORE, SESSION, POLICIES, NVME, TRANSPORT, ENGINE, PROTOCOL],
         Only(&["serde", "tracing"]),
     ),
     (TRANSPORT, &[NVME], Only(&["rustix", "thiserror"])),
