@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use umpath_nvme::command::Instance;
 use umpath_target::config::{Backend, ByteSize, Direct};
-use umpath_target::controller::board::{Board, Fate, Witness};
 use umpath_target::fence::{Fence, FenceError};
+use umpath_target::gate::board::{Board, Fate, Witness};
 use umpath_target::media::Media;
 
 const HOST: &str = "nqn.2026-11.test:host";
@@ -87,7 +87,7 @@ fn something_else_is_not_taken_for_a_fence() {
     let refused = Fence::open(&path, Vec::new()).expect_err("not a fence");
     assert!(matches!(refused, FenceError::Foreign(_)), "{refused}");
     assert_eq!(std::fs::read(&path).expect("still there"), b"precious");
-    let length = size_of::<umpath_target::controller::board::Memory>();
+    let length = size_of::<umpath_target::gate::board::Memory>();
     std::fs::write(&path, vec![7; length]).expect("written");
     let refused = Fence::open(&path, Vec::new()).expect_err("not a fence either");
     assert!(matches!(refused, FenceError::Foreign(_)), "{refused}");

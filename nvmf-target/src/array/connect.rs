@@ -8,12 +8,14 @@ use umpath_nvme::command::fabrics::{CNTLID_DYNAMIC, Connect, ConnectResponse, ca
 use umpath_nvme::connect::ConnectData;
 use umpath_nvme::{FromBytes, Nqn, Sqe, Status};
 
-use super::{Array, Event, Output, QueueId, Subsystem};
+use super::Array;
 use crate::config::CntlidRange;
-use crate::controller::gate::Gate;
 use crate::controller::view::{IoAccess, Shared, View};
 use crate::controller::{Association, Controller};
+use crate::gate::Gate;
 use crate::model::PortId;
+use crate::output::{Event, Output, QueueId};
+use crate::subsystem::Subsystem;
 
 /// Controllers of one subsystem that one host may have: a quarter of what a board has room for.
 const HOST_CONTROLLERS_MAX: usize = 64;

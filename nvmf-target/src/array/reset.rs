@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use umpath_nvme::command::Instance;
 
-use super::{Array, Gone};
+use super::Array;
 use crate::controller::Controller;
-use crate::controller::board::host_mark;
+use crate::gate::board::host_mark;
+use crate::output::Gone;
 
 /// How often resets in progress are looked at.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::{Array, Gone};
+use super::Array;
+use crate::output::Gone;
 
 /// How often a removed controller's work on the media is looked at.
 const BURIAL_INTERVAL: Duration = Duration::from_millis(5);

@@ -10,11 +10,12 @@ use umpath_rdma::rdma_devices;
 
 use super::fences::Fences;
 use super::{ApplyError, Place, Reply, Verb};
-use crate::array::{ChangeError, Namespace, Subsystem};
+use crate::array::ChangeError;
 use crate::config::{self, Config, check_group, check_namespace, check_subsystem};
 use crate::engine::{Doors, Hub, Store};
 use crate::media::Media;
 use crate::model::{AnaState, NSID_MAX, PortId, derive_nguid, derive_serial, derive_uuid};
+use crate::subsystem::{Namespace, Subsystem};
 
 /// Changes the running target.
 #[derive(Debug)]

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
-use crate::array::Subsystem;
 use crate::config;
-use crate::controller::board::Board;
 use crate::engine::Store;
 use crate::fence::{Fence, FenceError, default_path};
+use crate::gate::board::Board;
 use crate::media::Media;
+use crate::subsystem::Subsystem;
 
 /// The fences in use, by subsystem.
 #[derive(Debug, Default)]

@@ -12,11 +12,11 @@ use umpath_nvme::{FromBytes, IntoBytes, Nqn, Sqe, Status, U16, U32, U64};
 
 use super::events::{Notice, REQUESTS_MAX};
 use super::{Controller, Surroundings, logs, property, reset};
-use crate::array::{Namespace, Subsystem};
 use crate::model::{
     ANA_GROUP_MAX, DISCOVERY_NQN, DSM_RANGE_BLOCKS_MAX, DSM_RANGES_MAX, MDTS_PAGES_LOG2, NSID_MAX,
     WZSL_PAGES_LOG2,
 };
+use crate::subsystem::{Namespace, Subsystem};
 
 mod cns {
     pub(super) const NAMESPACE: u8 = 0x00;

@@ -18,8 +18,8 @@ use umpath_nvme::{IntoBytes, Sqe, Status, U16, U32, U64};
 
 use super::identify::{FIRMWARE, put};
 use super::{Controller, Surroundings, features};
-use crate::array::Subsystem;
 use crate::model::PortId;
+use crate::subsystem::Subsystem;
 
 /// Entries the error log keeps.
 pub(super) const ERRORS_MAX: usize = 16;

@@ -2,12 +2,11 @@
 //!
 //! Pure: a command, its data and the present time come in, an answer comes out; closing queues and
 //! completing parked event requests are requests to the caller. I/O commands do not come here:
-//! their queues hold an [`view::IoAccess`] and use [`io`], [`sgl`] and [`gate`] on their own thread.
+//! their queues hold an [`view::IoAccess`] and use [`io`], [`sgl`] and the [gate](crate::gate) on their own thread.
 
-pub mod board;
+mod discovery;
 pub mod events;
 mod features;
-pub mod gate;
 mod identify;
 pub mod io;
 mod logs;
@@ -27,8 +26,12 @@ use umpath_nvme::{Sqe, Status};
 use self::events::{Completion, Events, Notice};
 use self::sgl::Transfer;
 use self::view::Shared;
-use crate::array::{Directory, Limits, Output, QueueId, Subsystem};
+use crate::config::CntlidRange;
 use crate::model::{MDTS_BYTES, PortId};
+use crate::output::{Output, QueueId};
+use crate::subsystem::Subsystem;
+
+pub use self::discovery::Directory;
 
 /// How long a discovery controller without a keep-alive timer lives without a command; the two
 /// minutes that the specification and Linux have.
@@ -78,6 +81,19 @@ pub struct Association {
     pub host: String,
     /// The host's identifier.
     pub hostid: [u8; 16],
+}
+
+/// What this process allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Controller identifiers to hand out.
+    pub cntlid: CntlidRange,
+    /// Entries of the deepest queue.
+    pub depth_max: u16,
+    /// I/O queues of one controller.
+    pub io_queues_max: u16,
+    /// In-capsule data of a command on an I/O queue.
+    pub in_capsule_bytes: u32,
 }
 
 /// What a command may depend on beside the controller itself.

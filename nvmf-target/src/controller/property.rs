@@ -11,7 +11,7 @@ use umpath_nvme::property::{Cap, Cc, Csts, Shutdown, Version, offset};
 use umpath_nvme::{Sqe, Status};
 
 use super::{Answer, Controller, Surroundings};
-use crate::array::Limits;
+use crate::controller::Limits;
 
 pub(super) const VERSION: Version = Version::new(2, 0, 0);
 /// How long RDY may take to follow EN.

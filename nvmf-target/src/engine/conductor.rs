@@ -22,8 +22,9 @@ use super::mailbox::{Bell, Inbox, Mailbox, mailbox};
 use super::reactor::Reactor;
 use super::ring::Ring;
 use super::signals::EndSignals;
-use crate::array::{Array, Limits};
+use crate::array::Array;
 use crate::config::Config;
+use crate::controller::Limits;
 use crate::model::PortId;
 
 /// Why the target cannot start.

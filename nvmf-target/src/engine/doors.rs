@@ -14,7 +14,7 @@ use umpath_rdma::{
 use umpath_transport::Arena;
 
 use super::hub::Hub;
-use crate::array::Limits;
+use crate::controller::Limits;
 use crate::model::PortId;
 
 /// Connection requests that may wait.

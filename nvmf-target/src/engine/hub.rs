@@ -13,11 +13,12 @@ use super::clock::Clock;
 use super::faults::Faults;
 use super::lobby::Lobby;
 use super::mailbox::{Bell, Mailbox};
-use crate::array::{Array, Event, Gone, Output, QueueId};
+use crate::array::Array;
 use crate::controller::abort_result;
 use crate::fault::Table;
 use crate::media::Media;
 use crate::model::PortId;
+use crate::output::{Event, Gone, Output, QueueId};
 
 /// A backing store as the array holds it.
 pub type Store = Arc<Media>;

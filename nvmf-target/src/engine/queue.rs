@@ -7,9 +7,10 @@ use umpath_transport::Drain;
 
 use super::hub::Store;
 use super::owed::Owed;
-use crate::array::{Connected, QueueId};
+use crate::array::Connected;
 use crate::controller::view::IoAccess;
 use crate::model::PortId;
+use crate::output::QueueId;
 
 /// How long a device may take to flush a queue.
 const DRAIN_TIME: Duration = Duration::from_secs(1);

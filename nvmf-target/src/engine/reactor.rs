@@ -20,8 +20,8 @@ use super::mailbox::Inbox;
 use super::queue::Queue;
 use super::request::{Request, Stage};
 use super::ring::{Reaped, Ring, Tag};
-use crate::array::QueueId;
 use crate::model::PortId;
+use crate::output::QueueId;
 
 /// How often queues that are being closed are looked at.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(1);

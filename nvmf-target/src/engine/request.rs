@@ -8,9 +8,9 @@ use umpath_rdma::CapsuleSlot;
 
 use super::buffers::Buffer;
 use super::hub::Store;
-use crate::controller::gate::Epoch;
 use crate::controller::sgl::{Location, Transfer};
 use crate::controller::view::Shared;
+use crate::gate::Epoch;
 use crate::media::Job;
 
 /// Where a command is.

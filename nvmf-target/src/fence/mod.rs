@@ -1,7 +1,7 @@
 //! Fences: boards shared by the processes that serve one store, and what proves a process' end.
 //!
 //! A fence is a small file every such process maps; its layout is
-//! [`Memory`](crate::controller::board::Memory)'s. A process owns one row of it. Two kinds of lock,
+//! [`Memory`](crate::gate::board::Memory)'s. A process owns one row of it. Two kinds of lock,
 //! all belonging to open file descriptions, say what became of the owner:
 //!
 //! - one byte of the fence file, locked as long as the process lives;
@@ -41,7 +41,7 @@ use rustix::fs::fstat;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::controller::board::{Board, Memory, PROCESSES_MAX, Witness};
+use crate::gate::board::{Board, Memory, PROCESSES_MAX, Witness};
 use crate::media::Media;
 use lock::{is_free, try_lock, wait_lock};
 

@@ -10,10 +10,10 @@ use umpath_nvme::identify::{IdentifyController, IdentifyNamespace, NsDescriptors
 use umpath_nvme::log::{AnaLog, AnaState as Wire, DiscoveryLog, lid};
 use umpath_nvme::property::{Cc, Csts, offset};
 use umpath_nvme::{FromBytes, Status};
-use umpath_target::array::{Event, Gone, Output, QueueId};
 use umpath_target::controller::Answer;
 use umpath_target::controller::io::{Operation, plan};
 use umpath_target::model::{AnaState, DISCOVERY_NQN, PortId};
+use umpath_target::output::{Event, Gone, Output, QueueId};
 
 const SECOND: Duration = Duration::from_secs(1);
 

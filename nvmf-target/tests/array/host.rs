@@ -8,14 +8,15 @@ use umpath_nvme::command::{admin, fabrics};
 use umpath_nvme::connect::ConnectData;
 use umpath_nvme::property::{Cc, offset};
 use umpath_nvme::{IntoBytes, Nqn, Sqe, Status};
-use umpath_target::array::{
-    Array, Connected, Limits, Namespace, Output, QueueId, Refusal, Subsystem,
-};
+use umpath_target::array::{Array, Connected, Refusal};
 use umpath_target::config::CntlidRange;
 use umpath_target::controller::Answer;
-use umpath_target::controller::board::{Board, Memory, Witness};
+use umpath_target::controller::Limits;
 use umpath_target::controller::view::IoAccess;
+use umpath_target::gate::board::{Board, Memory, Witness};
 use umpath_target::model::{Geometry, PortId, derive_nguid, derive_serial, derive_uuid};
+use umpath_target::output::{Output, QueueId};
+use umpath_target::subsystem::{Namespace, Subsystem};
 
 pub(crate) const NQN: &str = "nqn.2026-11.test:vol1";
 pub(crate) const OK: Answer = Answer::Done {

@@ -15,10 +15,11 @@ use umpath_nvme::log::reset::{
 use umpath_nvme::opcode::admin::CROSS_CONTROLLER_RESET;
 use umpath_nvme::property::{Cc, offset};
 use umpath_nvme::{AsyncEvent, FromBytes, Sqe, Status};
-use umpath_target::array::{Array, Event, Gone, Output, QueueId};
+use umpath_target::array::Array;
 use umpath_target::controller::Answer;
-use umpath_target::controller::board::Witness;
+use umpath_target::gate::board::Witness;
 use umpath_target::model::PortId;
+use umpath_target::output::{Event, Gone, Output, QueueId};
 
 const MS: Duration = Duration::from_millis(1);
 

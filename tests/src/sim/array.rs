@@ -12,13 +12,13 @@ use umpath_nvme::command::fabrics::ConnectResponse;
 use umpath_nvme::command::io::DsmRange;
 use umpath_nvme::opcode::{self, admin};
 use umpath_nvme::{Cqe, Sqe, Status};
-use umpath_target::array::{Output, QueueId};
-use umpath_target::controller::gate::Epoch;
 use umpath_target::controller::io::{Operation, plan};
 use umpath_target::controller::sgl::Transfer;
 use umpath_target::controller::view::Shared;
 use umpath_target::controller::{Answer, abort_result, admin_transfer};
+use umpath_target::gate::Epoch;
 use umpath_target::model::PortId;
+use umpath_target::output::{Output, QueueId};
 
 use super::clock::{MICRO, duration, nanos};
 use super::happening::Happening;

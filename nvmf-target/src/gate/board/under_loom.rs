@@ -6,7 +6,7 @@
 use loom::sync::Arc as Shared;
 use loom::thread;
 
-use super::super::gate::Fenced;
+use super::super::Fenced;
 use super::*;
 
 const NOW: std::time::Duration = std::time::Duration::ZERO;
