@@ -12,8 +12,8 @@ use super::fences::Fences;
 use super::{ApplyError, Place, Reply, Verb};
 use crate::array::ChangeError;
 use crate::config::{self, Config, check_group, check_namespace, check_subsystem};
-use crate::engine::{Doors, Hub, Store};
-use crate::media::Media;
+use crate::engine::{Doors, Hub};
+use crate::media::{Media, SharedMedia};
 use crate::model::{AnaState, NSID_MAX, PortId, derive_nguid, derive_serial, derive_uuid};
 use crate::subsystem::{Namespace, Subsystem};
 
@@ -225,7 +225,10 @@ impl Steward {
         Ok(done)
     }
 
-    fn build_subsystem(&self, config: &config::Subsystem) -> Result<Subsystem<Store>, ApplyError> {
+    fn build_subsystem(
+        &self,
+        config: &config::Subsystem,
+    ) -> Result<Subsystem<SharedMedia>, ApplyError> {
         let serial = config
             .serial
             .clone()
@@ -307,7 +310,10 @@ fn transport(trtype: &str) -> Result<String, ApplyError> {
     Ok(format!("RDMA is ready on {}", devices.join("; ")))
 }
 
-fn build_namespace(nqn: &str, config: &config::Namespace) -> Result<Namespace<Store>, ApplyError> {
+fn build_namespace(
+    nqn: &str,
+    config: &config::Namespace,
+) -> Result<Namespace<SharedMedia>, ApplyError> {
     let nsid = config.nsid;
     let media = Media::open(&config.backend, config.block_size)
         .map_err(|source| ApplyError::Media { nsid, source })?;
