@@ -31,8 +31,6 @@ use umpath_host::policy::{
     Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector, VolumePolicy,
 };
 
-use crate::build::Waits;
-
 /// The documented file: every key with its default.
 pub(crate) const DOCUMENTED: &str = include_str!("../umpath.toml");
 
@@ -256,6 +254,15 @@ impl Defaults {
             n => n,
         }
     }
+}
+
+/// Waits of queue threads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waits {
+    /// Longest time a thread polls before it sleeps.
+    pub(crate) polling: Duration,
+    /// Longest time a queue pair may take to drain; then it is destroyed.
+    pub(crate) drain_deadline: Duration,
 }
 
 #[cfg(test)]
