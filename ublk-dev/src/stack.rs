@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::mounts::parse_mount;
+
 /// Layers that are followed at most: a cycle cannot be, but sysfs is not ours.
 const LAYERS_MAX: usize = 16;
 
@@ -66,7 +68,7 @@ fn name_of(node: &Path) -> Option<String> {
 
 /// The device that the mount holding `path` was made of.
 fn source_of(table: &str, path: &Path) -> Option<String> {
-    let mounts = table.lines().filter_map(crate::process::parse_mount);
+    let mounts = table.lines().filter_map(parse_mount);
     let holding = mounts.filter(|mount| path.starts_with(&mount.point));
     // The longest mount point; of two the later.
     let mount = holding.max_by_key(|mount| mount.point.components().count())?;
@@ -174,5 +176,11 @@ mod tests {
                      90 25 0:50 / /data rw - btrfs /dev/no-such-device rw\n";
         assert_eq!(source_of(table, Path::new("/data/x")), None);
         assert_eq!(on_ublk(Path::new("/no/such/folder")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_mount_of_a_device_that_is_gone_is_known_by_its_name() {
+        assert!(device_on_ublk("511:3", "/dev/ublkb0"));
+        assert!(!device_on_ublk("0:21", "sysfs"));
     }
 }
