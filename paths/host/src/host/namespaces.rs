@@ -13,7 +13,8 @@ use umpath_protocol::EventKind;
 use umpath_session::{AnaTable, Namespace, NamespaceFacts, NamespaceProblem, StableId};
 
 use super::Host;
-use super::attach::{Live, Recorded};
+use super::attach::Live;
+use super::inherited::Recorded;
 use crate::events::Subject;
 use crate::path::Request;
 use crate::volume::Volume;
