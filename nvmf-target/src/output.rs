@@ -6,7 +6,7 @@ pub struct QueueId(pub u64);
 
 /// Something to do outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
+pub enum ArrayOutput {
     /// Complete a command that was parked.
     Respond {
         /// The queue it came on.

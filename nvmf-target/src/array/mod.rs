@@ -25,9 +25,9 @@ use umpath_nvme::opcode::admin;
 use umpath_nvme::{Sqe, Status};
 
 use crate::controller::view::{NamespaceView, Shared, View};
-use crate::controller::{Answer, Controller, Directory, Limits, Surroundings};
+use crate::controller::{Answer, Controller, Directory, Surroundings, TargetLimits};
 use crate::model::PortId;
-use crate::output::{Event, Gone, Output, QueueId};
+use crate::output::{ArrayOutput, Event, Gone, QueueId};
 use crate::subsystem::Subsystem;
 
 pub use change::ChangeError;
@@ -65,7 +65,7 @@ struct Remains<M> {
 /// The whole target.
 #[derive(Debug)]
 pub struct Array<M> {
-    limits: Limits,
+    limits: TargetLimits,
     ports: BTreeMap<PortId, SocketAddr>,
     subsystems: BTreeMap<String, Subsystem<M>>,
     controllers: BTreeMap<u16, Controller<M>>,
@@ -75,14 +75,14 @@ pub struct Array<M> {
     instance_numbers: InstanceNumbers,
     watch: reset::Watch,
     discovery_generation: u64,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<ArrayOutput>,
 }
 
 impl<M: Clone> Array<M> {
     /// An array without ports and subsystems. `seed` must be random: it is what tells the
     /// controllers of this process from those of others and of earlier ones, and keeps hosts from
     /// guessing how other controllers are named.
-    pub fn new(limits: Limits, seed: u64) -> Self {
+    pub fn new(limits: TargetLimits, seed: u64) -> Self {
         Self {
             limits,
             ports: BTreeMap::new(),
@@ -99,12 +99,12 @@ impl<M: Clone> Array<M> {
     }
 
     /// What this process allows.
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> TargetLimits {
         self.limits
     }
 
     /// The next thing to do outside.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<ArrayOutput> {
         self.outputs.pop_front()
     }
 
@@ -194,7 +194,7 @@ impl<M: Clone> Array<M> {
         controller.close_all_queues();
         self.outputs.extend(controller.take_outputs());
         self.outputs
-            .push_back(Output::Event(Event::Gone { cntlid, why }));
+            .push_back(ArrayOutput::Event(Event::Gone { cntlid, why }));
         // The promise counts from when the timer ran out, not from when that was noticed.
         let (since, promised_ms) = match why {
             Gone::KeepAlive => {
@@ -233,7 +233,7 @@ impl<M: Clone> Array<M> {
                 return true;
             }
             if let (true, Some(promised_ms)) = (remains.late, remains.promised_ms) {
-                outputs.push_back(Output::Event(Event::QuiesceLate {
+                outputs.push_back(ArrayOutput::Event(Event::QuiesceLate {
                     cntlid: remains.shared.instance.cntlid,
                     promised_ms,
                     took_ms: took.as_millis() as u64,

@@ -28,7 +28,7 @@ use self::sgl::Transfer;
 use self::view::Shared;
 use crate::config::CntlidRange;
 use crate::model::{MDTS_BYTES, PortId};
-use crate::output::{Output, QueueId};
+use crate::output::{ArrayOutput, QueueId};
 use crate::subsystem::Subsystem;
 
 pub use self::discovery::Directory;
@@ -47,7 +47,7 @@ pub enum Answer {
         /// Result.
         result: u64,
     },
-    /// A completion later: [`Output::Respond`] names the command.
+    /// A completion later: [`ArrayOutput::Respond`] names the command.
     Parked,
 }
 
@@ -85,7 +85,7 @@ pub struct Association {
 
 /// What this process allows.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct TargetLimits {
     /// Controller identifiers to hand out.
     pub cntlid: CntlidRange,
     /// Entries of the deepest queue.
@@ -100,7 +100,7 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Surroundings<'a, M> {
     /// What this process allows.
-    pub limits: &'a Limits,
+    pub limits: &'a TargetLimits,
     /// The controller's subsystem; `None` is the discovery subsystem.
     pub subsystem: Option<&'a Subsystem<M>>,
     /// What can be discovered.
@@ -131,7 +131,7 @@ pub struct Controller<M> {
     changed_namespaces: BTreeSet<u32>,
     resets: reset::Resets,
     lost_hosts: reset::LostHosts,
-    outputs: Vec<Output>,
+    outputs: Vec<ArrayOutput>,
 }
 
 impl<M> std::ops::Deref for Controller<M> {
@@ -254,7 +254,7 @@ impl<M> Controller<M> {
         self.queues.keys().filter(|qid| **qid != 0).count()
     }
 
-    pub(crate) fn take_outputs(&mut self) -> std::vec::Drain<'_, Output> {
+    pub(crate) fn take_outputs(&mut self) -> std::vec::Drain<'_, ArrayOutput> {
         self.outputs.drain(..)
     }
 
@@ -321,8 +321,11 @@ impl<M> Controller<M> {
 
     pub(crate) fn close_all_queues(&mut self) {
         let queues = std::mem::take(&mut self.queues);
-        self.outputs
-            .extend(queues.into_values().map(|queue| Output::Close { queue }));
+        self.outputs.extend(
+            queues
+                .into_values()
+                .map(|queue| ArrayOutput::Close { queue }),
+        );
     }
 
     pub(crate) fn raise(&mut self, notice: Notice) {
@@ -338,7 +341,8 @@ impl<M> Controller<M> {
     fn respond(&mut self, completion: Completion) {
         if let Some(&queue) = self.queues.get(&0) {
             let Completion { cid, dword } = completion;
-            self.outputs.push(Output::Respond { queue, cid, dword });
+            self.outputs
+                .push(ArrayOutput::Respond { queue, cid, dword });
         }
     }
 
@@ -348,7 +352,7 @@ impl<M> Controller<M> {
         let command = Abort::parse(sqe);
         let io = self.queues.get(&command.sqid).filter(|_| command.sqid != 0);
         if let (Some(&queue), Some(&asker)) = (io, self.queues.get(&0)) {
-            self.outputs.push(Output::Recall {
+            self.outputs.push(ArrayOutput::Recall {
                 queue,
                 cid: command.cid,
                 asker,
@@ -358,7 +362,7 @@ impl<M> Controller<M> {
         }
         if command.sqid == 0 && self.events.abort(command.cid) {
             if let Some(&queue) = self.queues.get(&0) {
-                self.outputs.push(Output::Abort {
+                self.outputs.push(ArrayOutput::Abort {
                     queue,
                     cid: command.cid,
                 });
@@ -379,7 +383,7 @@ impl<M> Controller<M> {
             .collect();
         for qid in io {
             if let Some(queue) = self.queues.remove(&qid) {
-                self.outputs.push(Output::Close { queue });
+                self.outputs.push(ArrayOutput::Close { queue });
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::controller::abort_result;
 use crate::fault::Table;
 use crate::media::SharedMedia;
 use crate::model::PortId;
-use crate::output::{Event, Gone, Output, QueueId};
+use crate::output::{ArrayOutput, Event, Gone, QueueId};
 
 /// A message to a reactor.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl Hub {
     fn carry_out(&self, mut array: MutexGuard<'_, Array<SharedMedia>>) {
         while let Some(output) = array.poll_output() {
             match output {
-                Output::Respond { queue, cid, dword } => {
+                ArrayOutput::Respond { queue, cid, dword } => {
                     self.send(
                         queue,
                         Message::Respond {
@@ -124,7 +124,7 @@ impl Hub {
                         },
                     );
                 }
-                Output::Abort { queue, cid } => {
+                ArrayOutput::Abort { queue, cid } => {
                     self.send(
                         queue,
                         Message::Respond {
@@ -135,7 +135,7 @@ impl Hub {
                         },
                     );
                 }
-                Output::Recall {
+                ArrayOutput::Recall {
                     queue,
                     cid,
                     asker,
@@ -149,8 +149,8 @@ impl Hub {
                         asker_cid,
                     },
                 ),
-                Output::Close { queue } => self.send(queue, Message::Close { queue }),
-                Output::Event(event) => log(&event),
+                ArrayOutput::Close { queue } => self.send(queue, Message::Close { queue }),
+                ArrayOutput::Event(event) => log(&event),
             }
         }
         let next = array

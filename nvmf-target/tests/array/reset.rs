@@ -19,7 +19,7 @@ use umpath_target::array::Array;
 use umpath_target::controller::Answer;
 use umpath_target::gate::board::Witness;
 use umpath_target::model::PortId;
-use umpath_target::output::{Event, Gone, Output, QueueId};
+use umpath_target::output::{ArrayOutput, Event, Gone, QueueId};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -89,9 +89,12 @@ fn an_idle_controller_is_reset_at_once_and_closed() {
     );
     let outputs = drain(&mut array);
     for queue in [QueueId(10), QueueId(11)] {
-        assert!(outputs.contains(&Output::Close { queue }), "{outputs:?}");
+        assert!(
+            outputs.contains(&ArrayOutput::Close { queue }),
+            "{outputs:?}"
+        );
     }
-    assert!(outputs.contains(&Output::Event(Event::Gone {
+    assert!(outputs.contains(&ArrayOutput::Event(Event::Gone {
         cntlid: impacted.cntlid,
         why: Gone::Reset
     })));
@@ -216,7 +219,7 @@ fn it_is_complete_only_when_the_media_is_left() {
     assert!(drain(&mut array).is_empty(), "still on the media");
     io.shared().gate.leave();
     array.handle_timeout(3 * MS);
-    let done = Output::Respond {
+    let done = ArrayOutput::Respond {
         queue: QueueId(110),
         cid: 77,
         dword: ResetResult::IMMEDIATE | ResetResult::VALIDATED | ResetResult::INITIATED,
@@ -269,7 +272,7 @@ fn what_takes_longer_is_told_by_the_log_and_its_event() {
     let queue = QueueId(110);
     assert_eq!(
         drain(&mut array),
-        [Output::Respond {
+        [ArrayOutput::Respond {
             queue,
             cid: 77,
             dword: 0
@@ -292,7 +295,7 @@ fn what_takes_longer_is_told_by_the_log_and_its_event() {
     let dword = AsyncEvent::CCR_COMPLETED.to_dw0();
     assert_eq!(
         drain(&mut array),
-        [Output::Respond {
+        [ArrayOutput::Respond {
             queue,
             cid: 9,
             dword
@@ -377,7 +380,7 @@ fn a_controller_of_another_process_is_reset_through_the_board() {
         cntlid: again.cntlid,
         why: Gone::Reset,
     };
-    assert!(drain(&mut primary).contains(&Output::Event(gone)));
+    assert!(drain(&mut primary).contains(&ArrayOutput::Event(gone)));
 }
 
 #[test]
@@ -405,7 +408,7 @@ fn a_controller_condemned_unnoticed_takes_no_other_with_it() {
     primary.handle_timeout(20 * MS);
     let gone = |cntlid| {
         let why = Gone::Reset;
-        Output::Event(Event::Gone { cntlid, why })
+        ArrayOutput::Event(Event::Gone { cntlid, why })
     };
     assert!(drain(&mut primary).contains(&gone(victim.cntlid)));
     primary.handle_timeout(100 * MS);
@@ -430,7 +433,7 @@ fn a_dead_process_is_reset_once_its_witness_says_so() {
     grave.0.store(true, SeqCst);
     standby.handle_timeout(2 * MS);
     assert!(
-        matches!(drain(&mut standby)[..], [Output::Respond { cid: 77, dword, .. }] if dword & 1 == 1)
+        matches!(drain(&mut standby)[..], [ArrayOutput::Respond { cid: 77, dword, .. }] if dword & 1 == 1)
     );
 }
 
@@ -462,7 +465,7 @@ fn a_lost_host_is_told_on_its_other_controllers_here_and_elsewhere() {
         let events = drain(array);
         let told = events
             .iter()
-            .filter(|o| matches!(o, Output::Respond { cid: 9, dword: d, .. } if *d == dword));
+            .filter(|o| matches!(o, ArrayOutput::Respond { cid: 9, dword: d, .. } if *d == dword));
         assert_eq!(told.count(), 1, "{events:?}");
         let log = host.log(array, lid::LOST_HOST_COMMUNICATION, 512);
         let entries = lost_host_entries(&log).unwrap();

@@ -24,7 +24,7 @@ impl fmt::Display for AssociationId {
 
 /// What one command may ask of a controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct CommandLimits {
     /// Most bytes of data in a command (MDTS and what the transport can move).
     pub transfer_bytes_max: u32,
     /// Most blocks of a Write Zeroes; 0: not supported.
@@ -37,7 +37,7 @@ pub struct Limits {
     pub retry_delays: [Duration; 3],
 }
 
-impl Default for Limits {
+impl Default for CommandLimits {
     /// What every controller can do: 128 KiB transfers, no Write Zeroes, no deallocation.
     fn default() -> Self {
         Self {
@@ -83,7 +83,7 @@ pub struct PathEntry {
     /// Namespace identifier at this controller.
     pub nsid: u32,
     /// What its controller accepts.
-    pub limits: Limits,
+    pub limits: CommandLimits,
     /// Its priority.
     pub priority: Priority,
     /// ANA state of the namespace, if the controller reports any.

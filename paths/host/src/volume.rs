@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_core::{
-    AssociationId, Device, LaneCommand, LaneEvent, LaneId, NoPath, Output, PathId, VolumeShared,
-    policies,
+    AssociationId, Device, DeviceOutput, LaneCommand, LaneEvent, LaneId, NoPath, PathId,
+    VolumeShared, policies,
 };
 use umpath_session::{AnaState, StableId};
 
@@ -303,21 +303,23 @@ impl Volume {
         self.first_path_arrives(fx.now);
         while let Some(output) = self.core.poll_output() {
             match output {
-                Output::Publish(table) => {
+                DeviceOutput::Publish(table) => {
                     self.send_all(fx, || LaneCommand::SetTable(table.clone()));
                 }
-                Output::Convict(association) => {
+                DeviceOutput::Convict(association) => {
                     self.send_all(fx, || LaneCommand::Convict(association));
                 }
-                Output::Guard(ghosts) => self.send_all(fx, || LaneCommand::Guard(ghosts.clone())),
-                Output::Locked(association) => {
+                DeviceOutput::Guard(ghosts) => {
+                    self.send_all(fx, || LaneCommand::Guard(ghosts.clone()));
+                }
+                DeviceOutput::Locked(association) => {
                     self.send_all(fx, || LaneCommand::Locked(association));
                 }
-                Output::Fenced(association) => {
+                DeviceOutput::Fenced(association) => {
                     self.send_all(fx, || LaneCommand::Fenced(association));
                 }
-                Output::FailQueued => self.send_all(fx, || LaneCommand::FailQueued),
-                Output::Event(event) => self.log(&event, fx),
+                DeviceOutput::FailQueued => self.send_all(fx, || LaneCommand::FailQueued),
+                DeviceOutput::Event(event) => self.log(&event, fx),
             }
         }
     }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use umpath_core::policies::SelectorConfig;
 use umpath_core::{
-    AssociationId, BlockLimits, Discard, GroupEntry, Lane, LaneCommand, LaneConfig, LaneId, Limits,
-    OnNoPath, PathEntry, PathId, PathTable, Steering, VolumeShared,
+    AssociationId, BlockLimits, CommandLimits, Discard, GroupEntry, Lane, LaneCommand, LaneConfig,
+    LaneId, OnNoPath, PathEntry, PathId, PathTable, Steering, VolumeShared,
 };
 use umpath_engine::{LaneReport, LaneSetup, Polling};
 use umpath_transport::Arena;
@@ -175,12 +175,12 @@ impl Volume {
                 association: path.association,
                 usable: path.usable,
                 nsid: 1,
-                limits: Limits {
+                limits: CommandLimits {
                     transfer_bytes_max: MAX_IO,
                     write_zeroes_blocks_max: 1 << 16,
                     write_zeroes_deallocate: true,
                     discard_blocks_max: u32::MAX,
-                    ..Limits::default()
+                    ..CommandLimits::default()
                 },
                 priority: Default::default(),
                 ana: None,

@@ -38,7 +38,7 @@ pub use view::PathView;
 
 /// What the host does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
+pub enum DeviceOutput {
     /// Give every lane this table.
     Publish(Arc<PathTable>),
     /// Tell every lane to give this association up ([`Lane::convict`](crate::Lane::convict)).
@@ -85,7 +85,7 @@ pub struct Device {
     starving: Vec<LaneId>,
     /// Lanes that have ended.
     gone: Vec<LaneId>,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<DeviceOutput>,
 }
 
 impl Device {
@@ -292,7 +292,7 @@ impl Device {
             Some(association),
             EventKind::Convicted(why),
         );
-        self.outputs.push_back(Output::Convict(association));
+        self.outputs.push_back(DeviceOutput::Convict(association));
         // Lanes that have ended confirm nothing any more; what they had in flight is unknown.
         for lane in self.gone.clone() {
             let ghosts = vec![Ghost::of_everything(association)];
@@ -420,7 +420,7 @@ impl Device {
     }
 
     /// What the host does next; `None`: nothing.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<DeviceOutput> {
         self.outputs.pop_front()
     }
 
@@ -533,7 +533,7 @@ impl Device {
         association: Option<AssociationId>,
         kind: EventKind,
     ) {
-        self.outputs.push_back(Output::Event(Event {
+        self.outputs.push_back(DeviceOutput::Event(Event {
             at,
             path,
             association,

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use super::Lane;
 use super::command::tag_of;
-use super::link::{Link, LinkState};
+use super::queue_pair::{QueuePair, QueuePairState};
 use crate::event::LaneEvent;
 use crate::request::Op;
 
@@ -21,8 +21,8 @@ pub(super) const CHECK: Duration = Duration::from_millis(500);
 impl Lane {
     /// When to check next; `None`: nothing is in flight.
     pub(super) fn check_due(&self) -> Option<Duration> {
-        let mut links = self.links.iter();
-        let busy = links.any(|link| link.state == LinkState::Open && link.in_flight() > 0);
+        let mut pairs = self.pairs.iter();
+        let busy = pairs.any(|pair| pair.state == QueuePairState::Open && pair.in_flight() > 0);
         busy.then_some(self.check_due)
     }
 
@@ -32,9 +32,9 @@ impl Lane {
             return;
         }
         self.check_due = now + CHECK;
-        for link in self.links.iter() {
-            if link.state == LinkState::Open {
-                let found = [self.silence_of(link, now), self.overdue_on(link, now)];
+        for pair in self.pairs.iter() {
+            if pair.state == QueuePairState::Open {
+                let found = [self.silence_of(pair, now), self.overdue_on(pair, now)];
                 self.events.extend(found.into_iter().flatten());
             }
         }
@@ -45,28 +45,28 @@ impl Lane {
         matches!(self.requests[tag_of(number)].body.op, Op::Read | Op::Write)
     }
 
-    fn silence_of(&self, link: &Link, now: Duration) -> Option<LaneEvent> {
-        let waiting = link
+    fn silence_of(&self, pair: &QueuePair, now: Duration) -> Option<LaneEvent> {
+        let waiting = pair
             .commands()
             .filter(|number| self.never_takes_long(*number));
         let oldest = waiting.map(|number| self.commands[number].sent_at).min()?;
-        let since = oldest.max(link.answered_at);
+        let since = oldest.max(pair.answered_at);
         (now >= since + SILENT).then_some(LaneEvent::QueueSilent {
-            path: link.path,
-            association: link.association,
+            path: pair.path,
+            association: pair.association,
             since,
         })
     }
 
-    fn overdue_on(&self, link: &Link, now: Duration) -> Option<LaneEvent> {
-        let sent = link
+    fn overdue_on(&self, pair: &QueuePair, now: Duration) -> Option<LaneEvent> {
+        let sent = pair
             .commands()
             .map(|number| (self.commands[number].sent_at, number));
         let (since, number) = sent.min().filter(|(since, _)| now >= *since + OVERDUE)?;
         let quick = self.never_takes_long(number);
         Some(LaneEvent::Overdue {
-            path: link.path,
-            association: link.association,
+            path: pair.path,
+            association: pair.association,
             since,
             cid: quick.then_some(self.commands[number].cid),
         })

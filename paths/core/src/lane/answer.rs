@@ -21,24 +21,24 @@ const PATIENCE: Duration = Duration::from_millis(100);
 impl Lane {
     /// The controller answered. An answer that fits no command in flight is counted and dropped.
     pub fn complete(&mut self, path: PathId, association: AssociationId, cqe: &Cqe, now: Duration) {
-        let Some(at) = self.link_of(association) else {
+        let Some(at) = self.pair_of(association) else {
             self.stats.stale += 1;
             return;
         };
-        debug_assert_eq!(path, self.links[at].path);
-        let path = self.links[at].path;
-        let had_room = self.links[at].has_room();
-        let Some(number) = self.links[at].give_back(cqe.cid.get()) else {
+        debug_assert_eq!(path, self.pairs[at].path);
+        let path = self.pairs[at].path;
+        let had_room = self.pairs[at].has_room();
+        let Some(number) = self.pairs[at].give_back(cqe.cid.get()) else {
             self.stats.stale += 1;
             return;
         };
-        self.links[at].answered_at = now;
+        self.pairs[at].answered_at = now;
         self.stats.answered += 1;
         let bytes = self.data_in_flight(number);
         self.shared.answered(path, bytes, now);
         self.left_flight(number);
         if !had_room {
-            self.links[at].blocked_until = None;
+            self.pairs[at].blocked_until = None;
             self.rebuild_offers();
         }
         let status = cqe.status();
@@ -105,7 +105,7 @@ impl Lane {
 
     /// The controller is done with it, so its fate is known: it may be sent again at once.
     fn try_again(&mut self, number: u16, at: u16, status: Status, how: Disposition, now: Duration) {
-        let (path, association) = (self.links[at].path, self.links[at].association);
+        let (path, association) = (self.pairs[at].path, self.pairs[at].association);
         let wait = match how {
             Disposition::AnaElsewhere => {
                 self.refuse_ana(at, status);
@@ -132,7 +132,7 @@ impl Lane {
                 command.avoid = Some(path);
                 let asked = usize::from(delay)
                     .checked_sub(1)
-                    .and_then(|index| self.links[at].limits.retry_delays.get(index).copied())
+                    .and_then(|index| self.pairs[at].limits.retry_delays.get(index).copied())
                     .unwrap_or(Duration::ZERO);
                 if asked.is_zero() && patient {
                     PATIENCE
@@ -158,16 +158,16 @@ impl Lane {
     }
 
     fn refuse_ana(&mut self, at: u16, status: Status) {
-        let association = self.links[at].association;
+        let association = self.pairs[at].association;
         let entry = self
             .table
             .paths
             .iter()
             .find(|entry| entry.association == association);
         let epoch = entry.map_or(0, |entry| entry.ana_epoch);
-        let link = &mut self.links[at];
-        if link.ana_refused.replace(epoch).is_none() {
-            let path = link.path;
+        let pair = &mut self.pairs[at];
+        if pair.ana_refused.replace(epoch).is_none() {
+            let path = pair.path;
             self.events.push_back(LaneEvent::AnaStatus {
                 path,
                 association,
@@ -178,9 +178,9 @@ impl Lane {
     }
 
     fn note_path_error(&mut self, at: u16, status: Status) {
-        let link = &mut self.links[at];
-        link.path_errors = link.path_errors.saturating_add(1);
-        let (path, association, count) = (link.path, link.association, link.path_errors);
+        let pair = &mut self.pairs[at];
+        pair.path_errors = pair.path_errors.saturating_add(1);
+        let (path, association, count) = (pair.path, pair.association, pair.path_errors);
         if count.is_power_of_two() {
             self.events.push_back(LaneEvent::PathError {
                 path,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::Lane;
 use super::command::{State, tag_of};
-use super::link::Link;
+use super::queue_pair::QueuePair;
 use crate::event::LaneEvent;
 use crate::ghost::{Ghost, GhostTable, Owner, Resend};
 use crate::table::AssociationId;
@@ -186,13 +186,13 @@ impl Lane {
         let Self {
             config,
             guard,
-            links,
+            pairs,
             commands,
             requests,
             ..
         } = self;
         guard.in_flight = 0;
-        for number in links.iter().flat_map(Link::commands) {
+        for number in pairs.iter().flat_map(QueuePair::commands) {
             let command = &mut commands[number];
             let owner = Owner {
                 lane: config.id,

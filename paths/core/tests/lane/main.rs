@@ -7,7 +7,7 @@ mod selection;
 use std::sync::Arc;
 
 use umpath_core::{
-    AssociationId, BlockError, BlockRequest, Data, LaneEvent, Limits, OnNoPath, Op, PathId,
+    AssociationId, BlockError, BlockRequest, CommandLimits, Data, LaneEvent, OnNoPath, Op, PathId,
     PathTable, SubmitError, Tag, VolumeShared,
 };
 use umpath_nvme::command::io::{DsmRange, ReadWrite, WriteZeroes};
@@ -92,7 +92,10 @@ fn commands_say_what_the_request_says() {
 #[test]
 fn what_the_controller_does_not_do_is_not_supported() {
     let mut lane = lane(0, &Arc::new(VolumeShared::new()));
-    lane.set_table(table(&[0], Limits::default(), OnNoPath::Queue), ms(0));
+    lane.set_table(
+        table(&[0], CommandLimits::default(), OnNoPath::Queue),
+        ms(0),
+    );
     for op in [Op::Discard, Op::WriteZeroes] {
         submit(&mut lane, request(0, op, 0, 1), ms(1));
         assert_eq!(completions(&mut lane), [(0, Err(BlockError::NotSupported))]);
