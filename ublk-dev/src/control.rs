@@ -31,10 +31,10 @@ const CONTROL_PATH: &str = "/dev/ublk-control";
 /// The kernel's `ENOTSUPP`, which libc does not name: the driver's answer to an unknown command.
 const ENOTSUPP: i32 = 524;
 /// How long a deletion is retried while someone (udev, as a rule) still has a node open.
-const DELETE_PATIENCE: Duration = Duration::from_secs(10);
+const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a stop of an unused device waits for a visitor (udev again) to close it. A user proper
 /// keeps it open for longer.
-const VISIT_PATIENCE: Duration = Duration::from_secs(2);
+const VISIT_TIMEOUT: Duration = Duration::from_secs(2);
 const DELETE_RETRY: Duration = Duration::from_millis(20);
 
 /// Where a device is in its life, as the driver sees it.
@@ -233,7 +233,7 @@ impl Control {
     /// before, and someone may open the device in between.
     pub fn stop_if_unused(&mut self, id: u32) -> Result<(), Error> {
         if self.features.contains(Features::SAFE_STOP) {
-            let deadline = Instant::now() + VISIT_PATIENCE;
+            let deadline = Instant::now() + VISIT_TIMEOUT;
             loop {
                 match self.simple(Command::TryStopDev, id, 0) {
                     Err(Error::Command { source, .. })
@@ -259,7 +259,7 @@ impl Control {
     /// Forgets a device and frees its number. Waits until every reference is gone, our own
     /// character device and mappings among them: close those first.
     pub fn delete(&mut self, id: u32) -> Result<(), Error> {
-        let deadline = Instant::now() + DELETE_PATIENCE;
+        let deadline = Instant::now() + DELETE_TIMEOUT;
         loop {
             match self.transfer(Command::DelDev, id, u16::MAX, ()) {
                 Ok(_) => return Ok(()),
@@ -320,7 +320,7 @@ impl Control {
 
     /// Takes over a device whose server died; waits until that server is gone entirely.
     pub fn start_recovery(&mut self, id: u32) -> Result<(), Error> {
-        let deadline = Instant::now() + DELETE_PATIENCE;
+        let deadline = Instant::now() + DELETE_TIMEOUT;
         loop {
             match self.simple(Command::StartUserRecovery, id, 0) {
                 Err(Error::Command { source, .. })

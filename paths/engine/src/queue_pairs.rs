@@ -285,7 +285,7 @@ impl<T: Transport> QueuePairs<T> {
     }
 
     /// The longest the thread may sleep on account of a drain.
-    pub(crate) fn patience(&self) -> Option<Duration> {
+    pub(crate) fn sleep_max(&self) -> Option<Duration> {
         (self.draining > 0).then_some(DRAIN_POLL)
     }
 

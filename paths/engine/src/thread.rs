@@ -343,7 +343,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
         }
         let at_most = [
             self.lane.poll_timeout().map(|at| at.saturating_sub(now)),
-            self.pairs.patience(),
+            self.pairs.sleep_max(),
         ];
         self.requests.stats.sleeps += 1;
         self.frontend.sleep(at_most.into_iter().flatten().min())

@@ -16,7 +16,7 @@ use crate::table::{AssociationId, PathId};
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// Wait for conditions that need time to pass.
-const PATIENCE: Duration = Duration::from_millis(100);
+const CONDITION_DELAY: Duration = Duration::from_millis(100);
 
 impl Lane {
     /// The controller answered. An answer that fits no command in flight is counted and dropped.
@@ -135,7 +135,7 @@ impl Lane {
                     .and_then(|index| self.pairs[at].limits.retry_delays.get(index).copied())
                     .unwrap_or(Duration::ZERO);
                 if asked.is_zero() && patient {
-                    PATIENCE
+                    CONDITION_DELAY
                 } else {
                     asked
                 }
