@@ -40,11 +40,11 @@ pub enum ArrayOutput {
         /// The queue.
         queue: QueueId,
     },
-    /// Something worth telling a person.
+    /// Something to log.
     Event(Event),
 }
 
-/// Something worth telling a person.
+/// Something to log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A host connected.

@@ -125,8 +125,8 @@ fn a_restarted_process_does_not_vouch_for_io_on_a_store_it_has_not() {
     let other = named_store(directory.path(), "other");
     for stores in [vec![], vec![(2, other)]] {
         let stores = [vec![(1, store(directory.path()))], stores].concat();
-        let heir = Arc::new(Fence::open(&path, stores).expect("a row of its own"));
-        let board = heir.board();
+        let successor = Arc::new(Fence::open(&path, stores).expect("a row of its own"));
+        let board = successor.board();
         let cell = board.find(VICTIM, HOST).expect("still known");
         board.condemn(cell, VICTIM);
         assert_eq!(board.fate(cell, VICTIM), Fate::OnMedia);
@@ -209,7 +209,7 @@ fn a_killed_process_is_over() {
     becomes(|| board.fate(cell, VICTIM) == Fate::Off);
     assert!(peer.is_over(0, peer.stores()));
     // Its row is free for the next process, which remembers what the dead one had.
-    let (_next, heir) = fence(directory.path());
-    assert_eq!(heir.find(VICTIM, HOST), Some(cell));
-    assert_eq!(heir.fate(cell, VICTIM), Fate::Off);
+    let (_next, successor) = fence(directory.path());
+    assert_eq!(successor.find(VICTIM, HOST), Some(cell));
+    assert_eq!(successor.fate(cell, VICTIM), Fate::Off);
 }

@@ -218,11 +218,11 @@ impl<M: Clone> Array<M> {
             promised_ms,
             late: false,
         });
-        self.bury(now);
+        self.forget_remains(now);
     }
 
     /// Forgets controllers that are off the media.
-    fn bury(&mut self, now: Duration) {
+    fn forget_remains(&mut self, now: Duration) {
         let outputs = &mut self.outputs;
         self.remains.retain_mut(|remains| {
             let took = now.saturating_sub(remains.since);

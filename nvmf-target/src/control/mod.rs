@@ -1,7 +1,7 @@
 //! The run-time socket: verbs in, answers out, one JSON line each.
 //!
 //! A verb and the configuration file build the same types and go through the same
-//! [`apply::Steward`], so whatever can be configured can be changed, with the same checks and the
+//! [`apply::Operator`], so whatever can be configured can be changed, with the same checks and the
 //! same complaints.
 
 mod apply;
@@ -22,7 +22,7 @@ use crate::fence::FenceError;
 use crate::media::OpenError;
 use crate::model::AnaState;
 
-pub use apply::Steward;
+pub use apply::Operator;
 pub use client::{CallError, call};
 pub use server::{Server, ServerError};
 

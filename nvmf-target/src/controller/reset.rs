@@ -4,7 +4,7 @@
 //! works whichever process it lives in and whether or not that process still runs. The command is
 //! answered with "immediate reset successful" as soon as nothing of the incarnation is on the media
 //! any more; if that takes longer than [`ANSWER_WITHIN`] it is answered without, and the log page
-//! and its event tell later. Nothing here believes in time: an entry becomes successful only by the
+//! and its event report it later. Nothing here believes in time: an entry becomes successful only by the
 //! count or by the witness, and fails after [`GIVE_UP_AFTER`].
 //!
 //! Refused (Invalid Field, do not retry): the controller itself, and an incarnation the board does
@@ -167,7 +167,7 @@ impl<M> Controller<M> {
         Ok(Answer::Parked)
     }
 
-    /// Whether [`Controller::advance_resets`] has something to look at.
+    /// Whether [`Controller::advance_resets`] has something to do.
     pub(crate) fn has_resets(&self) -> bool {
         self.resets.in_progress().next().is_some()
     }

@@ -116,7 +116,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Whether no command can meet a rule.
+    /// Whether there are no rules.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }

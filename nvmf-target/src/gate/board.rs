@@ -272,19 +272,19 @@ mod tests {
     }
 
     #[derive(Debug, Default)]
-    struct Grave(AtomicBool);
+    struct Death(AtomicBool);
 
-    impl Witness for Grave {
+    impl Witness for Death {
         fn is_over(&self, _: usize, stores: usize) -> bool {
             stores == 1 && self.0.load(SeqCst)
         }
     }
 
-    fn pair() -> (Board, Board, Arc<Grave>) {
+    fn pair() -> (Board, Board, Arc<Death>) {
         let memory: &'static Memory = Box::leak(Box::default());
-        let grave = Arc::new(Grave::default());
-        let board = |row| Board::shared(memory, row, Arc::clone(&grave) as Arc<dyn Witness>);
-        (board(0), board(1), grave)
+        let death = Arc::new(Death::default());
+        let board = |row| Board::shared(memory, row, Arc::clone(&death) as Arc<dyn Witness>);
+        (board(0), board(1), death)
     }
 
     #[test]
@@ -330,10 +330,10 @@ mod tests {
         for cirn in 2..=CELLS_EACH as u64 {
             owner.take(instance(cirn), HOST).expect("a cell").condemn();
         }
-        let heir = owner.take(instance(999), HOST).expect("a cell");
+        let successor = owner.take(instance(999), HOST).expect("a cell");
         assert_eq!(peer.find(instance(999), HOST), Some(index), "the same cell");
         assert!(!peer.condemn(index, instance(1)));
-        assert_eq!(heir.permits(heir.epoch(), NOW), Ok(()));
+        assert_eq!(successor.permits(successor.epoch(), NOW), Ok(()));
         assert_eq!(
             peer.fate(index, instance(1)),
             Fate::Off,
@@ -352,9 +352,9 @@ mod tests {
         let index = peer.find(instance(1), HOST).expect("known");
         assert!(peer.condemn(index, instance(1)));
         // Its owner has not noticed.
-        let heir = owner.take(instance(999), HOST).expect("a cell");
+        let successor = owner.take(instance(999), HOST).expect("a cell");
         assert_eq!(peer.find(instance(999), HOST), Some(index), "the same cell");
-        heir.enter(heir.epoch(), NOW).expect("open");
+        successor.enter(successor.epoch(), NOW).expect("open");
 
         assert!(first.is_condemned());
         assert_eq!(first.in_flight(), 0, "none of its own");
@@ -362,24 +362,24 @@ mod tests {
         assert_eq!(
             first.enter(first.epoch(), NOW),
             Err(Fenced::Closed),
-            "a queue it connects now is not the heir's"
+            "a queue it connects now is not the successor's"
         );
         first.close();
         first.condemn();
         owner.note_loss(&first);
-        assert_eq!(heir.permits(heir.epoch(), NOW), Ok(()));
-        assert_eq!(heir.in_flight(), 1);
+        assert_eq!(successor.permits(successor.epoch(), NOW), Ok(()));
+        assert_eq!(successor.in_flight(), 1);
         assert_eq!(peer.losses(), []);
     }
 
     #[test]
     fn a_dead_process_is_off_when_its_witness_says_so() {
-        let (owner, peer, grave) = pair();
+        let (owner, peer, death) = pair();
         let gate = owner.take(instance(1), HOST).expect("a cell");
         gate.enter(gate.epoch(), NOW).expect("open");
         let index = peer.find(instance(1), HOST).expect("known");
         peer.condemn(index, instance(1));
-        grave.0.store(true, SeqCst);
+        death.0.store(true, SeqCst);
         assert_eq!(
             peer.fate(index, instance(1)),
             Fate::OnMedia,
@@ -392,16 +392,16 @@ mod tests {
     #[test]
     fn a_row_taken_over_remembers_and_is_quiet() {
         let memory: &'static Memory = Box::leak(Box::default());
-        let grave = Arc::new(Grave::default());
-        let board = || Board::shared(memory, 0, Arc::clone(&grave) as Arc<dyn Witness>);
+        let death = Arc::new(Death::default());
+        let board = || Board::shared(memory, 0, Arc::clone(&death) as Arc<dyn Witness>);
         let dead = board();
         let gate = dead.take(instance(1), HOST).expect("a cell");
         gate.enter(gate.epoch(), NOW).expect("open");
-        let heir = board();
-        let index = heir.find(instance(1), HOST).expect("still known");
-        assert_eq!(heir.fate(index, instance(1)), Fate::Off);
-        heir.take(instance(2), HOST).expect("another cell");
-        assert!(heir.find(instance(1), HOST).is_some());
+        let successor = board();
+        let index = successor.find(instance(1), HOST).expect("still known");
+        assert_eq!(successor.fate(index, instance(1)), Fate::Off);
+        successor.take(instance(2), HOST).expect("another cell");
+        assert!(successor.find(instance(1), HOST).is_some());
     }
 
     #[test]

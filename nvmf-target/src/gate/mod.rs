@@ -3,7 +3,7 @@
 //! A queue learns the gate's epoch when it is connected and shows it for each submission. Closing
 //! the gate raises the epoch, so everything admitted under the old one is refused from then on,
 //! whatever thread it is on and however long it was parked. Submissions are counted before the
-//! epoch is looked at, so once the gate is closed *and* the count is zero nothing of the old epoch
+//! epoch is read, so once the gate is closed *and* the count is zero nothing of the old epoch
 //! is on the media or can get there. A *condemned* gate admits no epoch any more.
 //!
 //! Epoch and count lie in a [`Cell`](cell::Cell), where other processes serving the same

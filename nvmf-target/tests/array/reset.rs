@@ -25,19 +25,19 @@ const MS: Duration = Duration::from_millis(1);
 
 /// A process that died, or did not yet.
 #[derive(Debug, Default)]
-struct Grave(AtomicBool);
+struct Death(AtomicBool);
 
-impl Witness for Grave {
+impl Witness for Death {
     fn is_over(&self, _: usize, _: usize) -> bool {
         self.0.load(SeqCst)
     }
 }
 
-fn pair() -> (Array<Media>, Array<Media>, Arc<Grave>) {
-    let grave = Arc::new(Grave::default());
-    let witness: Arc<dyn Witness> = Arc::<Grave>::clone(&grave);
+fn pair() -> (Array<Media>, Array<Media>, Arc<Death>) {
+    let death = Arc::new(Death::default());
+    let witness: Arc<dyn Witness> = Arc::<Death>::clone(&death);
     let (primary, standby) = primary_and_standby(&witness);
-    (primary, standby, grave)
+    (primary, standby, death)
 }
 
 fn identify(array: &mut Array<Media>, host: &Host) -> IdentifyController {
@@ -109,7 +109,7 @@ fn an_idle_controller_is_reset_at_once_and_closed() {
 }
 
 #[test]
-fn the_identity_is_told_and_changes_with_every_incarnation() {
+fn the_identity_is_reported_and_changes_with_every_incarnation() {
     let mut array = array_with(5, 5);
     let mut seen = Vec::new();
     for round in 0..300 {
@@ -139,8 +139,8 @@ fn a_successor_is_never_reset_in_place_of_the_one_named() {
     let old = instance(&mut array, &victim);
     array.queue_closed(old.cntlid, QueueId(10), Duration::ZERO);
     let survivor = Host::ready(&mut array, 1);
-    let heir = Host::ready(&mut array, 2);
-    assert_eq!(heir.cntlid, old.cntlid, "the identifier came round");
+    let successor = Host::ready(&mut array, 2);
+    assert_eq!(successor.cntlid, old.cntlid, "the identifier came round");
     for wrong in [
         old,
         Instance {
@@ -150,7 +150,7 @@ fn a_successor_is_never_reset_in_place_of_the_one_named() {
         Instance { cirn: 0, ..old },
     ] {
         survivor.admin(&mut array, reset(wrong), &mut []);
-        assert!(array.has_controller(heir.cntlid), "{wrong:?}");
+        assert!(array.has_controller(successor.cntlid), "{wrong:?}");
     }
 }
 
@@ -229,7 +229,7 @@ fn it_is_complete_only_when_the_media_is_left() {
     assert_eq!(
         reset_entries(&log).unwrap().len(),
         0,
-        "nothing left to tell"
+        "nothing left to report"
     );
 }
 
@@ -257,7 +257,7 @@ fn a_reset_asked_for_before_the_asker_was_disabled_is_not_answered_after() {
 }
 
 #[test]
-fn what_takes_longer_is_told_by_the_log_and_its_event() {
+fn what_takes_longer_is_reported_by_the_log_and_its_event() {
     let mut array = array();
     let mut victim = Host::ready(&mut array, 1);
     let survivor = Host::ready_on(&mut array, 1, PortId(2));
@@ -305,7 +305,7 @@ fn what_takes_longer_is_told_by_the_log_and_its_event() {
     assert_eq!(
         array.next_timeout(301 * MS),
         None,
-        "nothing to look at any more"
+        "nothing to check any more"
     );
 
     let remove = admin::GetLogPage {
@@ -401,8 +401,8 @@ fn a_controller_condemned_unnoticed_takes_no_other_with_it() {
         survivor.admin(&mut standby, reset(impacted), &mut []),
         IMMEDIATE
     );
-    let mut heir = Host::ready(&mut primary, 3);
-    let io = heir.io(&mut primary);
+    let mut successor = Host::ready(&mut primary, 3);
+    let io = successor.io(&mut primary);
     drain(&mut primary);
 
     primary.handle_timeout(20 * MS);
@@ -412,13 +412,13 @@ fn a_controller_condemned_unnoticed_takes_no_other_with_it() {
     };
     assert!(drain(&mut primary).contains(&gone(victim.cntlid)));
     primary.handle_timeout(100 * MS);
-    assert!(primary.has_controller(heir.cntlid));
+    assert!(primary.has_controller(successor.cntlid));
     assert!(io.shared().gate.permits(io.epoch(), 100 * MS).is_ok());
 }
 
 #[test]
 fn a_dead_process_is_reset_once_its_witness_says_so() {
-    let (mut primary, mut standby, grave) = pair();
+    let (mut primary, mut standby, death) = pair();
     let mut victim = Host::ready(&mut primary, 1);
     let survivor = Host::ready_on(&mut standby, 1, PortId(2));
     let _io = victim.busy_io(&mut primary);
@@ -430,7 +430,7 @@ fn a_dead_process_is_reset_once_its_witness_says_so() {
     drain(&mut standby);
     standby.handle_timeout(MS);
     assert!(drain(&mut standby).is_empty());
-    grave.0.store(true, SeqCst);
+    death.0.store(true, SeqCst);
     standby.handle_timeout(2 * MS);
     assert!(
         matches!(drain(&mut standby)[..], [ArrayOutput::Respond { cid: 77, dword, .. }] if dword & 1 == 1)
@@ -438,7 +438,7 @@ fn a_dead_process_is_reset_once_its_witness_says_so() {
 }
 
 #[test]
-fn a_lost_host_is_told_on_its_other_controllers_here_and_elsewhere() {
+fn a_lost_host_is_reported_on_its_other_controllers_here_and_elsewhere() {
     let (mut primary, mut standby, _) = pair();
     let mut lost = Host::new(1);
     lost.kato_ms = 100;
@@ -463,10 +463,10 @@ fn a_lost_host_is_told_on_its_other_controllers_here_and_elsewhere() {
     let dword = AsyncEvent::LOST_HOST.to_dw0();
     for (host, array) in [(&here, &mut primary), (&there, &mut standby)] {
         let events = drain(array);
-        let told = events
+        let reported = events
             .iter()
             .filter(|o| matches!(o, ArrayOutput::Respond { cid: 9, dword: d, .. } if *d == dword));
-        assert_eq!(told.count(), 1, "{events:?}");
+        assert_eq!(reported.count(), 1, "{events:?}");
         let log = host.log(array, lid::LOST_HOST_COMMUNICATION, 512);
         let entries = lost_host_entries(&log).unwrap();
         assert_eq!(
@@ -478,5 +478,5 @@ fn a_lost_host_is_told_on_its_other_controllers_here_and_elsewhere() {
     let log = stranger.log(&mut standby, lid::LOST_HOST_COMMUNICATION, 512);
     assert_eq!(lost_host_entries(&log).unwrap().len(), 0);
     standby.handle_timeout(200 * MS);
-    assert!(drain(&mut standby).is_empty(), "told once");
+    assert!(drain(&mut standby).is_empty(), "reported once");
 }

@@ -8,7 +8,7 @@
 //! arguments, and what should happen comes out of `poll_*` functions. The same code runs under the
 //! daemon, the simulator and the benchmarks.
 //!
-//! Two halves meet in the [`PathTable`]:
+//! Two halves share the [`PathTable`]:
 //! - [`Lane`]: data path of one queue thread. No lock and no allocation for a request.
 //! - [`Device`]: control side of a volume; publishes tables and events.
 //!

@@ -1,4 +1,4 @@
-//! The path table: what the control side tells every lane about the volume's paths.
+//! The path table: what the control side publishes to every lane about the volume's paths.
 //!
 //! A table is an immutable snapshot, published only when something in it changed. It states which
 //! paths may be used, in which groups, under which limits; the lane decides which of them takes
@@ -50,7 +50,7 @@ impl Default for CommandLimits {
     }
 }
 
-/// What selectors are told of a path beyond its load.
+/// What selectors know of a path beyond its load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Steering {
     /// Throughput relative to the others, 0 to 100.

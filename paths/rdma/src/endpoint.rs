@@ -1,6 +1,6 @@
 //! What both ends of a connection share: a queue pair, the chains that feed it, and its end.
 //!
-//! Decided here: when work requests reach the device, which error is told, and the order of steps
+//! Decided here: when work requests reach the device, which error is reported, and the order of steps
 //! of a drain. Not decided here: what a work request means.
 
 #![expect(unsafe_code)]
@@ -103,7 +103,7 @@ impl Endpoint {
         Ok(None)
     }
 
-    /// Whether nothing can be queued any more: an error was told or a drain begun.
+    /// Whether nothing can be queued any more: an error was reported or a drain begun.
     pub(crate) fn is_closed(&self) -> bool {
         self.broken || self.draining.is_some()
     }
@@ -179,7 +179,7 @@ impl Endpoint {
         }
     }
 
-    /// Moves the queue pair to the error state, tells the peer, and posts the markers. Once: later
+    /// Moves the queue pair to the error state, notifies the peer, and posts the markers. Once: later
     /// calls prove nothing.
     pub(crate) fn begin_drain(&mut self, deadline: Duration) -> Silence {
         if self.draining.is_some() {
@@ -233,7 +233,7 @@ pub(crate) fn keep_first(kept: &mut Option<QueueError>, fault: QueueError) {
     }
 }
 
-/// The failure a completion tells of, if it does.
+/// The failure that a completion reports, if any.
 pub(crate) fn failure(work: &'static str, completion: Completion) -> Option<TransportError> {
     match completion.outcome {
         Outcome::Done => None,

@@ -176,7 +176,7 @@ impl HostQueue {
         self.endpoint.post_sends()
     }
 
-    /// Reaps completions and reports each command that is over. After an error, which is told once,
+    /// Reaps completions and reports each command that is over. After an error, which is reported once,
     /// the queue can only be drained; responses reaped before it have been reported.
     pub fn poll(&mut self, mut f: impl FnMut(Cqe)) -> Result<usize, QueueError> {
         let mut reported = 0;
@@ -189,9 +189,9 @@ impl HostQueue {
         self.endpoint.verdict(fault, reported)
     }
 
-    /// Closes the queue: the queue pair goes to the error state, the peer is told, and a marker is
+    /// Closes the queue: the queue pair goes to the error state, the peer is notified, and a marker is
     /// queued behind everything else. Commands pushed but not rung are never sent. `deadline`: on the
-    /// caller's clock, which [`HostQueue::poll_drained`] is told the time of.
+    /// caller's clock, which [`HostQueue::poll_drained`] gets the time of.
     pub fn begin_drain(&mut self, deadline: Duration) -> Silence {
         self.endpoint.begin_drain(deadline)
     }

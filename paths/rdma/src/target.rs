@@ -61,7 +61,7 @@ impl CapsuleSlot {
     }
 }
 
-/// Something a queue has to tell.
+/// An event of a queue.
 #[derive(Debug, PartialEq, Eq)]
 pub enum TargetEvent {
     /// A command arrived; its data is at [`TargetQueue::capsule_data`].
@@ -285,7 +285,7 @@ impl TargetQueue {
         self.endpoint.post_sends()
     }
 
-    /// Reaps completions. After an error, which is told once, the queue can only be drained; events
+    /// Reaps completions. After an error, which is reported once, the queue can only be drained; events
     /// reaped before it have been reported.
     pub fn poll(&mut self, mut f: impl FnMut(TargetEvent)) -> Result<usize, QueueError> {
         let mut reported = 0;

@@ -32,7 +32,7 @@ pub struct Latency {
     owed_since: [u64; PATHS_MAX],
     /// Requests until the next probe.
     probe_in: u32,
-    /// Position to look at first.
+    /// Position to check first.
     next: usize,
 }
 

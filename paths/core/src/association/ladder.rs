@@ -50,7 +50,7 @@ pub enum FencedBy {
 pub enum ResetReply {
     /// The lost incarnation executes nothing any more.
     Complete,
-    /// Under way: the log will tell.
+    /// Under way: the log will say.
     Pending,
     /// Not now: a reset of it is in progress already, or too many are.
     Busy,

@@ -102,7 +102,7 @@ impl fmt::Display for Conviction {
     }
 }
 
-/// What has changed in the judgement; told once.
+/// A change of the judgement, reported once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Send nothing new there, or as little as possible ([`Suspicion::stops`]). Told again when it

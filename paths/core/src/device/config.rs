@@ -1,4 +1,4 @@
-//! What a volume and its paths are told from outside: policies, settings, and a new association.
+//! What a volume and its paths are given from outside: policies, settings, and new associations.
 
 use core::time::Duration;
 

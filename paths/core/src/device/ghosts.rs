@@ -51,7 +51,7 @@ impl Dying {
     }
 }
 
-/// What the lanes were told, and what they confirmed.
+/// What the lanes were sent, and what they confirmed.
 #[derive(Debug)]
 pub(super) struct Guards {
     table: Arc<GhostTable>,

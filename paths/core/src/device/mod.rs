@@ -8,7 +8,7 @@
 //! suspect nor retired, and its namespace is there and accessible. A suspicion that commands are late
 //! only makes others better: the last path stays in use.
 //!
-//! Every input ends in one look at all paths; a table is published when it differs from the last.
+//! After every input all paths are checked once; a table is published when it differs from the last.
 //! Take all of [`Device::poll_output`] after any input, and carry it out in order.
 
 mod config;

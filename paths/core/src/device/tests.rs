@@ -364,7 +364,7 @@ fn ghosts_are_sent_again_when_every_lane_keeps_off_them() {
     guarded(&mut device, 1, generation);
     assert_eq!(kinds(&outputs(&mut device)), ["ghosts_locked", "locked"]);
     guarded(&mut device, 1, generation);
-    assert_eq!(outputs(&mut device), [], "told once");
+    assert_eq!(outputs(&mut device), [], "reported once");
     assert_eq!(device.ghosts().len(), 1, "locked until the order fence");
     device.order_fenced(AssociationId(0), ms(99));
     assert_eq!(
@@ -465,10 +465,10 @@ fn a_fence_that_stood_before_the_last_lane_drained_frees_its_ghosts_with_it() {
     let late = vec![ghost(0, 1, 1, 100)];
     device.lane_drained(AssociationId(0), LaneId(1), late, ms(4));
     assert!(device.ghosts().is_empty());
-    let told = outputs(&mut device);
+    let reported = outputs(&mut device);
     assert!(
-        told.contains(&DeviceOutput::Fenced(AssociationId(0))),
-        "{told:?}"
+        reported.contains(&DeviceOutput::Fenced(AssociationId(0))),
+        "{reported:?}"
     );
 }
 

@@ -22,7 +22,7 @@ pub(super) const SELECTOR: SelectorConfig = SelectorConfig {
     rr_weight_priorities: false,
 };
 
-/// What the host tells the device.
+/// Inputs of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum DeviceInput {
     Ready {

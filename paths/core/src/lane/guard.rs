@@ -38,7 +38,7 @@ pub struct HeldStats {
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     table: Arc<GhostTable>,
-    /// The table holds ghosts. All that a mutation looks at while there are none.
+    /// The table holds ghosts. All that a mutation reads while there are none.
     closed: bool,
     /// Mutations in flight since before the table came that overlap a ghost of another owner.
     in_flight: u32,
@@ -61,7 +61,7 @@ impl Lane {
             // What the host has not taken yet has not been sent: it waits like anything new.
             self.take_back(now, |lane, _, number| lane.is_kept_off(number));
         }
-        self.look_at_flight();
+        self.check_flight();
         self.unpark();
         self.rebuild_offers();
         self.pump(now);
@@ -170,7 +170,7 @@ impl Lane {
         }
     }
 
-    /// Has everything parked looked at again, in its old order.
+    /// Has everything parked checked again, in its old order.
     fn unpark(&mut self) {
         while let Some(number) = self.queues.parked.pop_back() {
             if self.commands[number].lost {
@@ -182,7 +182,7 @@ impl Lane {
     }
 
     /// Finds what is in flight against the table.
-    fn look_at_flight(&mut self) {
+    fn check_flight(&mut self) {
         let Self {
             config,
             guard,

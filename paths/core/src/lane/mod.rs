@@ -13,7 +13,7 @@
 //! - A tag is submitted again only after its [`Action::Complete`]. Until then the tag's buffer may
 //!   be in use by the device.
 //! - After [`Lane::convict`] nothing is sent to that association any more, actions not yet taken
-//!   included. Its answers may still be told until [`Lane::drained`], which promises that no
+//!   included. Its answers may still be passed on until [`Lane::drained`], which promises that no
 //!   memory of this lane will be touched by it.
 //! - The ghosts that [`Lane::drained`] returns reach [`Device::lane_drained`](crate::Device) before
 //!   any event taken from the lane afterwards. Tables of ghosts reach the lane in order.

@@ -183,7 +183,7 @@ impl Lane {
             .or_else(|| self.select(ask))
     }
 
-    /// What the selector is told of a request: its kind, and the bytes no command was made for or,
+    /// What the selector is given of a request: its kind, and the bytes no command was made for or,
     /// on a retry, all of them. How large the next command will be depends on the path.
     fn ask(&self, tag: u16, now: Duration) -> Ask {
         let request = &self.requests[tag];

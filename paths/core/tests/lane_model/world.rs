@@ -76,13 +76,13 @@ pub(crate) struct Association {
     pub(crate) convicted: bool,
     pub(crate) heard: [bool; LANES],
     pub(crate) drained: [bool; LANES],
-    /// Lanes that were told that all keep off its ghosts.
+    /// Lanes notified that all keep off its ghosts.
     pub(crate) lock_known: [bool; LANES],
     /// It executes nothing more.
     pub(crate) fenced: bool,
-    /// Lanes that were told so.
+    /// Lanes notified of that.
     pub(crate) fence_known: [bool; LANES],
-    /// Lanes that were told of an ANA status, until the state is read again.
+    /// Lanes notified of an ANA status, until the state is read again.
     pub(crate) ana_refuses: [bool; LANES],
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct World {
     pub(crate) lanes: Vec<Lane>,
     /// Only for its ghosts: which paths are usable is the model's own decision.
     pub(crate) device: Device,
-    /// What the control side has told each lane and it has not read.
+    /// What the control side has sent each lane and it has not read.
     mail: Vec<VecDeque<Mail>>,
     /// Others write to the namespace too.
     pub(crate) sharing: bool,

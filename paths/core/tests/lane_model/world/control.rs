@@ -201,7 +201,7 @@ impl World {
         true
     }
 
-    /// A lane reads everything it was told, before the host takes anything from it.
+    /// A lane reads everything it was sent, before the host takes anything from it.
     pub(super) fn read_mail(&mut self, lane: usize) {
         while self.read_one(lane) {}
     }
@@ -236,7 +236,7 @@ impl World {
         self.carry_out();
     }
 
-    /// Every lost mutation is told, and nothing else.
+    /// Every lost mutation is reported, and nothing else.
     fn note_owners(&mut self, lane: usize, association: AssociationId, ghosts: &[Ghost]) {
         let mut lost: Vec<&Copy> = self
             .copies
