@@ -51,18 +51,18 @@ pub enum Event {
     Connected {
         /// The controller made for it.
         cntlid: u16,
-        /// Who.
+        /// NQN of the host.
         host: String,
-        /// To what.
+        /// NQN of the subsystem.
         subsystem: String,
         /// Keep-alive timeout, 0 when there is none.
         kato_ms: u32,
     },
     /// A controller is gone.
     Gone {
-        /// Which.
+        /// Its controller identifier.
         cntlid: u16,
-        /// Why.
+        /// Cause.
         why: Gone,
     },
     /// After a keep-alive timeout, work on the media went on for longer than CQT promises.

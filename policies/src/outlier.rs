@@ -1,4 +1,4 @@
-//! Outlier ejection: which path answers so much later than its equals that it is better left alone.
+//! Outlier ejection: which path is so much slower than its equals that it is better not used.
 //!
 //! Latencies are counted into a [`Histogram`] for each path and compared window by window. A path
 //! whose median *and* 99th percentile exceed those of the best path by the configured factor, and by

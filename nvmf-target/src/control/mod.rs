@@ -45,7 +45,7 @@ pub enum Verb {
     },
     /// Removes a subsystem.
     SubsystemDelete {
-        /// Its name.
+        /// NVMe qualified name.
         nqn: String,
     },
     /// Makes a subsystem reachable at an address, which is opened if need be.
@@ -160,7 +160,7 @@ pub enum ApplyError {
     Media {
         /// The namespace.
         nsid: u32,
-        /// Why.
+        /// Cause.
         source: OpenError,
     },
     /// The fence cannot be used.
@@ -171,7 +171,7 @@ pub enum ApplyError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// Cause.
         source: ListenError,
     },
     /// Anything else that is the caller's to change.

@@ -2,7 +2,8 @@
 //!
 //! Pure: a command, its data and the present time come in, an answer comes out; closing queues and
 //! completing parked event requests are requests to the caller. I/O commands do not come here:
-//! their queues hold an [`view::IoAccess`] and use [`io`], [`sgl`] and the [gate](crate::gate) on their own thread.
+//! their queues hold a [`view::IoAccess`] and use [`io`], [`sgl`] and the [gate](crate::gate) on
+//! their own thread.
 
 mod discovery;
 pub mod events;

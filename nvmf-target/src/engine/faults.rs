@@ -1,9 +1,8 @@
 //! Carrying out faults that were asked for: the one place where they touch a command.
 //!
 //! A command is looked up when it is about to be executed, its data already here. Without rules that
-//! costs one relaxed load. A parked command waits before the controller's gate and passes it like any
-//! other when its time has come, although its connection may be long gone: that is what a controller
-//! does that was stuck and goes on.
+//! costs one relaxed load. A parked command waits in front of the controller's gate and then passes it like
+//! any other, although its connection may be long gone. So does a controller that was stuck and goes on.
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 //! For drills and tests. Decided here: which rule applies to a command (the oldest that matches and still
 //! has hits left) and the draw of its probability, from the rule's own seed, so that the same
 //! commands share the same fate again. Not decided here: how an action is carried out, which is the
-//! engine's. A table without rules need not be asked.
+//! engine's.
 
 mod select;
 

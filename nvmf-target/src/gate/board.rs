@@ -49,7 +49,7 @@ pub enum Fate {
 /// A controller of another process that lost its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
-    /// Which.
+    /// The controller incarnation.
     pub instance: Instance,
     /// The host's mark, see [`host_mark`].
     pub host: u64,

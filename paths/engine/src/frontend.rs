@@ -44,7 +44,7 @@ pub enum Event {
     Mail,
     /// A queue pair woke the thread. One that is no longer watched is ignored.
     QueuePair {
-        /// Which.
+        /// The queue pair.
         pair: QueuePairId,
         /// What woke it.
         channel: Channel,

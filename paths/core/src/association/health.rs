@@ -1,24 +1,24 @@
 //! Evidence about an association, and the verdict it adds up to.
 //!
-//! Two verdicts. A *suspicion* costs nothing and is taken back when the evidence goes: no new I/O
-//! is sent there, or, where only commands are late and the controller lives, none while there is
+//! Two verdicts. A *suspicion* costs nothing and is cleared when its evidence is gone: no new I/O
+//! is sent there, or, if only commands are late and the controller lives, none while there is
 //! another path ([`Suspicion::stops`]). A *conviction* is final for this association: it is torn
 //! down and fenced. Hard evidence (the connection or the device is gone) convicts alone; a quiet
 //! peer is convicted by two independent signals (keep-alives, and I/O or an admin command), or by
 //! its session giving up after a whole KATO without an answer.
 //!
 //! An answer to any command speaks for the association: a slow medium behind a live controller is
-//! not silence, and neither are keep-alives whose answers come late, as long as they come. Where I/O is
-//! answered and keep-alives are not, the admin queue is deaf: others are better, and the last path stays
-//! in use. A suspicion of silence, once raised, is taken back by an answered keep-alive, or by answers to
-//! I/O over a time, not by a single one. Silence is measured against what is usual: where keep-alives have lately taken long,
-//! because a machine is busy, more of it is needed for a conviction. I/O that is stuck while
-//! keep-alives are answered makes a suspicion; a single command that is never answered, whatever
-//! becomes of the others, makes one as well and convicts in the end: nothing else would ever end
-//! it. Whoever is merely slow is given longer the next time ([`Patience`]).
+//! not silence, and neither are keep-alives whose answers come late, as long as they come. If I/O is answered
+//! and keep-alives are not, the admin queue is deaf: other paths are preferred, and the last path stays in
+//! use. A suspicion of silence is cleared by an answered keep-alive, or by answers to I/O over some time,
+//! not by a single one. Silence is measured against what is usual: if keep-alives have lately taken
+//! long, because a machine is busy, a conviction needs a longer silence. I/O that is stuck while
+//! keep-alives are answered raises a suspicion. So does a single command that is never answered, even if
+//! others are; in the end it convicts, because nothing else would ever end it. An association that is
+//! merely slow is given longer the next time ([`Patience`]).
 //!
-//! Suspicions are raised at once and taken back with hysteresis (`calm`): whatever comes in, the
-//! verdict changes a few times a second at most.
+//! Suspicions are raised at once and cleared with hysteresis (`calm`): whatever comes in, the verdict
+//! changes a few times a second at most.
 
 use core::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Words for what is held against an association, and for what follows.
+//! The causes of suspicions and convictions, and the verdicts.
 
 use core::fmt;
 use core::time::Duration;

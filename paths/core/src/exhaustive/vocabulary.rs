@@ -1,4 +1,4 @@
-//! The words that the parts of the model speak to each other with: small, so that a state is small.
+//! Messages between the parts of the model, kept small so that states are small.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Convictions and the two fences.
+//! Convictions, the buffer fence and the order fence, as a lane handles them.
 
 use core::time::Duration;
 

@@ -1,9 +1,9 @@
 //! The lane's side of the ghost-range lock.
 //!
 //! From [`Lane::guard`] on the lane sends no mutation that overlaps a ghost of another owner: it is
-//! *parked* until a table lets it go, and does not keep others from going. When the mutations have
-//! left flight that were sent before the table came and overlap such a ghost, the lane says so with
-//! [`LaneEvent::Guarded`]; once every lane has, ghosts may be sent again
+//! *parked* until a table allows it, and holds up no other. Mutations sent before the table came may
+//! overlap such a ghost; when the last of them is no longer in flight, the lane reports
+//! [`LaneEvent::Guarded`]. Once every lane has, ghosts may be sent again
 //! ([`Lane::locked`](Lane::locked)). Why this is enough: docs/decisions/0004.
 
 use core::time::Duration;

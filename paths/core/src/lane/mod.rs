@@ -100,7 +100,7 @@ pub enum Action {
     Send(SendCommand),
     /// A request is over; its buffer is the block layer's again.
     Complete {
-        /// Which.
+        /// Tag of the request.
         tag: Tag,
         /// How it went.
         result: Result<(), BlockError>,
