@@ -8,9 +8,9 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use umpath_core::association::Conviction;
 use umpath_core::policies::{DampingConfig, Failback, Grouping, Ranking, SelectorConfig};
 use umpath_core::{
-    Action, AssociationId, BlockRequest, Device, DeviceConfig, Ghost, GhostTable, Lane, LaneConfig,
-    LaneId, Limits, NoPath, Op, Output, Owner, PathConfig, PathId, PathTable, Ready, Resend, Tag,
-    VolumeShared,
+    Action, AssociationId, BlockRequest, CommandLimits, Device, DeviceConfig, DeviceOutput, Ghost,
+    GhostTable, Lane, LaneConfig, LaneId, NoPath, Op, Owner, PathConfig, PathId, PathTable, Ready,
+    Resend, Tag, VolumeShared,
 };
 use umpath_nvme::{Cqe, Status};
 
@@ -66,7 +66,7 @@ impl Volume {
         let ready = Ready {
             association,
             nsid: 1,
-            limits: Limits::default(),
+            limits: CommandLimits::default(),
             ana: None,
             ana_group: 0,
             controller: None,
@@ -81,12 +81,12 @@ impl Volume {
         loop {
             while let Some(output) = self.device.poll_output() {
                 match output {
-                    Output::Publish(table) => self.lane.set_table(table, self.now),
-                    Output::Convict(association) => self.lane.convict(association, self.now),
-                    Output::Guard(ghosts) => self.lane.guard(ghosts, self.now),
-                    Output::Locked(association) => self.lane.locked(association, self.now),
-                    Output::Fenced(association) => self.lane.fenced(association, self.now),
-                    Output::FailQueued | Output::Event(_) => {}
+                    DeviceOutput::Publish(table) => self.lane.set_table(table, self.now),
+                    DeviceOutput::Convict(association) => self.lane.convict(association, self.now),
+                    DeviceOutput::Guard(ghosts) => self.lane.guard(ghosts, self.now),
+                    DeviceOutput::Locked(association) => self.lane.locked(association, self.now),
+                    DeviceOutput::Fenced(association) => self.lane.fenced(association, self.now),
+                    DeviceOutput::FailQueued | DeviceOutput::Event(_) => {}
                 }
             }
             let Some(event) = self.lane.poll_event() else {

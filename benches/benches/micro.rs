@@ -10,8 +10,8 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use umpath_core::policies::{Ask, Candidates, Done, Selector, SelectorConfig, SelectorKind};
 use umpath_core::{
-    Action, AssociationId, BlockRequest, GroupEntry, Lane, LaneConfig, LaneId, Limits, OnNoPath,
-    Op, PathEntry, PathId, PathTable, Steering, Tag, VolumeShared,
+    Action, AssociationId, BlockRequest, CommandLimits, GroupEntry, Lane, LaneConfig, LaneId,
+    OnNoPath, Op, PathEntry, PathId, PathTable, Steering, Tag, VolumeShared,
 };
 use umpath_nvme::command::io::{self, BlockCount, ReadWrite};
 use umpath_nvme::{Cqe, IntoBytes as _, Sqe, Status};
@@ -34,7 +34,7 @@ fn lane(paths: u8, tags: u16) -> Lane {
             association: AssociationId(u64::from(number) + 1),
             usable: true,
             nsid: 1,
-            limits: Limits::default(),
+            limits: CommandLimits::default(),
             priority: Default::default(),
             ana: None,
             ana_epoch: 0,

@@ -10,29 +10,13 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use umpath_tests::bed::{AnaState, Network, NullDisk, Nvmet, run as execute};
 
-use crate::contender::{Contender, Half, Lineup, NQN, PATHS};
+use crate::contender::{Contender, Half, NQN, PATHS};
 use crate::kernel::load_for;
-use crate::matrix::{SHAPES, Shape};
+use crate::lineup::Lineup;
+use crate::matrix::{Plan, SHAPES};
 use crate::report::{HalfReport, Report, ShapeReport};
 
 const DISK_MIB: u32 = 512;
-
-/// Parameters of a run.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Runs of every job on every contender.
-    pub rounds: u32,
-    /// Duration of each run.
-    pub seconds: u32,
-    /// Run jobs whose names contain one of these; empty: all.
-    pub jobs: Vec<String>,
-}
-
-impl Plan {
-    fn chosen(&self, shape: &Shape) -> bool {
-        self.jobs.is_empty() || self.jobs.iter().any(|part| shape.name.contains(part))
-    }
-}
 
 /// Runs all measurements. The report lists what could not be measured; that is not an error.
 pub fn run(plan: &Plan) -> Result<Report> {

@@ -15,6 +15,7 @@ pub mod report;
 pub mod selectors;
 
 mod kernel;
+mod lineup;
 mod map;
 mod null;
 mod ours;

@@ -9,6 +9,23 @@ use umpath_tests::bed::{Fio, FioResult, attempt};
 /// A job that exceeds its run time by this much hangs.
 const HANG_SECONDS: u32 = 40;
 
+/// Parameters of a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Runs of every job on every contender.
+    pub rounds: u32,
+    /// Duration of each run.
+    pub seconds: u32,
+    /// Run jobs whose names contain one of these; empty: all.
+    pub jobs: Vec<String>,
+}
+
+impl Plan {
+    pub(crate) fn chosen(&self, shape: &Shape) -> bool {
+        self.jobs.is_empty() || self.jobs.iter().any(|part| shape.name.contains(part))
+    }
+}
+
 /// One fio job.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use umpath_tests::bed::release;
 
-use crate::compare::Plan;
 use crate::contender::{Contender, Half};
+use crate::matrix::Plan;
 use crate::matrix::Sample;
 
 /// Version of the JSON.

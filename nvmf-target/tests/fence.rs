@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use umpath_nvme::command::Instance;
 use umpath_target::config::{Backend, ByteSize, Direct};
-use umpath_target::controller::board::{Board, Fate, Witness};
 use umpath_target::fence::{Fence, FenceError};
+use umpath_target::gate::board::{Board, Fate, Witness};
 use umpath_target::media::Media;
 
 const HOST: &str = "nqn.2026-11.test:host";
@@ -87,7 +87,7 @@ fn something_else_is_not_taken_for_a_fence() {
     let refused = Fence::open(&path, Vec::new()).expect_err("not a fence");
     assert!(matches!(refused, FenceError::Foreign(_)), "{refused}");
     assert_eq!(std::fs::read(&path).expect("still there"), b"precious");
-    let length = size_of::<umpath_target::controller::board::Memory>();
+    let length = size_of::<umpath_target::gate::board::Memory>();
     std::fs::write(&path, vec![7; length]).expect("written");
     let refused = Fence::open(&path, Vec::new()).expect_err("not a fence either");
     assert!(matches!(refused, FenceError::Foreign(_)), "{refused}");
@@ -125,8 +125,8 @@ fn a_restarted_process_does_not_vouch_for_io_on_a_store_it_has_not() {
     let other = named_store(directory.path(), "other");
     for stores in [vec![], vec![(2, other)]] {
         let stores = [vec![(1, store(directory.path()))], stores].concat();
-        let heir = Arc::new(Fence::open(&path, stores).expect("a row of its own"));
-        let board = heir.board();
+        let successor = Arc::new(Fence::open(&path, stores).expect("a row of its own"));
+        let board = successor.board();
         let cell = board.find(VICTIM, HOST).expect("still known");
         board.condemn(cell, VICTIM);
         assert_eq!(board.fate(cell, VICTIM), Fate::OnMedia);
@@ -209,7 +209,7 @@ fn a_killed_process_is_over() {
     becomes(|| board.fate(cell, VICTIM) == Fate::Off);
     assert!(peer.is_over(0, peer.stores()));
     // Its row is free for the next process, which remembers what the dead one had.
-    let (_next, heir) = fence(directory.path());
-    assert_eq!(heir.find(VICTIM, HOST), Some(cell));
-    assert_eq!(heir.fate(cell, VICTIM), Fate::Off);
+    let (_next, successor) = fence(directory.path());
+    assert_eq!(successor.find(VICTIM, HOST), Some(cell));
+    assert_eq!(successor.fate(cell, VICTIM), Fate::Off);
 }

@@ -28,7 +28,7 @@ pub struct DampingConfig {
     /// One fault is forgotten after so long without another.
     pub forget: Duration,
     /// A path is an outlier when median and 99th percentile of its latency exceed those of the best
-    /// by this factor; 0: nobody looks.
+    /// by this factor; 0: not checked.
     pub outlier_factor: u32,
     /// How long latencies are gathered before they are compared.
     pub window: Duration,

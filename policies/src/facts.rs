@@ -1,4 +1,4 @@
-//! What policies are told about a path.
+//! What policies know about a path.
 
 use core::fmt;
 

@@ -1,4 +1,4 @@
-//! Outlier ejection: which path answers so much later than its equals that it is better left alone.
+//! Outlier ejection: which path is so much slower than its equals that it is better not used.
 //!
 //! Latencies are counted into a [`Histogram`] for each path and compared window by window. A path
 //! whose median *and* 99th percentile exceed those of the best path by the configured factor, and by
@@ -106,19 +106,19 @@ impl Outliers {
     ) {
         self.behind
             .retain(|(path, _)| windows.iter().any(|window| window.path == *path));
-        let telling = || {
+        let judged = || {
             windows
                 .iter()
                 .filter(|window| window.answers.answers() >= ANSWERS_MIN)
         };
-        let least = |per_mille| telling().map(|w| w.answers.quantile(per_mille)).min();
+        let least = |per_mille| judged().map(|w| w.answers.quantile(per_mille)).min();
         let (Some(median), Some(tail)) = (least(500), least(990)) else {
             return;
         };
         let exceeds = |value: Duration, best: Duration| {
             value > best.saturating_mul(config.outlier_factor) && value > best + NOISE
         };
-        for window in telling() {
+        for window in judged() {
             let answers = &window.answers;
             let is_behind = config.outlier_factor > 0
                 && exceeds(answers.quantile(500), median)

@@ -23,6 +23,7 @@ use rustix::thread::CpuSet;
 use umpath_core::BlockLimits;
 
 use crate::Error;
+use crate::command::Command;
 use crate::features::{Features, KernelVersion};
 use crate::limits;
 
@@ -30,74 +31,11 @@ const CONTROL_PATH: &str = "/dev/ublk-control";
 /// The kernel's `ENOTSUPP`, which libc does not name: the driver's answer to an unknown command.
 const ENOTSUPP: i32 = 524;
 /// How long a deletion is retried while someone (udev, as a rule) still has a node open.
-const DELETE_PATIENCE: Duration = Duration::from_secs(10);
+const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a stop of an unused device waits for a visitor (udev again) to close it. A user proper
 /// keeps it open for longer.
-const VISIT_PATIENCE: Duration = Duration::from_secs(2);
+const VISIT_TIMEOUT: Duration = Duration::from_secs(2);
 const DELETE_RETRY: Duration = Duration::from_millis(20);
-
-/// A command of the control device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[expect(
-    missing_docs,
-    reason = "named as the kernel's documentation names them"
-)]
-#[non_exhaustive]
-pub enum Command {
-    GetFeatures,
-    AddDev,
-    SetParams,
-    StartDev,
-    StopDev,
-    TryStopDev,
-    DelDev,
-    DelDevAsync,
-    GetDevInfo,
-    GetQueueAffinity,
-    StartUserRecovery,
-    EndUserRecovery,
-    UpdateSize,
-}
-
-impl Command {
-    const fn number(self) -> u32 {
-        match self {
-            Self::GetFeatures => sys::UBLK_U_CMD_GET_FEATURES,
-            Self::AddDev => sys::UBLK_U_CMD_ADD_DEV,
-            Self::SetParams => sys::UBLK_U_CMD_SET_PARAMS,
-            Self::StartDev => sys::UBLK_U_CMD_START_DEV,
-            Self::StopDev => sys::UBLK_U_CMD_STOP_DEV,
-            Self::TryStopDev => sys::UBLK_U_CMD_TRY_STOP_DEV,
-            Self::DelDev => sys::UBLK_U_CMD_DEL_DEV,
-            Self::DelDevAsync => sys::UBLK_U_CMD_DEL_DEV_ASYNC,
-            Self::GetDevInfo => sys::UBLK_U_CMD_GET_DEV_INFO,
-            Self::GetQueueAffinity => sys::UBLK_U_CMD_GET_QUEUE_AFFINITY,
-            Self::StartUserRecovery => sys::UBLK_U_CMD_START_USER_RECOVERY,
-            Self::EndUserRecovery => sys::UBLK_U_CMD_END_USER_RECOVERY,
-            Self::UpdateSize => sys::UBLK_U_CMD_UPDATE_SIZE,
-        }
-    }
-}
-
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::GetFeatures => "GET_FEATURES",
-            Self::AddDev => "ADD_DEV",
-            Self::SetParams => "SET_PARAMS",
-            Self::StartDev => "START_DEV",
-            Self::StopDev => "STOP_DEV",
-            Self::TryStopDev => "TRY_STOP_DEV",
-            Self::DelDev => "DEL_DEV",
-            Self::DelDevAsync => "DEL_DEV_ASYNC",
-            Self::GetDevInfo => "GET_DEV_INFO",
-            Self::GetQueueAffinity => "GET_QUEUE_AFFINITY",
-            Self::StartUserRecovery => "START_USER_RECOVERY",
-            Self::EndUserRecovery => "END_USER_RECOVERY",
-            Self::UpdateSize => "UPDATE_SIZE",
-        })
-    }
-}
 
 /// Where a device is in its life, as the driver sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -295,7 +233,7 @@ impl Control {
     /// before, and someone may open the device in between.
     pub fn stop_if_unused(&mut self, id: u32) -> Result<(), Error> {
         if self.features.contains(Features::SAFE_STOP) {
-            let deadline = Instant::now() + VISIT_PATIENCE;
+            let deadline = Instant::now() + VISIT_TIMEOUT;
             loop {
                 match self.simple(Command::TryStopDev, id, 0) {
                     Err(Error::Command { source, .. })
@@ -321,7 +259,7 @@ impl Control {
     /// Forgets a device and frees its number. Waits until every reference is gone, our own
     /// character device and mappings among them: close those first.
     pub fn delete(&mut self, id: u32) -> Result<(), Error> {
-        let deadline = Instant::now() + DELETE_PATIENCE;
+        let deadline = Instant::now() + DELETE_TIMEOUT;
         loop {
             match self.transfer(Command::DelDev, id, u16::MAX, ()) {
                 Ok(_) => return Ok(()),
@@ -382,7 +320,7 @@ impl Control {
 
     /// Takes over a device whose server died; waits until that server is gone entirely.
     pub fn start_recovery(&mut self, id: u32) -> Result<(), Error> {
-        let deadline = Instant::now() + DELETE_PATIENCE;
+        let deadline = Instant::now() + DELETE_TIMEOUT;
         loop {
             match self.simple(Command::StartUserRecovery, id, 0) {
                 Err(Error::Command { source, .. })

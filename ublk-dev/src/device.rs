@@ -48,7 +48,7 @@ pub struct DeviceSpec {
 /// Takes the reports of a queue thread, on that thread.
 pub type Reports<T> = Box<dyn FnMut(LaneReport<T>) + Send>;
 
-/// Where the end of `START_DEV` is told: from the thread that waited for it.
+/// Called with the result of `START_DEV`, from the thread that waited for it.
 pub type Started = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 struct Queue<T> {
@@ -241,7 +241,7 @@ impl<T: Pollable + Send + 'static> Device<T> {
         Ok(())
     }
 
-    /// Makes the block device appear, from a thread that tells `done` how it went. Until then
+    /// Makes the block device appear, from a thread that calls `done` with the result. Until then
     /// requests already arrive: reading a partition table is I/O, and waits for a path as all I/O.
     pub fn start(&mut self, done: Started) -> Result<(), Error> {
         let (id, origin) = (self.info.id, self.origin);

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use crate::control::Command;
+use crate::command::Command;
 use crate::features::KernelVersion;
 use crate::limits::LimitsError;
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use libublk::sys;
 use umpath_core::{BlockError, LaneCommand, Tag};
-use umpath_engine::{Channel, Event, Frontend, LinkId};
+use umpath_engine::{Channel, Event, Frontend, QueuePairId};
 use umpath_transport::{Arena, Pollable};
 
 use crate::clock::Clock;
@@ -132,8 +132,8 @@ impl<T: Pollable> Frontend for UblkQueue<T> {
                     self.mailbox.quiet();
                     Event::Mail
                 }
-                Token::Link(link, channel) => Event::Link {
-                    link,
+                Token::QueuePair(pair, channel) => Event::QueuePair {
+                    pair,
                     channel,
                     watched: completion.more,
                 },
@@ -181,18 +181,18 @@ impl<T: Pollable> Frontend for UblkQueue<T> {
         self.anomalies
     }
 
-    fn watch(&mut self, link: LinkId, channel: Channel, transport: &T) {
+    fn watch(&mut self, pair: QueuePairId, channel: Channel, transport: &T) {
         let fd = match channel {
             Channel::Completions => transport.completion_fd(),
             Channel::Connection => transport.connection_fd(),
         };
-        self.ring.watch(fd, Token::Link(link, channel));
+        self.ring.watch(fd, Token::QueuePair(pair, channel));
     }
 
     /// Takes effect with the next entry into the kernel.
-    fn unwatch(&mut self, link: LinkId) {
+    fn unwatch(&mut self, pair: QueuePairId) {
         for channel in [Channel::Completions, Channel::Connection] {
-            self.ring.unwatch(Token::Link(link, channel));
+            self.ring.unwatch(Token::QueuePair(pair, channel));
         }
     }
 }

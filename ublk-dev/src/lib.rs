@@ -13,6 +13,7 @@
 //! itself depend on.
 
 mod clock;
+mod command;
 mod control;
 mod descriptor;
 mod device;
@@ -21,6 +22,7 @@ mod features;
 mod frontend;
 mod limits;
 mod mailbox;
+mod mounts;
 mod numa;
 mod partitions;
 pub mod process;
@@ -31,7 +33,8 @@ mod stack;
 mod under_loom;
 
 pub use clock::Clock;
-pub use control::{Command, Control, DeviceInfo, State};
+pub use command::Command;
+pub use control::{Control, DeviceInfo, State};
 pub use device::{Device, DeviceSpec, Reports, Started};
 pub use error::Error;
 pub use features::{Features, KernelVersion};

@@ -2,7 +2,7 @@
 //!
 //! A channel that grows and an eventfd that the thread's ring watches, so an idle thread wakes and a
 //! busy one takes its messages between two batches. No message is lost and nobody waits: the sender
-//! is the control side, which every path depends on, and the thread looks into the channel only when
+//! is the control side, which every path depends on, and the thread reads the channel only when
 //! the eventfd fired. Messages are few, a handful for each association and change of a table, so a
 //! channel that keeps growing means that the thread is stuck for good; see [`UNREAD_MAX`].
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use libublk::sys;
-use umpath_engine::{Channel, LinkId};
+use umpath_engine::{Channel, QueuePairId};
 
 /// What a completion is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,7 +23,7 @@ pub(crate) enum Token {
     /// The mailbox has something.
     Mailbox,
     /// A channel of a queue pair is readable.
-    Link(LinkId, Channel),
+    QueuePair(QueuePairId, Channel),
     /// An answer nobody waits for.
     Ignored,
 }
@@ -41,27 +41,27 @@ impl Token {
         match self {
             Self::Tag(tag) => tag as u64,
             Self::Mailbox => MAILBOX,
-            Self::Link(link, channel) => {
+            Self::QueuePair(pair, channel) => {
                 let kind = match channel {
                     Channel::Completions => COMPLETIONS,
                     Channel::Connection => CONNECTION,
                 };
-                kind | (link.generation as u64) << GENERATION_SHIFT | link.slot as u64
+                kind | (pair.generation as u64) << GENERATION_SHIFT | pair.slot as u64
             }
             Self::Ignored => IGNORED,
         }
     }
 
     fn decode(data: u64) -> Self {
-        let link = LinkId {
+        let pair = QueuePairId {
             slot: data as u16,
             generation: (data >> GENERATION_SHIFT) as u32,
         };
         match data >> KIND_SHIFT << KIND_SHIFT {
             0 => Self::Tag(data as u16),
             MAILBOX => Self::Mailbox,
-            COMPLETIONS => Self::Link(link, Channel::Completions),
-            CONNECTION => Self::Link(link, Channel::Connection),
+            COMPLETIONS => Self::QueuePair(pair, Channel::Completions),
+            CONNECTION => Self::QueuePair(pair, Channel::Connection),
             IGNORED => Self::Ignored,
             _ => panic!("a completion of {data:#x}, which was never asked for"),
         }
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn tokens_survive_the_ring() {
-        let link = LinkId {
+        let pair = QueuePairId {
             slot: 15,
             generation: u32::MAX,
         };
@@ -241,8 +241,8 @@ mod tests {
             Token::Tag(0),
             Token::Tag(u16::MAX),
             Token::Mailbox,
-            Token::Link(link, Channel::Completions),
-            Token::Link(link, Channel::Connection),
+            Token::QueuePair(pair, Channel::Completions),
+            Token::QueuePair(pair, Channel::Connection),
             Token::Ignored,
         ] {
             assert_eq!(Token::decode(token.encode()), token);

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::process::Mount;
+use crate::mounts::{Mount, parse_mount};
 
 /// Layers that are followed at most: a cycle cannot be, but sysfs is not ours.
 const LAYERS_MAX: usize = 16;
@@ -84,7 +84,7 @@ fn name_of(node: &Path) -> Option<String> {
 
 /// The mount that holds `path`.
 fn mount_of<'a>(table: &'a str, path: &Path) -> Option<Mount<'a>> {
-    let mounts = table.lines().filter_map(crate::process::parse_mount);
+    let mounts = table.lines().filter_map(parse_mount);
     let holding = mounts.filter(|mount| path.starts_with(&mount.point));
     // The longest mount point; of two the later.
     holding.max_by_key(|mount| mount.point.components().count())
@@ -235,5 +235,11 @@ mod tests {
         assert_eq!(found, ["dm-0", "sda"]);
         assert_eq!(btrfs_devices(&sys, "sdb".to_owned()), ["sdb"]);
         fs::remove_dir_all(&sys).unwrap();
+    }
+
+    #[test]
+    fn a_mount_of_a_device_that_is_gone_is_known_by_its_name() {
+        assert!(device_on_ublk("511:3", "/dev/ublkb0"));
+        assert!(!device_on_ublk("0:21", "sysfs"));
     }
 }

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use umpath_benches::compare::{self, Plan};
+use umpath_benches::compare;
+use umpath_benches::matrix::Plan;
 use umpath_benches::own_machine;
 
 #[derive(Parser)]

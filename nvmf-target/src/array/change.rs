@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Array, Gone, Namespace, Subsystem};
-use crate::controller::board::Board;
+use super::Array;
 use crate::controller::events::Notice;
+use crate::gate::board::Board;
 use crate::model::{AnaMap, AnaState, PortId};
+use crate::output::Gone;
+use crate::subsystem::{Namespace, Subsystem};
 
 /// Why a change was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -8,12 +8,14 @@ use umpath_nvme::command::fabrics::{CNTLID_DYNAMIC, Connect, ConnectResponse, ca
 use umpath_nvme::connect::ConnectData;
 use umpath_nvme::{FromBytes, Nqn, Sqe, Status};
 
-use super::{Array, Event, Output, QueueId, Subsystem};
+use super::Array;
 use crate::config::CntlidRange;
-use crate::controller::gate::Gate;
 use crate::controller::view::{IoAccess, Shared, View};
 use crate::controller::{Association, Controller};
+use crate::gate::Gate;
 use crate::model::PortId;
+use crate::output::{ArrayOutput, Event, QueueId};
+use crate::subsystem::Subsystem;
 
 /// Controllers of one subsystem that one host may have: a quarter of what a board has room for.
 const HOST_CONTROLLERS_MAX: usize = 64;
@@ -149,7 +151,7 @@ impl<M: Clone> Array<M> {
         let mut controller = Controller::new(association, shared, queue);
         controller.set_kato(command.kato_ms, now);
         self.controllers.insert(cntlid, controller);
-        self.outputs.push_back(Output::Event(Event::Connected {
+        self.outputs.push_back(ArrayOutput::Event(Event::Connected {
             cntlid,
             host: host.as_str().to_owned(),
             subsystem: subsystem.as_str().to_owned(),

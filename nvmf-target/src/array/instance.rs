@@ -1,6 +1,6 @@
 //! Controller instance random numbers.
 //!
-//! They are what a host must know to have a controller reset, so nobody may find one controller's
+//! A host must know a controller's number to have it reset, so nobody may derive one controller's
 //! number from another's.
 
 use uuid::Uuid;

@@ -11,182 +11,29 @@
 
 mod change;
 mod connect;
-mod discovery;
 mod instance;
 mod reset;
 mod show;
 mod timers;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_nvme::opcode::admin;
 use umpath_nvme::{Sqe, Status};
-use uuid::Uuid;
 
-use crate::config::CntlidRange;
-use crate::controller::board::Board;
 use crate::controller::view::{NamespaceView, Shared, View};
-use crate::controller::{Answer, Controller, Surroundings};
-use crate::model::{AnaMap, Eui64, Geometry, Nguid, PortId};
+use crate::controller::{Answer, Controller, Directory, Surroundings, TargetLimits};
+use crate::model::PortId;
+use crate::output::{ArrayOutput, Event, Gone, QueueId};
+use crate::subsystem::Subsystem;
 
 pub use change::ChangeError;
 pub use connect::{Connected, Refusal};
-pub use discovery::Directory;
 use instance::InstanceNumbers;
 pub use show::{ControllerReport, NamespaceReport, PortReport, Report, SubsystemReport};
-
-/// What this process allows.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Controller identifiers to hand out.
-    pub cntlid: CntlidRange,
-    /// Entries of the deepest queue.
-    pub depth_max: u16,
-    /// I/O queues of one controller.
-    pub io_queues_max: u16,
-    /// In-capsule data of a command on an I/O queue.
-    pub in_capsule_bytes: u32,
-}
-
-/// A queue, as the program around the array names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct QueueId(pub u64);
-
-/// Something to do outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Complete a command that was parked.
-    Respond {
-        /// The queue it came on.
-        queue: QueueId,
-        /// Its identifier.
-        cid: u16,
-        /// Its result.
-        dword: u32,
-    },
-    /// Complete a parked command as aborted.
-    Abort {
-        /// The queue it came on.
-        queue: QueueId,
-        /// Its identifier.
-        cid: u16,
-    },
-    /// Take an I/O command back, if nothing of it has been executed, and complete it as aborted. Then
-    /// answer the Abort command with [`abort_result`](crate::controller::abort_result).
-    Recall {
-        /// The queue it came on.
-        queue: QueueId,
-        /// Its identifier.
-        cid: u16,
-        /// The queue of the Abort command.
-        asker: QueueId,
-        /// The identifier of that.
-        asker_cid: u16,
-    },
-    /// Close a queue; report it with [`Array::queue_closed`].
-    Close {
-        /// The queue.
-        queue: QueueId,
-    },
-    /// Something worth telling a person.
-    Event(Event),
-}
-
-/// Something worth telling a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A host connected.
-    Connected {
-        /// The controller made for it.
-        cntlid: u16,
-        /// Who.
-        host: String,
-        /// To what.
-        subsystem: String,
-        /// Keep-alive timeout, 0 when there is none.
-        kato_ms: u32,
-    },
-    /// A controller is gone.
-    Gone {
-        /// Which.
-        cntlid: u16,
-        /// Why.
-        why: Gone,
-    },
-    /// After a keep-alive timeout, work on the media went on for longer than CQT promises.
-    QuiesceLate {
-        /// Which controller.
-        cntlid: u16,
-        /// The promise.
-        promised_ms: u16,
-        /// How long it took.
-        took_ms: u64,
-    },
-}
-
-/// Why a controller is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gone {
-    /// Its admin queue was closed by the host or by the fabric.
-    QueueClosed,
-    /// Its keep-alive timer ran out.
-    KeepAlive,
-    /// What it served was removed here.
-    Removed,
-    /// Its host had it reset through another controller.
-    Reset,
-}
-
-/// A namespace.
-#[derive(Debug, Clone)]
-pub struct Namespace<M> {
-    /// Namespace identifier.
-    pub nsid: u32,
-    /// ANA group.
-    pub ana_group: u32,
-    /// UUID.
-    pub uuid: Uuid,
-    /// NGUID.
-    pub nguid: Nguid,
-    /// EUI-64.
-    pub eui64: Option<Eui64>,
-    /// Block size, capacity and cache.
-    pub geometry: Geometry,
-    /// Its backing store.
-    pub media: M,
-    /// The backing store in words.
-    pub description: String,
-}
-
-/// A subsystem.
-#[derive(Debug, Clone)]
-pub struct Subsystem<M> {
-    /// NVMe qualified name.
-    pub nqn: String,
-    /// Serial number.
-    pub serial: String,
-    /// Model number.
-    pub model: String,
-    /// Any host may connect.
-    pub allow_any_host: bool,
-    /// Hosts that may connect.
-    pub hosts: BTreeSet<String>,
-    /// Ports it is reachable through.
-    pub ports: BTreeSet<PortId>,
-    /// ANA states.
-    pub ana: AnaMap,
-    /// Command quiesce time in milliseconds.
-    pub cqt_ms: u16,
-    /// Cross-controller reset is offered.
-    pub ccr: bool,
-    /// Where the gates of its controllers are.
-    pub board: Board,
-    /// Namespaces.
-    pub namespaces: BTreeMap<u32, Namespace<M>>,
-}
 
 impl<M: Clone> Subsystem<M> {
     fn view(&self, port: PortId) -> View<M> {
@@ -204,21 +51,6 @@ impl<M: Clone> Subsystem<M> {
     }
 }
 
-impl<M> Subsystem<M> {
-    /// ANA groups that have namespaces or a state of their own, in rising order.
-    pub fn ana_groups(&self) -> BTreeSet<u32> {
-        let members = self
-            .namespaces
-            .values()
-            .map(|namespace| namespace.ana_group);
-        members.chain(self.ana.groups()).collect()
-    }
-
-    fn allows(&self, host: &str) -> bool {
-        self.allow_any_host || self.hosts.contains(host)
-    }
-}
-
 /// A controller that is gone while commands of it may still be on the media.
 #[derive(Debug)]
 struct Remains<M> {
@@ -233,7 +65,7 @@ struct Remains<M> {
 /// The whole target.
 #[derive(Debug)]
 pub struct Array<M> {
-    limits: Limits,
+    limits: TargetLimits,
     ports: BTreeMap<PortId, SocketAddr>,
     subsystems: BTreeMap<String, Subsystem<M>>,
     controllers: BTreeMap<u16, Controller<M>>,
@@ -243,14 +75,14 @@ pub struct Array<M> {
     instance_numbers: InstanceNumbers,
     watch: reset::Watch,
     discovery_generation: u64,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<ArrayOutput>,
 }
 
 impl<M: Clone> Array<M> {
     /// An array without ports and subsystems. `seed` must be random: it is what tells the
     /// controllers of this process from those of others and of earlier ones, and keeps hosts from
     /// guessing how other controllers are named.
-    pub fn new(limits: Limits, seed: u64) -> Self {
+    pub fn new(limits: TargetLimits, seed: u64) -> Self {
         Self {
             limits,
             ports: BTreeMap::new(),
@@ -267,12 +99,12 @@ impl<M: Clone> Array<M> {
     }
 
     /// What this process allows.
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> TargetLimits {
         self.limits
     }
 
     /// The next thing to do outside.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<ArrayOutput> {
         self.outputs.pop_front()
     }
 
@@ -362,7 +194,7 @@ impl<M: Clone> Array<M> {
         controller.close_all_queues();
         self.outputs.extend(controller.take_outputs());
         self.outputs
-            .push_back(Output::Event(Event::Gone { cntlid, why }));
+            .push_back(ArrayOutput::Event(Event::Gone { cntlid, why }));
         // The promise counts from when the timer ran out, not from when that was noticed.
         let (since, promised_ms) = match why {
             Gone::KeepAlive => {
@@ -386,11 +218,11 @@ impl<M: Clone> Array<M> {
             promised_ms,
             late: false,
         });
-        self.bury(now);
+        self.forget_remains(now);
     }
 
     /// Forgets controllers that are off the media.
-    fn bury(&mut self, now: Duration) {
+    fn forget_remains(&mut self, now: Duration) {
         let outputs = &mut self.outputs;
         self.remains.retain_mut(|remains| {
             let took = now.saturating_sub(remains.since);
@@ -401,7 +233,7 @@ impl<M: Clone> Array<M> {
                 return true;
             }
             if let (true, Some(promised_ms)) = (remains.late, remains.promised_ms) {
-                outputs.push_back(Output::Event(Event::QuiesceLate {
+                outputs.push_back(ArrayOutput::Event(Event::QuiesceLate {
                     cntlid: remains.shared.instance.cntlid,
                     promised_ms,
                     took_ms: took.as_millis() as u64,

@@ -1,4 +1,4 @@
-//! Controllers ended from elsewhere, and hosts lost elsewhere: what the boards tell.
+//! Controllers ended from elsewhere, and hosts lost elsewhere: what the boards say.
 //!
 //! A controller of this process that another one condemned serves nothing from that moment; here it
 //! is noticed, so that its queues are closed and its identifier becomes free. Nothing waits for
@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use umpath_nvme::command::Instance;
 
-use super::{Array, Gone};
+use super::Array;
 use crate::controller::Controller;
-use crate::controller::board::host_mark;
+use crate::gate::board::host_mark;
+use crate::output::Gone;
 
-/// How often resets in progress are looked at.
+/// How often resets in progress are checked.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
-/// How often a board shared with other processes is looked at.
+/// How often a board shared with other processes is checked.
 const BOARD_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What was seen on one board.
@@ -37,8 +38,8 @@ impl Watch {
 }
 
 impl<M: Clone> Array<M> {
-    /// When the boards and the resets in progress want to be looked at again.
-    pub(super) fn next_board_look(&self, now: Duration) -> Option<Duration> {
+    /// When the boards and the resets in progress must be checked again.
+    pub(super) fn next_board_check(&self, now: Duration) -> Option<Duration> {
         if self.controllers.values().any(Controller::has_resets) {
             return Some(now + RESET_INTERVAL);
         }
@@ -52,7 +53,7 @@ impl<M: Clone> Array<M> {
     }
 
     /// Looks at the boards and at the resets in progress.
-    pub(super) fn look_at_boards(&mut self, now: Duration) {
+    pub(super) fn check_boards(&mut self, now: Duration) {
         let mut condemned = false;
         let mut lost = Vec::new();
         for (nqn, subsystem) in &self.subsystems {
@@ -76,7 +77,7 @@ impl<M: Clone> Array<M> {
             self.end_condemned(now);
         }
         for (nqn, host, instance) in lost {
-            self.tell_of_loss(&nqn, host, instance);
+            self.notify_of_loss(&nqn, host, instance);
         }
         self.advance_resets(now);
     }
@@ -116,7 +117,7 @@ impl<M: Clone> Array<M> {
         }
     }
 
-    /// A controller's keep-alive timer ran out: its host's other controllers are told, here and
+    /// A controller's keep-alive timer ran out: its host's other controllers are notified, here and
     /// through the board elsewhere.
     pub(super) fn report_loss(&mut self, controller: &Controller<M>) {
         let Some(nqn) = controller.subsystem.as_ref() else {
@@ -126,10 +127,10 @@ impl<M: Clone> Array<M> {
             subsystem.board.note_loss(&controller.shared().gate);
         }
         let host = host_mark(&controller.host);
-        self.tell_of_loss(nqn, host, controller.shared().instance);
+        self.notify_of_loss(nqn, host, controller.shared().instance);
     }
 
-    fn tell_of_loss(&mut self, nqn: &str, host: u64, instance: Instance) {
+    fn notify_of_loss(&mut self, nqn: &str, host: u64, instance: Instance) {
         for controller in self.controllers.values_mut() {
             let same = controller.subsystem.as_deref() == Some(nqn);
             if same && host_mark(&controller.host) == host {

@@ -1,12 +1,13 @@
-//! Time: keep-alive timers, the wait for removed controllers to leave the media, and looking at the
+//! Time: keep-alive timers, the wait for removed controllers to leave the media, and checking the
 //! boards.
 
 use std::time::Duration;
 
-use super::{Array, Gone};
+use super::Array;
+use crate::output::Gone;
 
-/// How often a removed controller's work on the media is looked at.
-const BURIAL_INTERVAL: Duration = Duration::from_millis(5);
+/// How often a removed controller's work on the media is checked.
+const REMAINS_INTERVAL: Duration = Duration::from_millis(5);
 
 impl<M: Clone> Array<M> {
     /// When [`Array::handle_timeout`] wants to be called.
@@ -16,9 +17,9 @@ impl<M: Clone> Array<M> {
             .values()
             .filter_map(|c| c.shared().gate.deadline())
             .min();
-        let burial = (!self.remains.is_empty()).then(|| now + BURIAL_INTERVAL);
-        let boards = self.next_board_look(now);
-        [keep_alive, burial, boards].into_iter().flatten().min()
+        let remains = (!self.remains.is_empty()).then(|| now + REMAINS_INTERVAL);
+        let boards = self.next_board_check(now);
+        [keep_alive, remains, boards].into_iter().flatten().min()
     }
 
     /// Ends a controller whose keep-alive timer has run out, whether or not a timer noticed.
@@ -53,7 +54,7 @@ impl<M: Clone> Array<M> {
         for cntlid in expired {
             self.remove_controller(cntlid, Gone::KeepAlive, now);
         }
-        self.look_at_boards(now);
-        self.bury(now);
+        self.check_boards(now);
+        self.forget_remains(now);
     }
 }

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tracing::info;
 use tracing_appender::non_blocking::WorkerGuard;
 use umpath_target::config::Config;
-use umpath_target::control::{Reply, SOCKET, Server, Steward, Verb, call};
+use umpath_target::control::{Operator, Reply, SOCKET, Server, Verb, call};
 use umpath_target::engine::{Conductor, EndSignals};
 
 /// An NVMe-oF target that plays a small HA array.
@@ -118,9 +118,12 @@ fn serve(file: Option<&Path>, check: bool, socket: &Path) -> Result<()> {
     let _log = start_log();
     let conductor = Conductor::start(&config, signals)?;
     let server = Server::bind(socket)?;
-    let steward = Arc::new(Steward::new(Arc::clone(conductor.hub()), conductor.doors()));
-    steward.configure(&config)?;
-    server.spawn(steward).context("cannot start a thread")?;
+    let operator = Arc::new(Operator::new(
+        Arc::clone(conductor.hub()),
+        conductor.doors(),
+    ));
+    operator.configure(&config)?;
+    server.spawn(operator).context("cannot start a thread")?;
     info!(socket = %socket.display(), "ready");
     conductor.run()?;
     Ok(())

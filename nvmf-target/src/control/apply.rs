@@ -1,4 +1,4 @@
-//! Carrying out: from configured values to open stores, open doors and a changed array.
+//! Carrying out verbs: from configured values to open stores, listeners and a changed array.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -10,28 +10,29 @@ use umpath_rdma::rdma_devices;
 
 use super::fences::Fences;
 use super::{ApplyError, Place, Reply, Verb};
-use crate::array::{ChangeError, Namespace, Subsystem};
+use crate::array::ChangeError;
 use crate::config::{self, Config, check_group, check_namespace, check_subsystem};
-use crate::engine::{Doors, Hub, Store};
-use crate::media::Media;
+use crate::engine::{Doors, Hub};
+use crate::media::{Media, SharedMedia};
 use crate::model::{AnaState, NSID_MAX, PortId, derive_nguid, derive_serial, derive_uuid};
+use crate::subsystem::{Namespace, Subsystem};
 
 /// Changes the running target.
 #[derive(Debug)]
-pub struct Steward {
+pub struct Operator {
     hub: Arc<Hub>,
-    doors: Doors,
-    /// One change at a time: a change may open files and doors between two looks at the array.
+    listeners: Doors,
+    /// One change at a time: a change may open files and listeners between two accesses to the array.
     turn: Mutex<()>,
     fences: Fences,
 }
 
-impl Steward {
-    /// A steward of the target behind `hub`.
-    pub fn new(hub: Arc<Hub>, doors: Doors) -> Self {
+impl Operator {
+    /// Carries out verbs on the target behind `hub`.
+    pub fn new(hub: Arc<Hub>, listeners: Doors) -> Self {
         Self {
             hub,
-            doors,
+            listeners,
             turn: Mutex::new(()),
             fences: Fences::default(),
         }
@@ -224,7 +225,10 @@ impl Steward {
         Ok(done)
     }
 
-    fn build_subsystem(&self, config: &config::Subsystem) -> Result<Subsystem<Store>, ApplyError> {
+    fn build_subsystem(
+        &self,
+        config: &config::Subsystem,
+    ) -> Result<Subsystem<SharedMedia>, ApplyError> {
         let serial = config
             .serial
             .clone()
@@ -248,7 +252,7 @@ impl Steward {
 
     fn open(&self, port: PortId, address: SocketAddr) -> Result<(), ApplyError> {
         self.hub.with_array(|array| array.add_port(port, address))?;
-        self.doors.open(port, address).map_err(|source| {
+        self.listeners.open(port, address).map_err(|source| {
             // The port is new: nothing uses it yet.
             let _ = self.hub.with_array(|array| array.remove_port(port));
             ApplyError::Listen { address, source }
@@ -257,7 +261,7 @@ impl Steward {
 
     fn shut_if_unused(&self, port: PortId) {
         if self.hub.with_array(|array| array.remove_port(port)).is_ok() {
-            self.doors.shut(port);
+            self.listeners.shut(port);
         }
     }
 
@@ -306,7 +310,10 @@ fn transport(trtype: &str) -> Result<String, ApplyError> {
     Ok(format!("RDMA is ready on {}", devices.join("; ")))
 }
 
-fn build_namespace(nqn: &str, config: &config::Namespace) -> Result<Namespace<Store>, ApplyError> {
+fn build_namespace(
+    nqn: &str,
+    config: &config::Namespace,
+) -> Result<Namespace<SharedMedia>, ApplyError> {
     let nsid = config.nsid;
     let media = Media::open(&config.backend, config.block_size)
         .map_err(|source| ApplyError::Media { nsid, source })?;

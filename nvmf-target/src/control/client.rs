@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::{Reply, Verb};
 
 /// The longest wait for an answer; opening a device may take a while.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why there was no answer.
 #[derive(Debug, Error)]
@@ -41,7 +41,7 @@ pub fn call(path: &Path, verb: &Verb) -> Result<Reply, CallError> {
         path: path.to_owned(),
         source,
     })?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     let mut line = serde_json::to_vec(verb)?;
     line.push(b'\n');
     stream.write_all(&line)?;

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
-use crate::array::Subsystem;
 use crate::config;
-use crate::controller::board::Board;
-use crate::engine::Store;
 use crate::fence::{Fence, FenceError, default_path};
+use crate::gate::board::Board;
 use crate::media::Media;
+use crate::media::SharedMedia;
+use crate::subsystem::Subsystem;
 
 /// The fences in use, by subsystem.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ impl Fences {
     pub(super) fn attach(
         &self,
         config: &config::Subsystem,
-        subsystem: &mut Subsystem<Store>,
+        subsystem: &mut Subsystem<SharedMedia>,
     ) -> Result<(), FenceError> {
         let stores: Vec<(u32, Arc<Media>)> = subsystem
             .namespaces
@@ -57,7 +57,12 @@ impl Fences {
     }
 
     /// A namespace is about to be added.
-    pub(super) fn add_store(&self, nqn: &str, nsid: u32, media: &Store) -> Result<(), FenceError> {
+    pub(super) fn add_store(
+        &self,
+        nqn: &str,
+        nsid: u32,
+        media: &SharedMedia,
+    ) -> Result<(), FenceError> {
         match self.0.lock().get(nqn) {
             Some((fence, board)) => fence.add_store(board, nsid, media),
             None => Ok(()),

@@ -1,7 +1,7 @@
 //! The run-time socket: verbs in, answers out, one JSON line each.
 //!
 //! A verb and the configuration file build the same types and go through the same
-//! [`apply::Steward`], so whatever can be configured can be changed, with the same checks and the
+//! [`apply::Operator`], so whatever can be configured can be changed, with the same checks and the
 //! same complaints.
 
 mod apply;
@@ -22,7 +22,7 @@ use crate::fence::FenceError;
 use crate::media::OpenError;
 use crate::model::AnaState;
 
-pub use apply::Steward;
+pub use apply::Operator;
 pub use client::{CallError, call};
 pub use server::{Server, ServerError};
 
@@ -45,7 +45,7 @@ pub enum Verb {
     },
     /// Removes a subsystem.
     SubsystemDelete {
-        /// Its name.
+        /// NVMe qualified name.
         nqn: String,
     },
     /// Makes a subsystem reachable at an address, which is opened if need be.
@@ -160,7 +160,7 @@ pub enum ApplyError {
     Media {
         /// The namespace.
         nsid: u32,
-        /// Why.
+        /// Cause.
         source: OpenError,
     },
     /// The fence cannot be used.
@@ -171,7 +171,7 @@ pub enum ApplyError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why.
+        /// Cause.
         source: ListenError,
     },
     /// Anything else that is the caller's to change.

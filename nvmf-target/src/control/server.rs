@@ -11,10 +11,10 @@ use std::time::Duration;
 use thiserror::Error;
 use tracing::{debug, error, info};
 
-use super::{Reply, Steward, Verb};
+use super::{Operator, Reply, Verb};
 
 /// A caller that says nothing for this long is dropped: others wait.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CALLER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest verb.
 const VERB_BYTES_MAX: u64 = 1 << 20;
 
@@ -74,7 +74,7 @@ impl Server {
     }
 
     /// Serves on a thread of its own for as long as the process lives.
-    pub fn spawn(&self, steward: Arc<Steward>) -> io::Result<()> {
+    pub fn spawn(&self, operator: Arc<Operator>) -> io::Result<()> {
         let listener = self.listener.try_clone()?;
         std::thread::Builder::new()
             .name("control".to_owned())
@@ -82,7 +82,7 @@ impl Server {
                 for stream in listener.incoming() {
                     match stream {
                         Ok(stream) => {
-                            if let Err(error) = serve(stream, &steward) {
+                            if let Err(error) = serve(stream, &operator) {
                                 debug!(%error, "a caller went away");
                             }
                         }
@@ -103,15 +103,15 @@ impl Drop for Server {
     }
 }
 
-fn serve(mut stream: UnixStream, steward: &Steward) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn serve(mut stream: UnixStream, operator: &Operator) -> io::Result<()> {
+    stream.set_read_timeout(Some(CALLER_TIMEOUT))?;
+    stream.set_write_timeout(Some(CALLER_TIMEOUT))?;
     let mut line = String::new();
     BufReader::new((&stream).take(VERB_BYTES_MAX)).read_line(&mut line)?;
     let reply = match serde_json::from_str::<Verb>(&line) {
         Ok(verb) => {
             info!(verb = line.trim(), "asked");
-            steward.carry_out(verb)
+            operator.carry_out(verb)
         }
         Err(error) => Reply::Failed(format!(
             "not understood: {error}; are the client and the running target the same version?"

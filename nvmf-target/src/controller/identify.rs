@@ -11,12 +11,12 @@ use umpath_nvme::identify::{
 use umpath_nvme::{FromBytes, IntoBytes, Nqn, Sqe, Status, U16, U32, U64};
 
 use super::events::{Notice, REQUESTS_MAX};
-use super::{Controller, Surroundings, logs, property, reset};
-use crate::array::{Namespace, Subsystem};
+use super::{Controller, Surroundings, property, reset};
 use crate::model::{
     ANA_GROUP_MAX, DISCOVERY_NQN, DSM_RANGE_BLOCKS_MAX, DSM_RANGES_MAX, MDTS_PAGES_LOG2, NSID_MAX,
     WZSL_PAGES_LOG2,
 };
+use crate::subsystem::{Namespace, Subsystem};
 
 mod cns {
     pub(super) const NAMESPACE: u8 = 0x00;
@@ -35,6 +35,8 @@ mod cns {
 
 /// The NVM command set's identifier.
 const CSI_NVM: u8 = 0;
+/// Entries the error log keeps.
+pub(super) const ERRORS_MAX: usize = 16;
 /// Firmware revision: this program's version.
 pub(super) const FIRMWARE: &str = env!("CARGO_PKG_VERSION");
 /// The longest an ANA group may stay in the change state, in seconds.
@@ -166,7 +168,7 @@ fn identify_io_controller<M>(id: &mut IdentifyController, subsystem: &Subsystem<
     }
     id.lpa |= lpa::EFFECTS;
     id.acl = 3;
-    id.elpe = logs::ERRORS_MAX as u8 - 1;
+    id.elpe = ERRORS_MAX as u8 - 1;
     // One firmware slot, read-only.
     id.frmw = 1 << 1 | 1;
     id.sqes = 0x66;

@@ -16,13 +16,11 @@ use umpath_nvme::log::{
 use umpath_nvme::opcode::{admin, nvm};
 use umpath_nvme::{IntoBytes, Sqe, Status, U16, U32, U64};
 
-use super::identify::{FIRMWARE, put};
+use super::identify::{ERRORS_MAX, FIRMWARE, put};
 use super::{Controller, Surroundings, features};
-use crate::array::Subsystem;
 use crate::model::PortId;
+use crate::subsystem::Subsystem;
 
-/// Entries the error log keeps.
-pub(super) const ERRORS_MAX: usize = 16;
 const LID_FEATURE_EFFECTS: u8 = 0x12;
 /// FSUPP and, in bits 31:20, the scope "controller" of a feature.
 const FEATURE_SUPPORTED: u32 = 1 | 1 << 21;

@@ -2,12 +2,12 @@
 //!
 //! Pure: a command, its data and the present time come in, an answer comes out; closing queues and
 //! completing parked event requests are requests to the caller. I/O commands do not come here:
-//! their queues hold an [`view::IoAccess`] and use [`io`], [`sgl`] and [`gate`] on their own thread.
+//! their queues hold a [`view::IoAccess`] and use [`io`], [`sgl`] and the [gate](crate::gate) on
+//! their own thread.
 
-pub mod board;
+mod discovery;
 pub mod events;
 mod features;
-pub mod gate;
 mod identify;
 pub mod io;
 mod logs;
@@ -27,8 +27,12 @@ use umpath_nvme::{Sqe, Status};
 use self::events::{Completion, Events, Notice};
 use self::sgl::Transfer;
 use self::view::Shared;
-use crate::array::{Directory, Limits, Output, QueueId, Subsystem};
+use crate::config::CntlidRange;
 use crate::model::{MDTS_BYTES, PortId};
+use crate::output::{ArrayOutput, QueueId};
+use crate::subsystem::Subsystem;
+
+pub use self::discovery::Directory;
 
 /// How long a discovery controller without a keep-alive timer lives without a command; the two
 /// minutes that the specification and Linux have.
@@ -44,7 +48,7 @@ pub enum Answer {
         /// Result.
         result: u64,
     },
-    /// A completion later: [`Output::Respond`] names the command.
+    /// A completion later: [`ArrayOutput::Respond`] names the command.
     Parked,
 }
 
@@ -80,11 +84,24 @@ pub struct Association {
     pub hostid: [u8; 16],
 }
 
+/// What this process allows.
+#[derive(Debug, Clone, Copy)]
+pub struct TargetLimits {
+    /// Controller identifiers to hand out.
+    pub cntlid: CntlidRange,
+    /// Entries of the deepest queue.
+    pub depth_max: u16,
+    /// I/O queues of one controller.
+    pub io_queues_max: u16,
+    /// In-capsule data of a command on an I/O queue.
+    pub in_capsule_bytes: u32,
+}
+
 /// What a command may depend on beside the controller itself.
 #[derive(Debug)]
 pub struct Surroundings<'a, M> {
     /// What this process allows.
-    pub limits: &'a Limits,
+    pub limits: &'a TargetLimits,
     /// The controller's subsystem; `None` is the discovery subsystem.
     pub subsystem: Option<&'a Subsystem<M>>,
     /// What can be discovered.
@@ -115,7 +132,7 @@ pub struct Controller<M> {
     changed_namespaces: BTreeSet<u32>,
     resets: reset::Resets,
     lost_hosts: reset::LostHosts,
-    outputs: Vec<Output>,
+    outputs: Vec<ArrayOutput>,
 }
 
 impl<M> std::ops::Deref for Controller<M> {
@@ -238,7 +255,7 @@ impl<M> Controller<M> {
         self.queues.keys().filter(|qid| **qid != 0).count()
     }
 
-    pub(crate) fn take_outputs(&mut self) -> std::vec::Drain<'_, Output> {
+    pub(crate) fn take_outputs(&mut self) -> std::vec::Drain<'_, ArrayOutput> {
         self.outputs.drain(..)
     }
 
@@ -305,8 +322,11 @@ impl<M> Controller<M> {
 
     pub(crate) fn close_all_queues(&mut self) {
         let queues = std::mem::take(&mut self.queues);
-        self.outputs
-            .extend(queues.into_values().map(|queue| Output::Close { queue }));
+        self.outputs.extend(
+            queues
+                .into_values()
+                .map(|queue| ArrayOutput::Close { queue }),
+        );
     }
 
     pub(crate) fn raise(&mut self, notice: Notice) {
@@ -322,7 +342,8 @@ impl<M> Controller<M> {
     fn respond(&mut self, completion: Completion) {
         if let Some(&queue) = self.queues.get(&0) {
             let Completion { cid, dword } = completion;
-            self.outputs.push(Output::Respond { queue, cid, dword });
+            self.outputs
+                .push(ArrayOutput::Respond { queue, cid, dword });
         }
     }
 
@@ -332,7 +353,7 @@ impl<M> Controller<M> {
         let command = Abort::parse(sqe);
         let io = self.queues.get(&command.sqid).filter(|_| command.sqid != 0);
         if let (Some(&queue), Some(&asker)) = (io, self.queues.get(&0)) {
-            self.outputs.push(Output::Recall {
+            self.outputs.push(ArrayOutput::Recall {
                 queue,
                 cid: command.cid,
                 asker,
@@ -342,7 +363,7 @@ impl<M> Controller<M> {
         }
         if command.sqid == 0 && self.events.abort(command.cid) {
             if let Some(&queue) = self.queues.get(&0) {
-                self.outputs.push(Output::Abort {
+                self.outputs.push(ArrayOutput::Abort {
                     queue,
                     cid: command.cid,
                 });
@@ -363,7 +384,7 @@ impl<M> Controller<M> {
             .collect();
         for qid in io {
             if let Some(queue) = self.queues.remove(&qid) {
-                self.outputs.push(Output::Close { queue });
+                self.outputs.push(ArrayOutput::Close { queue });
             }
         }
     }

@@ -11,7 +11,7 @@ use umpath_nvme::property::{Cap, Cc, Csts, Shutdown, Version, offset};
 use umpath_nvme::{Sqe, Status};
 
 use super::{Answer, Controller, Surroundings};
-use crate::array::Limits;
+use crate::controller::TargetLimits;
 
 pub(super) const VERSION: Version = Version::new(2, 0, 0);
 /// How long RDY may take to follow EN.
@@ -56,7 +56,7 @@ fn settings_supported(cc: Cc, discovery: bool) -> bool {
     cc.mps() == 0 && cc.ams() == 0 && cc.css() == 0 && (discovery || entries)
 }
 
-fn capabilities(limits: &Limits) -> u64 {
+fn capabilities(limits: &TargetLimits) -> u64 {
     Cap::fabrics(limits.depth_max, READY_TIMEOUT_MS).0 | Cap::CRWMS
 }
 

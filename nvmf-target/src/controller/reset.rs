@@ -1,10 +1,10 @@
 //! Cross-Controller Reset (NVMe Base 2.3 §5.4.3, TP8028): one controller ends another.
 //!
-//! The impacted incarnation is condemned on the subsystem's [`Board`](super::board::Board), which
+//! The impacted incarnation is condemned on the subsystem's [`Board`](crate::gate::board::Board), which
 //! works whichever process it lives in and whether or not that process still runs. The command is
 //! answered with "immediate reset successful" as soon as nothing of the incarnation is on the media
 //! any more; if that takes longer than [`ANSWER_WITHIN`] it is answered without, and the log page
-//! and its event tell later. Nothing here believes in time: an entry becomes successful only by the
+//! and its event report it later. Nothing here believes in time: an entry becomes successful only by the
 //! count or by the witness, and fails after [`GIVE_UP_AFTER`].
 //!
 //! Refused (Invalid Field, do not retry): the controller itself, and an incarnation the board does
@@ -17,10 +17,10 @@ use umpath_nvme::command::{CrossControllerReset, Instance, ResetResult};
 use umpath_nvme::log::reset::{EntriesHeader, LostHostEntry, ResetEntry, ResetOutcome};
 use umpath_nvme::{IntoBytes, Sqe, Status, U16};
 
-use super::board::{Board, CellIndex, Fate};
 use super::events::{Completion, Notice};
 use super::{Answer, Controller};
-use crate::array::Subsystem;
+use crate::gate::board::{Board, CellIndex, Fate};
+use crate::subsystem::Subsystem;
 
 /// Resets one controller may have in progress (CCRL).
 pub(super) const IN_PROGRESS_MAX: u8 = 8;
@@ -167,7 +167,7 @@ impl<M> Controller<M> {
         Ok(Answer::Parked)
     }
 
-    /// Whether [`Controller::advance_resets`] has something to look at.
+    /// Whether [`Controller::advance_resets`] has something to do.
     pub(crate) fn has_resets(&self) -> bool {
         self.resets.in_progress().next().is_some()
     }

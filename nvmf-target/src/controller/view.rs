@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use parking_lot::Mutex;
 use umpath_nvme::command::Instance;
 
-use super::gate::{Epoch, Gate};
+use crate::gate::{Epoch, Gate};
 use crate::model::{AnaState, Geometry};
 
 /// A namespace as one controller presents it. `M` is the host's handle of its backing store.

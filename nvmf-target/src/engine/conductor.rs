@@ -22,8 +22,9 @@ use super::mailbox::{Bell, Inbox, Mailbox, mailbox};
 use super::reactor::Reactor;
 use super::ring::Ring;
 use super::signals::EndSignals;
-use crate::array::{Array, Limits};
+use crate::array::Array;
 use crate::config::Config;
+use crate::controller::TargetLimits;
 use crate::model::PortId;
 
 /// Why the target cannot start.
@@ -99,7 +100,7 @@ fn system(what: &'static str) -> impl FnOnce(Errno) -> StartError {
 impl Conductor {
     /// Starts the reactors. Nothing listens yet, and the array is empty.
     pub fn start(config: &Config, signals: EndSignals) -> Result<Self, StartError> {
-        let limits = Limits {
+        let limits = TargetLimits {
             cntlid: config.process.cntlid,
             depth_max: config.rdma.depth_max,
             io_queues_max: config.rdma.io_queues_max,

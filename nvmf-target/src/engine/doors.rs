@@ -14,7 +14,7 @@ use umpath_rdma::{
 use umpath_transport::Arena;
 
 use super::hub::Hub;
-use crate::array::Limits;
+use crate::controller::TargetLimits;
 use crate::model::PortId;
 
 /// Connection requests that may wait.
@@ -76,7 +76,7 @@ impl Door {
 #[derive(Debug)]
 pub(super) struct Doorkeeper {
     pub(super) hub: Arc<Hub>,
-    limits: Limits,
+    limits: TargetLimits,
     /// Data memory of every reactor, registered in every domain.
     arenas: Vec<Arc<Arena>>,
     /// One for each device. Hosts never learn a key of it: the target alone reads and writes.
@@ -84,7 +84,7 @@ pub(super) struct Doorkeeper {
 }
 
 impl Doorkeeper {
-    pub(super) fn new(hub: Arc<Hub>, limits: Limits, arenas: Vec<Arc<Arena>>) -> Self {
+    pub(super) fn new(hub: Arc<Hub>, limits: TargetLimits, arenas: Vec<Arc<Arena>>) -> Self {
         Self {
             hub,
             limits,

@@ -13,9 +13,9 @@ use super::reactor::Reactor;
 use super::request::{Stage, Work};
 use crate::array::Refusal;
 use crate::controller::Answer;
-use crate::controller::gate::Fenced;
 use crate::controller::io::{Operation, check_ranges};
 use crate::controller::sgl::Transfer;
+use crate::gate::Fenced;
 use crate::media::{Job, Step};
 
 impl Reactor {

@@ -1,16 +1,11 @@
-//! Carrying out faults that were asked for: the one place where a command meets them.
+//! Carrying out faults that were asked for: the one place where they touch a command.
 //!
 //! A command is looked up when it is about to be executed, its data already here. Without rules that
-//! costs one relaxed load. A parked command waits before the controller's gate and passes it like any
-//! other when its time has come, although its connection may be long gone: that is what a controller
-//! does that was stuck and goes on.
+//! costs one relaxed load. A parked command waits in front of the controller's gate and then passes it like
+//! any other, although its connection may be long gone. So does a controller that was stuck and goes on.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tracing::info;
 use umpath_nvme::Status;
 use umpath_nvme::command::io::ReadWrite;
@@ -19,84 +14,13 @@ use umpath_nvme::opcode::nvm;
 use super::queue::Queue;
 use super::reactor::Reactor;
 use super::request::{Answering, Stage, Work};
-use crate::fault::{Action, Command, Table};
-
-/// The table all reactors share.
-#[derive(Debug, Default)]
-pub(super) struct Faults {
-    /// Whether the table has rules.
-    any: AtomicBool,
-    table: Mutex<Table>,
-}
-
-impl Faults {
-    /// Reads or changes the rules.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Table) -> T) -> T {
-        let mut table = self.table.lock();
-        let result = work(&mut table);
-        self.any.store(!table.is_empty(), Relaxed);
-        result
-    }
-
-    fn meet(&self, command: impl FnOnce() -> Option<Command>) -> Option<Action> {
-        if !self.any.load(Relaxed) {
-            return None;
-        }
-        self.table.lock().meet(&command()?)
-    }
-}
-
-/// What happens to a command when its wait is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
-    /// It is executed.
-    Execute,
-    /// It goes to its backing store past the gate.
-    PassGate,
-    /// It is answered.
-    Answer { status: Status, result: u64 },
-}
-
-/// Commands that wait, by the time they go on.
-///
-/// They are [`Stage::Executing`] meanwhile, so their requests stay although their queue may go.
-#[derive(Debug, Default)]
-pub(super) struct Waiting {
-    /// The number keeps those of one moment apart, in their order.
-    queue: BTreeMap<(Duration, u64), (u32, Then)>,
-    last: u64,
-}
-
-impl Waiting {
-    fn push(&mut self, due: Duration, index: u32, then: Then) {
-        self.last += 1;
-        self.queue.insert((due, self.last), (index, then));
-    }
-
-    /// When the next one goes on.
-    pub(super) fn next(&self) -> Option<Duration> {
-        self.queue.keys().next().map(|(due, _)| *due)
-    }
-
-    /// Takes out one that nothing has been done about yet.
-    fn take(&mut self, wanted: impl Fn(u32) -> bool) -> Option<u32> {
-        let mut waiting = self.queue.iter();
-        let (key, _) =
-            waiting.find(|(_, (index, then))| *then == Then::Execute && wanted(*index))?;
-        let key = *key;
-        self.queue.remove(&key).map(|(index, _)| index)
-    }
-
-    fn pop(&mut self, now: Duration) -> Option<(u32, Then)> {
-        let next = self.queue.first_entry()?;
-        (next.key().0 <= now).then(|| next.remove())
-    }
-}
+use super::waiting::Then;
+use crate::fault::{Action, Command};
 
 impl Reactor {
     /// What was asked to become of a request instead of being executed.
     pub(super) fn fault_of(&self, index: u32) -> Option<Action> {
-        self.hub.faults().meet(|| {
+        self.hub.fault_rules().action(|| {
             let request = self.requests.get(index as usize)?;
             let queue = self.queues.get(request.queue as usize)?;
             let opcode = request.sqe.opcode;
@@ -226,7 +150,7 @@ impl Reactor {
 
     /// The program ends: nothing goes on.
     pub(super) fn abandon_waiting(&mut self) {
-        for (index, _) in std::mem::take(&mut self.waiting).queue.into_values() {
+        for index in self.waiting.drain().collect::<Vec<_>>() {
             self.retire(index);
         }
     }

@@ -1,6 +1,5 @@
 //! What all threads share: the array, the clock, and the way to each reactor.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -10,17 +9,15 @@ use tracing::{error, info, warn};
 use umpath_rdma::TargetQueue;
 
 use super::clock::Clock;
-use super::faults::Faults;
+use super::fault_rules::FaultRules;
 use super::lobby::Lobby;
 use super::mailbox::{Bell, Mailbox};
-use crate::array::{Array, Event, Gone, Output, QueueId};
+use crate::array::Array;
 use crate::controller::abort_result;
 use crate::fault::Table;
-use crate::media::Media;
+use crate::media::SharedMedia;
 use crate::model::PortId;
-
-/// A backing store as the array holds it.
-pub type Store = Arc<Media>;
+use crate::output::{ArrayOutput, Event, Gone, QueueId};
 
 /// A message to a reactor.
 #[derive(Debug)]
@@ -55,10 +52,10 @@ pub(super) enum Message {
 #[derive(Debug)]
 pub struct Hub {
     clock: Clock,
-    array: Mutex<Array<Store>>,
+    array: Mutex<Array<SharedMedia>>,
     reactors: Vec<Mailbox<Message>>,
     next_queue: AtomicU64,
-    faults: Faults,
+    fault_rules: FaultRules,
     lobby: Lobby,
     /// Wakes the conductor when it must look at its timers again.
     timers: Bell,
@@ -71,7 +68,7 @@ const REACTOR_SHIFT: u32 = 48;
 impl Hub {
     pub(super) fn new(
         clock: Clock,
-        array: Array<Store>,
+        array: Array<SharedMedia>,
         reactors: Vec<Mailbox<Message>>,
         timers: Bell,
     ) -> Self {
@@ -80,7 +77,7 @@ impl Hub {
             array: Mutex::new(array),
             reactors,
             next_queue: AtomicU64::new(0),
-            faults: Faults::default(),
+            fault_rules: FaultRules::default(),
             lobby: Lobby::default(),
             timers,
             alarm_ns: AtomicU64::new(u64::MAX),
@@ -92,13 +89,13 @@ impl Hub {
         self.clock.now()
     }
 
-    /// Reads or changes the faults that commands meet.
+    /// Reads or changes the rules of faults.
     pub fn with_faults<T>(&self, work: impl FnOnce(&mut Table) -> T) -> T {
-        self.faults.with(work)
+        self.fault_rules.with(work)
     }
 
-    pub(super) fn faults(&self) -> &Faults {
-        &self.faults
+    pub(super) fn fault_rules(&self) -> &FaultRules {
+        &self.fault_rules
     }
 
     pub(super) fn lobby(&self) -> &Lobby {
@@ -106,17 +103,17 @@ impl Hub {
     }
 
     /// Works on the array and carries out what it then wants done.
-    pub fn with_array<T>(&self, work: impl FnOnce(&mut Array<Store>) -> T) -> T {
+    pub fn with_array<T>(&self, work: impl FnOnce(&mut Array<SharedMedia>) -> T) -> T {
         let mut array = self.array.lock();
         let result = work(&mut array);
         self.carry_out(array);
         result
     }
 
-    fn carry_out(&self, mut array: MutexGuard<'_, Array<Store>>) {
+    fn carry_out(&self, mut array: MutexGuard<'_, Array<SharedMedia>>) {
         while let Some(output) = array.poll_output() {
             match output {
-                Output::Respond { queue, cid, dword } => {
+                ArrayOutput::Respond { queue, cid, dword } => {
                     self.send(
                         queue,
                         Message::Respond {
@@ -127,7 +124,7 @@ impl Hub {
                         },
                     );
                 }
-                Output::Abort { queue, cid } => {
+                ArrayOutput::Abort { queue, cid } => {
                     self.send(
                         queue,
                         Message::Respond {
@@ -138,7 +135,7 @@ impl Hub {
                         },
                     );
                 }
-                Output::Recall {
+                ArrayOutput::Recall {
                     queue,
                     cid,
                     asker,
@@ -152,8 +149,8 @@ impl Hub {
                         asker_cid,
                     },
                 ),
-                Output::Close { queue } => self.send(queue, Message::Close { queue }),
-                Output::Event(event) => log(&event),
+                ArrayOutput::Close { queue } => self.send(queue, Message::Close { queue }),
+                ArrayOutput::Event(event) => log(&event),
             }
         }
         let next = array

@@ -1,8 +1,8 @@
-//! Requests that wait for data memory: who came first is served first.
+//! Requests that wait for data memory: first come, first served.
 //!
-//! A newcomer waits behind those that wait, even where the memory that is left would do for it. It
-//! would take the very memory that a larger one waits for, and under steady load of small requests
-//! a large one would wait for ever.
+//! A new request waits behind those that wait already, even if the free memory would do for it.
+//! Otherwise it would take the memory that a larger one waits for, and under a steady load of small
+//! requests a large one would wait for ever.
 
 use std::collections::VecDeque;
 

@@ -15,6 +15,7 @@ mod clock;
 mod conductor;
 mod doors;
 mod execute;
+mod fault_rules;
 mod faults;
 mod flow;
 mod hub;
@@ -29,8 +30,9 @@ mod request;
 mod ring;
 mod signals;
 mod upkeep;
+mod waiting;
 
 pub use clock::Clock;
 pub use conductor::{Conductor, Doors, StartError};
-pub use hub::{Hub, Store};
+pub use hub::Hub;
 pub use signals::EndSignals;

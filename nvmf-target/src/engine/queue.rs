@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use umpath_rdma::TargetQueue;
 use umpath_transport::Drain;
 
-use super::hub::Store;
 use super::owed::Owed;
-use crate::array::{Connected, QueueId};
+use crate::array::Connected;
 use crate::controller::view::IoAccess;
+use crate::media::SharedMedia;
 use crate::model::PortId;
+use crate::output::QueueId;
 
 /// How long a device may take to flush a queue.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
@@ -26,7 +27,7 @@ pub(super) enum Role {
     /// An I/O queue.
     Io {
         cntlid: u16,
-        access: IoAccess<Store>,
+        access: IoAccess<SharedMedia>,
     },
 }
 
@@ -90,7 +91,7 @@ impl Queue {
     }
 
     /// The queue belongs to a controller now.
-    pub(super) fn connected(&mut self, connected: Connected<Store>) {
+    pub(super) fn connected(&mut self, connected: Connected<SharedMedia>) {
         self.qid = connected.qid;
         self.entries = connected.entries;
         // The Connect itself was the first entry consumed.

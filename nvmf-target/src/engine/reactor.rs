@@ -13,15 +13,15 @@ use umpath_nvme::Status;
 use umpath_rdma::{TargetEvent, TargetQueue};
 
 use super::buffers::Buffers;
-use super::faults::Waiting;
 use super::hub::{Hub, Message};
 use super::line::Line;
 use super::mailbox::Inbox;
 use super::queue::Queue;
 use super::request::{Request, Stage};
 use super::ring::{Reaped, Ring, Tag};
-use crate::array::QueueId;
+use super::waiting::Waiting;
 use crate::model::PortId;
+use crate::output::QueueId;
 
 /// How often queues that are being closed are looked at.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(1);

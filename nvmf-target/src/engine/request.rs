@@ -7,11 +7,10 @@ use umpath_nvme::Sqe;
 use umpath_rdma::CapsuleSlot;
 
 use super::buffers::Buffer;
-use super::hub::Store;
-use crate::controller::gate::Epoch;
 use crate::controller::sgl::{Location, Transfer};
 use crate::controller::view::Shared;
-use crate::media::Job;
+use crate::gate::Epoch;
+use crate::media::{Job, SharedMedia};
 
 /// Where a command is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +54,9 @@ pub(super) enum Answering {
 /// A command for a backing store.
 #[derive(Debug)]
 pub(super) struct MediaWork {
-    pub(super) media: Store,
+    pub(super) media: SharedMedia,
     pub(super) job: Job,
-    pub(super) shared: Arc<Shared<Store>>,
+    pub(super) shared: Arc<Shared<SharedMedia>>,
     pub(super) epoch: Epoch,
     /// Ranges of a deallocation, to be checked when the data is here.
     pub(super) ranges: Option<u16>,

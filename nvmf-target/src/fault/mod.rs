@@ -1,9 +1,9 @@
 //! Faults on demand: which commands of this target misbehave, and how.
 //!
-//! For drills and tests. Decided here: which rule a command meets (the oldest that matches and still
+//! For drills and tests. Decided here: which rule applies to a command (the oldest that matches and still
 //! has hits left) and the draw of its probability, from the rule's own seed, so that the same
-//! commands meet the same fate again. Not decided here: how an action is carried out, which is the
-//! engine's. A table without rules need not be asked.
+//! commands share the same fate again. Not decided here: how an action is carried out, which is the
+//! engine's.
 
 mod select;
 
@@ -116,7 +116,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Whether no command can meet a rule.
+    /// Whether there are no rules.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
@@ -162,13 +162,13 @@ impl Table {
     }
 
     /// What becomes of a command, if it is not simply executed.
-    pub fn meet(&mut self, command: &Command) -> Option<Action> {
-        self.rules.iter_mut().find_map(|rule| rule.meet(command))
+    pub fn action(&mut self, command: &Command) -> Option<Action> {
+        self.rules.iter_mut().find_map(|rule| rule.action(command))
     }
 }
 
 impl Rule {
-    fn meet(&mut self, command: &Command) -> Option<Action> {
+    fn action(&mut self, command: &Command) -> Option<Action> {
         let left = self.fault.count.is_none_or(|count| self.hits < count);
         if !left || !self.fault.on.takes(command) || !self.drawn() {
             return None;
@@ -255,8 +255,8 @@ mod tests {
         };
         let first = table.add(once).unwrap();
         table.add(fault(Action::Drop)).unwrap();
-        assert_eq!(table.meet(&write(1, 0, 1)), Some(Action::Hang));
-        assert_eq!(table.meet(&write(1, 0, 1)), Some(Action::Drop));
+        assert_eq!(table.action(&write(1, 0, 1)), Some(Action::Hang));
+        assert_eq!(table.action(&write(1, 0, 1)), Some(Action::Drop));
         assert_eq!(
             table.rules().iter().map(|r| r.hits).collect::<Vec<_>>(),
             [1, 1]
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!((table.clear(Some(first)), table.rules().len()), (1, 1));
         assert_eq!(table.clear(Some(first)), 0, "numbers are not used again");
         assert_eq!((table.clear(None), table.is_empty()), (1, true));
-        assert_eq!(table.meet(&write(1, 0, 1)), None);
+        assert_eq!(table.action(&write(1, 0, 1)), None);
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
             };
             table.add(rare).unwrap();
             (0..4000)
-                .map(|lba| table.meet(&write(1, lba, 1)).is_some())
+                .map(|lba| table.action(&write(1, lba, 1)).is_some())
                 .collect::<Vec<_>>()
         };
         assert_eq!(draw(3), draw(3));
@@ -315,7 +315,7 @@ mod tests {
         some.on.blocks = Some("8-15".parse().unwrap());
         some.count = Some(1);
         table.add(some).unwrap();
-        table.meet(&write(2, 15, 4));
+        table.action(&write(2, 15, 4));
         let shown = table.rules().first().map(ToString::to_string);
         let expected = "1: writes of I/O queues, blocks 8-15: execute after 3000 ms, 1 of 1 hits";
         assert_eq!(shown.as_deref(), Some(expected));

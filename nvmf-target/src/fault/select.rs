@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use umpath_nvme::opcode::{admin, nvm};
 
-/// A command, as far as rules look at it.
+/// What rules can select a command by.
 #[derive(Debug, Clone, Copy)]
 pub struct Command {
     /// Its controller.

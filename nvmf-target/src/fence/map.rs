@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
-use crate::controller::board::Memory;
+use crate::gate::board::Memory;
 
 /// Maps the file for the rest of the process' life. It holds at least one [`Memory`].
 ///

@@ -1,7 +1,7 @@
 //! Fences: boards shared by the processes that serve one store, and what proves a process' end.
 //!
 //! A fence is a small file every such process maps; its layout is
-//! [`Memory`](crate::controller::board::Memory)'s. A process owns one row of it. Two kinds of lock,
+//! [`Memory`](crate::gate::board::Memory)'s. A process owns one row of it. Two kinds of lock,
 //! all belonging to open file descriptions, say what became of the owner:
 //!
 //! - one byte of the fence file, locked as long as the process lives;
@@ -12,14 +12,14 @@
 //!
 //! A process whose locks are all free is over: its count of commands on the media will never fall,
 //! and means nothing. Only who has the very same stores open can say so, which a mark of them
-//! beside the count tells; a process that died with commands counted on other stores keeps its row
+//! beside the count says; a process that died with commands counted on other stores keeps its row
 //! until one with the same stores comes. A process that is merely stopped keeps its locks, and its
 //! count is believed; a command it had counted and not yet submitted would still come when it
 //! continues.
 //!
 //! The file belongs on a memory file system: every command writes to its mapping, and a disk would
 //! make it wait for writeback. [`default_path`] is under `/run` and depends on the store itself, so
-//! that a primary and a standby find each other without being told. It may be removed when no
+//! that a primary and a standby find each other without being configured. It may be removed when no
 //! target runs; the truth is in the locks.
 //!
 //! Limits: the processes must run under one kernel, and reach a block device through the same node.
@@ -41,12 +41,12 @@ use rustix::fs::fstat;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::controller::board::{Board, Memory, PROCESSES_MAX, Witness};
+use crate::gate::board::{Board, Memory, PROCESSES_MAX, Witness};
 use crate::media::Media;
 use lock::{is_free, try_lock, wait_lock};
 
 /// How long a dead process' I/O may keep its row.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ROW_TIMEOUT: Duration = Duration::from_secs(5);
 /// The byte that is locked while a row is being chosen.
 const TURN: u64 = 1 << 60;
 const ROWS: u64 = TURN + 16;
@@ -164,7 +164,7 @@ impl Fence {
         board
     }
 
-    /// A further store of the subsystem: to be told before its first I/O.
+    /// A further store of the subsystem: to be declared before its first I/O.
     pub fn add_store(
         &self,
         board: &Board,
@@ -236,7 +236,7 @@ fn choose_row(
 }
 
 fn lock_stores(mark: u64, stores: &[(u32, Arc<Media>)], row: usize) -> bool {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + ROW_TIMEOUT;
     stores.iter().all(|(nsid, media)| {
         let Some(fd) = media.file() else { return true };
         loop {

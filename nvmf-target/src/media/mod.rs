@@ -15,6 +15,7 @@ mod open;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use rustix::fs::{FileType, fstat};
@@ -23,6 +24,9 @@ use thiserror::Error;
 use crate::model::Geometry;
 
 pub use job::{Job, Operation, Step};
+
+/// A backing store as namespaces and commands share it.
+pub type SharedMedia = Arc<Media>;
 
 /// A backing store.
 #[derive(Debug)]

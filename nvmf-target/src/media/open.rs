@@ -1,4 +1,4 @@
-//! Opening a backing store and finding out what it looks like.
+//! Opening a backing store and finding out its size, block size and cache.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;

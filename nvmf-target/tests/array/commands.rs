@@ -10,10 +10,10 @@ use umpath_nvme::identify::{IdentifyController, IdentifyNamespace, NsDescriptors
 use umpath_nvme::log::{AnaLog, AnaState as Wire, DiscoveryLog, lid};
 use umpath_nvme::property::{Cc, Csts, offset};
 use umpath_nvme::{FromBytes, Status};
-use umpath_target::array::{Event, Gone, Output, QueueId};
 use umpath_target::controller::Answer;
 use umpath_target::controller::io::{Operation, plan};
 use umpath_target::model::{AnaState, DISCOVERY_NQN, PortId};
+use umpath_target::output::{ArrayOutput, Event, Gone, QueueId};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -170,18 +170,18 @@ fn keep_alive_is_kept_to_the_millisecond() {
     array.handle_timeout(at(500));
     let outputs = host::drain(&mut array);
     assert!(
-        outputs.contains(&Output::Close { queue: QueueId(10) }),
+        outputs.contains(&ArrayOutput::Close { queue: QueueId(10) }),
         "admin queue"
     );
     assert!(
-        outputs.contains(&Output::Close { queue: QueueId(11) }),
+        outputs.contains(&ArrayOutput::Close { queue: QueueId(11) }),
         "I/O queue"
     );
     let gone = Event::Gone {
         cntlid: host.cntlid,
         why: Gone::KeepAlive,
     };
-    assert!(outputs.contains(&Output::Event(gone)));
+    assert!(outputs.contains(&ArrayOutput::Event(gone)));
 
     // CQT is 100 ms: the command that is still on the media makes the promise a lie.
     array.handle_timeout(at(650));
@@ -191,7 +191,7 @@ fn keep_alive_is_kept_to_the_millisecond() {
     assert!(
         matches!(
             outputs[..],
-            [Output::Event(Event::QuiesceLate { took_ms: 155, .. })]
+            [ArrayOutput::Event(Event::QuiesceLate { took_ms: 155, .. })]
         ),
         "{outputs:?}"
     );
@@ -240,7 +240,7 @@ fn a_late_keep_alive_revives_nothing() {
         cntlid: host.cntlid,
         why: Gone::KeepAlive,
     };
-    assert!(host::drain(&mut array).contains(&Output::Event(gone)));
+    assert!(host::drain(&mut array).contains(&ArrayOutput::Event(gone)));
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn disabling_fences_and_ready_falls_off_the_media_only() {
     gate.enter(io.epoch(), Duration::ZERO).unwrap();
     host.set_property(&mut array, offset::CC, Cc::enabled(0).disabled().0);
     assert!(gate.permits(io.epoch(), Duration::ZERO).is_err());
-    assert!(host::drain(&mut array).contains(&Output::Close { queue: QueueId(11) }));
+    assert!(host::drain(&mut array).contains(&ArrayOutput::Close { queue: QueueId(11) }));
     assert!(
         Csts(host.property(&mut array, offset::CSTS)).is_ready(),
         "still writing"
@@ -306,7 +306,7 @@ fn an_ana_change_reaches_the_port_it_is_about() {
         array.set_ana(NQN, PortId(1), 1, AnaState::Inaccessible),
         Ok(true)
     );
-    let sent = Output::Respond {
+    let sent = ArrayOutput::Respond {
         queue: QueueId(10),
         cid: 77,
         dword: 0x000c_0302,
@@ -346,7 +346,7 @@ fn namespaces_come_and_go() {
     host.request_event(&mut array, 1);
     host::drain(&mut array);
     array.add_namespace(NQN, namespace(7)).unwrap();
-    let sent = Output::Respond {
+    let sent = ArrayOutput::Respond {
         queue: QueueId(10),
         cid: 1,
         dword: 0x0004_0002,
@@ -398,7 +398,7 @@ fn discovery_shows_what_this_port_and_this_host_may_use() {
     assert_eq!(found, [(1, "10.9.1.1")]);
 
     array.forbid_host(NQN, None, Duration::ZERO).unwrap();
-    let sent = Output::Respond {
+    let sent = ArrayOutput::Respond {
         queue: QueueId(10),
         cid: 5,
         dword: 0x0070_f002,
@@ -526,7 +526,7 @@ fn an_io_command_is_asked_back_from_whoever_has_it() {
     host::drain(&mut array);
     let asked = admin::abort(1, 3).with_cid(77);
     assert_eq!(host.admin(&mut array, asked, &mut []), Answer::Parked);
-    let recall = Output::Recall {
+    let recall = ArrayOutput::Recall {
         queue: QueueId(11),
         cid: 3,
         asker: QueueId(10),
@@ -556,7 +556,7 @@ fn abort_never_claims_what_it_did_not_do() {
     );
     assert_eq!(
         host::drain(&mut array),
-        [Output::Abort {
+        [ArrayOutput::Abort {
             queue: QueueId(10),
             cid: 9
         }]

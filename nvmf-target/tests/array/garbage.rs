@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::host::{Host, array};
 use proptest::prelude::*;
 use umpath_nvme::{FromBytes, Sqe, Status};
-use umpath_target::array::QueueId;
 use umpath_target::controller::admin_transfer;
 use umpath_target::controller::io::{check_ranges, plan};
 use umpath_target::controller::sgl::{Transfer, locate};
 use umpath_target::model::{Geometry, PortId};
+use umpath_target::output::QueueId;
 
 fn any_sqe() -> impl Strategy<Value = Sqe> {
     let opcodes = prop_oneof![

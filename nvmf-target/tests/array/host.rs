@@ -8,14 +8,15 @@ use umpath_nvme::command::{admin, fabrics};
 use umpath_nvme::connect::ConnectData;
 use umpath_nvme::property::{Cc, offset};
 use umpath_nvme::{IntoBytes, Nqn, Sqe, Status};
-use umpath_target::array::{
-    Array, Connected, Limits, Namespace, Output, QueueId, Refusal, Subsystem,
-};
+use umpath_target::array::{Array, Connected, Refusal};
 use umpath_target::config::CntlidRange;
 use umpath_target::controller::Answer;
-use umpath_target::controller::board::{Board, Memory, Witness};
+use umpath_target::controller::TargetLimits;
 use umpath_target::controller::view::IoAccess;
+use umpath_target::gate::board::{Board, Memory, Witness};
 use umpath_target::model::{Geometry, PortId, derive_nguid, derive_serial, derive_uuid};
+use umpath_target::output::{ArrayOutput, QueueId};
+use umpath_target::subsystem::{Namespace, Subsystem};
 
 pub(crate) const NQN: &str = "nqn.2026-11.test:vol1";
 pub(crate) const OK: Answer = Answer::Done {
@@ -55,7 +56,7 @@ pub(crate) fn array_on(
     last: u16,
     change: impl FnOnce(&mut Subsystem<Media>),
 ) -> Array<Media> {
-    let limits = Limits {
+    let limits = TargetLimits {
         cntlid: CntlidRange { first, last },
         depth_max: 128,
         io_queues_max: 8,
@@ -91,7 +92,7 @@ pub(crate) fn primary_and_standby(witness: &Arc<dyn Witness>) -> (Array<Media>, 
     (array(0), array(1))
 }
 
-pub(crate) fn drain(array: &mut Array<Media>) -> Vec<Output> {
+pub(crate) fn drain(array: &mut Array<Media>) -> Vec<ArrayOutput> {
     std::iter::from_fn(|| array.poll_output()).collect()
 }
 

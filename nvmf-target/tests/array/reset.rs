@@ -15,28 +15,29 @@ use umpath_nvme::log::reset::{
 use umpath_nvme::opcode::admin::CROSS_CONTROLLER_RESET;
 use umpath_nvme::property::{Cc, offset};
 use umpath_nvme::{AsyncEvent, FromBytes, Sqe, Status};
-use umpath_target::array::{Array, Event, Gone, Output, QueueId};
+use umpath_target::array::Array;
 use umpath_target::controller::Answer;
-use umpath_target::controller::board::Witness;
+use umpath_target::gate::board::Witness;
 use umpath_target::model::PortId;
+use umpath_target::output::{ArrayOutput, Event, Gone, QueueId};
 
 const MS: Duration = Duration::from_millis(1);
 
 /// A process that died, or did not yet.
 #[derive(Debug, Default)]
-struct Grave(AtomicBool);
+struct Death(AtomicBool);
 
-impl Witness for Grave {
+impl Witness for Death {
     fn is_over(&self, _: usize, _: usize) -> bool {
         self.0.load(SeqCst)
     }
 }
 
-fn pair() -> (Array<Media>, Array<Media>, Arc<Grave>) {
-    let grave = Arc::new(Grave::default());
-    let witness: Arc<dyn Witness> = Arc::<Grave>::clone(&grave);
+fn pair() -> (Array<Media>, Array<Media>, Arc<Death>) {
+    let death = Arc::new(Death::default());
+    let witness: Arc<dyn Witness> = Arc::<Death>::clone(&death);
     let (primary, standby) = primary_and_standby(&witness);
-    (primary, standby, grave)
+    (primary, standby, death)
 }
 
 fn identify(array: &mut Array<Media>, host: &Host) -> IdentifyController {
@@ -88,9 +89,12 @@ fn an_idle_controller_is_reset_at_once_and_closed() {
     );
     let outputs = drain(&mut array);
     for queue in [QueueId(10), QueueId(11)] {
-        assert!(outputs.contains(&Output::Close { queue }), "{outputs:?}");
+        assert!(
+            outputs.contains(&ArrayOutput::Close { queue }),
+            "{outputs:?}"
+        );
     }
-    assert!(outputs.contains(&Output::Event(Event::Gone {
+    assert!(outputs.contains(&ArrayOutput::Event(Event::Gone {
         cntlid: impacted.cntlid,
         why: Gone::Reset
     })));
@@ -105,7 +109,7 @@ fn an_idle_controller_is_reset_at_once_and_closed() {
 }
 
 #[test]
-fn the_identity_is_told_and_changes_with_every_incarnation() {
+fn the_identity_is_reported_and_changes_with_every_incarnation() {
     let mut array = array_with(5, 5);
     let mut seen = Vec::new();
     for round in 0..300 {
@@ -135,8 +139,8 @@ fn a_successor_is_never_reset_in_place_of_the_one_named() {
     let old = instance(&mut array, &victim);
     array.queue_closed(old.cntlid, QueueId(10), Duration::ZERO);
     let survivor = Host::ready(&mut array, 1);
-    let heir = Host::ready(&mut array, 2);
-    assert_eq!(heir.cntlid, old.cntlid, "the identifier came round");
+    let successor = Host::ready(&mut array, 2);
+    assert_eq!(successor.cntlid, old.cntlid, "the identifier came round");
     for wrong in [
         old,
         Instance {
@@ -146,7 +150,7 @@ fn a_successor_is_never_reset_in_place_of_the_one_named() {
         Instance { cirn: 0, ..old },
     ] {
         survivor.admin(&mut array, reset(wrong), &mut []);
-        assert!(array.has_controller(heir.cntlid), "{wrong:?}");
+        assert!(array.has_controller(successor.cntlid), "{wrong:?}");
     }
 }
 
@@ -215,7 +219,7 @@ fn it_is_complete_only_when_the_media_is_left() {
     assert!(drain(&mut array).is_empty(), "still on the media");
     io.shared().gate.leave();
     array.handle_timeout(3 * MS);
-    let done = Output::Respond {
+    let done = ArrayOutput::Respond {
         queue: QueueId(110),
         cid: 77,
         dword: ResetResult::IMMEDIATE | ResetResult::VALIDATED | ResetResult::INITIATED,
@@ -225,7 +229,7 @@ fn it_is_complete_only_when_the_media_is_left() {
     assert_eq!(
         reset_entries(&log).unwrap().len(),
         0,
-        "nothing left to tell"
+        "nothing left to report"
     );
 }
 
@@ -253,7 +257,7 @@ fn a_reset_asked_for_before_the_asker_was_disabled_is_not_answered_after() {
 }
 
 #[test]
-fn what_takes_longer_is_told_by_the_log_and_its_event() {
+fn what_takes_longer_is_reported_by_the_log_and_its_event() {
     let mut array = array();
     let mut victim = Host::ready(&mut array, 1);
     let survivor = Host::ready_on(&mut array, 1, PortId(2));
@@ -268,7 +272,7 @@ fn what_takes_longer_is_told_by_the_log_and_its_event() {
     let queue = QueueId(110);
     assert_eq!(
         drain(&mut array),
-        [Output::Respond {
+        [ArrayOutput::Respond {
             queue,
             cid: 77,
             dword: 0
@@ -291,7 +295,7 @@ fn what_takes_longer_is_told_by_the_log_and_its_event() {
     let dword = AsyncEvent::CCR_COMPLETED.to_dw0();
     assert_eq!(
         drain(&mut array),
-        [Output::Respond {
+        [ArrayOutput::Respond {
             queue,
             cid: 9,
             dword
@@ -301,7 +305,7 @@ fn what_takes_longer_is_told_by_the_log_and_its_event() {
     assert_eq!(
         array.next_timeout(301 * MS),
         None,
-        "nothing to look at any more"
+        "nothing to check any more"
     );
 
     let remove = admin::GetLogPage {
@@ -376,7 +380,7 @@ fn a_controller_of_another_process_is_reset_through_the_board() {
         cntlid: again.cntlid,
         why: Gone::Reset,
     };
-    assert!(drain(&mut primary).contains(&Output::Event(gone)));
+    assert!(drain(&mut primary).contains(&ArrayOutput::Event(gone)));
 }
 
 #[test]
@@ -397,24 +401,24 @@ fn a_controller_condemned_unnoticed_takes_no_other_with_it() {
         survivor.admin(&mut standby, reset(impacted), &mut []),
         IMMEDIATE
     );
-    let mut heir = Host::ready(&mut primary, 3);
-    let io = heir.io(&mut primary);
+    let mut successor = Host::ready(&mut primary, 3);
+    let io = successor.io(&mut primary);
     drain(&mut primary);
 
     primary.handle_timeout(20 * MS);
     let gone = |cntlid| {
         let why = Gone::Reset;
-        Output::Event(Event::Gone { cntlid, why })
+        ArrayOutput::Event(Event::Gone { cntlid, why })
     };
     assert!(drain(&mut primary).contains(&gone(victim.cntlid)));
     primary.handle_timeout(100 * MS);
-    assert!(primary.has_controller(heir.cntlid));
+    assert!(primary.has_controller(successor.cntlid));
     assert!(io.shared().gate.permits(io.epoch(), 100 * MS).is_ok());
 }
 
 #[test]
 fn a_dead_process_is_reset_once_its_witness_says_so() {
-    let (mut primary, mut standby, grave) = pair();
+    let (mut primary, mut standby, death) = pair();
     let mut victim = Host::ready(&mut primary, 1);
     let survivor = Host::ready_on(&mut standby, 1, PortId(2));
     let _io = victim.busy_io(&mut primary);
@@ -426,15 +430,15 @@ fn a_dead_process_is_reset_once_its_witness_says_so() {
     drain(&mut standby);
     standby.handle_timeout(MS);
     assert!(drain(&mut standby).is_empty());
-    grave.0.store(true, SeqCst);
+    death.0.store(true, SeqCst);
     standby.handle_timeout(2 * MS);
     assert!(
-        matches!(drain(&mut standby)[..], [Output::Respond { cid: 77, dword, .. }] if dword & 1 == 1)
+        matches!(drain(&mut standby)[..], [ArrayOutput::Respond { cid: 77, dword, .. }] if dword & 1 == 1)
     );
 }
 
 #[test]
-fn a_lost_host_is_told_on_its_other_controllers_here_and_elsewhere() {
+fn a_lost_host_is_reported_on_its_other_controllers_here_and_elsewhere() {
     let (mut primary, mut standby, _) = pair();
     let mut lost = Host::new(1);
     lost.kato_ms = 100;
@@ -459,10 +463,10 @@ fn a_lost_host_is_told_on_its_other_controllers_here_and_elsewhere() {
     let dword = AsyncEvent::LOST_HOST.to_dw0();
     for (host, array) in [(&here, &mut primary), (&there, &mut standby)] {
         let events = drain(array);
-        let told = events
+        let reported = events
             .iter()
-            .filter(|o| matches!(o, Output::Respond { cid: 9, dword: d, .. } if *d == dword));
-        assert_eq!(told.count(), 1, "{events:?}");
+            .filter(|o| matches!(o, ArrayOutput::Respond { cid: 9, dword: d, .. } if *d == dword));
+        assert_eq!(reported.count(), 1, "{events:?}");
         let log = host.log(array, lid::LOST_HOST_COMMUNICATION, 512);
         let entries = lost_host_entries(&log).unwrap();
         assert_eq!(
@@ -474,5 +478,5 @@ fn a_lost_host_is_told_on_its_other_controllers_here_and_elsewhere() {
     let log = stranger.log(&mut standby, lid::LOST_HOST_COMMUNICATION, 512);
     assert_eq!(lost_host_entries(&log).unwrap().len(), 0);
     standby.handle_timeout(200 * MS);
-    assert!(drain(&mut standby).is_empty(), "told once");
+    assert!(drain(&mut standby).is_empty(), "reported once");
 }

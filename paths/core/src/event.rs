@@ -26,7 +26,7 @@ pub enum LaneEvent {
         /// What it said.
         status: Status,
     },
-    /// The controller answered with a path error; told for the 1st, 2nd, 4th, 8th ... of a queue.
+    /// The controller answered with a path error; reported for the 1st, 2nd, 4th, 8th ... of a queue.
     PathError {
         /// On which path.
         path: PathId,
@@ -46,7 +46,7 @@ pub enum LaneEvent {
         /// Longest time a request had been waiting by then.
         stall: Duration,
     },
-    /// A command has been in flight for long; told again and again while it is.
+    /// A command has been in flight for long; reported again while it is.
     Overdue {
         /// On which path.
         path: PathId,

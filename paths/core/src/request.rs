@@ -1,4 +1,4 @@
-//! What the block layer asks for, and what it is told in the end.
+//! Requests of the block layer, and their results.
 
 use core::fmt;
 

@@ -2,8 +2,8 @@
 //!
 //! None of them orders other memory: requests belong to one lane, and what a lane learns of the
 //! others' load it could as well have learnt a moment earlier or later. Safety rests on none of them:
-//! the order it needs comes from messages. One order counts for [`Pulse`]: whoever sees a command in
-//! flight sees since when, or a path that was idle would pass for silent.
+//! the order it needs comes from messages. [`Pulse`] does need one order: a reader that sees a
+//! command in flight must see since when, or it would take an idle path for a silent one.
 
 use core::time::Duration;
 

@@ -46,7 +46,7 @@ pub(crate) fn judge(status: Status, retries: u8) -> Disposition {
     if status.is_ana() {
         return Disposition::AnaElsewhere;
     }
-    // Detached from this controller perhaps, and not from the others; the list of namespaces will tell.
+    // Detached from this controller perhaps, and not from the others; the list of namespaces will show.
     // Do Not Retry speaks for this controller then.
     let gone = status.is(Status::INVALID_NAMESPACE);
     if status.dnr() && !gone {

@@ -1,4 +1,4 @@
-//! The path table: what the control side tells every lane about the volume's paths.
+//! The path table: what the control side publishes to every lane about the volume's paths.
 //!
 //! A table is an immutable snapshot, published only when something in it changed. It states which
 //! paths may be used, in which groups, under which limits; the lane decides which of them takes
@@ -24,7 +24,7 @@ impl fmt::Display for AssociationId {
 
 /// What one command may ask of a controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct CommandLimits {
     /// Most bytes of data in a command (MDTS and what the transport can move).
     pub transfer_bytes_max: u32,
     /// Most blocks of a Write Zeroes; 0: not supported.
@@ -37,7 +37,7 @@ pub struct Limits {
     pub retry_delays: [Duration; 3],
 }
 
-impl Default for Limits {
+impl Default for CommandLimits {
     /// What every controller can do: 128 KiB transfers, no Write Zeroes, no deallocation.
     fn default() -> Self {
         Self {
@@ -50,7 +50,7 @@ impl Default for Limits {
     }
 }
 
-/// What selectors are told of a path beyond its load.
+/// What selectors know of a path beyond its load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Steering {
     /// Throughput relative to the others, 0 to 100.
@@ -83,7 +83,7 @@ pub struct PathEntry {
     /// Namespace identifier at this controller.
     pub nsid: u32,
     /// What its controller accepts.
-    pub limits: Limits,
+    pub limits: CommandLimits,
     /// Its priority.
     pub priority: Priority,
     /// ANA state of the namespace, if the controller reports any.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use umpath_core::policies::{SelectorConfig, SelectorKind};
 use umpath_core::{
-    Action, AssociationId, BlockRequest, GroupEntry, Lane, LaneConfig, LaneId, Limits, Op,
-    PATHS_MAX, PathEntry, PathId, PathTable, Send, Steering, Tag, VolumeShared,
+    Action, AssociationId, BlockRequest, CommandLimits, GroupEntry, Lane, LaneConfig, LaneId, Op,
+    PATHS_MAX, PathEntry, PathId, PathTable, SendCommand, Steering, Tag, VolumeShared,
 };
 use umpath_nvme::{Cqe, Status};
 
@@ -20,7 +20,7 @@ fn table(kind: SelectorKind) -> Arc<PathTable> {
         association: AssociationId(number.into()),
         usable: true,
         nsid: 1,
-        limits: Limits::default(),
+        limits: CommandLimits::default(),
         priority: 50,
         ana: None,
         ana_epoch: 0,
@@ -75,7 +75,7 @@ fn generator() -> impl FnMut(usize) -> usize {
 fn busiest(lane_count: usize, kind: SelectorKind) -> u64 {
     let shared = Arc::new(VolumeShared::new());
     let mut lanes = lanes(lane_count, &shared, kind);
-    let mut flying: Vec<(usize, Send)> = Vec::new();
+    let mut flying: Vec<(usize, SendCommand)> = Vec::new();
     let mut free: Vec<usize> = (0..REQUESTS).collect();
     let (mut sum, mut random) = (0, generator());
     for round in 0..ROUNDS {

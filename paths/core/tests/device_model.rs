@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use umpath_core::association::{Conviction, Suspicion};
 use umpath_core::policies::{AnaState, DampingConfig, Failback, Grouping, Ranking, SelectorConfig};
 use umpath_core::{
-    AssociationId, Device, DeviceConfig, LaneEvent, LaneId, Limits, NoPath, OnNoPath, Output,
-    PathConfig, PathId, Ready,
+    AssociationId, CommandLimits, Device, DeviceConfig, DeviceOutput, LaneEvent, LaneId, NoPath,
+    OnNoPath, PathConfig, PathId, Ready,
 };
 use umpath_nvme::Status;
 
@@ -193,7 +193,7 @@ impl World {
         let ready = Ready {
             association: AssociationId(self.next),
             nsid: 1,
-            limits: Limits::default(),
+            limits: CommandLimits::default(),
             ana: Some(state),
             ana_group: 1,
             controller: None,
@@ -235,14 +235,14 @@ impl World {
     fn outputs(&mut self) {
         while let Some(output) = self.device.poll_output() {
             match output {
-                Output::Convict(association) => {
+                DeviceOutput::Convict(association) => {
                     let lanes = (0..LANES).map(LaneId).collect();
                     self.dying.push((association, lanes));
                     for live in &mut self.live {
                         live.take_if(|live| *live == association);
                     }
                 }
-                Output::Fenced(association) => {
+                DeviceOutput::Fenced(association) => {
                     let known = |dying: &(AssociationId, Vec<LaneId>)| dying.0 == association;
                     let at = self
                         .dying

@@ -9,7 +9,7 @@ use umpath_core::policies::{
     AnaState, DampingConfig, Failback, Grouping, Ranking, SelectorConfig, Standing,
 };
 use umpath_core::{
-    AssociationId, Device, DeviceConfig, Limits, NoPath, PathConfig, PathId, Pulse, Ready,
+    AssociationId, CommandLimits, Device, DeviceConfig, NoPath, PathConfig, PathId, Pulse, Ready,
 };
 
 const PATHS: u8 = 2;
@@ -113,7 +113,7 @@ impl World {
             let ready = Ready {
                 association: AssociationId(path.into()),
                 nsid: 1,
-                limits: Limits::default(),
+                limits: CommandLimits::default(),
                 ana: Some(AnaState::Optimized),
                 ana_group: 1,
                 controller: None,

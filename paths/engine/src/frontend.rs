@@ -8,7 +8,7 @@ use umpath_transport::Transport;
 
 /// A queue pair as its front end knows it, from [`Frontend::watch`] to [`Frontend::unwatch`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct LinkId {
+pub struct QueuePairId {
     /// Its place; below [`u16::MAX`] / 2, and used again when it is free.
     pub slot: u16,
     /// Tells an earlier tenant of the place from the present one.
@@ -43,9 +43,9 @@ pub enum Event {
     /// [`Frontend::next_command`] may have something.
     Mail,
     /// A queue pair woke the thread. One that is no longer watched is ignored.
-    Link {
-        /// Which.
-        link: LinkId,
+    QueuePair {
+        /// The queue pair.
+        pair: QueuePairId,
         /// What woke it.
         channel: Channel,
         /// It is still watched; if not, the thread watches it again.
@@ -88,10 +88,10 @@ pub trait Frontend {
     /// What the block layer did that should not occur, so far.
     fn anomalies(&self) -> u64;
 
-    /// Wakes the thread with [`Event::Link`] when a channel of this queue pair has something. The
+    /// Wakes the thread with [`Event::QueuePair`] when a channel of this queue pair has something. The
     /// queue pair outlives the watch.
-    fn watch(&mut self, link: LinkId, channel: Channel, transport: &Self::Transport);
+    fn watch(&mut self, pair: QueuePairId, channel: Channel, transport: &Self::Transport);
 
     /// Ends the watch of all channels of a queue pair.
-    fn unwatch(&mut self, link: LinkId);
+    fn unwatch(&mut self, pair: QueuePairId);
 }

@@ -15,13 +15,13 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod frontend;
-mod links;
 mod polling;
+mod queue_pairs;
 mod report;
 mod requests;
 mod thread;
 
-pub use frontend::{Channel, Event, Frontend, LinkId};
+pub use frontend::{Channel, Event, Frontend, QueuePairId};
 pub use polling::Polling;
 pub use report::{LaneReport, LaneReports};
 pub use thread::{LaneSetup, QueueThread};

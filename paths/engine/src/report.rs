@@ -23,7 +23,7 @@ pub enum LaneReport<T: Transport> {
         /// has been dropped and [`LaneCommand::Destroyed`](umpath_core::LaneCommand::Destroyed) says
         /// so; only then comes [`BufferFenced`](Self::BufferFenced).
         quiet: bool,
-        /// When.
+        /// Time of the report.
         at: Duration,
     },
     /// The lane has passed the buffer fence of a convicted association. Comes before any later
@@ -33,23 +33,23 @@ pub enum LaneReport<T: Transport> {
         association: AssociationId,
         /// What the lane lost with it; for [`umpath_core::Device::lane_drained`].
         ghosts: Vec<Ghost>,
-        /// When.
+        /// Time of the report.
         at: Duration,
     },
     /// A queue pair is of no further use. Commands on it wait for the association's conviction.
     Broken {
         /// The association.
         association: AssociationId,
-        /// Why.
+        /// Cause.
         why: Loss<T::Error>,
-        /// When.
+        /// Time of the report.
         at: Duration,
     },
     /// The lane noticed something; for [`umpath_core::Device::lane_event`].
     Event {
-        /// What.
+        /// The event of the lane.
         event: LaneEvent,
-        /// When.
+        /// Time of the report.
         at: Duration,
     },
     /// Counters.

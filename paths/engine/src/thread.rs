@@ -16,14 +16,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_core::{
-    Action, AssociationId, BlockError, BlockRequest, Lane, LaneCommand, PathId, Send, SubmitError,
-    Tag, ThreadStats,
+    Action, AssociationId, BlockError, BlockRequest, Lane, LaneCommand, PathId, SendCommand,
+    SubmitError, Tag, ThreadStats,
 };
 use umpath_transport::{Arena, Loss, Transport};
 
 use crate::frontend::{Event, Frontend};
-use crate::links::Links;
 use crate::polling::{Poller, Polling};
+use crate::queue_pairs::QueuePairs;
 use crate::report::{LaneReport, LaneReports};
 use crate::requests::Requests;
 
@@ -56,7 +56,7 @@ enum Course {
 pub struct QueueThread<F: Frontend, R> {
     // First: the front end goes before the queue pairs it watches.
     frontend: F,
-    links: Links<F::Transport>,
+    pairs: QueuePairs<F::Transport>,
     lane: Lane,
     reports: R,
     requests: Requests,
@@ -71,7 +71,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
         Self {
             frontend,
             requests: Requests::new(config.tags, config.lba_shift),
-            links: Links::new(setup.arena, setup.drain_deadline),
+            pairs: QueuePairs::new(setup.arena, setup.drain_deadline),
             lane: setup.lane,
             reports: setup.reports,
             poller: Poller::new(setup.polling),
@@ -107,7 +107,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
             self.lane.fail_queued(now);
         }
         busy |= self.carry_out(now);
-        if busy || (self.links.waiting() && self.poller.keep_polling(now)) {
+        if busy || (self.pairs.waiting() && self.poller.keep_polling(now)) {
             self.requests.stats.polled += u64::from(!busy);
             return self.frontend.flush();
         }
@@ -119,12 +119,12 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
     pub fn end(self, outcome: io::Result<()>) {
         let Self {
             frontend,
-            links,
+            pairs,
             mut reports,
             ..
         } = self;
         drop(frontend);
-        let transports = links.into_transports();
+        let transports = pairs.into_transports();
         reports.report(LaneReport::Ended {
             transports,
             outcome,
@@ -138,7 +138,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
 
     /// The queue pair of an association, while the thread has one.
     pub fn transport(&mut self, association: AssociationId) -> Option<&mut F::Transport> {
-        self.links.transport(association)
+        self.pairs.transport(association)
     }
 
     /// Everything that has arrived. Whether there was any.
@@ -153,15 +153,15 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
                     self.frontend.answer(tag, answer);
                 }
                 Event::Mail => self.take_mail(now),
-                Event::Link {
-                    link,
+                Event::QueuePair {
+                    pair,
                     channel,
                     watched,
                 } => {
                     let reports = &mut self.reports;
-                    let completion = self.links.woke(
+                    let completion = self.pairs.woke(
                         &mut self.frontend,
-                        (link, channel, watched),
+                        (pair, channel, watched),
                         |association, why| broken(reports, association, why, now),
                     );
                     // Now, not when the round began: the time asleep counts.
@@ -196,7 +196,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
                 LaneCommand::Convict(association) => self.convict(association, now),
                 LaneCommand::Destroyed(association) => {
                     assert!(
-                        self.links.transport(association).is_none(),
+                        self.pairs.transport(association).is_none(),
                         "the queue pair of {association} is still here"
                     );
                     self.buffer_fenced(association, now);
@@ -224,7 +224,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
     ) {
         let depth = transport.depth();
         match self
-            .links
+            .pairs
             .attach(&mut self.frontend, path, association, transport)
         {
             Ok(()) => self.lane.attach(path, association, depth, now),
@@ -240,7 +240,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
 
     fn convict(&mut self, association: AssociationId, now: Duration) {
         self.lane.convict(association, now);
-        if !self.links.begin_drain(&self.frontend, association) {
+        if !self.pairs.begin_drain(&self.frontend, association) {
             self.reports.report(LaneReport::Drained {
                 association,
                 silent_at: Some(now),
@@ -265,7 +265,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
     /// Answers of the queue pairs. Whether there were any.
     fn take_answers(&mut self, now: Duration) -> bool {
         let (lane, reports) = (&mut self.lane, &mut self.reports);
-        let count = self.links.poll(
+        let count = self.pairs.poll(
             |path, association, cqe| lane.complete(path, association, cqe, now),
             |association, why| broken(reports, association, why, now),
         );
@@ -281,7 +281,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
         loop {
             let lane = &mut self.lane;
             let drained = self
-                .links
+                .pairs
                 .poll_drain(&mut self.frontend, |path, association, cqe| {
                     lane.complete(path, association, cqe, now);
                 });
@@ -312,7 +312,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
             }
         }
         let reports = &mut self.reports;
-        self.links
+        self.pairs
             .ring(|association, why| broken(reports, association, why, now));
         while let Some(event) = self.lane.poll_event() {
             self.reports.report(LaneReport::Event { event, at: now });
@@ -320,9 +320,9 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
         any
     }
 
-    fn send(&mut self, send: &Send, now: Duration) {
+    fn send(&mut self, send: &SendCommand, now: Duration) {
         let reports = &mut self.reports;
-        let pushed = self.links.push(send, |association, why| {
+        let pushed = self.pairs.push(send, |association, why| {
             broken(reports, association, why, now);
         });
         if pushed.is_err() {
@@ -338,7 +338,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
 
     fn sleep(&mut self, now: Duration) -> io::Result<()> {
         let reports = &mut self.reports;
-        self.links
+        self.pairs
             .arm(|association, why| broken(reports, association, why, now));
         // What came between the last poll and arming wakes nobody: neither an answer nor the last
         // flushed command of a queue pair that drains.
@@ -347,7 +347,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
         }
         let at_most = [
             self.lane.poll_timeout().map(|at| at.saturating_sub(now)),
-            self.links.patience(),
+            self.pairs.sleep_max(),
         ];
         self.requests.stats.sleeps += 1;
         self.frontend.sleep(at_most.into_iter().flatten().min())

@@ -31,10 +31,11 @@ pub mod policy;
 pub mod record;
 pub mod settings;
 mod shape;
+mod spec;
 mod volume;
 
 pub use host::{Found, Host, LaneNews, Wanted, ignored_subsystem};
 pub use order::{Answer, CallId, Order, QueueKey, Remains, Verb};
 pub use path::{Path, PathOrder, PathSpec, Report, Request};
 pub use shape::{block_limits, path_limits};
-pub use volume::{DeviceFacts, VolumeSpec};
+pub use spec::{DeviceFacts, VolumeSpec};

@@ -10,7 +10,7 @@ use umpath_session::StableId;
 
 use crate::path::{PathSpec, Request};
 use crate::record::{AssociationRecord, RecordKey, VolumeRecord};
-use crate::volume::VolumeSpec;
+use crate::spec::VolumeSpec;
 
 /// A caller that waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,7 +3,6 @@
 mod words;
 
 use std::fmt::Display;
-use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,81 +11,95 @@ use umpath_core::{DeviceConfig, NoPath};
 
 pub use words::{Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector};
 
-/// The policies of one volume, defaults filled in. `umpath.toml` documents each of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs)]
-pub struct VolumePolicy {
-    pub no_path_retry: NoPathRetry,
-    pub failback: Failback,
-    pub grouping: Grouping,
-    pub selector: Selector,
-    pub prio: Prio,
-    pub rr_min_io: u32,
-    pub rr_weight: RrWeight,
-    pub exclusive_pref_bit: bool,
-    pub marginal_pathgroups: bool,
-    pub flush_on_last_del: bool,
-    pub fast_io_fail_ms: u64,
+/// Every policy key of `umpath.toml`, declared once: `key: type = default`. Calls `with!` with the
+/// given braces and the keys behind them; fields, parsing and lists of keys are made of it. The types
+/// are those of this module.
+#[macro_export]
+macro_rules! policy_keys {
+    ($with:ident $braces:tt) => {
+        $with! {
+            $braces
+            no_path_retry: NoPathRetry = NoPathRetry::Queue,
+            failback: Failback = Failback::default(),
+            path_grouping_policy: Grouping = Grouping::default(),
+            path_selector: Selector = Selector::default(),
+            prio: Prio = Prio::default(),
+            rr_min_io: u32 = 1,
+            rr_weight: RrWeight = RrWeight::default(),
+            exclusive_pref_bit: bool = false,
+            marginal_pathgroups: bool = true,
+            flush_on_last_del: bool = false,
+            fast_io_fail_ms: u64 = 0,
+        }
+    };
+}
+
+macro_rules! volume_policy {
+    ({ $($own:tt)* } $($key:ident: $type:ty = $default:expr,)*) => {
+        /// The policies of one volume, defaults filled in. `umpath.toml` documents each of them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[expect(missing_docs)]
+        pub struct VolumePolicy {
+            $(pub $key: $type,)*
+            $($own)*
+        }
+
+        impl Default for VolumePolicy {
+            fn default() -> Self {
+                Self {
+                    $($key: $default,)*
+                    damping: DampingConfig::default(),
+                    shared_with_other_hosts: false,
+                }
+            }
+        }
+
+        impl VolumePolicy {
+            /// The keys that [`VolumePolicy::set`] knows.
+            pub const KEYS: &[&str] = &[$(stringify!($key)),*];
+
+            /// Changes one policy, by its key and value in `umpath.toml`.
+            pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+                let mut changed = *self;
+                match key {
+                    $(stringify!($key) => changed.$key = parse(key, value)?,)*
+                    _ => {
+                        let known = Self::KEYS.join(", ");
+                        return Err(format!("{key} is no policy of volumes; there are {known}"));
+                    }
+                }
+                if changed.rr_min_io == 0 {
+                    return Err(format!("{key} = {value}: a turn is at least one request"));
+                }
+                *self = changed;
+                Ok(())
+            }
+        }
+    };
+}
+
+policy_keys!(volume_policy {
     pub damping: DampingConfig,
     pub shared_with_other_hosts: bool,
+});
+
+fn parse<T: FromStr<Err: Display>>(key: &str, value: &str) -> Result<T, String> {
+    let parsed = value.parse();
+    parsed.map_err(|why| format!("{key} = {value}: {why}"))
 }
 
 impl VolumePolicy {
-    /// The keys that [`VolumePolicy::set`] knows.
-    pub const KEYS: [&str; 11] = [
-        "no_path_retry",
-        "failback",
-        "path_grouping_policy",
-        "path_selector",
-        "prio",
-        "rr_min_io",
-        "rr_weight",
-        "exclusive_pref_bit",
-        "marginal_pathgroups",
-        "flush_on_last_del",
-        "fast_io_fail_ms",
-    ];
-
-    /// Changes one policy, by its key and value in `umpath.toml`.
-    pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
-        fn parse<T: FromStr<Err: Display>>(key: &str, value: &str) -> Result<T, String> {
-            value
-                .parse()
-                .map_err(|why| format!("{key} = {value}: {why}"))
-        }
-        match key {
-            "no_path_retry" => self.no_path_retry = parse(key, value)?,
-            "failback" => self.failback = parse(key, value)?,
-            "path_grouping_policy" => self.grouping = parse(key, value)?,
-            "path_selector" => self.selector = parse(key, value)?,
-            "prio" => self.prio = parse(key, value)?,
-            "rr_min_io" => self.rr_min_io = parse::<NonZeroU32>(key, value)?.get(),
-            "rr_weight" => self.rr_weight = parse(key, value)?,
-            "exclusive_pref_bit" => self.exclusive_pref_bit = parse(key, value)?,
-            "marginal_pathgroups" => self.marginal_pathgroups = parse(key, value)?,
-            "flush_on_last_del" => self.flush_on_last_del = parse(key, value)?,
-            "fast_io_fail_ms" => self.fast_io_fail_ms = parse(key, value)?,
-            _ => {
-                return Err(format!(
-                    "{key} is no policy of volumes; there are {}",
-                    Self::KEYS.join(", ")
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// The same policies as the core's configuration.
     pub fn device_config(&self, lba_shift: u8, lanes: u16) -> DeviceConfig {
         DeviceConfig {
             lba_shift,
             lanes,
             selector: SelectorConfig {
-                kind: self.selector.0,
+                kind: self.path_selector.0,
                 rr_min_io: self.rr_min_io,
                 rr_weight_priorities: self.rr_weight == RrWeight::Priorities,
             },
-            grouping: self.grouping.0,
+            grouping: self.path_grouping_policy.0,
             ranking: Ranking {
                 prioritizer: self.prio.0,
                 exclusive_pref_bit: self.exclusive_pref_bit,

@@ -13,7 +13,7 @@ use umpath_nvme::command::Instance;
 use umpath_protocol::{ConnectOptions, Portal};
 use umpath_session::{ControllerFacts, NamespaceFacts, StableId};
 
-use crate::volume::VolumeSpec;
+use crate::spec::VolumeSpec;
 
 /// Incremented when a field changes its meaning.
 pub const VERSION: u32 = 1;

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use umpath_core::{BlockLimits, Discard, Limits as PathLimits};
+use umpath_core::{BlockLimits, CommandLimits, Discard};
 use umpath_session::{ControllerFacts, NamespaceFacts};
 
 /// ONCS bits (NVMe Base 2.x, Identify Controller).
@@ -25,7 +25,7 @@ const OPTIMAL_BYTES: u32 = 128 * 1024;
 
 /// Limits of commands to this namespace through this controller.
 #[must_use]
-pub fn path_limits(controller: &ControllerFacts, namespace: &NamespaceFacts) -> PathLimits {
+pub fn path_limits(controller: &ControllerFacts, namespace: &NamespaceFacts) -> CommandLimits {
     let transfer = controller
         .max_transfer
         .unwrap_or(TRANSFER_BYTES)
@@ -37,13 +37,13 @@ pub fn path_limits(controller: &ControllerFacts, namespace: &NamespaceFacts) -> 
     let range = controller.nvm_limits.dsm_range_blocks.unwrap_or(u32::MAX);
     let ranges = controller.nvm_limits.dsm_blocks.unwrap_or(u64::MAX);
     let discard = ranges.min(range.into()) as u32;
-    PathLimits {
+    CommandLimits {
         transfer_bytes_max: transfer as u32,
         write_zeroes_blocks_max: only(controller.oncs & ONCS_WRITE_ZEROES != 0, zeroes),
         write_zeroes_deallocate: namespace.write_zeroes_deallocates
             && namespace.deallocated_reads_zero,
         discard_blocks_max: only(controller.oncs & ONCS_DATASET_MANAGEMENT != 0, discard),
-        ..PathLimits::default()
+        ..CommandLimits::default()
     }
 }
 

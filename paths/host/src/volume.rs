@@ -23,61 +23,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_core::{
-    AssociationId, BlockLimits, Device, LaneCommand, LaneEvent, LaneId, NoPath, Output, PathId,
+    AssociationId, Device, DeviceOutput, LaneCommand, LaneEvent, LaneId, NoPath, PathId,
     VolumeShared, policies,
 };
-use umpath_session::{AnaState, NamespaceFacts, StableId};
+use umpath_session::{AnaState, StableId};
 
 use crate::effects::Effects;
 use crate::events::FailoverId;
-use crate::policy::VolumePolicy;
 use crate::record::VolumeRecord;
+use crate::spec::VolumeSpec;
 
 use counters::Counters;
 use measure::Measures;
 use stage::Stage;
-
-/// Everything needed to create a volume.
-#[derive(Debug, Clone)]
-pub struct VolumeSpec {
-    /// Identity of the namespace.
-    pub id: StableId,
-    /// Name of the volume.
-    pub name: String,
-    /// NQN of the subsystem.
-    pub nqn: String,
-    /// Serial number of the subsystem.
-    pub serial: String,
-    /// Model of its controllers.
-    pub model: String,
-    /// Firmware revision of its controllers.
-    pub firmware: String,
-    /// NSID where the namespace was found first.
-    pub nsid: u32,
-    /// Size, format and identity of the namespace.
-    pub namespace: NamespaceFacts,
-    /// Limits of the block device.
-    pub limits: BlockLimits,
-    /// Queues to create; for a device taken over, the driver's count applies.
-    pub queues: u16,
-    /// Requests per queue.
-    pub depth: u16,
-    /// Policies in force when it was created.
-    pub policy: VolumePolicy,
-    /// State shared by the queue threads and the host.
-    pub shared: Arc<VolumeShared>,
-}
-
-/// A block device with its queue threads, created or taken over.
-#[derive(Debug, Clone)]
-pub struct DeviceFacts {
-    /// Number of the block device.
-    pub device: u32,
-    /// Its queues; the driver may have created fewer than requested.
-    pub queues: u16,
-    /// Cookie the driver stores with it.
-    pub cookie: u64,
-}
 
 #[derive(Debug)]
 struct Member {
@@ -345,21 +303,23 @@ impl Volume {
         self.first_path_arrives(fx.now);
         while let Some(output) = self.core.poll_output() {
             match output {
-                Output::Publish(table) => {
+                DeviceOutput::Publish(table) => {
                     self.send_all(fx, || LaneCommand::SetTable(table.clone()));
                 }
-                Output::Convict(association) => {
+                DeviceOutput::Convict(association) => {
                     self.send_all(fx, || LaneCommand::Convict(association));
                 }
-                Output::Guard(ghosts) => self.send_all(fx, || LaneCommand::Guard(ghosts.clone())),
-                Output::Locked(association) => {
+                DeviceOutput::Guard(ghosts) => {
+                    self.send_all(fx, || LaneCommand::Guard(ghosts.clone()));
+                }
+                DeviceOutput::Locked(association) => {
                     self.send_all(fx, || LaneCommand::Locked(association));
                 }
-                Output::Fenced(association) => {
+                DeviceOutput::Fenced(association) => {
                     self.send_all(fx, || LaneCommand::Fenced(association));
                 }
-                Output::FailQueued => self.send_all(fx, || LaneCommand::FailQueued),
-                Output::Event(event) => self.log(&event, fx),
+                DeviceOutput::FailQueued => self.send_all(fx, || LaneCommand::FailQueued),
+                DeviceOutput::Event(event) => self.log(&event, fx),
             }
         }
     }

@@ -123,7 +123,7 @@ pub enum ConnectError {
         traddr: SocketAddr,
         /// The queue.
         qid: u16,
-        /// Why.
+        /// Reason the peer gave.
         reason: RejectReason,
     },
     /// Refused below NVMe, with a connection manager reason code.
@@ -239,7 +239,7 @@ pub enum QueueError {
 pub struct TransportError {
     /// Which work: "SEND", "RECV", "RDMA READ", "RDMA WRITE".
     pub work: &'static str,
-    /// How.
+    /// Status of the completion.
     pub status: WcStatus,
     /// The device's own code.
     pub vendor: u32,

@@ -22,8 +22,10 @@ use umpath_transport::{Arena, Data, Drain, PushError, Silence};
 use crate::CmEvent;
 use crate::chain::{Segment, SendKind, WorkId};
 use crate::domain::{Buffers, Domain, KeyCache};
+use crate::endpoint::{
+    Endpoint, EndpointShape, NEVER_POSTED, failure, is_marker, keep_first, page_round,
+};
 use crate::error::{LocalError, QueueError};
-use crate::link::{Link, LinkShape, NEVER_POSTED, failure, is_marker, keep_first, page_round};
 use crate::slots::Slots;
 use crate::verbs::{CmId, Completion};
 
@@ -43,7 +45,7 @@ pub(crate) struct HostShape {
 pub struct HostQueue {
     // Field order is drop order: the queue pair (with its completion queue), then the memory it
     // used, then the domain.
-    link: Link,
+    endpoint: Endpoint,
     /// Command capsules, then responses, `depth` of each.
     buffers: Buffers,
     keys: KeyCache,
@@ -61,13 +63,13 @@ impl HostQueue {
         let depth = u32::from(shape.depth);
         // Capsules one cache line each, behind them responses a quarter of one, in one region.
         let buffers = domain.register_buffers(&Arena::new(1, page_round(depth * 80))?)?;
-        let work = LinkShape {
+        let work = EndpointShape {
             sends: depth,
             receives: depth,
             send_segments: 2,
         };
         let mut queue = Self {
-            link: Link::new(id, domain.pd(), work)?,
+            endpoint: Endpoint::new(id, domain.pd(), work)?,
             buffers,
             keys: KeyCache::new(domain),
             slots: Slots::new(shape.depth),
@@ -76,7 +78,7 @@ impl HostQueue {
         for index in 0..depth {
             queue.recycle(index);
         }
-        queue.link.post_receives()?;
+        queue.endpoint.post_receives()?;
         Ok(queue)
     }
 
@@ -107,7 +109,7 @@ impl HostQueue {
 
     /// Port of the device, from 1, as in [`DeviceEvent`](crate::DeviceEvent).
     pub fn port(&self) -> u8 {
-        self.link.id().port()
+        self.endpoint.id().port()
     }
 
     /// Largest write that travels inside its capsule. Known only after Identify for the controller,
@@ -118,34 +120,34 @@ impl HostQueue {
 
     /// Readable when a completion arrived after [`HostQueue::arm`].
     pub fn completion_fd(&self) -> BorrowedFd<'_> {
-        self.link.completion_fd()
+        self.endpoint.completion_fd()
     }
 
     /// Asks for the descriptor to become readable at the next completion. Poll once afterwards:
     /// what arrived before does not count.
     pub fn arm(&mut self) -> Result<(), QueueError> {
-        self.link.arm()
+        self.endpoint.arm()
     }
 
     /// Makes the descriptor unreadable again; the queue is then no longer armed.
     pub fn take_completion_events(&mut self) -> Result<u32, QueueError> {
-        self.link.take_completion_events()
+        self.endpoint.take_completion_events()
     }
 
     /// Readable when [`HostQueue::cm_event`] has something.
     pub fn cm_fd(&self) -> BorrowedFd<'_> {
-        self.link.cm_fd()
+        self.endpoint.cm_fd()
     }
 
     /// What the connection manager has to say; `None` when nothing. Call until it says so.
     pub fn cm_event(&mut self) -> Result<Option<CmEvent>, QueueError> {
-        self.link.cm_event()
+        self.endpoint.cm_event()
     }
 
     /// Queues a command; [`HostQueue::ring`] sends it. Fills in PSDT and the data pointer. On an
     /// error nothing changed.
     pub fn push(&mut self, mut sqe: Sqe, data: Data<'_>) -> Result<(), PushError> {
-        if self.link.is_closed() {
+        if self.endpoint.is_closed() {
             return Err(PushError::Closed);
         }
         let (sgl, in_capsule) = self.describe(data)?;
@@ -163,7 +165,7 @@ impl HostQueue {
             key: capsule.local_key,
         };
         let pushed =
-            self.link
+            self.endpoint
                 .push_send(WorkId::new(SEND, slot), SendKind::Send, [head, in_capsule]);
         assert!(pushed, "the chain holds a request for every slot");
         Ok(())
@@ -171,10 +173,10 @@ impl HostQueue {
 
     /// Sends everything pushed since the last call, with one call to the device.
     pub fn ring(&mut self) -> Result<(), QueueError> {
-        self.link.post_sends()
+        self.endpoint.post_sends()
     }
 
-    /// Reaps completions and reports each command that is over. After an error, which is told once,
+    /// Reaps completions and reports each command that is over. After an error, which is reported once,
     /// the queue can only be drained; responses reaped before it have been reported.
     pub fn poll(&mut self, mut f: impl FnMut(Cqe)) -> Result<usize, QueueError> {
         let mut reported = 0;
@@ -183,26 +185,26 @@ impl HostQueue {
             reported += 1;
             f(cqe);
         })?;
-        self.link.post_receives()?;
-        self.link.verdict(fault, reported)
+        self.endpoint.post_receives()?;
+        self.endpoint.verdict(fault, reported)
     }
 
-    /// Closes the queue: the queue pair goes to the error state, the peer is told, and a marker is
+    /// Closes the queue: the queue pair goes to the error state, the peer is notified, and a marker is
     /// queued behind everything else. Commands pushed but not rung are never sent. `deadline`: on the
-    /// caller's clock, which [`HostQueue::poll_drained`] is told the time of.
+    /// caller's clock, which [`HostQueue::poll_drained`] gets the time of.
     pub fn begin_drain(&mut self, deadline: Duration) -> Silence {
-        self.link.begin_drain(deadline)
+        self.endpoint.begin_drain(deadline)
     }
 
     /// Whether memory is still in use; reports responses that had arrived before the end.
     pub fn poll_drained(&mut self, now: Duration, mut f: impl FnMut(Cqe)) -> Drain {
         let _ = self.reap(&mut None, &mut f);
-        self.link.drain_state(now)
+        self.endpoint.drain_state(now)
     }
 
     /// Whether an error was reported or a drain begun.
     pub fn is_closed(&self) -> bool {
-        self.link.is_closed()
+        self.endpoint.is_closed()
     }
 
     /// The data pointer, and what travels in the capsule.
@@ -246,7 +248,7 @@ impl HostQueue {
         report: &mut dyn FnMut(Cqe),
     ) -> Result<(), QueueError> {
         loop {
-            let batch = self.link.reap()?;
+            let batch = self.endpoint.reap()?;
             for completion in batch.iter() {
                 if let Some(cqe) = self.take(completion, fault) {
                     report(cqe);
@@ -270,7 +272,7 @@ impl HostQueue {
             }
         };
         let received = failed.is_none();
-        if let Some(error) = failed.filter(|_| !self.link.is_draining()) {
+        if let Some(error) = failed.filter(|_| !self.endpoint.is_draining()) {
             keep_first(fault, error.into());
         }
         match kind {
@@ -321,6 +323,7 @@ impl HostQueue {
             len: 16,
             key: keyed.local_key,
         };
-        self.link.push_receive(WorkId::new(RECEIVE, index), part);
+        self.endpoint
+            .push_receive(WorkId::new(RECEIVE, index), part);
     }
 }

@@ -26,8 +26,10 @@ use umpath_transport::{Arena, Drain, PushError};
 use crate::CmEvent;
 use crate::chain::{Segment, SendKind, WorkId};
 use crate::domain::{Buffers, Domain, KeyCache};
+use crate::endpoint::{
+    Endpoint, EndpointShape, NEVER_POSTED, failure, is_marker, keep_first, page_round,
+};
 use crate::error::{LocalError, QueueError};
-use crate::link::{Link, LinkShape, NEVER_POSTED, failure, is_marker, keep_first, page_round};
 use crate::verbs::{CmId, Completion};
 
 const RECEIVE: u8 = 1;
@@ -59,7 +61,7 @@ impl CapsuleSlot {
     }
 }
 
-/// Something a queue has to tell.
+/// An event of a queue.
 #[derive(Debug, PartialEq, Eq)]
 pub enum TargetEvent {
     /// A command arrived; its data is at [`TargetQueue::capsule_data`].
@@ -110,7 +112,7 @@ impl TargetShape {
 pub struct TargetQueue {
     // Field order is drop order: the queue pair (with its completion queue), then the memory it
     // used, then the domain.
-    link: Link,
+    endpoint: Endpoint,
     capsules: Buffers,
     responses: Buffers,
     keys: KeyCache,
@@ -137,13 +139,13 @@ impl TargetQueue {
         let response_buffers =
             domain.register_buffers(&Arena::new(1, page_round(responses * 16))?)?;
         let sends = responses + data;
-        let work = LinkShape {
+        let work = EndpointShape {
             sends,
             receives,
             send_segments: 1,
         };
         let mut queue = Self {
-            link: Link::new(id, domain.pd(), work)?,
+            endpoint: Endpoint::new(id, domain.pd(), work)?,
             capsules,
             responses: response_buffers,
             keys: KeyCache::new(domain),
@@ -155,7 +157,7 @@ impl TargetQueue {
         for index in 0..receives {
             queue.recycle(index);
         }
-        queue.link.post_receives()?;
+        queue.endpoint.post_receives()?;
         Ok(queue)
     }
 
@@ -172,33 +174,33 @@ impl TargetQueue {
 
     /// The host's address.
     pub fn peer_address(&self) -> Option<SocketAddr> {
-        self.link.id().peer_address()
+        self.endpoint.id().peer_address()
     }
 
     /// Readable when a completion arrived after [`TargetQueue::arm`].
     pub fn completion_fd(&self) -> BorrowedFd<'_> {
-        self.link.completion_fd()
+        self.endpoint.completion_fd()
     }
 
     /// Asks for the descriptor to become readable at the next completion. Poll once afterwards:
     /// what arrived before does not count.
     pub fn arm(&mut self) -> Result<(), QueueError> {
-        self.link.arm()
+        self.endpoint.arm()
     }
 
     /// Makes the descriptor unreadable again; the queue is then no longer armed.
     pub fn take_completion_events(&mut self) -> Result<u32, QueueError> {
-        self.link.take_completion_events()
+        self.endpoint.take_completion_events()
     }
 
     /// Readable when [`TargetQueue::cm_event`] has something.
     pub fn cm_fd(&self) -> BorrowedFd<'_> {
-        self.link.cm_fd()
+        self.endpoint.cm_fd()
     }
 
     /// What the connection manager has to say; `None` when nothing. Call until it says so.
     pub fn cm_event(&mut self) -> Result<Option<CmEvent>, QueueError> {
-        self.link.cm_event()
+        self.endpoint.cm_event()
     }
 
     /// The in-capsule data of a command.
@@ -279,11 +281,11 @@ impl TargetQueue {
 
     /// Hands everything queued to the device, with one call for each direction.
     pub fn ring(&mut self) -> Result<(), QueueError> {
-        self.link.post_receives()?;
-        self.link.post_sends()
+        self.endpoint.post_receives()?;
+        self.endpoint.post_sends()
     }
 
-    /// Reaps completions. After an error, which is told once, the queue can only be drained; events
+    /// Reaps completions. After an error, which is reported once, the queue can only be drained; events
     /// reaped before it have been reported.
     pub fn poll(&mut self, mut f: impl FnMut(TargetEvent)) -> Result<usize, QueueError> {
         let mut reported = 0;
@@ -292,24 +294,24 @@ impl TargetQueue {
             reported += 1;
             f(event);
         })?;
-        self.link.verdict(fault, reported)
+        self.endpoint.verdict(fault, reported)
     }
 
     /// Closes the queue, as [`HostQueue::begin_drain`](crate::HostQueue::begin_drain). Whether it is
     /// silent is no matter at this end.
     pub fn begin_drain(&mut self, deadline: Duration) {
-        let _ = self.link.begin_drain(deadline);
+        let _ = self.endpoint.begin_drain(deadline);
     }
 
     /// Whether memory is still in use. Tokens still outstanding when it is not never come back.
     pub fn poll_drained(&mut self, now: Duration) -> Drain {
         let _ = self.reap(&mut None, &mut |_| {});
-        self.link.drain_state(now)
+        self.endpoint.drain_state(now)
     }
 
     /// Whether an error was reported or a drain begun.
     pub fn is_closed(&self) -> bool {
-        self.link.is_closed()
+        self.endpoint.is_closed()
     }
 
     /// RDMA READs and WRITEs that can still be queued.
@@ -350,7 +352,7 @@ impl TargetQueue {
         let entry = self.tokens.get_mut(place);
         *entry.expect("every free index has a token") = token;
         let pushed = self
-            .link
+            .endpoint
             .push_send(WorkId::new(kind, index), work, [part, Segment::NONE]);
         assert!(pushed, "the chain holds a request for every free index");
     }
@@ -371,7 +373,7 @@ impl TargetQueue {
         report: &mut dyn FnMut(TargetEvent),
     ) -> Result<(), QueueError> {
         loop {
-            let batch = self.link.reap()?;
+            let batch = self.endpoint.reap()?;
             for completion in batch.iter() {
                 match self.take(completion) {
                     Ok(Some(event)) => report(event),
@@ -395,7 +397,7 @@ impl TargetQueue {
             _ if is_marker(kind) => return Ok(None),
             _ => return Err(NEVER_POSTED),
         };
-        if self.link.is_draining() {
+        if self.endpoint.is_draining() {
             return Ok(None);
         }
         if let Some(error) = failure(work, completion) {
@@ -452,6 +454,7 @@ impl TargetQueue {
             len,
             key: keyed.local_key,
         };
-        self.link.push_receive(WorkId::new(RECEIVE, index), part);
+        self.endpoint
+            .push_receive(WorkId::new(RECEIVE, index), part);
     }
 }

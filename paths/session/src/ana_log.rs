@@ -11,9 +11,9 @@ use umpath_nvme::log::{AnaGroupHeader, AnaLog, AnaLogHeader, lid};
 
 use crate::ana::AnaTable;
 use crate::answer::Answer;
+use crate::ask::{Ask, Next};
 use crate::error::{Fault, PeerError, SessionError};
 use crate::facts::{AnaFacts, ControllerFacts};
-use crate::link::{Ask, Next};
 use crate::step::Step;
 
 /// Longest log read in pieces, in bytes.

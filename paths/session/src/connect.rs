@@ -5,11 +5,11 @@ use umpath_nvme::command::{ConnectResponse, connect};
 use umpath_nvme::{ConnectData, IntoBytes};
 
 use crate::answer::Answer;
+use crate::ask::Ask;
+use crate::ask::{ADMIN_DEPTH, AdminData};
 use crate::config::SessionConfig;
 use crate::error::{Fault, PeerError, SessionError};
 use crate::facts::ControllerFacts;
-use crate::link::Ask;
-use crate::output::{ADMIN_DEPTH, AdminData};
 use crate::refusal::Refusal;
 use crate::step::Step;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use umpath_nvme::{Cqe, Nqn};
 
 use crate::answer::Answer;
+use crate::ask::ADMIN_DEPTH;
 use crate::config::SessionConfig;
 use crate::connect::Connector;
 use crate::discovery_log::LogRead;
@@ -15,7 +16,7 @@ use crate::error::{ConfigError, PeerError, SessionError, TransportError, Transpo
 use crate::facts::{ControllerFacts, Role};
 use crate::handshake::Handshake;
 use crate::link::{Link, Matched};
-use crate::output::{ADMIN_DEPTH, Event, Output};
+use crate::output::{Event, Output};
 use crate::stop::Stop;
 
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use umpath_nvme::log::{DiscoveryEntry, DiscoveryHeader, lid};
 use umpath_nvme::{FromBytes, Nqn, text};
 
 use crate::answer::Answer;
+use crate::ask::{Ask, Next};
 use crate::error::{Fault, PeerError, SessionError};
-use crate::link::{Ask, Next};
 use crate::step::Step;
 
 /// Records read at most.

@@ -237,7 +237,7 @@ pub enum TransportError {
     Open {
         /// Queue being opened.
         qid: u16,
-        /// Why.
+        /// Cause.
         source: TransportSource,
     },
     /// A queue was not opened in time.
@@ -253,7 +253,7 @@ pub enum TransportError {
     Lost {
         /// Queue lost.
         qid: u16,
-        /// Why.
+        /// Cause.
         source: TransportSource,
     },
 }

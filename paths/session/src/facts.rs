@@ -11,9 +11,9 @@ use umpath_nvme::identify::{IDENTIFY_BYTES, IdentifyController, NvmController};
 use umpath_nvme::property::{Cap, Version};
 
 use crate::answer::Answer;
+use crate::ask::DATA_MAX;
 use crate::config::SessionConfig;
 use crate::error::{Fault, SessionError};
-use crate::output::DATA_MAX;
 
 /// A controller, as identified during bring-up. Sizes are bytes unless a name says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]

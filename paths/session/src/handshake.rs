@@ -10,10 +10,10 @@ use umpath_nvme::identify::{IDENTIFY_BYTES, cns};
 use umpath_nvme::property::{Cap, Cc, Csts, Version, offset};
 
 use crate::answer::Answer;
+use crate::ask::{Ask, Next};
 use crate::connect::Connector;
 use crate::error::{PeerError, SessionError};
 use crate::facts::{ControllerFacts, Origin, Role};
-use crate::link::{Ask, Next};
 use crate::step::Step;
 
 /// This host's memory page.

@@ -1,4 +1,4 @@
-//! When a keep-alive is due and how long the peer has owed an answer.
+//! When a keep-alive is due, and how long the last one has had no answer.
 //!
 //! Evidence, not verdicts: whether missed answers make a path suspect is decided by `umpath-core`.
 //! The one exception is a whole keep-alive timeout without any answer, after which the controller

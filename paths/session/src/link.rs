@@ -13,9 +13,10 @@ use umpath_nvme::command::{CrossControllerReset, Instance, abort, async_event, k
 use umpath_nvme::{Cqe, Sqe};
 
 use crate::abort::{AbortAnswer, IoCommand};
+use crate::ask::{ADMIN_DEPTH, AdminData, Ask, Next};
 use crate::error::{PeerError, SessionError};
 use crate::heartbeat::Heartbeat;
-use crate::output::{ADMIN_DEPTH, AdminData, Event, Output};
+use crate::output::{Event, Output};
 use crate::resets::{OUTSTANDING_MAX, ResetAnswer};
 use crate::step::Step;
 
@@ -23,43 +24,6 @@ const SLOTS: usize = ADMIN_DEPTH as usize;
 const SLOT_BITS: u32 = ADMIN_DEPTH.trailing_zeros();
 /// Generations per slot; one fewer than fit, so that identifier FFFFh is never used.
 const GENERATIONS: u16 = (1 << (16 - SLOT_BITS)) - 1;
-
-/// A command a procedure wants sent.
-#[derive(Debug)]
-pub(crate) struct Ask {
-    pub(crate) step: Step,
-    pub(crate) sqe: Sqe,
-    pub(crate) data: AdminData,
-}
-
-impl Ask {
-    pub(crate) fn bare(step: Step, sqe: Sqe) -> Self {
-        Self {
-            step,
-            sqe,
-            data: AdminData::None,
-        }
-    }
-
-    pub(crate) fn read(step: Step, sqe: Sqe, bytes: u32) -> Self {
-        Self {
-            step,
-            sqe,
-            data: AdminData::FromController(bytes),
-        }
-    }
-}
-
-/// What a procedure wants next.
-#[derive(Debug)]
-pub(crate) enum Next<T> {
-    /// Send this now.
-    Ask(Ask),
-    /// Send this at that time.
-    AskAt(Duration, Ask),
-    /// The procedure is over.
-    Done(T),
-}
 
 /// A completion matched with its command.
 #[derive(Debug)]

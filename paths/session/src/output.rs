@@ -7,30 +7,12 @@ use umpath_nvme::{AsyncEvent, Sqe};
 
 use crate::abort::{AbortAnswer, IoCommand};
 use crate::ana::AnaTable;
+use crate::ask::AdminData;
 use crate::discovery_log::DiscoveryLog;
 use crate::error::SessionError;
 use crate::facts::ControllerFacts;
 use crate::namespace::Namespace;
 use crate::resets::{LostHost, ResetAnswer, ResetRecord};
-
-/// Largest data transfer of any command a session sends, in bytes. The host needs one buffer of
-/// this size for each queue it opens: at most one command with data is outstanding on a queue.
-pub const DATA_MAX: usize = 64 * 1024;
-
-/// Entries of the admin queue's submission queue. Command identifiers are chosen so that
-/// `cid % ADMIN_DEPTH` is unique among the outstanding commands.
-pub const ADMIN_DEPTH: u16 = 32;
-
-/// The data of a command a session sends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AdminData {
-    /// No data.
-    None,
-    /// The host hands these bytes to the controller.
-    ToController(Vec<u8>),
-    /// The controller fills a buffer of this many bytes; the host returns them with the response.
-    FromController(u32),
-}
 
 /// An order to the host.
 #[derive(Debug)]

@@ -11,8 +11,8 @@ use umpath_nvme::log::reset::{
 use umpath_nvme::{Cqe, Status};
 
 use crate::answer::Answer;
+use crate::ask::Ask;
 use crate::error::SessionError;
-use crate::link::Ask;
 use crate::step::Step;
 
 /// Resets of other controllers outstanding at a time, whatever the controller allows.

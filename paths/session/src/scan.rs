@@ -12,9 +12,9 @@ use umpath_nvme::log::{CHANGED_NAMESPACES_OVERFLOW, lid};
 use umpath_nvme::{FromBytes, Status};
 
 use crate::answer::Answer;
+use crate::ask::{Ask, Next};
 use crate::error::{Fault, PeerError, SessionError};
 use crate::facts::ControllerFacts;
-use crate::link::{Ask, Next};
 use crate::namespace::{Identifiers, Namespace, NamespaceFacts, NamespaceProblem};
 use crate::step::Step;
 

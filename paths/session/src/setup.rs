@@ -8,10 +8,10 @@ use umpath_nvme::feature::{self, QueueCount};
 use umpath_nvme::identify::{IDENTIFY_BYTES, cns};
 
 use crate::answer::Answer;
+use crate::ask::{Ask, Next};
 use crate::config::SessionConfig;
 use crate::error::{PeerError, SessionError};
 use crate::facts::{ControllerFacts, NvmLimits};
-use crate::link::{Ask, Next};
 use crate::notice::WANTED;
 use crate::step::Step;
 

@@ -33,12 +33,12 @@ pub enum Step {
     ListNamespaces,
     /// Identify Namespace.
     IdentifyNamespace {
-        /// Which.
+        /// Namespace identifier.
         nsid: u32,
     },
     /// Identify, namespace identification descriptors.
     IdentifyDescriptors {
-        /// Which.
+        /// Namespace identifier.
         nsid: u32,
     },
     /// Get Log Page, Changed Namespace List.

@@ -6,10 +6,10 @@ use umpath_nvme::command::{property_get, property_set};
 use umpath_nvme::property::{Cap, Csts, offset};
 
 use crate::answer::Answer;
+use crate::ask::{Ask, Next};
 use crate::error::SessionError;
 use crate::facts::ControllerFacts;
 use crate::handshake::{POLL_PAUSE, enabled};
-use crate::link::{Ask, Next};
 use crate::step::Step;
 
 /// Least time a controller is given, whatever RTD3E says.

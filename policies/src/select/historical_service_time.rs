@@ -58,7 +58,7 @@ pub struct HistoricalServiceTime {
     paths: [Past; PATHS_MAX],
     /// Paths offered last, which is how many there are as far as this lane knows.
     count: u64,
-    /// Position to look at first.
+    /// Position to check first.
     next: usize,
 }
 

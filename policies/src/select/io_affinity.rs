@@ -8,7 +8,7 @@ use super::{Ask, Candidates, SelectorConfig, Strategy, from};
 /// Nearest first, then fewest in flight.
 #[derive(Debug, Clone)]
 pub struct IoAffinity {
-    /// Position to look at first.
+    /// Position to check first.
     next: usize,
 }
 

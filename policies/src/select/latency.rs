@@ -5,9 +5,9 @@
 //! can do, and a path that is a little slower is hardly spared. Load is the other factor, because a
 //! short queue on a slow path may be done before a long one on a fast path.
 //!
-//! *Hot* paths are left alone by what they owe: while nothing was answered, the time since the first
-//! unanswered request counts instead of the average once it is longer, so a path that went silent
-//! is dropped within a few of its usual latencies, long before anyone suspects it. A threshold on
+//! While a path answers nothing, the time since its first unanswered request counts instead of the
+//! average once it is longer. So a path that went silent gets no requests after a few of its usual
+//! latencies, long before it is suspected. A threshold on
 //! the number in flight, as load balancers with many servers use it, would not do with two paths:
 //! whichever has more would be hot, which is `queue-length`.
 
@@ -32,7 +32,7 @@ pub struct Latency {
     owed_since: [u64; PATHS_MAX],
     /// Requests until the next probe.
     probe_in: u32,
-    /// Position to look at first.
+    /// Position to check first.
     next: usize,
 }
 

@@ -100,7 +100,7 @@ pub trait Strategy {
     }
 
     /// The number names another path, or the path returns after it could not be used: what was
-    /// learnt is void, and so is what requests sent before now will tell.
+    /// learnt is void, and so is what requests sent before now will show.
     fn forget(&mut self, path: PathId, now: Duration) {
         let _ = (path, now);
     }
@@ -184,7 +184,7 @@ macro_rules! registry {
                 match self { $(Self::$kind(selector) => selector.completed(done),)+ }
             }
 
-            /// What was learnt of this path is void, and what requests sent before now will tell.
+            /// What was learnt of this path is void, and what requests sent before now will show.
             pub fn forget(&mut self, path: PathId, now: Duration) {
                 match self { $(Self::$kind(selector) => selector.forget(path, now),)+ }
             }

@@ -5,7 +5,7 @@ use super::{Ask, Candidates, SelectorConfig, Strategy, from};
 /// Fewest in flight. The search starts behind the path chosen last, so equal paths take turns.
 #[derive(Debug, Clone)]
 pub struct QueueLength {
-    /// Position to look at first; may exceed the number of candidates after paths went away.
+    /// Position to check first; may exceed the number of candidates after paths went away.
     next: usize,
 }
 

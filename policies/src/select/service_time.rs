@@ -9,7 +9,7 @@ use super::{Ask, Candidates, SelectorConfig, Strategy, from};
 /// Least bytes ahead for what the path can move.
 #[derive(Debug, Clone)]
 pub struct ServiceTime {
-    /// Position to look at first.
+    /// Position to check first.
     next: usize,
 }
 
@@ -20,7 +20,7 @@ struct Load {
 }
 
 impl Load {
-    /// Strictly better: a tie stays with the path looked at first.
+    /// Strictly better: a tie stays with the path checked first.
     #[inline]
     fn beats(self, other: Self, incoming: u64) -> bool {
         if self.throughput == other.throughput {

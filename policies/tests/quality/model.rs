@@ -154,7 +154,7 @@ impl World {
     }
 
     /// Paths come and go; one that returns is new to the lanes.
-    fn look(&mut self, now_ns: u64) {
+    fn check(&mut self, now_ns: u64) {
         for (at, path) in self.paths.iter_mut().enumerate() {
             let offered = path.is_offered(now_ns);
             if offered && !path.offered {
@@ -168,7 +168,7 @@ impl World {
 
     fn send(&mut self, lane: usize, now_ns: u64) {
         let ask = self.ask(now_ns);
-        self.look(now_ns);
+        self.check(now_ns);
         let offered: Vec<usize> = (0..self.paths.len())
             .filter(|at| self.paths[*at].offered)
             .collect();

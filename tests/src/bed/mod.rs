@@ -38,4 +38,4 @@ pub use process::{Process, binary, log_dir};
 pub use remains::{remains, sweep};
 pub use run::{attempt, output, run};
 pub use target::TargetProcess;
-pub use wait::{pause, within, within_value};
+pub use wait::{STEP_TIMEOUT, pause, within, within_value};

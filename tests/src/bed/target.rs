@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
@@ -11,10 +10,7 @@ use rustix::process::Signal;
 use super::place::Place;
 use super::process::{Process, binary};
 use super::run::{attempt, output};
-use super::wait::within;
-
-/// Time limit for starting on a busy emulated machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::wait::{STEP_TIMEOUT, within};
 
 /// A process of `umpath-target`, ended when dropped.
 #[derive(Debug)]
@@ -116,7 +112,7 @@ fn launch(place: &Place, name: &str, config: &Path, socket: &Path) -> Result<Pro
         let shown = command(socket, &["show"]).and_then(|mut show| attempt(&mut show));
         shown.is_ok_and(|shown| shown.status.success())
     };
-    within(PATIENCE, "the target answering", || {
+    within(STEP_TIMEOUT, "the target answering", || {
         !process.running() || answers()
     })
     .with_context(|| process.tail())?;

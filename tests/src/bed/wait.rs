@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 const STEP: Duration = Duration::from_millis(20);
+/// Time limit for one step of a drill or demo on a busy emulated machine, a fence by time included.
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Waits until `condition` holds; an error naming `what` after `limit`.
 pub fn within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {

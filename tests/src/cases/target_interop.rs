@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::rig::PATIENCE;
 use crate::bed::{
     ConnectOptions, Fio, KernelHost, Load, Network, Pull, Side, TargetProcess, attempt, output,
     pause, run, within,
@@ -60,7 +61,6 @@ pub(super) const CASES: &[Case] = &[
 
 const NQN: &str = "nqn.2026-11.io.umpath:interop";
 const SERVICE: u16 = 4420;
-const PATIENCE: Duration = Duration::from_secs(30);
 /// A block that no load writes.
 const BLOCK: u64 = 20_000;
 

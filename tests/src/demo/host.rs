@@ -6,18 +6,15 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde::Deserialize;
 
-use crate::bed::{Network, Process, attempt, binary, output, within};
+use crate::bed::{Network, Process, STEP_TIMEOUT, attempt, binary, output, within};
 
 use super::array::{Allowance, NQN};
 use super::timeline::Events;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running umpathd.
 #[derive(Debug)]
@@ -62,7 +59,7 @@ impl Daemon {
             socket,
         };
         let mut refusal = String::new();
-        within(PATIENCE, "umpathd answering", || {
+        within(STEP_TIMEOUT, "umpathd answering", || {
             let answer = daemon.umpath(&["show", "status"]);
             refusal = answer
                 .err()
@@ -109,7 +106,7 @@ impl Daemon {
     /// Ends it with SIGTERM; an error unless it exits cleanly.
     pub(super) fn end(mut self) -> Result<()> {
         self.process.signal(Signal::TERM)?;
-        let status = self.process.wait(PATIENCE)?;
+        let status = self.process.wait(STEP_TIMEOUT)?;
         ensure!(
             status.success(),
             "umpathd ended with {status}\n{}",

@@ -6,11 +6,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::bed::{Network, Side, load as load_modules, within, within_value};
+use crate::bed::{Network, STEP_TIMEOUT, Side, load as load_modules, within, within_value};
 
 use super::array::{self, Allowance, Array, PRIMARY, STANDBY};
 use super::file_system::{self, MountPoint, Mounted};
@@ -22,7 +21,6 @@ use super::switch::Switch;
 use super::timeline::{Cause, Timeline};
 use super::{Options, clock, tree};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Requests that must complete for I/O to count as flowing.
 const FLOWING: u64 = 100;
 
@@ -114,9 +112,11 @@ fn connect(network: &Network, daemon: &Daemon, report: &Report) -> Result<(PathB
     );
     let name = primary.devices.first().context("no device")?;
     let device = Path::new("/dev").join(name.trim_start_matches("/dev/"));
-    within(PATIENCE, &format!("{} appearing", device.display()), || {
-        device.exists()
-    })?;
+    within(
+        STEP_TIMEOUT,
+        &format!("{} appearing", device.display()),
+        || device.exists(),
+    )?;
     report.say(&format!(
         "umpathd has two paths to {}\n{}",
         device.display(),
@@ -148,7 +148,7 @@ impl Scene {
         // Created here so that it is ready when the cable is pulled.
         let switch = Switch::on(&self.network, PRIMARY)?;
         self.await_flow(load, "steady I/O")?;
-        within(PATIENCE, "the first round of fio", || {
+        within(STEP_TIMEOUT, "the first round of fio", || {
             !load.alive() || !load.rounds().is_empty()
         })?;
         self.await_writes()?;
@@ -171,7 +171,7 @@ impl Scene {
         let at = switch.set("down")?;
         report.say("the primary's cable is pulled");
         let cable = self.network.cable(PRIMARY);
-        within(PATIENCE, "the host losing its carrier", || {
+        within(STEP_TIMEOUT, "the host losing its carrier", || {
             !cable.carrier(Side::Host)
         })?;
         let cause = self.cause(at);
@@ -223,7 +223,7 @@ impl Scene {
         }
         self.await_flow(load, "I/O through the standby")?;
         let daemon = &self.daemon;
-        within_value(PATIENCE, "umpathd's count of the longest stall", || {
+        within_value(STEP_TIMEOUT, "umpathd's count of the longest stall", || {
             daemon.events().ok()?.longest_stall_ms(cause)
         })?;
         report.say(&format!(
@@ -269,7 +269,7 @@ impl Scene {
     fn await_event(&mut self, cause: Cause, kind: &str, load: &Load) -> Result<()> {
         let what = format!("umpathd reporting {kind}");
         let daemon = &self.daemon;
-        let outcome = within(PATIENCE, &what, || {
+        let outcome = within(STEP_TIMEOUT, &what, || {
             !load.alive()
                 || daemon
                     .events()
@@ -282,7 +282,7 @@ impl Scene {
     fn await_flow(&mut self, load: &Load, what: &str) -> Result<()> {
         let start = Traffic::of(&self.volume)?.completed;
         let volume = &self.volume;
-        let outcome = within(PATIENCE, what, || {
+        let outcome = within(STEP_TIMEOUT, what, || {
             !load.alive()
                 || Traffic::of(volume).is_ok_and(|traffic| traffic.completed > start + FLOWING)
         });
@@ -291,7 +291,7 @@ impl Scene {
 
     /// Waits for writes in flight, so that the fault hits some.
     fn await_writes(&self) -> Result<()> {
-        within(PATIENCE, "writes in flight", || {
+        within(STEP_TIMEOUT, "writes in flight", || {
             Traffic::of(&self.volume).is_ok_and(|traffic| traffic.writes_in_flight > 2)
         })
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
-use crate::bed::{pause, within, within_value};
+use crate::bed::{STEP_TIMEOUT, pause, within, within_value};
 
 use super::array::SIZE_MIB;
 use super::block::BYTES;
@@ -21,7 +21,6 @@ use super::report::{Figures, Outcome};
 use super::scene::Scene;
 use super::steps::{Steps, strays};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Part of the volume that fio uses; the probe uses the upper half.
 const FIO_MIB: u64 = 16;
 /// Probe requests between two faults, and before the first.
@@ -121,20 +120,20 @@ fn once(
     let fault_at = clock::unix_ms();
     let before_ms = probe.longest_ms(quiet_from, fault_at);
     injector.inject(fault, &scene.network, &mut scene.array)?;
-    let steps = within_value(PATIENCE, "the failover", || {
+    let steps = within_value(STEP_TIMEOUT, "the failover", || {
         let steps = read(scene, fault_at).ok()?;
         steps.is_over().then_some(steps)
     });
     let steps = steps.with_context(|| format!("seen: {:?}", read(scene, fault_at)))?;
     // A request from before the end of the failover may still be waiting.
-    within(PATIENCE, "I/O through the standby", {
+    within(STEP_TIMEOUT, "I/O through the standby", {
         let start = probe.requests();
         move || probe.requests() > start + 2
     })?;
     let over_at = clock::unix_ms();
     let stall_ms = probe.longest_ms(fault_at, over_at);
     fault.undo(&scene.network, &mut scene.array)?;
-    within(PATIENCE, "failback", || {
+    within(STEP_TIMEOUT, "failback", || {
         read(scene, fault_at).is_ok_and(|steps| steps.failed_back_ms.is_some())
     })?;
     scene.await_primary()?;
@@ -162,7 +161,7 @@ fn read(scene: &Scene, fault_at: u64) -> Result<Steps> {
 /// Waits until I/O has completed for a while on healthy paths.
 fn flow(scene: &mut Scene, load: &Load, probe: &Probe) -> Result<()> {
     let start = probe.requests();
-    within(PATIENCE, "steady I/O", || {
+    within(STEP_TIMEOUT, "steady I/O", || {
         probe.requests() > start + FLOWING || !load.alive() || !probe.alive()
     })?;
     ensure!(load.alive(), "fio ended");

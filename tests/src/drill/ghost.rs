@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
-use crate::bed::{pause, within};
+use crate::bed::{STEP_TIMEOUT, pause, within};
 
 use super::array::{Arrays, PRIMARY};
 use super::clock;
@@ -34,8 +34,6 @@ use super::scene::{Plan, Scene};
 use super::steps::Steps;
 use super::verifier::Verifier;
 
-/// Longest time for one request: more than a fence by time takes.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Attempts to produce a ghost.
 const ATTEMPTS: u32 = 4;
 /// Additional wait after which the ghost has certainly reached the medium.
@@ -214,7 +212,9 @@ fn run(variant: Variant, fencing: bool, seed: u64, work: &Path) -> Result<Seen> 
     let block = 1000 + seed % 1000;
     let mut injector = Injector::on(&scene.network)?;
     let mut verifier = Verifier::start(&scene.volume, block)?;
-    verifier.write(1, PATIENCE).context("before the fault")?;
+    verifier
+        .write(1, STEP_TIMEOUT)
+        .context("before the fault")?;
     scene.await_primary()?;
     let mut umpath_fault = None;
     if variant.arrays == Arrays::Umpath {
@@ -228,27 +228,33 @@ fn run(variant: Variant, fencing: bool, seed: u64, work: &Path) -> Result<Seen> 
     let (begun, begun_unix_ms) = (Instant::now(), clock::unix_ms());
     verifier.begin_write(2)?;
     match umpath_fault {
-        Some(hit) => within(PATIENCE, "the write reaching the primary", || {
+        Some(hit) => within(STEP_TIMEOUT, "the write reaching the primary", || {
             let faults = scene.array.primary_verb(&["fault", "list"]);
             faults.is_ok_and(|list| list.contains(hit))
         })?,
-        None => within(PATIENCE, "the write reaching the primary's disk", || {
-            scene
-                .array
-                .primary_writes_in_flight()
-                .is_some_and(|writes| writes > 0)
-        })?,
+        None => within(
+            STEP_TIMEOUT,
+            "the write reaching the primary's disk",
+            || {
+                scene
+                    .array
+                    .primary_writes_in_flight()
+                    .is_some_and(|writes| writes > 0)
+            },
+        )?,
     }
     ensure!(
         begun.elapsed() < variant.late,
         "the machine is too slow: the write was executed before the primary was cut off"
     );
     injector.inject(Fault::Blackhole, &scene.network, &mut scene.array)?;
-    let resent_ms = verifier.wrote(2, PATIENCE).context("the write resent")?;
-    let overwrite_ms = verifier.write(3, PATIENCE).context("the overwrite")?;
-    let read_at_once = verifier.read(PATIENCE)?;
+    let resent_ms = verifier
+        .wrote(2, STEP_TIMEOUT)
+        .context("the write resent")?;
+    let overwrite_ms = verifier.write(3, STEP_TIMEOUT).context("the overwrite")?;
+    let read_at_once = verifier.read(STEP_TIMEOUT)?;
     pause((variant.late + SETTLE).saturating_sub(begun.elapsed()));
-    let read_late = verifier.read(PATIENCE)?;
+    let read_late = verifier.read(STEP_TIMEOUT)?;
     let steps = Steps::read(&scene.events()?, scene.primary, begun_unix_ms);
     drop(verifier);
     scene.network.cable(PRIMARY).restore()?;

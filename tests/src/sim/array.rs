@@ -12,13 +12,13 @@ use umpath_nvme::command::fabrics::ConnectResponse;
 use umpath_nvme::command::io::DsmRange;
 use umpath_nvme::opcode::{self, admin};
 use umpath_nvme::{Cqe, Sqe, Status};
-use umpath_target::array::{Output, QueueId};
-use umpath_target::controller::gate::Epoch;
 use umpath_target::controller::io::{Operation, plan};
 use umpath_target::controller::sgl::Transfer;
 use umpath_target::controller::view::Shared;
 use umpath_target::controller::{Answer, abort_result, admin_transfer};
+use umpath_target::gate::Epoch;
 use umpath_target::model::PortId;
+use umpath_target::output::{ArrayOutput, QueueId};
 
 use super::clock::{MICRO, duration, nanos};
 use super::happening::Happening;
@@ -328,7 +328,7 @@ impl World {
     pub(crate) fn array_outputs(&mut self, process: usize) {
         while let Some(output) = self.processes[process].array.poll_output() {
             match output {
-                Output::Respond { queue, cid, dword } => {
+                ArrayOutput::Respond { queue, cid, dword } => {
                     let cqe = Cqe::new(cid, 0, Status::SUCCESS, u64::from(dword));
                     let data = Vec::new();
                     self.transmit(
@@ -337,7 +337,7 @@ impl World {
                         Packet::AdminAnswer { cqe, data },
                     );
                 }
-                Output::Abort { queue, cid } => {
+                ArrayOutput::Abort { queue, cid } => {
                     let cqe = Cqe::new(cid, 0, Status::ABORT_REQUESTED, 0);
                     let data = Vec::new();
                     self.transmit(
@@ -346,7 +346,7 @@ impl World {
                         Packet::AdminAnswer { cqe, data },
                     );
                 }
-                Output::Recall {
+                ArrayOutput::Recall {
                     queue,
                     cid,
                     asker,
@@ -361,8 +361,8 @@ impl World {
                         Packet::AdminAnswer { cqe, data },
                     );
                 }
-                Output::Close { queue } => self.target_qp_failed(queue.0 as usize, false),
-                Output::Event(event) => self.array_event(process, &event),
+                ArrayOutput::Close { queue } => self.target_qp_failed(queue.0 as usize, false),
+                ArrayOutput::Event(event) => self.array_event(process, &event),
             }
         }
         let known = &self.processes[process];

@@ -19,7 +19,7 @@ use super::world::{Templates, World};
 /// A seed that broke a promise.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// Which.
+    /// Seed of the run.
     pub seed: u64,
     /// The promise, by its number in the list of invariants, and how it was broken.
     pub what: String,
@@ -39,7 +39,7 @@ pub struct Outcome {
 /// How hard a mutant was to kill.
 #[derive(Debug, Serialize)]
 pub struct Kill {
-    /// Its name.
+    /// Name of the mutant.
     pub name: &'static str,
     /// Seeds needed, by trial, in rising order; `None`: it survived.
     pub trials: Vec<Option<u64>>,

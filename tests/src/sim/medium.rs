@@ -11,8 +11,8 @@
 //! Whoever dies or is fenced in between leaves the first blocks written. A block is never torn.
 
 use umpath_nvme::Status;
-use umpath_target::controller::gate::Fenced;
 use umpath_target::controller::io::Operation;
+use umpath_target::gate::Fenced;
 
 use super::checker::{Violation, stamp};
 use super::clock::{MICRO, MILLI, Nanos, duration, nanos};

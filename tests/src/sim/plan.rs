@@ -19,7 +19,7 @@ use super::clock::{MICRO, MILLI, Nanos, SECOND};
 use super::schedule::{faults, verbs};
 
 pub(crate) use fault::{Fault, FaultKind, NamespaceChange, Nuisance};
-pub(crate) use policy::{Swarm, shipped};
+pub(crate) use policy::Swarm;
 
 /// Most blocks of a request.
 pub(crate) const REQUEST_BLOCKS: usize = 8;

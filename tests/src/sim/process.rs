@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use umpath_nvme::Sqe;
 use umpath_nvme::command::Instance;
-use umpath_target::array::{Array, Limits, Subsystem};
+use umpath_target::array::Array;
 use umpath_target::config::CntlidRange;
 use umpath_target::controller::Answer;
-use umpath_target::controller::board::{Board, PROCESSES_MAX, Witness};
+use umpath_target::controller::TargetLimits;
 use umpath_target::controller::view::Shared;
+use umpath_target::gate::board::{Board, PROCESSES_MAX, Witness};
 use umpath_target::model::{AnaState, PortId};
+use umpath_target::subsystem::Subsystem;
 
 use super::array::NQN;
 use super::clock::{MICRO, MILLI, Nanos, duration};
@@ -201,7 +203,7 @@ impl World {
     /// `row`: of the board.
     pub(crate) fn new_process(&self, process: usize, life: u32, row: usize) -> Process {
         let first = 1 + 16 * process as u16;
-        let limits = Limits {
+        let limits = TargetLimits {
             cntlid: CntlidRange {
                 first,
                 last: first + self.plan.cntlids - 1,

@@ -9,8 +9,8 @@ use umpath_nvme::log::lid;
 use umpath_nvme::log::reset::{EntriesHeader, ResetEntry, ResetOutcome};
 use umpath_nvme::opcode::admin;
 use umpath_nvme::{FromBytes, IntoBytes, Sqe, Status};
-use umpath_target::array::{Event, Gone};
 use umpath_target::controller::Answer;
+use umpath_target::output::{Event, Gone};
 
 use super::checker::Violation;
 use super::clock::{MILLI, Nanos};

@@ -6,8 +6,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use umpath_host::policy::VolumePolicy;
+
 use super::clock::{MICRO, MILLI, Nanos};
-use super::plan::{FaultKind, NamespaceChange, Nuisance, Plan, shipped};
+use super::plan::{FaultKind, NamespaceChange, Nuisance, Plan};
 
 /// A part of a plan that can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +39,7 @@ const OPTIONS: &[(&str, Simplify)] = &[
     ("overlaps", |plan| plan.overlaps = false),
     ("policies", |plan| {
         for volume in &mut plan.volumes {
-            volume.policy = shipped();
+            volume.policy = VolumePolicy::default();
         }
     }),
     ("fetching", |plan| plan.inline = true),

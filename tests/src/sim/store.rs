@@ -1,8 +1,8 @@
 //! Namespaces: what is on the medium, and what the application may see of it.
 
 use umpath_session::StableId;
-use umpath_target::array::Namespace;
 use umpath_target::model::{Geometry, Nguid, derive_uuid};
+use umpath_target::subsystem::Namespace;
 
 use super::array::{LBA_SHIFT, NQN};
 use super::checker::{Checker, stamp};

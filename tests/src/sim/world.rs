@@ -10,8 +10,8 @@ use std::sync::Arc;
 use slab::Slab;
 use umpath_nvme::Nqn;
 use umpath_session::SessionConfig;
-use umpath_target::array::Subsystem;
-use umpath_target::controller::board::Memory;
+use umpath_target::gate::board::Memory;
+use umpath_target::subsystem::Subsystem;
 
 use super::array::{Command, NQN};
 use super::blockdev::BlockDevice;

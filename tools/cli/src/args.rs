@@ -12,17 +12,10 @@ use umpath_protocol::{
 };
 
 use crate::config::ConfigArgs;
+use crate::format::Format;
 use crate::import::ImportArgs;
 use crate::text::duration_ms;
 use crate::view::View;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// Text for people.
-    Normal,
-    /// JSON for programs.
-    Json,
-}
 
 /// Command line of umpathd, the user-space NVMe-oF multipath daemon.
 #[derive(Debug, Parser)]

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use umpath_protocol::{Failure, VERSION};
 
-use crate::args::Format;
+use crate::format::Format;
 use crate::view::json::{pretty, versioned};
 
 /// Arguments of `umpath config`.

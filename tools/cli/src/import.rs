@@ -13,7 +13,7 @@ use serde_json::json;
 use umpath_import::{BYTES_MAX, Finding, Import, Severity};
 use umpath_protocol::{Failure, VERSION};
 
-use crate::args::Format;
+use crate::format::Format;
 
 /// Arguments of `umpath import`.
 #[derive(Debug, Args)]

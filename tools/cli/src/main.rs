@@ -8,6 +8,7 @@
 mod args;
 mod client;
 mod config;
+mod format;
 mod import;
 mod man;
 mod text;
@@ -16,8 +17,9 @@ mod view;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use args::{Cli, Format, Local};
+use args::{Cli, Local};
 use clap::Parser as _;
+use format::Format;
 use umpath_protocol::{Failure, Reply};
 
 fn main() -> ExitCode {

@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 
 use umpath_protocol::{Failure, PathOutcome, Reply, Snapshot};
 
-use crate::args::Format;
+use crate::format::Format;
 
 /// Which rendering of the answer to use.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! Making a volume's block device and queue threads. Everything here blocks, so it runs elsewhere.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use umpath_core::{Lane, LaneConfig, LaneId, PathTable};
@@ -14,37 +13,9 @@ use umpath_transport::Arena;
 use umpath_ublk::{Clock, Device, DeviceSpec, Reports};
 
 use crate::clock;
+use crate::config::Waits;
 use crate::keeper::Keeper;
-use crate::shell::Message;
-
-/// The block device of a volume.
-pub(crate) type BlockDevice = Device<HostQueue>;
-
-/// Waits of queue threads.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Waits {
-    /// Longest time a thread polls before it sleeps.
-    pub(crate) polling: Duration,
-    /// Longest time a queue pair may take to drain; then it is destroyed.
-    pub(crate) drain_deadline: Duration,
-}
-
-/// A block device nobody sees yet, and its queue threads.
-pub(crate) struct Built {
-    pub(crate) device: BlockDevice,
-    /// Memory of each queue thread.
-    pub(crate) arenas: Vec<Arc<Arena>>,
-    /// What is kept of it on disk.
-    pub(crate) record: VolumeRecord,
-}
-
-impl std::fmt::Debug for Built {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Built")
-            .field("device", self.device.info())
-            .finish_non_exhaustive()
-    }
-}
+use crate::message::{BlockDevice, Built, Message};
 
 /// Makes both, and notes them for the next umpathd. When a step fails nothing is left behind.
 pub(crate) fn build(

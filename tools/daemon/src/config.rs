@@ -30,8 +30,7 @@ use umpath_core::policies::DampingConfig;
 use umpath_host::policy::{
     Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector, VolumePolicy,
 };
-
-use crate::build::Waits;
+use umpath_host::policy_keys;
 
 /// The documented file: every key with its default.
 pub(crate) const DOCUMENTED: &str = include_str!("../umpath.toml");
@@ -64,106 +63,79 @@ pub(crate) struct Control {
     pub(crate) discovery_conf: bool,
 }
 
-/// Settings of every volume and path that does not override them. `umpath.toml` documents each key.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Defaults {
-    pub(crate) no_path_retry: NoPathRetry,
-    pub(crate) failback: Failback,
-    pub(crate) path_grouping_policy: Grouping,
-    pub(crate) path_selector: Selector,
-    pub(crate) prio: Prio,
-    pub(crate) rr_min_io: u32,
-    pub(crate) rr_weight: RrWeight,
-    pub(crate) exclusive_pref_bit: bool,
-    pub(crate) marginal_pathgroups: bool,
-    pub(crate) flush_on_last_del: bool,
-    pub(crate) fast_io_fail_ms: u64,
-
-    pub(crate) flap_threshold: u32,
-    pub(crate) flap_hold_ms: u64,
-    pub(crate) flap_hold_max_ms: u64,
-    pub(crate) flap_forget_ms: u64,
-    pub(crate) outlier_factor: u32,
-    pub(crate) outlier_window_ms: u64,
-    pub(crate) outlier_windows: u32,
-
-    pub(crate) heartbeat_ms: u64,
-    pub(crate) heartbeats_missed: u32,
-    pub(crate) kato_ms: u64,
-    pub(crate) link_down_grace_ms: u64,
-    pub(crate) io_silence_ms: u64,
-    pub(crate) io_stuck_ms: u64,
-    pub(crate) io_slow_ms: u64,
-    pub(crate) io_timeout_ms: u64,
-
-    pub(crate) io_queues: u16,
-    pub(crate) queue_depth: u16,
-    pub(crate) max_io_kib: u32,
-    pub(crate) poll_us: u32,
-
-    pub(crate) connect_timeout_ms: u64,
-    pub(crate) command_timeout_ms: u64,
-    pub(crate) ack_timeout_ms: u32,
-    pub(crate) retry_count: u8,
-    pub(crate) drain_deadline_ms: u64,
-    pub(crate) reconnect_first_ms: u64,
-    pub(crate) reconnect_delay_ms: u64,
-    pub(crate) reconnect_delay_max_ms: u64,
-    pub(crate) rediscover_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ctrl_loss_tmo_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) quiesce_floor_ms: Option<u64>,
-}
-
-impl Default for Defaults {
-    fn default() -> Self {
-        Self {
-            no_path_retry: NoPathRetry::Queue,
-            failback: Failback::default(),
-            path_grouping_policy: Grouping::default(),
-            path_selector: Selector::default(),
-            prio: Prio::default(),
-            rr_min_io: 1,
-            rr_weight: RrWeight::default(),
-            exclusive_pref_bit: false,
-            marginal_pathgroups: true,
-            flush_on_last_del: false,
-            fast_io_fail_ms: 0,
-            flap_threshold: 2,
-            flap_hold_ms: 1000,
-            flap_hold_max_ms: 300_000,
-            flap_forget_ms: 60_000,
-            outlier_factor: 3,
-            outlier_window_ms: 1000,
-            outlier_windows: 3,
-            heartbeat_ms: 60,
-            heartbeats_missed: 3,
-            kato_ms: 1000,
-            link_down_grace_ms: 10,
-            io_silence_ms: 200,
-            io_stuck_ms: 1000,
-            io_slow_ms: 10_000,
-            io_timeout_ms: 30_000,
-            io_queues: 0,
-            queue_depth: 64,
-            max_io_kib: 1024,
-            poll_us: 50,
-            connect_timeout_ms: 3000,
-            command_timeout_ms: 5000,
-            ack_timeout_ms: 0,
-            retry_count: 6,
-            drain_deadline_ms: 500,
-            reconnect_first_ms: 20,
-            reconnect_delay_ms: 250,
-            reconnect_delay_max_ms: 10_000,
-            rediscover_ms: 60_000,
-            ctrl_loss_tmo_ms: None,
-            quiesce_floor_ms: None,
+macro_rules! defaults {
+    (
+        { $($(#[$meta:meta])* $key:ident: $type:ty = $default:expr,)* }
+        $($policy:ident: $kind:ty = $value:expr,)*
+    ) => {
+        /// Settings of every volume and path that does not override them. `umpath.toml` documents
+        /// each key.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(crate) struct Defaults {
+            $(pub(crate) $policy: $kind,)*
+            $($(#[$meta])* pub(crate) $key: $type,)*
         }
-    }
+
+        impl Default for Defaults {
+            fn default() -> Self {
+                Self {
+                    $($policy: $value,)*
+                    $($key: $default,)*
+                }
+            }
+        }
+
+        impl Defaults {
+            /// The policies of volumes without settings of their own.
+            pub(crate) fn policy(&self) -> VolumePolicy {
+                VolumePolicy {
+                    $($policy: self.$policy,)*
+                    damping: self.damping(),
+                    shared_with_other_hosts: false,
+                }
+            }
+        }
+    };
 }
+
+policy_keys!(defaults {
+    flap_threshold: u32 = 2,
+    flap_hold_ms: u64 = 1000,
+    flap_hold_max_ms: u64 = 300_000,
+    flap_forget_ms: u64 = 60_000,
+    outlier_factor: u32 = 3,
+    outlier_window_ms: u64 = 1000,
+    outlier_windows: u32 = 3,
+
+    heartbeat_ms: u64 = 60,
+    heartbeats_missed: u32 = 3,
+    kato_ms: u64 = 1000,
+    link_down_grace_ms: u64 = 10,
+    io_silence_ms: u64 = 200,
+    io_stuck_ms: u64 = 1000,
+    io_slow_ms: u64 = 10_000,
+    io_timeout_ms: u64 = 30_000,
+
+    io_queues: u16 = 0,
+    queue_depth: u16 = 64,
+    max_io_kib: u32 = 1024,
+    poll_us: u32 = 50,
+
+    connect_timeout_ms: u64 = 3000,
+    command_timeout_ms: u64 = 5000,
+    ack_timeout_ms: u32 = 0,
+    retry_count: u8 = 6,
+    drain_deadline_ms: u64 = 500,
+    reconnect_first_ms: u64 = 20,
+    reconnect_delay_ms: u64 = 250,
+    reconnect_delay_max_ms: u64 = 10_000,
+    rediscover_ms: u64 = 60_000,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ctrl_loss_tmo_ms: Option<u64> = None,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quiesce_floor_ms: Option<u64> = None,
+});
 
 impl Config {
     /// Values that parse and are still invalid. Each message names its key.
@@ -258,6 +230,15 @@ impl Defaults {
     }
 }
 
+/// Waits of queue threads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waits {
+    /// Longest time a thread polls before it sleeps.
+    pub(crate) polling: Duration,
+    /// Longest time a queue pair may take to drain; then it is destroyed.
+    pub(crate) drain_deadline: Duration,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,7 +267,7 @@ mod tests {
         full.control.group = Some("x".into());
         full.defaults.ctrl_loss_tmo_ms = Some(1);
         full.defaults.quiesce_floor_ms = Some(1);
-        full.volume[0] = volume::every_key();
+        full.volume[0] = VolumeEntry::with_every_key();
         full.connect[0].weight = Some(1);
         full.connect[0].throughput = Some(1);
         let table: toml::Table = full.to_toml().parse().unwrap();

@@ -11,8 +11,9 @@ use umpath_session::{Backoff, BackoffPolicy};
 
 use crate::clock;
 use crate::config::{DiscoveryLine, read_discovery_conf};
+use crate::context::Context;
 use crate::discovery::{discover, listing, offers, resolve};
-use crate::shell::{Context, Message, Wanted};
+use crate::message::{Message, Wanted};
 
 /// The portals to ask: the given one, or every line of `discovery.conf`.
 fn portals(

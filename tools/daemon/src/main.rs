@@ -14,6 +14,7 @@ mod build;
 mod clock;
 mod config;
 mod connect_all;
+mod context;
 mod detection;
 mod discovery;
 mod durable;
@@ -22,6 +23,7 @@ mod keeper;
 mod links;
 mod lock;
 mod man;
+mod message;
 mod netif;
 mod notify;
 mod readiness;
@@ -49,12 +51,14 @@ use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
 use args::Args;
+use context::Context;
 use identity::Identity;
 use keeper::{Keeper, Kept};
 use links::Links;
 use lock::Lock;
+use message::Message;
 use records::Records;
-use shell::{Context, Message, Shell};
+use shell::Shell;
 
 /// Requests waiting for the hub.
 const CALLS_WAITING: usize = 64;

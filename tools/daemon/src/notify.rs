@@ -4,7 +4,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Sends a state such as `READY=1`, if someone asked to be told.
+/// Sends a state such as `READY=1`, if someone asked to be notified.
 pub(crate) fn systemd(state: &str) {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else {
         return;

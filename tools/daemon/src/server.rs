@@ -20,7 +20,7 @@ use umpath_protocol::{
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) request: Request,
-    /// Channel for the reply. Dropping it tells the client that the daemon is stopping.
+    /// Channel for the reply. Dropping it shows the client that the daemon is stopping.
     pub(crate) reply: oneshot::Sender<Reply>,
 }
 

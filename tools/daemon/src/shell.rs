@@ -21,112 +21,23 @@ mod start;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use umpath_core::AssociationId;
-use umpath_engine::LaneReport;
-use umpath_host::order::{Answer, CallId, Remains};
+use umpath_host::order::{Answer, CallId};
 use umpath_host::path::AssociationNumbers;
-use umpath_host::record::Asked;
-use umpath_host::{Host, Report, Request};
+use umpath_host::{Host, Request};
 use umpath_protocol::{Failure, PathOutcome, Reply};
-use umpath_rdma::{Domain, HostQueue};
-use umpath_session::StableId;
 
 use crate::association;
-use crate::build::{BlockDevice, Built};
 use crate::clock;
-use crate::config::Config;
-use crate::identity::Identity;
-use crate::keeper::{Keeper, Kept};
-use crate::links::Links;
-use crate::records::Records;
+use crate::context::Context;
+use crate::keeper::Kept;
+use crate::message::{Message, Wanted};
 use crate::server::Call;
-use crate::settings::InForce;
 use resources::Resources;
 
 /// `EX_SOFTWARE` of sysexits.h: not zero, so that a supervisor starts umpathd again.
 pub(crate) const EXIT_SOFTWARE: i32 = 70;
-
-/// What comes with a report of a path.
-#[derive(Debug)]
-pub(crate) struct Brought {
-    pub(crate) association: AssociationId,
-    pub(crate) queues: Vec<HostQueue>,
-    /// Where memory for those queues is registered; with the first ones.
-    pub(crate) domain: Option<Arc<Domain>>,
-}
-
-/// A path to make.
-#[derive(Debug)]
-pub(crate) struct Wanted {
-    /// What, with an address that is understood.
-    pub(crate) asked: Asked,
-    /// Keep trying although it was never up.
-    pub(crate) standing: bool,
-    /// Told when it is up, or that it could not be made.
-    pub(crate) reply: Option<oneshot::Sender<Result<PathOutcome, Failure>>>,
-}
-
-/// What happens.
-pub(crate) enum Message {
-    /// A path reports.
-    Report(u32, Box<Report>, Option<Brought>),
-    /// A queue thread reports.
-    Lane(StableId, u16, Box<LaneReport<HostQueue>>),
-    /// A path is wanted.
-    Connect(Box<Wanted>),
-    /// A portal offered a subsystem that is left alone.
-    Ignored(Failure),
-    /// A new association was put on disk, or could not be.
-    Recorded(u32, AssociationId, Result<(), Failure>),
-    /// A volume's block device was made, or could not be.
-    Built(StableId, Result<Box<Built>, Failure>),
-    /// The memory of a volume is registered with an association, or could not be.
-    Registered(StableId, AssociationId, Result<(), Failure>),
-    /// The block device is there for everyone, or could not be started.
-    Started(StableId, Result<(), Failure>),
-    /// What was left of an association has been destroyed at this time.
-    Destroyed(AssociationId, Remains, Duration),
-    /// Who uses which volume was found out for a removal.
-    Users(u64, Vec<(StableId, Vec<String>)>),
-    /// A volume's block device was removed, or was not.
-    Removed(u64, StableId, Option<Box<BlockDevice>>, Result<(), Failure>),
-    /// A block device that no record names was deleted, or was not.
-    OrphanDeleted(CallId, u32, Result<(), Failure>),
-    /// SIGTERM or SIGINT.
-    Stop,
-}
-
-/// What every part of the daemon may know.
-#[derive(Debug)]
-pub(crate) struct Context {
-    /// The configuration in force.
-    pub(crate) config: Config,
-    /// Who this host is.
-    pub(crate) identity: Identity,
-    /// `discovery.conf`.
-    pub(crate) discovery_conf: std::path::PathBuf,
-    /// Links of RDMA devices.
-    pub(crate) links: Links,
-    /// Volumes, names and numbers on disk.
-    pub(crate) keeper: Keeper,
-    /// Files of associations.
-    pub(crate) records: Records,
-    /// Order fences are not waited for: data are at risk. For drills only.
-    pub(crate) unfenced: bool,
-}
-
-impl Context {
-    /// The configuration, as the host asks for it.
-    pub(crate) fn settings(&self) -> InForce {
-        InForce {
-            config: self.config.clone(),
-            unfenced: self.unfenced,
-        }
-    }
-}
 
 /// Somebody who waits for an answer.
 enum Asker {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use umpath_core::policies::SelectorConfig;
 use umpath_core::{
-    AssociationId, BlockLimits, Discard, GroupEntry, Lane, LaneCommand, LaneConfig, LaneId, Limits,
-    OnNoPath, PathEntry, PathId, PathTable, Steering, VolumeShared,
+    AssociationId, BlockLimits, CommandLimits, Discard, GroupEntry, Lane, LaneCommand, LaneConfig,
+    LaneId, OnNoPath, PathEntry, PathId, PathTable, Steering, VolumeShared,
 };
 use umpath_engine::{LaneReport, LaneSetup, Polling};
 use umpath_transport::Arena;
@@ -88,7 +88,7 @@ impl Volume {
                 cookie: 0,
             })?,
         };
-        let (told, reports) = channel();
+        let (outbox, reports) = channel();
         let clock = Clock {
             origin: Instant::now(),
         };
@@ -102,7 +102,7 @@ impl Volume {
             generation: 0,
             next_association: 1,
         };
-        volume.serve(options, &told)?;
+        volume.serve(options, &outbox)?;
         for path in 0..options.paths {
             let path = volume.connect(path)?;
             volume.paths.push(path);
@@ -119,13 +119,13 @@ impl Volume {
         Ok(volume)
     }
 
-    fn serve(&mut self, options: &Options, told: &Sender<Report>) -> Result<(), Error> {
+    fn serve(&mut self, options: &Options, outbox: &Sender<Report>) -> Result<(), Error> {
         let shared = Arc::new(VolumeShared::new());
         let lba_shift = BLOCK.trailing_zeros() as u8;
         let table = Arc::new(PathTable::empty(lba_shift));
         let mut setups: Vec<LaneSetup<Reports<MemoryQueue>>> = Vec::new();
         for queue in 0..self.device.info().queues {
-            let told = told.clone();
+            let outbox = outbox.clone();
             let config = LaneConfig {
                 id: LaneId(queue),
                 tags: self.device.info().depth,
@@ -135,7 +135,7 @@ impl Volume {
             setups.push(LaneSetup {
                 lane: Lane::new(config, Arc::clone(&table), Arc::clone(&shared)),
                 arena: Arena::new(u32::from(self.device.info().depth), MAX_IO)?,
-                reports: Box::new(move |report| drop(told.send((queue, report)))),
+                reports: Box::new(move |report| drop(outbox.send((queue, report)))),
                 polling: Polling {
                     at_most: Duration::from_micros(options.poll_us.into()),
                 },
@@ -175,12 +175,12 @@ impl Volume {
                 association: path.association,
                 usable: path.usable,
                 nsid: 1,
-                limits: Limits {
+                limits: CommandLimits {
                     transfer_bytes_max: MAX_IO,
                     write_zeroes_blocks_max: 1 << 16,
                     write_zeroes_deallocate: true,
                     discard_blocks_max: u32::MAX,
-                    ..Limits::default()
+                    ..CommandLimits::default()
                 },
                 priority: Default::default(),
                 ana: None,
@@ -202,10 +202,10 @@ impl Volume {
             on_no_path: OnNoPath::Queue,
             selector: SelectorConfig::default(),
         });
-        self.tell(|| LaneCommand::SetTable(Arc::clone(&table)));
+        self.send_all(|| LaneCommand::SetTable(Arc::clone(&table)));
     }
 
-    fn tell(&self, command: impl Fn() -> LaneCommand<MemoryQueue>) {
+    fn send_all(&self, command: impl Fn() -> LaneCommand<MemoryQueue>) {
         for lane in self.device.lanes() {
             if lane.send(command()).is_err() {
                 eprintln!("a queue thread is gone");
@@ -236,9 +236,9 @@ impl Volume {
             "convict" => {
                 path.usable = false;
                 self.publish();
-                self.tell(|| LaneCommand::Convict(association));
+                self.send_all(|| LaneCommand::Convict(association));
             }
-            "fence" => self.tell(|| LaneCommand::Fenced(association)),
+            "fence" => self.send_all(|| LaneCommand::Fenced(association)),
             "restore" => {
                 self.paths[index] = self.connect(number)?;
                 self.publish();
@@ -250,7 +250,7 @@ impl Volume {
     }
 
     pub(crate) fn stats(&self) {
-        self.tell(|| LaneCommand::Snapshot);
+        self.send_all(|| LaneCommand::Snapshot);
         self.print_reports(Duration::from_millis(100));
     }
 

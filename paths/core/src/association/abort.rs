@@ -1,9 +1,8 @@
-//! Which command a controller is asked to give back, and when.
+//! Which command a controller is asked to abort, and when.
 //!
-//! A controller that answers everything but one command may give that one back (Abort). It is asked
-//! while the association lives: what it gives back is answered like any other command, by a completion,
-//! so no fence is needed and nothing becomes a ghost. Once the association is convicted nobody
-//! can be asked any more.
+//! A controller that answers every command but one may be able to abort that one. The host asks while
+//! the association lives: an aborted command gets a completion like any other, so no fence is needed
+//! and nothing becomes a ghost. A convicted association cannot be asked any more.
 
 use core::time::Duration;
 use std::collections::VecDeque;

@@ -1,10 +1,10 @@
-//! Hysteresis of suspicions: raised at once, taken back a little later each time.
+//! Hysteresis of suspicions: raised at once, cleared a little later each time.
 //!
-//! Whoever is suspected again soon after it was cleared is likely to be suspected once more, and
-//! every change moves the I/O of its volumes. So the first suspicion in a while is taken back as soon
-//! as its evidence is gone; the next ones only when the evidence has been gone for a time that
-//! doubles, up to a bound: the last path of a volume does nothing meanwhile. However often the evidence
-//! comes and goes, the verdict changes a few times a second.
+//! An association that is suspected again soon after it was cleared is likely to be suspected once
+//! more, and every change moves the I/O of its volumes. So the first suspicion in a while is cleared
+//! as soon as its evidence is gone. Each later one is cleared only when the evidence has been gone for
+//! twice as long as before, up to a bound, because a suspected last path of a volume carries nothing.
+//! However often the evidence comes and goes, the verdict changes a few times a second at most.
 
 use core::time::Duration;
 

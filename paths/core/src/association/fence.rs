@@ -1,11 +1,11 @@
-//! The order fence by time: when a controller that lost us has certainly stopped.
+//! The order fence by time: when a controller that lost contact with us has certainly stopped.
 //!
 //! Decided here: how long that takes, and which queue pairs have to be silent before it counts. Not
 //! decided here: when a queue pair is silent, which the host observes, and what happens when the fence
 //! stands.
 //!
-//! Time proves what a controller does that honours its keep-alive timer. It does not prove
-//! - that a *backend* has finished which obeys no timer. Linux nvmet hands a command to its block
+//! Time proves that a controller has stopped if it honours its keep-alive timer. It does not prove
+//! - that a *backend* has finished that obeys no timer. Linux nvmet hands a command to its block
 //!   device as soon as it arrives; when the timer expires it ends the queue pairs and waits for the
 //!   device. Such a command has the whole wait, `n x KATO` and the quiesce floor, to reach the medium.
 //!   A device that is stuck for longer (suspended, in error recovery, a disk across a network that is
@@ -13,7 +13,7 @@
 //! - that a *machine that was paused* (a virtual machine, a debugger) checks its timer before it goes
 //!   on with the commands it had.
 //!
-//! Whoever has such an array raises `quiesce_floor` above the longest time its backend may take.
+//! For such an array, set `quiesce_floor` above the longest time its backend may take.
 
 use core::fmt::Debug;
 use core::time::Duration;

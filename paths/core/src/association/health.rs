@@ -1,24 +1,24 @@
 //! Evidence about an association, and the verdict it adds up to.
 //!
-//! Two verdicts. A *suspicion* costs nothing and is taken back when the evidence goes: no new I/O
-//! is sent there, or, where only commands are late and the controller lives, none while there is
+//! Two verdicts. A *suspicion* costs nothing and is cleared when its evidence is gone: no new I/O
+//! is sent there, or, if only commands are late and the controller lives, none while there is
 //! another path ([`Suspicion::stops`]). A *conviction* is final for this association: it is torn
 //! down and fenced. Hard evidence (the connection or the device is gone) convicts alone; a quiet
 //! peer is convicted by two independent signals (keep-alives, and I/O or an admin command), or by
 //! its session giving up after a whole KATO without an answer.
 //!
 //! An answer to any command speaks for the association: a slow medium behind a live controller is
-//! not silence, and neither are keep-alives whose answers come late, as long as they come. Where I/O is
-//! answered and keep-alives are not, the admin queue is deaf: others are better, and the last path stays
-//! in use. A suspicion of silence, once raised, is taken back by an answered keep-alive, or by answers to
-//! I/O over a time, not by a single one. Silence is measured against what is usual: where keep-alives have lately taken long,
-//! because a machine is busy, more of it is needed for a conviction. I/O that is stuck while
-//! keep-alives are answered makes a suspicion; a single command that is never answered, whatever
-//! becomes of the others, makes one as well and convicts in the end: nothing else would ever end
-//! it. Whoever is merely slow is given longer the next time ([`Patience`]).
+//! not silence, and neither are keep-alives whose answers come late, as long as they come. If I/O is answered
+//! and keep-alives are not, the admin queue is deaf: other paths are preferred, and the last path stays in
+//! use. A suspicion of silence is cleared by an answered keep-alive, or by answers to I/O over some time,
+//! not by a single one. Silence is measured against what is usual: if keep-alives have lately taken
+//! long, because a machine is busy, a conviction needs a longer silence. I/O that is stuck while
+//! keep-alives are answered raises a suspicion. So does a single command that is never answered, even if
+//! others are; in the end it convicts, because nothing else would ever end it. An association that is
+//! merely slow is given longer the next time ([`Patience`]).
 //!
-//! Suspicions are raised at once and taken back with hysteresis (`calm`): whatever comes in, the
-//! verdict changes a few times a second at most.
+//! Suspicions are raised at once and cleared with hysteresis (`calm`): whatever comes in, the verdict
+//! changes a few times a second at most.
 
 use core::time::Duration;
 
@@ -90,7 +90,7 @@ impl Slowest {
     }
 }
 
-/// The oldest command without an answer, as a lane told it.
+/// The oldest command without an answer, as a lane reported it.
 #[derive(Debug, Clone, Copy)]
 struct Overdue {
     since: Duration,
@@ -98,13 +98,14 @@ struct Overdue {
 }
 
 impl Overdue {
-    /// Its age when it was told: what came since nobody knows.
+    /// Its age when it was reported; what has happened since is not known.
     fn age(self) -> Duration {
         self.told_at.saturating_sub(self.since)
     }
 }
 
-/// Lanes tell of an overdue command several times in this time. Not told again, it was answered.
+/// Lanes report an overdue command several times in this time. If it is not reported again, it was
+/// answered.
 const OVERDUE_MEMORY: Duration = Duration::from_millis(1500);
 
 /// How often a suspect is checked again: its I/O may have aged into the second signal.
@@ -123,7 +124,7 @@ struct Missing {
     count: u32,
     /// I/O was answered meanwhile: first, and last.
     io_answered: Option<(Duration, Duration)>,
-    /// That was enough to tell a deaf admin queue from a silent controller.
+    /// That was enough to distinguish a deaf admin queue from a silent controller.
     deaf: bool,
 }
 
@@ -134,7 +135,7 @@ pub struct Health {
     patience: Patience,
     link_down_since: Option<Duration>,
     missing: Option<Missing>,
-    /// Since when the volume that waits longest has had no answer, as told since the last verdict.
+    /// Since when the volume that waits longest has had no answer, as reported since the last verdict.
     io_silent_since: Option<Duration>,
     /// When any volume last had an answer.
     io_answered: Duration,
@@ -144,8 +145,8 @@ pub struct Health {
     hard: Option<Conviction>,
     /// By the word of another controller; an answered keep-alive refutes it.
     host_lost: bool,
-    /// What was told last, and how long it lasts.
-    told: Option<Suspicion>,
+    /// What was reported last, and how long it lasts.
+    reported: Option<Suspicion>,
     calm: Calm,
     convicted: bool,
     judged_at: Duration,
@@ -168,7 +169,7 @@ impl Health {
             slowest: Slowest::default(),
             hard: None,
             host_lost: false,
-            told: None,
+            reported: None,
             calm: Calm::default(),
             convicted: false,
             judged_at: now,
@@ -237,7 +238,7 @@ impl Health {
         };
     }
 
-    /// A lane has a command in flight that was sent at `since`; told again while that is so.
+    /// A lane has a command in flight that was sent at `since`; reported again while that is so.
     pub fn io_overdue(&mut self, since: Duration, now: Duration) {
         let older = |known: &Overdue| known.since < since && now < known.told_at + OVERDUE_MEMORY;
         if !self.overdue.as_ref().is_some_and(older) {
@@ -275,27 +276,30 @@ impl Health {
             return Some(Verdict::Convict(why));
         }
         let suspicion = self.suspicion(silent_since, now);
-        self.tell(suspicion, now)
+        self.report(suspicion, now)
     }
 
     /// What of it is news: a graver suspicion at once, a lesser one or none after a while.
-    fn tell(&mut self, suspicion: Option<Suspicion>, now: Duration) -> Option<Verdict> {
-        let (grave, told) = (Suspicion::gravity(suspicion), Suspicion::gravity(self.told));
-        if grave > told {
+    fn report(&mut self, suspicion: Option<Suspicion>, now: Duration) -> Option<Verdict> {
+        let (gravity, reported) = (
+            Suspicion::gravity(suspicion),
+            Suspicion::gravity(self.reported),
+        );
+        if gravity > reported {
             self.calm.raised(now);
-        } else if grave == told {
+        } else if gravity == reported {
             self.calm.confirmed();
         } else if !self.calm.gone(now) {
             return None;
         }
-        self.told = suspicion;
-        (grave != told).then(|| suspicion.map_or(Verdict::Clear, Verdict::Suspect))
+        self.reported = suspicion;
+        (gravity != reported).then(|| suspicion.map_or(Verdict::Clear, Verdict::Suspect))
     }
 
     /// Notes what answers to I/O say about keep-alives that have none.
     fn hear_io(&mut self) {
         let (answered, max) = (self.io_answered, self.config.missed_max);
-        let suspected = self.told.is_some_and(Suspicion::stops);
+        let suspected = self.reported.is_some_and(Suspicion::stops);
         let Some(missing) = &mut self.missing else {
             return;
         };

@@ -1,13 +1,13 @@
-//! How the order fence of one lost association is reached: whom to ask, when to ask again, and what
-//! counts as proof.
+//! How the order fence of one lost association is reached: which controller to ask, when to ask again,
+//! and what counts as proof.
 //!
-//! Two rungs. Cross-Controller Reset (TP8028): any surviving controller of the subsystem that offers it
-//! is asked to reset the lost incarnation, which needs no silent queue pair of ours and is asked for
-//! at conviction. Time: the moment [`OrderFence`](super::OrderFence) computes, which the host waits
-//! for meanwhile. Whichever comes first is the fence; the other changes nothing any more. A third,
-//! [`Aborts`](super::Aborts), is for single commands of associations that live.
+//! There are two ways. Cross-Controller Reset (TP8028): at the conviction, a surviving controller of the
+//! subsystem that offers it is asked to reset the lost incarnation; our own queue pairs need not be
+//! silent for that. Time: meanwhile the host waits for the moment that
+//! [`OrderFence`](super::OrderFence) computes. Whichever comes first is the fence; the other then
+//! changes nothing. [`Aborts`](super::Aborts) is for single commands of associations that live.
 //!
-//! Proof is only what names the incarnation: a reset answered as complete, or a log entry of that
+//! Only an answer that names the incarnation is proof: a reset answered as complete, or a log entry of that
 //! controller and uniquifier which *we* caused through that survivor. Everything else (refusals,
 //! silence, failed resets, survivors that die) costs time, never safety: another survivor is asked,
 //! or the same one later.
@@ -50,7 +50,7 @@ pub enum FencedBy {
 pub enum ResetReply {
     /// The lost incarnation executes nothing any more.
     Complete,
-    /// Under way: the log will tell.
+    /// Under way: the log will say.
     Pending,
     /// Not now: a reset of it is in progress already, or too many are.
     Busy,

@@ -1,8 +1,8 @@
-//! One association: what its health is, and when it is certainly dead.
+//! One association: its health, and when its controller has certainly stopped.
 //!
 //! [`Health`] turns evidence into a verdict; [`OrderFence`] turns the times of a teardown into the
-//! moment from which the old controller executes nothing more; [`Ladder`] gets there earlier where
-//! another controller can help; [`Aborts`] asks for single commands before it comes to that. All
+//! moment from which the old controller executes nothing more; [`Ladder`] gets there earlier if
+//! another controller can help; [`Aborts`] has single commands aborted before it comes to that. All
 //! are pure and belong to the association, whatever number of volumes it serves; the host passes
 //! their results on to each volume's [`Device`](crate::Device).
 

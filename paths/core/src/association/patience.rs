@@ -1,9 +1,9 @@
 //! How long a single command may go without an answer before its association is given up for it.
 //!
-//! Giving up helps where the command was lost. One that is merely slow begins anew and is as slow
-//! the next time, and giving up for it again and again would end neither the command nor the
-//! failovers. The two look alike from here, so every association given up for a command doubles
-//! what those after it on this path grant; without another for a while, that is forgotten.
+//! Giving up helps if the command was lost. A command that is merely slow starts over and is as slow
+//! the next time, so giving up again and again would end neither the command nor the failovers. The
+//! host cannot tell one from the other. So every association given up for a command doubles the time
+//! that later associations of this path grant, until none was given up for a while.
 
 use core::time::Duration;
 

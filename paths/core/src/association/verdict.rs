@@ -1,4 +1,4 @@
-//! Words for what is held against an association, and for what follows.
+//! The causes of suspicions and convictions, and the verdicts.
 
 use core::fmt;
 use core::time::Duration;
@@ -102,7 +102,7 @@ impl fmt::Display for Conviction {
     }
 }
 
-/// What has changed in the judgement; told once.
+/// A change of the judgement, reported once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Send nothing new there, or as little as possible ([`Suspicion::stops`]). Told again when it

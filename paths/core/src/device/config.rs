@@ -1,4 +1,4 @@
-//! What a volume and its paths are told from outside: policies, settings, and a new association.
+//! What a volume and its paths are given from outside: policies, settings, and new associations.
 
 use core::time::Duration;
 
@@ -6,7 +6,7 @@ use umpath_policies::{
     AnaState, ControllerKey, DampingConfig, Failback, Grouping, Ranking, SelectorConfig,
 };
 
-use crate::table::{AssociationId, Limits, PATHS_MAX, PathId};
+use crate::table::{AssociationId, CommandLimits, PATHS_MAX, PathId};
 
 /// What becomes of I/O while no path is usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,7 +78,7 @@ pub struct Ready {
     /// Namespace identifier at this controller.
     pub nsid: u32,
     /// What one command may ask.
-    pub limits: Limits,
+    pub limits: CommandLimits,
     /// ANA state of the namespace; `None`: the controller reports none.
     pub ana: Option<AnaState>,
     /// ANA group of the namespace, 0 without ANA.

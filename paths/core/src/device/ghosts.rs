@@ -9,7 +9,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::{Device, Output};
+use super::{Device, DeviceOutput};
 use crate::event::{EventKind, LaneId};
 use crate::ghost::{GHOSTS_MAX, Ghost, GhostTable, Resend};
 use crate::table::{AssociationId, PathId};
@@ -51,7 +51,7 @@ impl Dying {
     }
 }
 
-/// What the lanes were told, and what they confirmed.
+/// What the lanes were sent, and what they confirmed.
 #[derive(Debug)]
 pub(super) struct Guards {
     table: Arc<GhostTable>,
@@ -170,7 +170,7 @@ impl Device {
         self.note_silent(&dying);
         self.event(now, dying.path, Some(association), EventKind::OrderFenced);
         // First what was lost, then what was kept off it: they go in the order in which they came.
-        self.outputs.push_back(Output::Fenced(association));
+        self.outputs.push_back(DeviceOutput::Fenced(association));
         if !dying.ghosts.is_empty() {
             self.publish_ghosts(now);
         }
@@ -208,7 +208,7 @@ impl Device {
         let generation = self.guards.table.generation() + 1;
         self.guards.table = Arc::new(GhostTable::new(generation, resend, ghosts));
         self.outputs
-            .push_back(Output::Guard(Arc::clone(&self.guards.table)));
+            .push_back(DeviceOutput::Guard(Arc::clone(&self.guards.table)));
     }
 
     /// Keeps the table within its bound: one ghost over everything stands for any number.
@@ -242,7 +242,7 @@ impl Device {
         for (association, path, ghosts) in locked {
             let kind = EventKind::GhostsLocked { ghosts };
             self.event(now, path, Some(association), kind);
-            self.outputs.push_back(Output::Locked(association));
+            self.outputs.push_back(DeviceOutput::Locked(association));
         }
     }
 

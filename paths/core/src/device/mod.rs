@@ -8,7 +8,7 @@
 //! suspect nor retired, and its namespace is there and accessible. A suspicion that commands are late
 //! only makes others better: the last path stays in use.
 //!
-//! Every input ends in one look at all paths; a table is published when it differs from the last.
+//! After every input all paths are checked once; a table is published when it differs from the last.
 //! Take all of [`Device::poll_output`] after any input, and carry it out in order.
 
 mod config;
@@ -38,7 +38,7 @@ pub use view::PathView;
 
 /// What the host does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
+pub enum DeviceOutput {
     /// Give every lane this table.
     Publish(Arc<PathTable>),
     /// Tell every lane to give this association up ([`Lane::convict`](crate::Lane::convict)).
@@ -85,7 +85,7 @@ pub struct Device {
     starving: Vec<LaneId>,
     /// Lanes that have ended.
     gone: Vec<LaneId>,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<DeviceOutput>,
 }
 
 impl Device {
@@ -292,7 +292,7 @@ impl Device {
             Some(association),
             EventKind::Convicted(why),
         );
-        self.outputs.push_back(Output::Convict(association));
+        self.outputs.push_back(DeviceOutput::Convict(association));
         // Lanes that have ended confirm nothing any more; what they had in flight is unknown.
         for lane in self.gone.clone() {
             let ghosts = vec![Ghost::of_everything(association)];
@@ -420,7 +420,7 @@ impl Device {
     }
 
     /// What the host does next; `None`: nothing.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<DeviceOutput> {
         self.outputs.pop_front()
     }
 
@@ -533,7 +533,7 @@ impl Device {
         association: Option<AssociationId>,
         kind: EventKind,
     ) {
-        self.outputs.push_back(Output::Event(Event {
+        self.outputs.push_back(DeviceOutput::Event(Event {
             at,
             path,
             association,

@@ -28,7 +28,7 @@ impl Device {
     /// and one that is on probation with the sound ones.
     pub fn end_window(&mut self, shared: &VolumeShared, now: Duration) {
         let length = self.config.damping.window;
-        // After a pause, in which nobody looked, what was counted is of no one window.
+        // After a pause without a check the counts span more than one window and are worth nothing.
         let whole = now <= self.windows.ends_at.saturating_add(length);
         self.windows.ends_at = now.saturating_add(length);
         let mut windows: Vec<(Priority, Window)> = Vec::new();

@@ -6,7 +6,7 @@ use umpath_policies::{AnaState, ControllerKey, Damping, PathFacts, PathId, Ranke
 
 use super::{PathConfig, Ready};
 use crate::association::Suspicion;
-use crate::table::{AssociationId, Limits, PathEntry, Steering};
+use crate::table::{AssociationId, CommandLimits, PathEntry, Steering};
 
 /// Longest time a path is left alone for one ANA status.
 const REFUSAL_MAX: Duration = Duration::from_secs(1);
@@ -16,7 +16,7 @@ const REFUSAL_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Live {
     pub(super) association: AssociationId,
     pub(super) nsid: u32,
-    pub(super) limits: Limits,
+    pub(super) limits: CommandLimits,
     pub(super) ana: Option<AnaState>,
     pub(super) ana_group: u32,
     /// Longest transition between ANA states, if the controller says.

@@ -1,4 +1,4 @@
-//! Faults that were found in use, each with what is right.
+//! Regressions: faults found in use, each with the right behaviour.
 
 use umpath_policies::{AnaState, Failback, Ranking};
 

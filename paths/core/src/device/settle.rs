@@ -7,7 +7,7 @@ use std::sync::Arc;
 use umpath_policies::{Group, PathFacts, Standing, Switch, group_paths};
 
 use super::path::Path;
-use super::{Device, NoPath, Output};
+use super::{Device, DeviceOutput, NoPath};
 use crate::event::EventKind;
 use crate::table::{GroupEntry, OnNoPath, PathEntry, PathId, PathTable};
 
@@ -54,7 +54,7 @@ impl Device {
         table.generation += 1;
         self.table = Arc::new(table);
         self.outputs
-            .push_back(Output::Publish(Arc::clone(&self.table)));
+            .push_back(DeviceOutput::Publish(Arc::clone(&self.table)));
     }
 
     fn build(&self, groups: &[Group], active: Option<usize>, on_no_path: OnNoPath) -> PathTable {
@@ -143,7 +143,7 @@ impl Device {
         if !self.expired && self.expires_at().is_some_and(|at| at <= now) {
             self.expired = true;
             self.event(now, None, None, EventKind::QueueingExpired);
-            self.outputs.push_back(Output::FailQueued);
+            self.outputs.push_back(DeviceOutput::FailQueued);
         }
         if self.expired {
             OnNoPath::Fail

@@ -4,7 +4,7 @@ use umpath_policies::{DampingConfig, Failback, Grouping, Ranking, SelectorConfig
 
 use super::*;
 use crate::ghost::{GHOSTS_MAX, Ghost, Owner, Resend};
-use crate::table::{Limits, OnNoPath};
+use crate::table::{CommandLimits, OnNoPath};
 
 const LANES: u16 = 2;
 
@@ -32,7 +32,7 @@ pub(super) fn ready(association: u64, ana: AnaState) -> Ready {
     Ready {
         association: AssociationId(association),
         nsid: 1,
-        limits: Limits::default(),
+        limits: CommandLimits::default(),
         ana: Some(ana),
         ana_group: 1,
         controller: None,
@@ -55,7 +55,7 @@ pub(super) fn two_paths(config: DeviceConfig) -> Device {
     device
 }
 
-pub(super) fn outputs(device: &mut Device) -> Vec<Output> {
+pub(super) fn outputs(device: &mut Device) -> Vec<DeviceOutput> {
     std::iter::from_fn(|| device.poll_output()).collect()
 }
 
@@ -73,17 +73,17 @@ pub(super) fn active_paths(device: &Device) -> Vec<PathId> {
         .collect()
 }
 
-pub(super) fn kinds(outputs: &[Output]) -> Vec<&'static str> {
+pub(super) fn kinds(outputs: &[DeviceOutput]) -> Vec<&'static str> {
     outputs
         .iter()
         .map(|output| match output {
-            Output::Publish(_) => "publish",
-            Output::Convict(_) => "convict",
-            Output::Guard(_) => "guard",
-            Output::Locked(_) => "locked",
-            Output::Fenced(_) => "fenced",
-            Output::FailQueued => "fail_queued",
-            Output::Event(event) => event.kind.word(),
+            DeviceOutput::Publish(_) => "publish",
+            DeviceOutput::Convict(_) => "convict",
+            DeviceOutput::Guard(_) => "guard",
+            DeviceOutput::Locked(_) => "locked",
+            DeviceOutput::Fenced(_) => "fenced",
+            DeviceOutput::FailQueued => "fail_queued",
+            DeviceOutput::Event(event) => event.kind.word(),
         })
         .collect()
 }
@@ -364,7 +364,7 @@ fn ghosts_are_sent_again_when_every_lane_keeps_off_them() {
     guarded(&mut device, 1, generation);
     assert_eq!(kinds(&outputs(&mut device)), ["ghosts_locked", "locked"]);
     guarded(&mut device, 1, generation);
-    assert_eq!(outputs(&mut device), [], "told once");
+    assert_eq!(outputs(&mut device), [], "reported once");
     assert_eq!(device.ghosts().len(), 1, "locked until the order fence");
     device.order_fenced(AssociationId(0), ms(99));
     assert_eq!(
@@ -424,9 +424,9 @@ fn a_second_conviction_locks_on_its_own() {
     assert_eq!(device.ghosts().len(), 2);
     guarded(&mut device, 0, first);
     guarded(&mut device, 1, second);
-    let locked = |outputs: &[Output]| -> Vec<AssociationId> {
-        let of = |output: &Output| match output {
-            Output::Locked(association) => Some(*association),
+    let locked = |outputs: &[DeviceOutput]| -> Vec<AssociationId> {
+        let of = |output: &DeviceOutput| match output {
+            DeviceOutput::Locked(association) => Some(*association),
             _ => None,
         };
         outputs.iter().filter_map(of).collect()
@@ -465,8 +465,11 @@ fn a_fence_that_stood_before_the_last_lane_drained_frees_its_ghosts_with_it() {
     let late = vec![ghost(0, 1, 1, 100)];
     device.lane_drained(AssociationId(0), LaneId(1), late, ms(4));
     assert!(device.ghosts().is_empty());
-    let told = outputs(&mut device);
-    assert!(told.contains(&Output::Fenced(AssociationId(0))), "{told:?}");
+    let reported = outputs(&mut device);
+    assert!(
+        reported.contains(&DeviceOutput::Fenced(AssociationId(0))),
+        "{reported:?}"
+    );
 }
 
 #[test]

@@ -11,7 +11,8 @@ use crate::association::Conviction;
 use crate::event::{LaneEvent, LaneId};
 use crate::policies::{DampingConfig, Failback, Grouping, Ranking, SelectorConfig, SelectorKind};
 use crate::{
-    AssociationId, Device, DeviceConfig, Limits, NoPath, Output, PathConfig, PathId, Ready,
+    AssociationId, CommandLimits, Device, DeviceConfig, DeviceOutput, NoPath, PathConfig, PathId,
+    Ready,
 };
 
 /// Chooses by what all lanes have in flight, which can be anything.
@@ -21,7 +22,7 @@ pub(super) const SELECTOR: SelectorConfig = SelectorConfig {
     rr_weight_priorities: false,
 };
 
-/// What the host tells the device.
+/// Inputs of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum DeviceInput {
     Ready {
@@ -120,13 +121,13 @@ impl DeviceMachine {
         let mut mail = Vec::new();
         while let Some(output) = self.0.poll_output() {
             mail.push(match output {
-                Output::Publish(table) => Mail::Paths(tables.note_paths(&table)),
-                Output::Convict(association) => Mail::Convict(number(association)),
-                Output::Guard(table) => Mail::Guard(tables.note_ghosts(ghosts_of(&table))),
-                Output::Locked(association) => Mail::Locked(number(association)),
-                Output::Fenced(association) => Mail::Fenced(number(association)),
-                Output::FailQueued => unreachable!("requests wait for a path for ever"),
-                Output::Event(_) => continue,
+                DeviceOutput::Publish(table) => Mail::Paths(tables.note_paths(&table)),
+                DeviceOutput::Convict(association) => Mail::Convict(number(association)),
+                DeviceOutput::Guard(table) => Mail::Guard(tables.note_ghosts(ghosts_of(&table))),
+                DeviceOutput::Locked(association) => Mail::Locked(number(association)),
+                DeviceOutput::Fenced(association) => Mail::Fenced(number(association)),
+                DeviceOutput::FailQueued => unreachable!("requests wait for a path for ever"),
+                DeviceOutput::Event(_) => continue,
             });
         }
         mail
@@ -137,7 +138,7 @@ fn ready(association: Association) -> Ready {
     Ready {
         association: id(association),
         nsid: 1,
-        limits: Limits::default(),
+        limits: CommandLimits::default(),
         ana: None,
         ana_group: 0,
         controller: None,

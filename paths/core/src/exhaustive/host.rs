@@ -31,7 +31,7 @@ impl World {
             self.post(engine, lane, mail);
         }
         self.device(engine, DeviceInput::Ready { path, association });
-        self.climb_all(engine, LadderInput::Up(association));
+        self.escalate_all(engine, LadderInput::Up(association));
     }
 
     /// The host gives an association up: hard evidence, or two soft signals.
@@ -45,30 +45,30 @@ impl World {
         }
         self.device(engine, DeviceInput::Convict(association));
         self.requests.retain(|request| request.via() != association);
-        self.climb_all(engine, LadderInput::Gone(association));
+        self.escalate_all(engine, LadderInput::Gone(association));
         self.start_ladder(engine, association);
-        self.climb_by_survivors(engine, association);
+        self.escalate_by_survivors(engine, association);
     }
 
-    fn climb_by_survivors(&mut self, engine: &mut Engine, association: Association) {
+    fn escalate_by_survivors(&mut self, engine: &mut Engine, association: Association) {
         let live: Vec<Association> = self
             .numbered()
             .filter(|(_, link)| !link.lost)
             .map(|(number, _)| number)
             .collect();
         for survivor in live {
-            self.climb(engine, association, LadderInput::Up(survivor));
+            self.escalate(engine, association, LadderInput::Up(survivor));
         }
     }
 
-    fn climb_all(&mut self, engine: &mut Engine, input: LadderInput) {
+    fn escalate_all(&mut self, engine: &mut Engine, input: LadderInput) {
         for association in 0..self.links.len() as Association {
-            self.climb(engine, association, input);
+            self.escalate(engine, association, input);
         }
     }
 
     /// Tells the ladder of an association something, and does what it wants done.
-    pub(super) fn climb(
+    pub(super) fn escalate(
         &mut self,
         engine: &mut Engine,
         association: Association,
@@ -235,7 +235,7 @@ impl World {
         tables.note_ghosts(kept)
     }
 
-    /// The control side takes what a lane told it first.
+    /// The control side takes what a lane reported first.
     pub(super) fn take_report(&mut self, engine: &mut Engine, lane: usize) {
         match self.reports[lane].remove(0) {
             Report::Drained {
@@ -268,7 +268,7 @@ impl World {
         };
         self.device(engine, drained);
         if engine.is(Mutant::FenceSkipped) && self.time_fence(association).is_some() {
-            self.climb(engine, association, LadderInput::Time);
+            self.escalate(engine, association, LadderInput::Time);
         }
     }
 

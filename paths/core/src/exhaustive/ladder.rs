@@ -9,7 +9,7 @@ use super::vocabulary::Association;
 use crate::AssociationId;
 use crate::association::{FencedBy, Ladder, LadderOutput, ResetNews, ResetReply};
 
-/// What the host tells the ladder of one association.
+/// Inputs of the ladder of one association.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum LadderInput {
     Up(Association),

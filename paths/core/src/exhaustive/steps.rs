@@ -256,7 +256,7 @@ impl World {
                     .iter()
                     .any(|request| request.lost() == association);
                 self.left.troubles -= u8::from(asked);
-                self.climb(engine, association, LadderInput::Timeout);
+                self.escalate(engine, association, LadderInput::Timeout);
             }
             Step::Serve { request, served } => self.take_service(engine, request, served),
             Step::EndReset {

@@ -99,7 +99,7 @@ impl World {
         if self.link(association).is_silent() {
             self.end(association);
         }
-        self.climb(engine, association, LadderInput::Time);
+        self.escalate(engine, association, LadderInput::Time);
     }
 
     /// A survivor takes a request.
@@ -109,7 +109,7 @@ impl World {
             Request::Reset { lost, via } => {
                 let victim = self.victim(engine, lost);
                 let reply = self.reset(engine, victim, served);
-                self.climb(engine, lost, LadderInput::Reply(via, reply));
+                self.escalate(engine, lost, LadderInput::Reply(via, reply));
             }
             Request::ReadLog { lost, via } => {
                 let victim = self.victim(engine, lost);
@@ -119,7 +119,7 @@ impl World {
                     (_, Log::Success) => News::Success,
                     (_, Log::Failed) => News::Failed,
                 };
-                self.climb(engine, lost, LadderInput::News(via, news));
+                self.escalate(engine, lost, LadderInput::News(via, news));
             }
         }
     }

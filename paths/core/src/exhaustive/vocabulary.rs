@@ -1,4 +1,4 @@
-//! The words that the parts of the model speak to each other with: small, so that a state is small.
+//! Messages between the parts of the model, kept small so that states are small.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ pub(super) fn each(writes: Writes) -> impl Iterator<Item = Write> {
     (0..WRITES.len() as Write).filter(move |write| writes & only(*write) != 0)
 }
 
-/// What the control side tells a lane. Tables are known by number, see [`Tables`].
+/// Messages of the control side to a lane. Tables are known by number, see [`Tables`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Mail {
     Attach { path: u8, association: Association },
@@ -64,7 +64,7 @@ pub(super) enum Mail {
     Fenced(Association),
 }
 
-/// What a lane tells the control side.
+/// Messages of a lane to the control side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Report {
     /// Its queue pair is silent and drained; these writes were lost.
@@ -129,7 +129,7 @@ pub(super) fn ghosts_of(table: &GhostTable) -> Ghosts {
     ghosts
 }
 
-/// A table as a lane gets it; `own` tells what that lane calls a write of its own.
+/// A table as a lane gets it; `own` says what that lane calls a write of its own.
 pub(super) fn table_of(
     generation: u64,
     ghosts: &Ghosts,

@@ -117,9 +117,9 @@ impl Request {
 pub(super) struct World {
     pub(super) lanes: [Id; LANES],
     pub(super) device: Id,
-    /// What the control side has told each lane and it has not read, oldest first.
+    /// What the control side has sent each lane and it has not read, oldest first.
     pub(super) mail: [List<Mail, 16>; LANES],
-    /// What each lane has told the control side, likewise.
+    /// What each lane has sent the control side, likewise.
     pub(super) reports: [List<Report, 12>; LANES],
     /// How many tables of ghosts came after the one that each lane read last.
     pub(super) ages: [u8; LANES],
@@ -237,7 +237,7 @@ impl World {
         !self.is_under_way() && self.links.iter().all(fenced)
     }
 
-    /// A new way to the fence of an association; survivors are told one by one.
+    /// A new way to the fence of an association; survivors are notified one by one.
     pub(super) fn start_ladder(&mut self, engine: &mut Engine, association: Association) {
         let path = self.link(association).path;
         let number = LadderMachine::number(path, association);

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use super::Lane;
 use super::command::tag_of;
-use super::link::{Link, LinkState};
+use super::queue_pair::{QueuePair, QueuePairState};
 use crate::event::LaneEvent;
 use crate::request::Op;
 
@@ -21,8 +21,8 @@ pub(super) const CHECK: Duration = Duration::from_millis(500);
 impl Lane {
     /// When to check next; `None`: nothing is in flight.
     pub(super) fn check_due(&self) -> Option<Duration> {
-        let mut links = self.links.iter();
-        let busy = links.any(|link| link.state == LinkState::Open && link.in_flight() > 0);
+        let mut pairs = self.pairs.iter();
+        let busy = pairs.any(|pair| pair.state == QueuePairState::Open && pair.in_flight() > 0);
         busy.then_some(self.check_due)
     }
 
@@ -32,11 +32,11 @@ impl Lane {
             return;
         }
         self.check_due = now + CHECK;
-        for link in self.links.iter() {
-            if link.state == LinkState::Open {
-                let silent = self.silence_of(link, now);
+        for pair in self.pairs.iter() {
+            if pair.state == QueuePairState::Open {
+                let silent = self.silence_of(pair, now);
                 self.events.extend(silent);
-                self.events.extend(self.overdue_on(link, now));
+                self.events.extend(self.overdue_on(pair, now));
             }
         }
     }
@@ -46,24 +46,28 @@ impl Lane {
         matches!(self.requests[tag_of(number)].body.op, Op::Read | Op::Write)
     }
 
-    fn silence_of(&self, link: &Link, now: Duration) -> Option<LaneEvent> {
-        let waiting = link
+    fn silence_of(&self, pair: &QueuePair, now: Duration) -> Option<LaneEvent> {
+        let waiting = pair
             .commands()
             .filter(|number| self.never_takes_long(*number));
         let oldest = waiting.map(|number| self.commands[number].sent_at).min()?;
-        let since = oldest.max(link.answered_at);
+        let since = oldest.max(pair.answered_at);
         (now >= since + SILENT).then_some(LaneEvent::QueueSilent {
-            path: link.path,
-            association: link.association,
+            path: pair.path,
+            association: pair.association,
             since,
         })
     }
 
     /// The oldest command, and where that may take long, the oldest that may not: only such a one is
     /// worth an Abort.
-    fn overdue_on(&self, link: &Link, now: Duration) -> impl Iterator<Item = LaneEvent> + use<> {
+    fn overdue_on(
+        &self,
+        pair: &QueuePair,
+        now: Duration,
+    ) -> impl Iterator<Item = LaneEvent> + use<> {
         let (mut quick, mut slow) = (None, None);
-        for number in link.commands() {
+        for number in pair.commands() {
             let oldest = if self.never_takes_long(number) {
                 &mut quick
             } else {
@@ -73,7 +77,7 @@ impl Lane {
             *oldest = Some(oldest.map_or(sent, |known| sent.min(known)));
         }
         let slow = slow.filter(|slow| quick.is_none_or(|quick| slow < &quick));
-        let (path, association) = (link.path, link.association);
+        let (path, association) = (pair.path, pair.association);
         let cid = quick.map(|(_, number)| self.commands[number].cid);
         let slow = slow.map(|(since, _)| (since, None));
         let quick = quick.map(|(since, _)| (since, cid));

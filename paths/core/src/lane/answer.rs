@@ -6,7 +6,7 @@ use umpath_nvme::{Cqe, Status};
 use umpath_policies::Done;
 
 use super::command::{COMMANDS_PER_TAG, Command, State, tag_of};
-use super::link::LinkState;
+use super::queue_pair::QueuePairState;
 use super::{Action, Lane};
 use crate::event::LaneEvent;
 use crate::request::{BlockError, Tag};
@@ -17,31 +17,31 @@ use crate::table::{AssociationId, PathId};
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// Wait for conditions that need time to pass.
-const PATIENCE: Duration = Duration::from_millis(100);
+const CONDITION_DELAY: Duration = Duration::from_millis(100);
 
 impl Lane {
     /// The controller answered. An answer that fits no command in flight is counted and dropped.
     pub fn complete(&mut self, path: PathId, association: AssociationId, cqe: &Cqe, now: Duration) {
-        let Some(at) = self.link_of(association) else {
+        let Some(at) = self.pair_of(association) else {
             self.stats.stale += 1;
             return;
         };
-        assert_eq!(path, self.links[at].path, "{association}");
-        let path = self.links[at].path;
-        let had_room = self.links[at].has_room();
-        let Some(number) = self.links[at].give_back(cqe.cid.get()) else {
+        assert_eq!(path, self.pairs[at].path, "{association}");
+        let path = self.pairs[at].path;
+        let had_room = self.pairs[at].has_room();
+        let Some(number) = self.pairs[at].give_back(cqe.cid.get()) else {
             self.stats.stale += 1;
             return;
         };
-        self.links[at].answered_at = now;
+        self.pairs[at].answered_at = now;
         self.stats.answered += 1;
         let bytes = self.data_in_flight(number);
-        if self.links[at].state == LinkState::Open {
+        if self.pairs[at].state == QueuePairState::Open {
             self.shared.answered(path, bytes, now);
         }
         self.left_flight(number);
         if !had_room {
-            self.links[at].blocked_until = None;
+            self.pairs[at].blocked_until = None;
             self.rebuild_offers();
         }
         let status = cqe.status();
@@ -108,7 +108,7 @@ impl Lane {
 
     /// The controller is done with it, so its fate is known: it may be sent again at once.
     fn try_again(&mut self, number: u16, at: u16, status: Status, how: Disposition, now: Duration) {
-        let (path, association) = (self.links[at].path, self.links[at].association);
+        let (path, association) = (self.pairs[at].path, self.pairs[at].association);
         let wait = match how {
             Disposition::AnaElsewhere => {
                 self.refuse_ana(at, status);
@@ -135,10 +135,10 @@ impl Lane {
                 command.avoid = Some(path);
                 let asked = usize::from(delay)
                     .checked_sub(1)
-                    .and_then(|index| self.links[at].limits.retry_delays.get(index).copied())
+                    .and_then(|index| self.pairs[at].limits.retry_delays.get(index).copied())
                     .unwrap_or(Duration::ZERO);
                 if asked.is_zero() && patient {
-                    PATIENCE
+                    CONDITION_DELAY
                 } else {
                     asked
                 }
@@ -161,16 +161,16 @@ impl Lane {
     }
 
     fn refuse_ana(&mut self, at: u16, status: Status) {
-        let association = self.links[at].association;
+        let association = self.pairs[at].association;
         let entry = self
             .table
             .paths
             .iter()
             .find(|entry| entry.association == association);
         let epoch = entry.map_or(0, |entry| entry.ana_epoch);
-        let link = &mut self.links[at];
-        if link.ana_refused.replace(epoch).is_none() {
-            let path = link.path;
+        let pair = &mut self.pairs[at];
+        if pair.ana_refused.replace(epoch).is_none() {
+            let path = pair.path;
             self.events.push_back(LaneEvent::AnaStatus {
                 path,
                 association,
@@ -181,9 +181,9 @@ impl Lane {
     }
 
     fn note_path_error(&mut self, at: u16, status: Status) {
-        let link = &mut self.links[at];
-        link.path_errors = link.path_errors.saturating_add(1);
-        let (path, association, count) = (link.path, link.association, link.path_errors);
+        let pair = &mut self.pairs[at];
+        pair.path_errors = pair.path_errors.saturating_add(1);
+        let (path, association, count) = (pair.path, pair.association, pair.path_errors);
         if count.is_power_of_two() {
             self.events.push_back(LaneEvent::PathError {
                 path,

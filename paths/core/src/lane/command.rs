@@ -6,7 +6,7 @@ use umpath_nvme::command::io::{self, BlockCount, DsmRange};
 use umpath_nvme::{IntoBytes, Sqe};
 
 use crate::request::{BlockError, BlockRequest, Data, Op, Tag};
-use crate::table::{AssociationId, Limits, PathId};
+use crate::table::{AssociationId, CommandLimits, PathId};
 
 /// Commands a request may have at a time. A tag owns its commands, so no request can keep another
 /// from having one: a read never waits because lost writes hold all the commands.
@@ -72,7 +72,7 @@ pub(super) enum State {
     Free,
     /// In a queue, to be sent when there is a path, the time has come, or a ghost is gone.
     Ready,
-    /// In a slot of a link.
+    /// In a slot of a queue pair.
     InFlight,
     /// Lost; waits for the lock or the order fence of its association.
     Held,
@@ -147,7 +147,7 @@ pub(super) fn tag_of(command: u16) -> u16 {
 }
 
 /// Most blocks of one command; `None` when the controller does not do `op`.
-pub(super) fn blocks_max(op: Op, limits: &Limits, lba_shift: u8) -> Option<u32> {
+pub(super) fn blocks_max(op: Op, limits: &CommandLimits, lba_shift: u8) -> Option<u32> {
     let most = match op {
         Op::Flush => 1,
         Op::Read | Op::Write => (limits.transfer_bytes_max >> lba_shift).clamp(1, COUNT_MAX),
@@ -171,7 +171,7 @@ pub(super) fn encode(
     command: &Command,
     number: u16,
     nsid: u32,
-    limits: &Limits,
+    limits: &CommandLimits,
     lba_shift: u8,
 ) -> (Sqe, Data) {
     let (lba, blocks) = (command.lba, command.covered);

@@ -1,10 +1,10 @@
-//! Convictions and the two fences.
+//! Convictions, the buffer fence and the order fence, as a lane handles them.
 
 use core::time::Duration;
 
 use super::command::{State, tag_of};
-use super::link::LinkState;
-use super::{Action, Lane, Send};
+use super::queue_pair::QueuePairState;
+use super::{Action, Lane, SendCommand};
 use crate::ghost::Ghost;
 use crate::table::AssociationId;
 
@@ -12,10 +12,10 @@ impl Lane {
     /// Gives an association up: nothing more is sent to it. A mutation in flight on it whose answer
     /// still comes before [`drained`](Self::drained) was not lost.
     pub fn convict(&mut self, association: AssociationId, now: Duration) {
-        let Some(at) = self.link_of(association) else {
+        let Some(at) = self.pair_of(association) else {
             return;
         };
-        if self.links[at].state != LinkState::Open {
+        if self.pairs[at].state != QueuePairState::Open {
             return;
         }
         self.convicted = Some((association, now));
@@ -23,25 +23,29 @@ impl Lane {
         self.take_back(now, |_, send, _| send.association == association);
         // What is in flight is no load of the path any more, and its silence says nothing of the
         // association that comes next.
-        for number in self.links[at].commands() {
+        for number in self.pairs[at].commands() {
             self.shared
-                .dropped(self.links[at].path, self.data_in_flight(number));
+                .dropped(self.pairs[at].path, self.data_in_flight(number));
         }
-        self.links[at].state = LinkState::Draining;
+        self.pairs[at].state = QueuePairState::Draining;
         self.rebuild_offers();
         self.pump(now);
     }
 
     /// Takes sends back that the host has not taken, and queues their commands again.
-    pub(super) fn take_back(&mut self, now: Duration, wanted: impl Fn(&Self, &Send, u16) -> bool) {
+    pub(super) fn take_back(
+        &mut self,
+        now: Duration,
+        wanted: impl Fn(&Self, &SendCommand, u16) -> bool,
+    ) {
         let mut taken = Vec::new();
         let mut actions = core::mem::take(&mut self.actions);
         actions.retain(|action| {
             let Action::Send(send) = action else {
                 return true;
             };
-            let link = self.link_of(send.association);
-            let Some(number) = link.and_then(|at| self.links[at].command(send.sqe.cid.get()))
+            let pair = self.pair_of(send.association);
+            let Some(number) = pair.and_then(|at| self.pairs[at].command(send.sqe.cid.get()))
             else {
                 return true;
             };
@@ -54,8 +58,8 @@ impl Lane {
         self.actions = actions;
         // Last in, first to the front: they keep their order.
         for (association, cid) in taken.into_iter().rev() {
-            let at = self.link_of(association).expect("it was found above");
-            let number = self.links[at].give_back(cid).expect("it is in flight");
+            let at = self.pair_of(association).expect("it was found above");
+            let number = self.pairs[at].give_back(cid).expect("it is in flight");
             self.unsend(number, at, now);
         }
     }
@@ -68,15 +72,15 @@ impl Lane {
     #[must_use = "ghosts that nobody hears of are not kept off"]
     pub fn drained(&mut self, association: AssociationId, now: Duration) -> Vec<Ghost> {
         self.convict(association, now);
-        let Some(at) = self.link_of(association) else {
+        let Some(at) = self.pair_of(association) else {
             return Vec::new();
         };
-        let mut unanswered = Vec::with_capacity(self.links[at].in_flight());
-        while let Some(number) = self.links[at].take_any() {
+        let mut unanswered = Vec::with_capacity(self.pairs[at].in_flight());
+        while let Some(number) = self.pairs[at].take_any() {
             self.left_flight(number);
             unanswered.push(number);
         }
-        self.links[at].close();
+        self.pairs[at].close();
         unanswered.sort_unstable_by_key(|number| self.commands[*number].sequence);
         let ghosts = unanswered
             .into_iter()
@@ -122,7 +126,7 @@ impl Lane {
     /// The order fence: the association executes nothing more, and this lane has drained it. Its
     /// lost mutations are sent again, in the order in which they were sent.
     pub fn fenced(&mut self, association: AssociationId, now: Duration) {
-        assert!(self.link_of(association).is_none(), "fenced before drained");
+        assert!(self.pair_of(association).is_none(), "fenced before drained");
         for _ in 0..self.queues.ghosts.len() {
             let Some(number) = self.queues.ghosts.pop_front() else {
                 break;

@@ -1,9 +1,9 @@
 //! The lane's side of the ghost-range lock.
 //!
 //! From [`Lane::guard`] on the lane sends no mutation that overlaps a ghost of another owner: it is
-//! *parked* until a table lets it go, and does not keep others from going. When the mutations have
-//! left flight that were sent before the table came and overlap such a ghost, the lane says so with
-//! [`LaneEvent::Guarded`]; once every lane has, ghosts may be sent again
+//! *parked* until a table allows it, and holds up no other. Mutations sent before the table came may
+//! overlap such a ghost; when the last of them is no longer in flight, the lane reports
+//! [`LaneEvent::Guarded`]. Once every lane has, ghosts may be sent again
 //! ([`Lane::locked`](Lane::locked)). Why this is enough: docs/decisions/0004.
 
 use core::time::Duration;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::Lane;
 use super::command::{State, tag_of};
-use super::link::Link;
+use super::queue_pair::QueuePair;
 use crate::event::LaneEvent;
 use crate::ghost::{Ghost, GhostTable, Owner, Resend};
 use crate::table::AssociationId;
@@ -38,7 +38,7 @@ pub struct HeldStats {
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     table: Arc<GhostTable>,
-    /// The table holds ghosts. All that a mutation looks at while there are none.
+    /// The table holds ghosts. All that a mutation reads while there are none.
     closed: bool,
     /// Mutations in flight since before the table came that overlap a ghost of another owner.
     in_flight: u32,
@@ -61,7 +61,7 @@ impl Lane {
             // What the host has not taken yet has not been sent: it waits like anything new.
             self.take_back(now, |lane, _, number| lane.is_kept_off(number));
         }
-        self.look_at_flight();
+        self.check_flight();
         self.unpark();
         self.rebuild_offers();
         self.pump(now);
@@ -170,7 +170,7 @@ impl Lane {
         }
     }
 
-    /// Has everything parked looked at again, in its old order.
+    /// Has everything parked checked again, in its old order.
     fn unpark(&mut self) {
         while let Some(number) = self.queues.parked.pop_back() {
             if self.commands[number].lost {
@@ -182,17 +182,17 @@ impl Lane {
     }
 
     /// Finds what is in flight against the table.
-    fn look_at_flight(&mut self) {
+    fn check_flight(&mut self) {
         let Self {
             config,
             guard,
-            links,
+            pairs,
             commands,
             requests,
             ..
         } = self;
         guard.in_flight = 0;
-        for number in links.iter().flat_map(Link::commands) {
+        for number in pairs.iter().flat_map(QueuePair::commands) {
             let command = &mut commands[number];
             let owner = Owner {
                 lane: config.id,

@@ -13,7 +13,7 @@
 //! - A tag is submitted again only after its [`Action::Complete`]. Until then the tag's buffer may
 //!   be in use by the device.
 //! - After [`Lane::convict`] nothing is sent to that association any more, actions not yet taken
-//!   included. Its answers may still be told until [`Lane::drained`], which promises that no
+//!   included. Its answers may still be passed on until [`Lane::drained`], which promises that no
 //!   memory of this lane will be touched by it.
 //! - The ghosts that [`Lane::drained`] returns reach [`Device::lane_drained`](crate::Device) before
 //!   any event taken from the lane afterwards. Tables of ghosts reach the lane in order.
@@ -37,8 +37,8 @@ mod answer;
 mod command;
 mod fences;
 mod guard;
-mod link;
 mod offers;
+mod queue_pair;
 mod send;
 mod store;
 
@@ -58,12 +58,12 @@ use crate::table::{AssociationId, OnNoPath, PATHS_MAX, PathId, PathTable};
 use command::{COMMANDS_PER_TAG, Command, Request, tag_of};
 use guard::Guard;
 pub use guard::HeldStats;
-use link::{Link, LinkState};
 use offers::Offers;
+use queue_pair::{QueuePair, QueuePairState};
 use store::{Queues, Table};
 
 /// A path may have an old association draining while the new one works.
-const LINKS_MAX: usize = 2 * PATHS_MAX;
+const QUEUE_PAIRS_MAX: usize = 2 * PATHS_MAX;
 
 /// Shape of a lane, fixed for its life.
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +80,7 @@ pub struct LaneConfig {
 
 /// A command to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Send {
+pub struct SendCommand {
     /// The path, for counters.
     pub path: PathId,
     /// Whose queue pair takes it.
@@ -97,10 +97,10 @@ pub struct Send {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Send a command.
-    Send(Send),
+    Send(SendCommand),
     /// A request is over; its buffer is the block layer's again.
     Complete {
-        /// Which.
+        /// Tag of the request.
         tag: Tag,
         /// How it went.
         result: Result<(), BlockError>,
@@ -166,7 +166,7 @@ pub struct Lane {
     node: Option<u16>,
     requests: Table<Request>,
     commands: Table<Command>,
-    links: Table<Link>,
+    pairs: Table<QueuePair>,
     queues: Queues,
     offers: Offers,
     actions: VecDeque<Action>,
@@ -201,7 +201,7 @@ impl Lane {
             shared,
             requests: Table::new(tags, Request::idle()),
             commands: Table::new(commands, Command::free()),
-            links: Table::new(LINKS_MAX, Link::unused()),
+            pairs: Table::new(QUEUE_PAIRS_MAX, QueuePair::unused()),
             queues: Queues::new(tags, commands),
             offers: Offers::none(),
             actions: VecDeque::with_capacity(commands + tags),
@@ -255,16 +255,16 @@ impl Lane {
 
     /// A queue pair of `depth` entries is connected for `path`. Used when the table says so.
     pub fn attach(&mut self, path: PathId, association: AssociationId, depth: u16, now: Duration) {
-        if self.link_of(association).is_some() {
+        if self.pair_of(association).is_some() {
             return;
         }
         match self
-            .links
+            .pairs
             .iter_mut()
-            .find(|link| link.state == LinkState::Free)
+            .find(|pair| pair.state == QueuePairState::Free)
         {
-            Some(link) => {
-                link.open(path, association, depth);
+            Some(pair) => {
+                pair.open(path, association, depth);
                 self.selector.forget(path, now);
             }
             None => self.stats.links_refused += 1,
@@ -287,20 +287,20 @@ impl Lane {
         }
         self.forget_returned(&table, now);
         self.table = table;
-        for link in self.links.iter_mut() {
+        for pair in self.pairs.iter_mut() {
             let entry = self
                 .table
                 .paths
                 .iter()
-                .find(|e| e.association == link.association);
+                .find(|e| e.association == pair.association);
             let Some(entry) = entry else { continue };
-            link.nsid = entry.nsid;
-            link.limits = entry.limits;
-            if link
+            pair.nsid = entry.nsid;
+            pair.limits = entry.limits;
+            if pair
                 .ana_refused
                 .is_some_and(|epoch| entry.ana_epoch > epoch)
             {
-                link.ana_refused = None;
+                pair.ana_refused = None;
             }
         }
         self.rebuild_offers();
@@ -335,10 +335,10 @@ impl Lane {
             .map(|at| self.commands[*at].not_before)
             .min();
         let blocked = self
-            .links
+            .pairs
             .iter()
-            .filter(|link| link.state == LinkState::Open)
-            .filter_map(|link| link.blocked_until)
+            .filter(|pair| pair.state == QueuePairState::Open)
+            .filter_map(|pair| pair.blocked_until)
             .min();
         [delayed, blocked, self.check_due()]
             .into_iter()
@@ -349,9 +349,9 @@ impl Lane {
     /// The time asked for has come.
     pub fn handle_timeout(&mut self, now: Duration) {
         self.check_ages(now);
-        for link in self.links.iter_mut() {
-            if link.blocked_until.is_some_and(|until| until <= now) {
-                link.blocked_until = None;
+        for pair in self.pairs.iter_mut() {
+            if pair.blocked_until.is_some_and(|until| until <= now) {
+                pair.blocked_until = None;
             }
         }
         for _ in 0..self.queues.delayed.len() {
@@ -396,9 +396,11 @@ impl Lane {
         Ok(request.blocks)
     }
 
-    fn link_of(&self, association: AssociationId) -> Option<u16> {
-        let known = |link: &Link| link.association == association && link.state != LinkState::Free;
-        self.links.iter().position(known).map(|at| at as u16)
+    fn pair_of(&self, association: AssociationId) -> Option<u16> {
+        let known = |pair: &QueuePair| {
+            pair.association == association && pair.state != QueuePairState::Free
+        };
+        self.pairs.iter().position(known).map(|at| at as u16)
     }
 
     fn is_mutation(&self, command: u16) -> bool {

@@ -1,22 +1,22 @@
-//! Which links a lane offers to the selector.
+//! Which queue pairs a lane offers to the selector.
 //!
-//! Whether a path may be used is the table's decision; here the links of the group in use are found
+//! Whether a path may be used is the table's decision; here the queue pairs of the group in use are found
 //! that this lane has and that have room. A path on probation is offered a request now and then.
 
 use umpath_policies::{Ask, Candidates, PathId, Priority};
 
 use super::Lane;
-use super::link::LinkState;
+use super::queue_pair::QueuePairState;
 use crate::shared::VolumeShared;
 use crate::table::PATHS_MAX;
 
 /// A path on probation gets one request in so many: below 1 % of the I/O.
 const TRIAL_EVERY: u32 = 128;
 
-/// A link that may take a command.
+/// A queue pair that may take a command.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Offer {
-    pub(super) link: u16,
+    pub(super) pair: u16,
     pub(super) path: PathId,
     priority: Priority,
     throughput: u8,
@@ -26,24 +26,24 @@ pub(super) struct Offer {
     probation: bool,
 }
 
-/// The links of the group in use that have room. Rebuilt when something about them changes, not
+/// The queue pairs of the group in use that have room. Rebuilt when something about them changes, not
 /// for every request.
 #[derive(Debug)]
 pub(super) struct Offers {
     list: [Offer; PATHS_MAX],
     pub(super) count: usize,
-    /// A link that is only being tried, if there is one worth it.
+    /// A queue pair that is only being tried, if there is one worth it.
     trial: Option<u16>,
     /// Requests until it gets the next one.
     trial_in: u32,
-    /// Some link is usable, with or without room.
+    /// Some queue pair is usable, with or without room.
     pub(super) reachable: bool,
 }
 
 impl Offers {
     pub(super) fn none() -> Self {
         let nobody = Offer {
-            link: 0,
+            pair: 0,
             path: PathId(0),
             priority: 0,
             throughput: 0,
@@ -127,7 +127,7 @@ impl Lane {
                         continue;
                     }
                     offers.reachable = true;
-                    if self.links[offer.link].has_room() {
+                    if self.pairs[offer.pair].has_room() {
                         offers.push(offer);
                     }
                 }
@@ -143,7 +143,7 @@ impl Lane {
         self.offers = offers;
     }
 
-    /// A link on probation, of at least the priority of those in use.
+    /// A queue pair on probation, of at least the priority of those in use.
     fn trial(&self, offers: &Offers) -> Option<u16> {
         let priority = offers.at(0)?.priority;
         self.group_order()
@@ -151,14 +151,14 @@ impl Lane {
             .find(|offer| {
                 offer.probation
                     && offer.priority >= priority
-                    && self.links[offer.link].has_room()
+                    && self.pairs[offer.pair].has_room()
                     && offers
                         .list
                         .iter()
                         .take(offers.count)
-                        .all(|used| used.link != offer.link)
+                        .all(|used| used.pair != offer.pair)
             })
-            .map(|offer| offer.link)
+            .map(|offer| offer.pair)
     }
 
     /// Positions of the groups, the active one first.
@@ -182,10 +182,10 @@ impl Lane {
                 .paths
                 .get(usize::from(*at))
                 .filter(|entry| entry.usable)?;
-            let link = self.link_of(entry.association)?;
-            let open = &self.links[link];
-            (open.state == LinkState::Open && open.ana_refused.is_none()).then_some(Offer {
-                link,
+            let pair = self.pair_of(entry.association)?;
+            let open = &self.pairs[pair];
+            (open.state == QueuePairState::Open && open.ana_refused.is_none()).then_some(Offer {
+                pair,
                 path: entry.path,
                 priority: entry.priority,
                 throughput: entry.steering.throughput,
@@ -195,16 +195,16 @@ impl Lane {
         })
     }
 
-    /// A link with room, by the table's selector.
+    /// A queue pair with room, by the table's selector.
     pub(super) fn select(&mut self, ask: &Ask) -> Option<u16> {
         if self.offers.count == 0 {
             return None;
         }
-        if let Some(link) = self.offers.trial {
+        if let Some(pair) = self.offers.trial {
             self.offers.trial_in = self.offers.trial_in.saturating_sub(1);
             if self.offers.trial_in == 0 {
                 self.offers.trial_in = TRIAL_EVERY;
-                return Some(link);
+                return Some(pair);
             }
         }
         let ranked = Ranked {
@@ -212,7 +212,7 @@ impl Lane {
             shared: &self.shared,
         };
         let at = self.selector.select(&ranked, ask);
-        self.offers.at(at).map(|offer| offer.link)
+        self.offers.at(at).map(|offer| offer.pair)
     }
 
     /// Links this lane could use now, in any group.

@@ -6,21 +6,21 @@ use umpath_nvme::U16;
 use umpath_policies::{Ask, PathId};
 
 use super::command::{COMMANDS_PER_TAG, Command, State, blocks_max, data_bytes, encode, tag_of};
-use super::link::LinkState;
-use super::{Action, Lane, Send};
+use super::queue_pair::QueuePairState;
+use super::{Action, Lane, SendCommand};
 use crate::event::LaneEvent;
 use crate::request::{BlockError, Op};
 
-/// How long a link is left alone that could not take a command.
+/// How long a queue pair is left alone that could not take a command.
 const BLOCKED: Duration = Duration::from_millis(10);
 
 /// Who can carry a command.
 enum Able {
-    /// This link, up to so many blocks.
+    /// This queue pair, up to so many blocks.
     Now(u16, u32),
-    /// A link that has no room now.
+    /// A queue pair that has no room now.
     Later,
-    /// No link that this lane can reach.
+    /// No queue pair that this lane can reach.
     Never,
 }
 
@@ -82,12 +82,12 @@ impl Lane {
     pub(super) fn issue(&mut self, tag: u16, now: Duration) -> bool {
         while self.requests[tag].wants_command() {
             let ask = self.ask(tag, now);
-            let Some(link) = self.choose(None, &ask) else {
+            let Some(pair) = self.choose(None, &ask) else {
                 return false;
             };
             let op = self.requests[tag].body.op;
-            let (link, most) = match self.able(link, op) {
-                Able::Now(link, most) => (link, most),
+            let (pair, most) = match self.able(pair, op) {
+                Able::Now(pair, most) => (pair, most),
                 Able::Later => return false,
                 Able::Never => {
                     self.abort(tag, BlockError::NotSupported, now);
@@ -112,7 +112,7 @@ impl Lane {
             if self.is_kept_off(command) {
                 self.park(command, now);
             } else {
-                self.send(command, link, now);
+                self.send(command, pair, now);
             }
         }
         true
@@ -126,11 +126,11 @@ impl Lane {
         }
         let tag = tag_of(command);
         let ask = self.ask(tag, now);
-        let Some(link) = self.choose(self.commands[command].avoid, &ask) else {
+        let Some(pair) = self.choose(self.commands[command].avoid, &ask) else {
             return false;
         };
-        let link = match self.able(link, self.requests[tag].body.op) {
-            Able::Now(link, _) => link,
+        let pair = match self.able(pair, self.requests[tag].body.op) {
+            Able::Now(pair, _) => pair,
             Able::Later => return false,
             Able::Never => {
                 self.abort(tag, BlockError::NotSupported, now);
@@ -139,23 +139,23 @@ impl Lane {
         };
         self.stats.resent += 1;
         self.end_hold(command, now);
-        self.send(command, link, now);
+        self.send(command, pair, now);
         true
     }
 
-    /// The link for `op`: the chosen one if its controller does that, otherwise the first other one
+    /// The queue pair for `op`: the chosen one if its controller does that, otherwise the first other one
     /// whose controller does, of a worse group if need be.
     fn able(&self, chosen: u16, op: Op) -> Able {
-        let most = |link: u16| blocks_max(op, &self.links[link].limits, self.config.lba_shift);
+        let most = |pair: u16| blocks_max(op, &self.pairs[pair].limits, self.config.lba_shift);
         if let Some(most) = most(chosen) {
             return Able::Now(chosen, most);
         }
         let offers = self.group_order().flat_map(|group| self.reachable(group));
         let mut able = Able::Never;
         for offer in offers {
-            match most(offer.link) {
-                Some(most) if self.links[offer.link].has_room() => {
-                    return Able::Now(offer.link, most);
+            match most(offer.pair) {
+                Some(most) if self.pairs[offer.pair].has_room() => {
+                    return Able::Now(offer.pair, most);
                 }
                 Some(_) => able = Able::Later,
                 None => {}
@@ -164,27 +164,27 @@ impl Lane {
         able
     }
 
-    /// A link with room, by the table's selector; another path than `avoid` if there is one.
+    /// A queue pair with room, by the table's selector; another path than `avoid` if there is one.
     fn choose(&mut self, avoid: Option<PathId>, ask: &Ask) -> Option<u16> {
         let Some(avoid) = avoid else {
             return self.select(ask);
         };
         for _ in 0..self.offers.count {
-            let link = self.select(ask)?;
-            if self.links[link].path != avoid {
-                return Some(link);
+            let pair = self.select(ask)?;
+            if self.pairs[pair].path != avoid {
+                return Some(pair);
             }
         }
         let elsewhere = self
             .group_order()
             .flat_map(|group| self.reachable(group))
-            .find(|offer| offer.path != avoid && self.links[offer.link].has_room());
+            .find(|offer| offer.path != avoid && self.pairs[offer.pair].has_room());
         elsewhere
-            .map(|offer| offer.link)
+            .map(|offer| offer.pair)
             .or_else(|| self.select(ask))
     }
 
-    /// What the selector is told of a request: its kind, and the bytes no command was made for or,
+    /// What the selector is given of a request: its kind, and the bytes no command was made for or,
     /// on a retry, all of them. How large the next command will be depends on the path.
     fn ask(&self, tag: u16, now: Duration) -> Ask {
         let request = &self.requests[tag];
@@ -201,30 +201,30 @@ impl Lane {
 
     fn send(&mut self, number: u16, at: u16, now: Duration) {
         let tag = tag_of(number);
-        let link = &mut self.links[at];
+        let pair = &mut self.pairs[at];
         let command = &mut self.commands[number];
         let request = &self.requests[tag].body;
         let lba_shift = self.config.lba_shift;
-        let most = blocks_max(request.op, &link.limits, lba_shift)
-            .expect("links are chosen among those that can do it");
-        let cid = link
+        let most = blocks_max(request.op, &pair.limits, lba_shift)
+            .expect("queue pairs are chosen among those that can do it");
+        let cid = pair
             .take(number)
-            .expect("links are chosen among those with room");
+            .expect("queue pairs are chosen among those with room");
         self.sequence += 1;
         command.state = State::InFlight;
         command.covered = command.blocks.min(most);
-        command.association = link.association;
+        command.association = pair.association;
         command.cid = cid;
         command.sequence = self.sequence;
         command.sent_at = now;
-        let (mut sqe, data) = encode(request, command, number, link.nsid, &link.limits, lba_shift);
+        let (mut sqe, data) = encode(request, command, number, pair.nsid, &pair.limits, lba_shift);
         sqe.cid = U16::new(cid);
-        let (path, association) = (link.path, link.association);
-        let full = !link.has_room();
+        let (path, association) = (pair.path, pair.association);
+        let full = !pair.has_room();
         let bytes = data_bytes(request.op, command.covered, lba_shift);
         self.stats.sent += 1;
         self.shared.sent(path, bytes, now);
-        self.actions.push_back(Action::Send(Send {
+        self.actions.push_back(Action::Send(SendCommand {
             path,
             association,
             sqe,
@@ -239,14 +239,14 @@ impl Lane {
     /// The host could not take a command: it never left, so it may go anywhere at once. The path is
     /// left alone until one of its commands is answered, at least for a moment. A queue pair that
     /// takes nothing any more is the host's to report.
-    pub fn send_failed(&mut self, send: &Send, now: Duration) {
-        let Some(at) = self.link_of(send.association) else {
+    pub fn send_failed(&mut self, send: &SendCommand, now: Duration) {
+        let Some(at) = self.pair_of(send.association) else {
             return;
         };
-        let Some(number) = self.links[at].give_back(send.sqe.cid.get()) else {
+        let Some(number) = self.pairs[at].give_back(send.sqe.cid.get()) else {
             return;
         };
-        self.links[at].blocked_until = Some(now.saturating_add(BLOCKED));
+        self.pairs[at].blocked_until = Some(now.saturating_add(BLOCKED));
         self.unsend(number, at, now);
         self.rebuild_offers();
         if self.offers.count > 0 {
@@ -257,9 +257,9 @@ impl Lane {
 
     /// Puts a command back that never left. Its slot is free already.
     pub(super) fn unsend(&mut self, number: u16, at: u16, now: Duration) {
-        if self.links[at].state == LinkState::Open {
+        if self.pairs[at].state == QueuePairState::Open {
             self.shared
-                .dropped(self.links[at].path, self.data_in_flight(number));
+                .dropped(self.pairs[at].path, self.data_in_flight(number));
         }
         self.left_flight(number);
         let tag = tag_of(number);

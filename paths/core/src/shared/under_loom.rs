@@ -140,7 +140,7 @@ mod planted {
         });
     }
 
-    /// Counts first and says since when afterwards: health may look in between.
+    /// Counts first and says since when afterwards: health may read in between.
     #[test]
     #[should_panic(expected = "nothing was in flight before")]
     fn a_time_that_comes_after_the_count() {

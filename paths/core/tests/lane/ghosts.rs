@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use umpath_core::{
-    AssociationId, BlockError, GhostTable, GroupEntry, LaneEvent, Limits, OnNoPath, Op, PathId,
-    PathTable, Resend, Tag,
+    AssociationId, BlockError, CommandLimits, GhostTable, GroupEntry, LaneEvent, OnNoPath, Op,
+    PathId, PathTable, Resend, Tag,
 };
 use umpath_nvme::Status;
 use umpath_nvme::command::io::ReadWrite;
@@ -242,7 +242,7 @@ fn a_lost_write_fails_to_the_caller_only_when_its_blocks_are_locked() {
 #[test]
 fn a_write_that_fails_in_one_part_waits_for_the_lock_of_the_part_that_was_lost() {
     let mut lane = two_paths();
-    let half = Limits {
+    let half = CommandLimits {
         transfer_bytes_max: BLOCK,
         ..limits()
     };

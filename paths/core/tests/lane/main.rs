@@ -7,7 +7,7 @@ mod selection;
 use std::sync::Arc;
 
 use umpath_core::{
-    AssociationId, BlockError, BlockRequest, Data, LaneEvent, Limits, OnNoPath, Op, PathId,
+    AssociationId, BlockError, BlockRequest, CommandLimits, Data, LaneEvent, OnNoPath, Op, PathId,
     PathTable, SubmitError, Tag, VolumeShared,
 };
 use umpath_nvme::command::io::{DsmRange, ReadWrite, WriteZeroes};
@@ -92,7 +92,10 @@ fn commands_say_what_the_request_says() {
 #[test]
 fn what_the_controller_does_not_do_is_not_supported() {
     let mut lane = lane(0, &Arc::new(VolumeShared::new()));
-    lane.set_table(table(&[0], Limits::default(), OnNoPath::Queue), ms(0));
+    lane.set_table(
+        table(&[0], CommandLimits::default(), OnNoPath::Queue),
+        ms(0),
+    );
     for op in [Op::Discard, Op::WriteZeroes] {
         submit(&mut lane, request(0, op, 0, 1), ms(1));
         assert_eq!(completions(&mut lane), [(0, Err(BlockError::NotSupported))]);
@@ -326,12 +329,12 @@ fn an_overdue_read_is_reported_beside_an_older_discard() {
 }
 
 #[test]
-fn a_command_never_answered_is_told_while_others_are_answered() {
+fn a_command_never_answered_is_reported_while_others_are_answered() {
     let mut lane = two_paths();
     assert_eq!(lane.poll_timeout(), None, "an idle lane sleeps");
     submit(&mut lane, request(0, Op::Write, 0, 1), ms(100));
     let stuck = only_send(&mut lane);
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for at in (200..4000).step_by(100) {
         submit(&mut lane, request(1, Op::Read, 8, 1), ms(at));
         let send = only_send(&mut lane);
@@ -340,7 +343,7 @@ fn a_command_never_answered_is_told_while_others_are_answered() {
         if lane.poll_timeout().is_some_and(|due| due <= ms(at + 1)) {
             lane.handle_timeout(ms(at + 1));
         }
-        told.extend(events(&mut lane).into_iter().map(|event| (at, event)));
+        reported.extend(events(&mut lane).into_iter().map(|event| (at, event)));
     }
     let overdue = LaneEvent::Overdue {
         path: PathId(0),
@@ -348,8 +351,8 @@ fn a_command_never_answered_is_told_while_others_are_answered() {
         since: ms(100),
         cid: Some(stuck.sqe.cid.get()),
     };
-    assert_eq!(told.first(), Some(&(2200, overdue)));
-    assert_eq!(told.len(), 4, "twice a second: {told:?}");
+    assert_eq!(reported.first(), Some(&(2200, overdue)));
+    assert_eq!(reported.len(), 4, "twice a second: {reported:?}");
     answer(&mut lane, &stuck, Status::SUCCESS, ms(4000));
     lane.handle_timeout(ms(5000));
     assert_eq!(events(&mut lane), []);
@@ -374,7 +377,7 @@ fn a_silent_queue_pair_is_reported_while_another_answers() {
     };
     answer(silent, first, Status::SUCCESS, ms(200));
     completions(silent);
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for at in (300..3000).step_by(100) {
         submit(alive, request(0, Op::Read, 16, 1), ms(at));
         let send = only_send(alive);
@@ -387,18 +390,21 @@ fn a_silent_queue_pair_is_reported_while_another_answers() {
             }
         }
         assert_eq!(events(alive), []);
-        told.extend(events(silent).into_iter().map(|event| (at, event)));
+        reported.extend(events(silent).into_iter().map(|event| (at, event)));
     }
-    let (at, event) = told.first().copied().expect("a report");
+    let (at, event) = reported.first().copied().expect("a report");
     let silence = LaneEvent::QueueSilent {
         path: PathId(0),
         association: AssociationId(0),
         since: ms(200),
     };
     assert_eq!(event, silence);
-    assert!((1200..1700).contains(&at), "{told:?}");
-    let again = told.iter().filter(|(_, event)| *event == silence).count();
-    assert!(again >= 3, "twice a second: {told:?}");
+    assert!((1200..1700).contains(&at), "{reported:?}");
+    let again = reported
+        .iter()
+        .filter(|(_, event)| *event == silence)
+        .count();
+    assert!(again >= 3, "twice a second: {reported:?}");
     answer(silent, second, Status::SUCCESS, ms(3000));
     silent.handle_timeout(ms(4000));
     assert_eq!(events(silent), []);
@@ -419,7 +425,7 @@ fn a_slow_discard_or_an_idle_time_is_no_silence() {
 }
 
 #[test]
-fn looking_at_ages_is_not_asked_for_twice_in_a_moment() {
+fn ages_are_not_checked_twice_in_a_moment() {
     let mut lane = two_paths();
     submit(&mut lane, request(0, Op::Write, 0, 1), ms(100_000));
     lane.handle_timeout(ms(100_000));

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use umpath_core::policies::SelectorConfig;
 use umpath_core::{
-    Action, AssociationId, BlockError, BlockRequest, Ghost, GhostTable, GroupEntry, Lane,
-    LaneConfig, LaneEvent, LaneId, Limits, OnNoPath, Op, Owner, PathEntry, PathId, PathTable,
-    Resend, Send, Tag, VolumeShared,
+    Action, AssociationId, BlockError, BlockRequest, CommandLimits, Ghost, GhostTable, GroupEntry,
+    Lane, LaneConfig, LaneEvent, LaneId, OnNoPath, Op, Owner, PathEntry, PathId, PathTable, Resend,
+    SendCommand, Tag, VolumeShared,
 };
 use umpath_nvme::{Cqe, Status};
 
@@ -18,8 +18,8 @@ pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-pub(crate) fn limits() -> Limits {
-    Limits {
+pub(crate) fn limits() -> CommandLimits {
+    CommandLimits {
         transfer_bytes_max: 4 * BLOCK,
         write_zeroes_blocks_max: 100,
         write_zeroes_deallocate: true,
@@ -29,7 +29,7 @@ pub(crate) fn limits() -> Limits {
 }
 
 /// Path `n` has association `n` and is in group `n`.
-pub(crate) fn table(paths: &[u8], limits: Limits, on_no_path: OnNoPath) -> Arc<PathTable> {
+pub(crate) fn table(paths: &[u8], limits: CommandLimits, on_no_path: OnNoPath) -> Arc<PathTable> {
     let entry = |number: &u8| PathEntry {
         path: PathId(*number),
         association: AssociationId(u64::from(*number)),
@@ -95,7 +95,7 @@ pub(crate) fn request(tag: u16, op: Op, lba: u64, blocks: u32) -> BlockRequest {
 
 pub(crate) type Completion = (u16, Result<(), BlockError>);
 
-pub(crate) fn actions(lane: &mut Lane) -> (Vec<Send>, Vec<Completion>) {
+pub(crate) fn actions(lane: &mut Lane) -> (Vec<SendCommand>, Vec<Completion>) {
     let (mut sends, mut completions) = (Vec::new(), Vec::new());
     while let Some(action) = lane.poll_action() {
         match action {
@@ -106,13 +106,13 @@ pub(crate) fn actions(lane: &mut Lane) -> (Vec<Send>, Vec<Completion>) {
     (sends, completions)
 }
 
-pub(crate) fn sends(lane: &mut Lane) -> Vec<Send> {
+pub(crate) fn sends(lane: &mut Lane) -> Vec<SendCommand> {
     let (sends, completions) = actions(lane);
     assert_eq!(completions, []);
     sends
 }
 
-pub(crate) fn only_send(lane: &mut Lane) -> Send {
+pub(crate) fn only_send(lane: &mut Lane) -> SendCommand {
     let mut sends = sends(lane);
     assert_eq!(sends.len(), 1, "{sends:?}");
     sends.remove(0)
@@ -133,7 +133,7 @@ pub(crate) fn submit(lane: &mut Lane, request: BlockRequest, now: Duration) {
         .expect("a request that makes sense");
 }
 
-pub(crate) fn answer(lane: &mut Lane, send: &Send, status: Status, now: Duration) {
+pub(crate) fn answer(lane: &mut Lane, send: &SendCommand, status: Status, now: Duration) {
     let cqe = Cqe::new(send.sqe.cid.get(), 0, status, 0);
     lane.complete(send.path, send.association, &cqe, now);
 }

@@ -1,4 +1,4 @@
-//! What selectors are told, and paths on probation.
+//! What selectors know, and paths on probation.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use umpath_core::association::Conviction;
 use umpath_core::policies::SelectorConfig;
 use umpath_core::{
-    AssociationId, BlockRequest, Device, GhostTable, GroupEntry, Lane, LaneConfig, LaneId, Limits,
-    OnNoPath, Op, Owner, PathEntry, PathId, PathTable, Send, Tag, VolumeShared,
+    AssociationId, BlockRequest, CommandLimits, Device, GhostTable, GroupEntry, Lane, LaneConfig,
+    LaneId, OnNoPath, Op, Owner, PathEntry, PathId, PathTable, SendCommand, Tag, VolumeShared,
 };
 use umpath_nvme::{Cqe, Status};
 
@@ -61,7 +61,7 @@ pub(crate) struct Request {
 pub(crate) struct Copy {
     pub(crate) request: usize,
     pub(crate) lane: usize,
-    pub(crate) send: Send,
+    pub(crate) send: SendCommand,
     pub(crate) lba: u64,
     pub(crate) blocks: u32,
     pub(crate) executed: bool,
@@ -76,13 +76,13 @@ pub(crate) struct Association {
     pub(crate) convicted: bool,
     pub(crate) heard: [bool; LANES],
     pub(crate) drained: [bool; LANES],
-    /// Lanes that were told that all keep off its ghosts.
+    /// Lanes notified that all keep off its ghosts.
     pub(crate) lock_known: [bool; LANES],
     /// It executes nothing more.
     pub(crate) fenced: bool,
-    /// Lanes that were told so.
+    /// Lanes notified of that.
     pub(crate) fence_known: [bool; LANES],
-    /// Lanes that were told of an ANA status, until the state is read again.
+    /// Lanes notified of an ANA status, until the state is read again.
     pub(crate) ana_refuses: [bool; LANES],
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct World {
     pub(crate) lanes: Vec<Lane>,
     /// Only for its ghosts: which paths are usable is the model's own decision.
     pub(crate) device: Device,
-    /// What the control side has told each lane and it has not read.
+    /// What the control side has sent each lane and it has not read.
     mail: Vec<VecDeque<Mail>>,
     /// Others write to the namespace too.
     pub(crate) sharing: bool,
@@ -513,12 +513,12 @@ impl World {
                 association: self.associations[at].id,
                 usable: !path.suspect,
                 nsid: 1,
-                limits: Limits {
+                limits: CommandLimits {
                     transfer_bytes_max: blocks << SHIFT,
                     write_zeroes_blocks_max: blocks * 2,
                     write_zeroes_deallocate: true,
                     discard_blocks_max: blocks * 3,
-                    ..Limits::default()
+                    ..CommandLimits::default()
                 },
                 priority: if number == 2 { 10 } else { 50 },
                 ana: None,

@@ -101,18 +101,18 @@ fn a_broken_queue_pair_is_reported_once_and_keeps_its_commands() {
 fn a_closed_connection_is_reported() {
     let mut rig = Rig::new();
     let watched = &rig.thread.frontend().watched;
-    let (link, _) = watched[0];
+    let (pair, _) = watched[0];
     assert_eq!(watched.len(), 4, "both channels of both queue pairs");
     rig.pair(0).gone = true;
-    let woke = Event::Link {
-        link,
+    let woke = Event::QueuePair {
+        pair,
         channel: Channel::Connection,
         watched: false,
     };
     rig.thread.frontend().arrived.push_back(woke);
     rig.rest(ms(1));
     let again = rig.thread.frontend().watched.last().copied();
-    assert_eq!(again, Some((link, Channel::Connection)));
+    assert_eq!(again, Some((pair, Channel::Connection)));
     let reports = rig.reports();
     assert!(matches!(
         reports[..],

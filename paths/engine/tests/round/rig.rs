@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use umpath_core::policies::SelectorConfig;
 use umpath_core::{
-    AssociationId, BlockError, BlockRequest, GroupEntry, Lane, LaneCommand, LaneConfig, LaneId,
-    Limits, OnNoPath, Op, PathEntry, PathId, PathTable, Steering, Tag, VolumeShared,
+    AssociationId, BlockError, BlockRequest, CommandLimits, GroupEntry, Lane, LaneCommand,
+    LaneConfig, LaneId, OnNoPath, Op, PathEntry, PathId, PathTable, Steering, Tag, VolumeShared,
 };
 use umpath_engine::{
-    Channel, Event, Frontend, LaneReport, LaneReports, LaneSetup, LinkId, Polling, QueueThread,
+    Channel, Event, Frontend, LaneReport, LaneReports, LaneSetup, Polling, QueuePairId, QueueThread,
 };
 use umpath_nvme::{Cqe, Sqe, Status};
 use umpath_transport::{Arena, Data, Drain, Loss, PushError, Silence, Transport};
@@ -153,7 +153,7 @@ pub(crate) struct Page {
     pub(crate) answers: Vec<(u16, Result<u32, BlockError>)>,
     /// What the thread last wished.
     pub(crate) wish: Wish,
-    pub(crate) watched: Vec<(LinkId, Channel)>,
+    pub(crate) watched: Vec<(QueuePairId, Channel)>,
 }
 
 impl Frontend for Page {
@@ -193,12 +193,12 @@ impl Frontend for Page {
         0
     }
 
-    fn watch(&mut self, link: LinkId, channel: Channel, _: &Pair) {
-        self.watched.push((link, channel));
+    fn watch(&mut self, pair: QueuePairId, channel: Channel, _: &Pair) {
+        self.watched.push((pair, channel));
     }
 
-    fn unwatch(&mut self, link: LinkId) {
-        self.watched.retain(|(known, _)| *known != link);
+    fn unwatch(&mut self, pair: QueuePairId) {
+        self.watched.retain(|(known, _)| *known != pair);
     }
 }
 
@@ -319,7 +319,7 @@ fn both() -> Arc<PathTable> {
         association: AssociationId(number.into()),
         usable: true,
         nsid: 1,
-        limits: Limits::default(),
+        limits: CommandLimits::default(),
         priority: 50 - i32::from(number),
         ana: None,
         ana_epoch: 1,

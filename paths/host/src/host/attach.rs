@@ -14,7 +14,7 @@ use umpath_protocol::{EventKind, Failure};
 use umpath_session::{Namespace, NamespaceFacts, Ready, StableId};
 
 use super::Host;
-use super::paths::Known;
+use super::inherited::Recorded;
 use super::refusal::Refusals;
 use crate::events::Subject;
 use crate::order::{Order, QueueKey, Remains};
@@ -22,15 +22,13 @@ use crate::path::{Request, Up};
 use crate::shape;
 use crate::volume::{Attachment, Volume, ana_state};
 
-/// State of an association's on-disk record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Recorded {
-    /// Being written.
-    Pending,
-    /// Durable: volumes may use the association.
-    Durable,
-    /// Could not be written; the write will be retried.
-    Failed { retry_at: Duration },
+/// What a controller reports about itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    pub(super) serial: String,
+    pub(super) model: String,
+    pub(super) cntlid: u16,
+    pub(super) kato: Option<Duration>,
 }
 
 /// An association that is ready for I/O.

@@ -13,7 +13,8 @@ use super::Host;
 use crate::events::Subject;
 use crate::order::Order;
 use crate::shape;
-use crate::volume::{DeviceFacts, Volume, VolumeSpec};
+use crate::spec::{DeviceFacts, VolumeSpec};
+use crate::volume::Volume;
 
 impl Host {
     /// Creates the volume of a namespace seen for the first time.

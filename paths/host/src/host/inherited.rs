@@ -14,7 +14,6 @@ use umpath_protocol::{EventKind, Failure};
 use umpath_session::StableId;
 
 use super::Host;
-use super::attach::Recorded;
 use super::teardown::{Lost, Teardown};
 use crate::events::Subject;
 use crate::order::Order;
@@ -25,6 +24,17 @@ const INHERITED: u64 = 1 << 63;
 
 /// Delay before retrying to write an association's record.
 const RECORD_AGAIN: Duration = Duration::from_secs(1);
+
+/// State of an association's on-disk record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// Being written.
+    Pending,
+    /// Durable: volumes may use the association.
+    Durable,
+    /// Could not be written; the write will be retried.
+    Failed { retry_at: Duration },
+}
 
 impl Host {
     /// An earlier process left this association; no write may pass before it is fenced. The shell

@@ -13,7 +13,8 @@ use umpath_protocol::EventKind;
 use umpath_session::{AnaTable, Namespace, NamespaceFacts, NamespaceProblem, StableId};
 
 use super::Host;
-use super::attach::{Live, Recorded};
+use super::attach::Live;
+use super::inherited::Recorded;
 use crate::events::Subject;
 use crate::path::Request;
 use crate::volume::Volume;
@@ -202,7 +203,7 @@ impl Host {
     }
 
     fn note_changes(&mut self, path: u32, before: &[Namespace], now: &[Namespace]) {
-        let mut tell = |words: String| {
+        let mut report = |words: String| {
             self.fx
                 .event(EventKind::NamespaceChanged, Subject::path(path), words);
         };
@@ -210,7 +211,7 @@ impl Host {
             let nsid = namespace.nsid;
             let old = before.iter().find(|old| old.nsid == nsid);
             let old = old.and_then(|old| old.facts.as_ref().ok());
-            tell(match (&namespace.facts, old) {
+            report(match (&namespace.facts, old) {
                 (Ok(facts), Some(old)) if facts.id == old.id => {
                     format!("namespace {nsid} changed: {} blocks", facts.blocks)
                 }
@@ -220,7 +221,7 @@ impl Host {
         }
         for old in before {
             if now.iter().all(|namespace| namespace.nsid != old.nsid) {
-                tell(format!("namespace {} is gone", old.nsid));
+                report(format!("namespace {} is gone", old.nsid));
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::path::{PathSpec, Report, Request};
 use crate::record::Asked;
 use crate::volume::Volume;
 
-use super::attach::Live;
+use super::attach::{Known, Live};
 
 /// A request to create a path.
 #[derive(Debug, Clone)]
@@ -60,15 +60,6 @@ struct Waiting {
     call: CallId,
     /// The path existed before the call.
     already: bool,
-}
-
-/// What a controller reports about itself.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Known {
-    pub(super) serial: String,
-    pub(super) model: String,
-    pub(super) cntlid: u16,
-    pub(super) kato: Option<Duration>,
 }
 
 impl PathRecord {

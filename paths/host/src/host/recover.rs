@@ -16,7 +16,8 @@ use super::Host;
 use crate::events::Subject;
 use crate::order::{CallId, Order};
 use crate::record::{Asked, VolumeRecord};
-use crate::volume::{Volume, VolumeSpec};
+use crate::spec::VolumeSpec;
+use crate::volume::Volume;
 
 /// What the driver reports about a recorded block device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

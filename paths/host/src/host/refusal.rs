@@ -11,7 +11,7 @@ use umpath_protocol::{EventKind, Failure};
 use umpath_session::StableId;
 
 use super::Host;
-use super::attach::Recorded;
+use super::inherited::Recorded;
 use crate::events::Subject;
 
 /// First and longest pause between retries.

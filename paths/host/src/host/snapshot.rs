@@ -4,7 +4,7 @@ use umpath_protocol::{Association, DaemonView, Failure, Snapshot};
 
 use super::attach::Live;
 use super::paths::PathRecord;
-use super::{Host, attach::Recorded};
+use super::{Host, inherited::Recorded};
 use crate::volume::{PathFacts, Volume};
 
 impl Host {

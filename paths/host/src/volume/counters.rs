@@ -17,7 +17,7 @@ impl Counters {
         self.0 = vec![None; lanes.into()];
     }
 
-    pub(super) fn told(&mut self, queue: u16, stats: &ThreadStats) {
+    pub(super) fn note(&mut self, queue: u16, stats: &ThreadStats) {
         let last = self.0.get_mut(usize::from(queue));
         *last.expect("a queue thread of this volume") = Some(*stats);
     }

@@ -42,9 +42,9 @@ impl Volume {
 
     /// Handles the statistics of a queue thread.
     pub(crate) fn stats(&mut self, queue: u16, stats: &ThreadStats, fx: &mut Effects) {
-        self.counters.told(queue, stats);
+        self.counters.note(queue, stats);
         let longest = stats.queue.longest.max(stats.queue.oldest_waiting);
-        for failover in self.measures.told(queue) {
+        for failover in self.measures.note(queue) {
             fx.events.stalled(failover, longest);
         }
     }

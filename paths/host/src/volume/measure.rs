@@ -22,7 +22,7 @@ pub(super) struct Measures {
     /// Snapshots requested.
     asked: u64,
     /// Snapshots answered, by queue thread.
-    told: Vec<u64>,
+    reports: Vec<u64>,
     open: Vec<Measure>,
 }
 
@@ -30,7 +30,7 @@ impl Measures {
     /// The queue threads exist and have not been asked anything.
     pub(super) fn set_lanes(&mut self, lanes: u16) {
         *self = Self {
-            told: vec![0; lanes.into()],
+            reports: vec![0; lanes.into()],
             ..Self::default()
         };
     }
@@ -53,7 +53,10 @@ impl Measures {
 
     /// Number of queue threads that have not answered this snapshot.
     pub(super) fn silent(&self, number: u64) -> u16 {
-        self.told.iter().filter(|told| **told < number).count() as u16
+        self.reports
+            .iter()
+            .filter(|reports| **reports < number)
+            .count() as u16
     }
 
     /// A failover ends with the next snapshot requested.
@@ -71,17 +74,17 @@ impl Measures {
     }
 
     /// A queue thread answered a snapshot; returns the failovers the answer counts for.
-    pub(super) fn told(&mut self, queue: u16) -> Vec<FailoverId> {
-        let told = self.told.get_mut(usize::from(queue));
-        let told = told.expect("a queue thread of this volume");
-        *told += 1;
-        let number = *told;
+    pub(super) fn note(&mut self, queue: u16) -> Vec<FailoverId> {
+        let reports = self.reports.get_mut(usize::from(queue));
+        let reports = reports.expect("a queue thread of this volume");
+        *reports += 1;
+        let number = *reports;
         let counts = |measure: &&Measure| {
             measure.after < number && measure.until.is_none_or(|until| number <= until)
         };
         let failovers = self.open.iter().filter(counts).map(|m| m.failover);
         let failovers = failovers.collect();
-        let all = self.told.iter().copied().min().unwrap_or(u64::MAX);
+        let all = self.reports.iter().copied().min().unwrap_or(u64::MAX);
         self.open
             .retain(|measure| measure.until.is_none_or(|until| all < until));
         failovers
@@ -106,13 +109,13 @@ mod tests {
         let mut measures = Measures::default();
         measures.set_lanes(2);
         measures.begin(first);
-        assert_eq!(measures.told(0), []);
+        assert_eq!(measures.note(0), []);
         measures.end(first);
-        assert_eq!(measures.told(1), []);
-        assert_eq!(measures.told(1), [first]);
-        assert_eq!(measures.told(0), [first]);
+        assert_eq!(measures.note(1), []);
+        assert_eq!(measures.note(1), [first]);
+        assert_eq!(measures.note(0), [first]);
         measures.begin(first);
-        assert_eq!(measures.told(0), [], "the first measure is over");
+        assert_eq!(measures.note(0), [], "the first measure is over");
     }
 
     /// Regression: a second conviction discarded what the first had measured.
@@ -123,12 +126,12 @@ mod tests {
         measures.set_lanes(1);
         measures.begin(first);
         measures.begin(second);
-        assert_eq!(measures.told(0), []);
-        assert_eq!(measures.told(0), [first], "before the second began");
+        assert_eq!(measures.note(0), []);
+        assert_eq!(measures.note(0), [first], "before the second began");
         measures.end(first);
-        assert_eq!(measures.told(0), [first, second]);
+        assert_eq!(measures.note(0), [first, second]);
         measures.end(second);
-        assert_eq!(measures.told(0), [second]);
+        assert_eq!(measures.note(0), [second]);
         assert!(measures.open.is_empty());
     }
 
@@ -139,12 +142,12 @@ mod tests {
         measures.set_lanes(2);
         measures.begin(first);
         let number = measures.ask();
-        measures.told(0);
+        measures.note(0);
         assert_eq!(measures.silent(number), 2);
-        assert_eq!(measures.told(0), [first]);
-        measures.told(1);
+        assert_eq!(measures.note(0), [first]);
+        measures.note(1);
         assert_eq!(measures.silent(number), 1);
-        measures.told(1);
+        measures.note(1);
         assert_eq!(measures.silent(number), 0);
     }
 
@@ -156,9 +159,9 @@ mod tests {
         measures.begin(first);
         measures.begin(second);
         measures.forget(first);
-        measures.told(0);
-        measures.told(0);
+        measures.note(0);
+        measures.note(0);
         measures.end(second);
-        assert_eq!(measures.told(0), [second]);
+        assert_eq!(measures.note(0), [second]);
     }
 }

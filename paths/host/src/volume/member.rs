@@ -1,6 +1,8 @@
 //! How a path becomes a member of a volume.
 
-use umpath_core::{AssociationId, LaneCommand, Limits, PATHS_MAX, PathConfig, PathId, policies};
+use umpath_core::{
+    AssociationId, CommandLimits, LaneCommand, PATHS_MAX, PathConfig, PathId, policies,
+};
 use umpath_protocol::Failure;
 
 use super::{Member, Volume};
@@ -13,7 +15,7 @@ pub(crate) struct Attachment {
     pub(crate) path: u32,
     pub(crate) association: AssociationId,
     pub(crate) nsid: u32,
-    pub(crate) limits: Limits,
+    pub(crate) limits: CommandLimits,
     /// `None`: the controller reports no ANA.
     pub(crate) ana: Option<policies::AnaState>,
     pub(crate) ana_group: u32,

@@ -5,11 +5,12 @@ use std::time::Duration;
 use umpath_core::{Device, NoPath};
 use umpath_protocol::Failure;
 
-use super::{DeviceFacts, Volume};
+use super::Volume;
 use crate::effects::Effects;
 use crate::order::Order;
 use crate::policy::NoPathRetry;
 use crate::record::VolumeRecord;
+use crate::spec::DeviceFacts;
 
 /// Requests of a volume taken over wait at least this long for a first usable path, whatever its
 /// `no_path_retry` says: the paths it had are being connected.

@@ -42,8 +42,8 @@ impl Volume {
                 .paths
                 .iter()
                 .any(|path| path.ana.is_some()),
-            grouping: spec.policy.grouping.to_string(),
-            selector: spec.policy.selector.to_string(),
+            grouping: spec.policy.path_grouping_policy.to_string(),
+            selector: spec.policy.path_selector.to_string(),
             failback: spec.policy.failback.to_string(),
             no_path: match spec.policy.no_path_retry {
                 NoPathRetry::Queue => NoPath::Queue,

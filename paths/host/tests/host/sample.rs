@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use umpath_host::policy::{NoPathRetry, VolumePolicy};
+use umpath_host::policy::VolumePolicy;
 use umpath_host::record::Asked;
 use umpath_host::settings::Settings;
 use umpath_nvme::property::{Cap, Version};
@@ -46,21 +46,7 @@ impl Settings for Plain {
 }
 
 pub(crate) fn policy() -> VolumePolicy {
-    VolumePolicy {
-        no_path_retry: NoPathRetry::Queue,
-        failback: "immediate".parse().unwrap(),
-        grouping: "group_by_prio".parse().unwrap(),
-        selector: "latency".parse().unwrap(),
-        prio: "auto".parse().unwrap(),
-        rr_min_io: 1,
-        rr_weight: "uniform".parse().unwrap(),
-        exclusive_pref_bit: false,
-        marginal_pathgroups: true,
-        flush_on_last_del: false,
-        fast_io_fail_ms: 0,
-        damping: umpath_core::policies::DampingConfig::default(),
-        shared_with_other_hosts: false,
-    }
+    VolumePolicy::default()
 }
 
 pub(crate) fn asked(last: u8) -> Asked {

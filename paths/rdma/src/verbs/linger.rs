@@ -1,4 +1,4 @@
-//! Ids that must not say goodbye yet.
+//! Connected ids that must not be destroyed yet.
 //!
 //! Destroying a connected id makes the kernel send the peer a message. Over soft-RoCE, with the
 //! interface down, that send fails at once, and the failure moves the device's management queue

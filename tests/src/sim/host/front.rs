@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use umpath_core::{BlockError, LaneCommand, Tag};
-use umpath_engine::{Channel, Event, Frontend, LaneReport, LaneReports, LinkId};
+use umpath_engine::{Channel, Event, Frontend, LaneReport, LaneReports, QueuePairId};
 
 use super::port::{Did, Log, Port, SimQp};
 
@@ -31,7 +31,7 @@ pub(crate) struct Front {
     /// Its ring is broken.
     pub(crate) broken: bool,
     log: Log,
-    watched: Vec<(LinkId, Rc<Port>)>,
+    watched: Vec<(QueuePairId, Rc<Port>)>,
 }
 
 impl Front {
@@ -94,19 +94,19 @@ impl Frontend for Front {
         0
     }
 
-    fn watch(&mut self, link: LinkId, channel: Channel, transport: &SimQp) {
+    fn watch(&mut self, pair: QueuePairId, channel: Channel, transport: &SimQp) {
         if channel == Channel::Completions {
-            transport.port.link.set(Some(link));
-            self.watched.push((link, Rc::clone(&transport.port)));
+            transport.port.pair.set(Some(pair));
+            self.watched.push((pair, Rc::clone(&transport.port)));
         }
     }
 
-    fn unwatch(&mut self, link: LinkId) {
+    fn unwatch(&mut self, pair: QueuePairId) {
         self.watched.retain(|(known, port)| {
-            if *known == link {
-                port.link.set(None);
+            if *known == pair {
+                port.pair.set(None);
             }
-            *known != link
+            *known != pair
         });
     }
 }

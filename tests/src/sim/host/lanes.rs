@@ -148,13 +148,13 @@ impl World {
         let (Some(lane), Some(port)) = (known.lane, &known.port) else {
             return;
         };
-        let Some(link) = port.link.get() else { return };
+        let Some(pair) = port.pair.get() else { return };
         if channel == Channel::Completions && !port.armed.replace(false) {
             return;
         }
         let watched = !self.fabric_chance.percent(5);
-        let event = Event::Link {
-            link,
+        let event = Event::QueuePair {
+            pair,
             channel,
             watched,
         };

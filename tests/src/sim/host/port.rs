@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use umpath_core::BlockError;
-use umpath_engine::{LaneReport, LinkId};
+use umpath_engine::{LaneReport, QueuePairId};
 use umpath_nvme::command::io::DsmRange;
 use umpath_nvme::opcode::nvm;
 use umpath_nvme::{Cqe, Sqe};
@@ -51,7 +51,7 @@ pub(crate) type Log = Rc<RefCell<Vec<Did>>>;
 /// What both halves of a queue pair know.
 #[derive(Debug, Default)]
 pub(crate) struct Port {
-    pub(crate) link: Cell<Option<LinkId>>,
+    pub(crate) pair: Cell<Option<QueuePairId>>,
     /// Completions the NIC has written, with the copies they answer.
     pub(crate) answers: RefCell<VecDeque<(Cqe, u32)>>,
     pub(crate) armed: Cell<bool>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use umpath_host::path::AssociationNumbers;
+use umpath_host::policy::VolumePolicy;
 use umpath_host::record::{Asked, VolumeRecord};
 use umpath_host::{DeviceFacts, Host, VolumeSpec, Wanted};
 
@@ -15,7 +16,7 @@ use crate::sim::disk::Disk;
 use crate::sim::happening::Happening;
 use crate::sim::mutant::Mutant;
 use crate::sim::operator::People;
-use crate::sim::plan::{FaultKind, Plan, shipped};
+use crate::sim::plan::{FaultKind, Plan};
 use crate::sim::qp::HostEnd;
 use crate::sim::store::Store;
 use crate::sim::world::World;
@@ -38,7 +39,7 @@ impl Daemon {
             volumes: volumes
                 .map(|(store, plan)| (store.id, policy(plan.policy)))
                 .collect(),
-            default: policy(shipped()),
+            default: policy(VolumePolicy::default()),
             quiesce: Some(duration(if plan.cqt_unreported { plan.cqt } else { 0 })),
         };
         let (names, numbers) = (disk.names.clone(), disk.numbers.clone());

@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use umpath_core::policies::{self, DampingConfig, SelectorKind};
-use umpath_host::policy::{
-    Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector, VolumePolicy,
-};
+use umpath_host::policy::{Failback, Grouping, NoPathRetry, Selector, VolumePolicy};
 
 use crate::sim::chance::Chance;
 
@@ -51,27 +49,8 @@ impl Swarm {
     }
 }
 
-/// As shipped.
-pub(crate) fn shipped() -> VolumePolicy {
-    VolumePolicy {
-        no_path_retry: NoPathRetry::Queue,
-        failback: Failback::default(),
-        grouping: Grouping::default(),
-        selector: Selector::default(),
-        prio: Prio::default(),
-        rr_min_io: 1,
-        rr_weight: RrWeight::default(),
-        exclusive_pref_bit: false,
-        marginal_pathgroups: true,
-        flush_on_last_del: false,
-        fast_io_fail_ms: 0,
-        damping: DampingConfig::default(),
-        shared_with_other_hosts: false,
-    }
-}
-
 pub(super) fn draw(chance: &mut Chance, swarm: &Swarm) -> VolumePolicy {
-    let mut policy = shipped();
+    let mut policy = VolumePolicy::default();
     let ms = Duration::from_millis;
     if chance.percent(30) {
         policy.no_path_retry = chance.pick(&[
@@ -91,14 +70,14 @@ pub(super) fn draw(chance: &mut Chance, swarm: &Swarm) -> VolumePolicy {
         policies::Failback::Followover,
         policies::Failback::After(ms(300)),
     ]));
-    policy.grouping = Grouping(chance.pick(&[
+    policy.path_grouping_policy = Grouping(chance.pick(&[
         policies::Grouping::Failover,
         policies::Grouping::Multibus,
         policies::Grouping::ByPriority,
         policies::Grouping::BySerial,
         policies::Grouping::ByAnaGroup,
     ]));
-    policy.selector = Selector(chance.pick(SelectorKind::ALL));
+    policy.path_selector = Selector(chance.pick(SelectorKind::ALL));
     policy.rr_min_io = chance.within(1, 3) as u32;
     policy.marginal_pathgroups = chance.percent(70);
     policy.flush_on_last_del = swarm.verbs > 0 && chance.percent(20);

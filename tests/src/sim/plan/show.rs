@@ -31,8 +31,8 @@ impl fmt::Display for VolumePlan {
             policy.no_path_retry,
             policy.fast_io_fail_ms,
             policy.failback,
-            policy.grouping.0,
-            policy.selector,
+            policy.path_grouping_policy.0,
+            policy.path_selector,
             or(
                 policy.marginal_pathgroups,
                 "marginal path groups",

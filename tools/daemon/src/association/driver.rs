@@ -68,7 +68,7 @@ pub(crate) struct Halt {
     pub(crate) queues: Vec<HostQueue>,
 }
 
-/// The end of an established connection, as the connection manager told it.
+/// The end of an established connection, as the connection manager reported it.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 pub(crate) enum ConnectionEnd {
     #[error("the controller closed the connection")]

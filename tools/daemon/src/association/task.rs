@@ -17,7 +17,7 @@ use super::driver::{Driver, Happened};
 use super::teardown;
 use crate::clock;
 use crate::links::{self, Links};
-use crate::shell::{Brought, Message};
+use crate::message::{Brought, Message};
 
 /// A timer that fires later than this says more about this machine than about the fabric.
 const LATE: Duration = Duration::from_millis(100);

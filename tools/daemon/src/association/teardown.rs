@@ -8,7 +8,7 @@ use umpath_transport::{Drain, Silence};
 use super::driver::Halt;
 use crate::clock;
 
-/// How often a draining queue is looked at: its completion descriptor may not fire in error.
+/// How often a draining queue is checked: its completion descriptor may not fire in error.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Drains and destroys what a driver left when nobody waits for it.
@@ -16,7 +16,7 @@ pub(crate) async fn release(halt: Halt, deadline: Duration) {
     admin(halt, deadline, None::<fn(Duration)>).await;
 }
 
-/// Drains and destroys what a driver left. `silence`: told when nothing of it can be sent any more, where
+/// Drains and destroys what a driver left. `silence`: notified when nothing of it can be sent any more, where
 /// someone waits for that.
 pub(super) async fn admin(halt: Halt, deadline: Duration, silence: Option<impl FnOnce(Duration)>) {
     let deadline = clock::now() + deadline;

@@ -6,12 +6,44 @@ use serde::{Deserialize, Serialize};
 use umpath_host::policy::{
     Failback, Grouping, NoPathRetry, Prio, RrWeight, Selector, VolumePolicy,
 };
+use umpath_host::policy_keys;
 
-use super::Defaults;
+macro_rules! volume_entry {
+    ({ $($own:tt)* } $($key:ident: $type:ty = $default:expr,)*) => {
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct VolumeEntry {
+            $($own)*
+            $(
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub(crate) $key: Option<$type>,
+            )*
+        }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct VolumeEntry {
+        impl VolumeEntry {
+            /// Applies the entry's settings to a volume's policies.
+            pub(crate) fn set(&self, policy: &mut VolumePolicy) {
+                $(if let Some(value) = self.$key { policy.$key = value; })*
+                // A more specific entry overrides a general one.
+                policy.shared_with_other_hosts |= self.shared_with_other_hosts;
+            }
+
+            /// An entry that sets every key, to test that each is documented.
+            #[cfg(test)]
+            pub(super) fn with_every_key() -> Self {
+                Self {
+                    id: "uuid.1".into(),
+                    alias: Some("x".into()),
+                    preferred: vec!["10.0.0.1".into()],
+                    shared_with_other_hosts: false,
+                    $($key: Some($default),)*
+                }
+            }
+        }
+    };
+}
+
+policy_keys!(volume_entry {
     /// Identity, as `umpath -ll` prints it in parentheses.
     pub(crate) id: String,
     /// Name of the volume.
@@ -20,81 +52,12 @@ pub(crate) struct VolumeEntry {
     /// Preferred controllers: addresses or CIDR blocks.
     #[serde(default)]
     pub(crate) preferred: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) no_path_retry: Option<NoPathRetry>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) failback: Option<Failback>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path_grouping_policy: Option<Grouping>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path_selector: Option<Selector>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) prio: Option<Prio>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) rr_min_io: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) rr_weight: Option<RrWeight>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) exclusive_pref_bit: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) marginal_pathgroups: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) flush_on_last_del: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) fast_io_fail_ms: Option<u64>,
     /// Other hosts write to the namespace too. A write of unknown fate is then resent only once the
     /// old controller has provably stopped: umpath cannot hold back other hosts' writes to its
     /// blocks.
     #[serde(default)]
     pub(crate) shared_with_other_hosts: bool,
-}
-
-impl Defaults {
-    /// The policies of volumes without settings of their own.
-    pub(crate) fn policy(&self) -> VolumePolicy {
-        VolumePolicy {
-            no_path_retry: self.no_path_retry,
-            failback: self.failback,
-            grouping: self.path_grouping_policy,
-            selector: self.path_selector,
-            prio: self.prio,
-            rr_min_io: self.rr_min_io,
-            rr_weight: self.rr_weight,
-            exclusive_pref_bit: self.exclusive_pref_bit,
-            marginal_pathgroups: self.marginal_pathgroups,
-            flush_on_last_del: self.flush_on_last_del,
-            fast_io_fail_ms: self.fast_io_fail_ms,
-            damping: self.damping(),
-            shared_with_other_hosts: false,
-        }
-    }
-}
-
-impl VolumeEntry {
-    /// Applies the entry's settings to a volume's policies.
-    pub(crate) fn set(&self, policy: &mut VolumePolicy) {
-        macro_rules! own {
-            ($($to:ident = $key:ident),+ $(,)?) => {
-                $(if let Some(value) = self.$key { policy.$to = value; })+
-            };
-        }
-        own!(
-            no_path_retry = no_path_retry,
-            failback = failback,
-            grouping = path_grouping_policy,
-            selector = path_selector,
-            prio = prio,
-            rr_min_io = rr_min_io,
-            rr_weight = rr_weight,
-            exclusive_pref_bit = exclusive_pref_bit,
-            marginal_pathgroups = marginal_pathgroups,
-            flush_on_last_del = flush_on_last_del,
-            fast_io_fail_ms = fast_io_fail_ms,
-        );
-        // A more specific entry overrides a general one.
-        policy.shared_with_other_hosts |= self.shared_with_other_hosts;
-    }
-}
+});
 
 impl VolumeEntry {
     pub(super) fn mistakes(&self) -> Vec<String> {
@@ -158,30 +121,9 @@ fn block(text: &str) -> Option<(IpAddr, u32)> {
     (bits <= widest).then_some((address, bits))
 }
 
-/// An entry that sets every key, to test that each is documented.
-#[cfg(test)]
-pub(super) fn every_key() -> VolumeEntry {
-    VolumeEntry {
-        id: "uuid.1".into(),
-        alias: Some("x".into()),
-        preferred: vec!["10.0.0.1".into()],
-        no_path_retry: Some(NoPathRetry::Queue),
-        rr_min_io: Some(1),
-        failback: Some(Failback::default()),
-        path_grouping_policy: Some(Grouping::default()),
-        path_selector: Some(Selector::default()),
-        prio: Some(Prio::default()),
-        rr_weight: Some(RrWeight::default()),
-        exclusive_pref_bit: Some(false),
-        marginal_pathgroups: Some(false),
-        flush_on_last_del: Some(false),
-        fast_io_fail_ms: Some(0),
-        shared_with_other_hosts: false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Defaults;
     use super::*;
 
     fn entry(preferred: &str) -> VolumeEntry {
@@ -206,7 +148,7 @@ mod tests {
     #[test]
     fn every_policy_of_a_volume_can_be_set_by_its_key() {
         let mut policy = Defaults::default().policy();
-        let mut all = toml::Table::try_from(every_key()).unwrap();
+        let mut all = toml::Table::try_from(VolumeEntry::with_every_key()).unwrap();
         // Describes the volume, not its use: no command changes it.
         for key in ["id", "alias", "preferred", "shared_with_other_hosts"] {
             all.remove(key);
@@ -221,7 +163,7 @@ mod tests {
             policy.set(key, &text).unwrap();
         }
         policy.set("path_selector", "latency").unwrap();
-        assert_eq!(policy.selector.to_string(), "latency 0");
+        assert_eq!(policy.path_selector.to_string(), "latency 0");
         let refused = policy.set("path_selector", "fastest").unwrap_err();
         assert!(refused.contains("path_selector") && refused.contains("queue-length"));
         assert!(policy.set("rr_min_io", "0").is_err());

@@ -229,9 +229,9 @@ impl Shell {
                 "dmesg tells more",
             )
         };
-        let (explain, told) = (failure.clone(), outbox.clone());
+        let (explain, shell) = (failure.clone(), outbox.clone());
         let done = Box::new(move |outcome: Result<(), umpath_ublk::Error>| {
-            let _ = told.send(Message::Started(volume, outcome.map_err(explain)));
+            let _ = shell.send(Message::Started(volume, outcome.map_err(explain)));
         });
         let device = served.device.as_mut().expect("a block device to start");
         if let Err(error) = device.start(done) {

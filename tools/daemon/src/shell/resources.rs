@@ -12,8 +12,7 @@ use umpath_session::StableId;
 use umpath_transport::Arena;
 use umpath_ublk::LaneHandle;
 
-use super::Brought;
-use crate::build::{BlockDevice, Built};
+use crate::message::{BlockDevice, Brought, Built};
 
 /// An association's resources, as far as no queue thread has them.
 #[derive(Debug)]

@@ -2,8 +2,9 @@
 //!
 //! Decided here: which rules run and how findings are printed, one line each, `file: what to do`.
 //! The rules: which crate may depend on which (`layers`); sizes, names and words of files
-//! (`files`); source files no crate compiles (`orphans`).
+//! (`files`); source files no crate compiles (`orphans`); modules that need each other (`circles`).
 
+mod circles;
 mod files;
 mod layers;
 mod orphans;
@@ -69,6 +70,7 @@ fn check(repository: &Path) -> Result<Vec<Finding>> {
     let mut findings = layers::check(&metadata.packages);
     findings.extend(files::check(&tree));
     findings.extend(orphans::check(&metadata.packages, &tree));
+    findings.extend(circles::check(&metadata.packages, &tree));
     findings.sort_by(|a, b| a.file.cmp(&b.file));
     Ok(findings)
 }

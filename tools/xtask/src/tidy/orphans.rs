@@ -46,7 +46,7 @@ pub(super) fn check(packages: &[Package], tree: &[Source]) -> Vec<Finding> {
 }
 
 /// The files that a source file's `mod` lines may refer to.
-fn modules(path: &Path, text: &str, is_root: bool) -> Vec<PathBuf> {
+pub(super) fn modules(path: &Path, text: &str, is_root: bool) -> Vec<PathBuf> {
     let Some(dir) = path.parent() else {
         return Vec::new();
     };

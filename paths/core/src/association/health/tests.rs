@@ -186,7 +186,7 @@ fn slowness_is_forgotten_and_asks_for_half_a_second_at_most() {
 
 #[test]
 fn hard_evidence_convicts_at_once() {
-    for (tell, why) in [
+    for (report, why) in [
         (
             Health::session_failed as fn(&mut Health, Duration),
             Conviction::SessionFailed,
@@ -195,7 +195,7 @@ fn hard_evidence_convicts_at_once() {
         (Health::device_fatal, Conviction::DeviceFatal),
     ] {
         let mut health = health();
-        tell(&mut health, ms(1));
+        report(&mut health, ms(1));
         assert_eq!(health.verdict(ms(1)), Some(Verdict::Convict(why)));
     }
 }
@@ -266,15 +266,15 @@ fn a_slow_command_and_then_silence_are_told_one_after_the_other() {
 #[test]
 fn answers_to_keep_alives_that_come_late_are_no_silence() {
     let mut health = health();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for beat in 4..1_000 {
         let at = beat * 100;
         health.keep_alive_missed(3, ms(at));
-        told.extend(health.verdict(ms(at)));
+        reported.extend(health.verdict(ms(at)));
         health.keep_alive_answered(ms(at - 300), ms(at + 40));
-        told.extend(health.verdict(ms(at + 40)));
+        reported.extend(health.verdict(ms(at + 40)));
     }
-    assert_eq!(told, []);
+    assert_eq!(reported, []);
     // When they stop, it is as silent as any other.
     miss(&mut health, 3, 100_300);
     assert!(matches!(
@@ -287,7 +287,7 @@ fn answers_to_keep_alives_that_come_late_are_no_silence() {
 #[test]
 fn a_deaf_admin_queue_steers_away_for_as_long_as_it_is_deaf() {
     let mut health = health();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for at in (100..3_000).step_by(20) {
         if at % 100 == 0 {
             health.keep_alive_missed((at / 100) as u32, ms(at));
@@ -296,9 +296,9 @@ fn a_deaf_admin_queue_steers_away_for_as_long_as_it_is_deaf() {
         health.pulse(answered(at.min(2_000)), ms(at));
         // Not even a command that waits on the admin queue makes it two signals.
         health.admin_waiting(Some(ms(150)));
-        told.extend(health.verdict(ms(at)));
+        reported.extend(health.verdict(ms(at)));
     }
-    assert_eq!(told, [Verdict::Suspect(Suspicion::AdminSilent(3))]);
+    assert_eq!(reported, [Verdict::Suspect(Suspicion::AdminSilent(3))]);
     assert!(!Suspicion::AdminSilent(3).stops());
     // I/O that is sent and not answered is the second signal.
     health.pulse(
@@ -365,7 +365,7 @@ proptest! {
     fn the_verdict_changes_a_few_times_a_second_whatever_comes_in(
         history in prop::collection::vec(evidence(), 0..250)
     ) {
-        // Never convicted: only what is told of suspicions counts here.
+        // Never convicted: only reported suspicions count here.
         let never = Duration::from_secs(1 << 20);
         let config = HealthConfig {
             link_down_grace: never,
@@ -375,7 +375,7 @@ proptest! {
             ..HealthConfig::default()
         };
         let mut health = Health::new(config, Patience::default(), ms(0));
-        let (mut now, mut answered, mut told) = (ms(0), ms(0), Vec::new());
+        let (mut now, mut answered, mut reported) = (ms(0), ms(0), Vec::new());
         let mut busy = false;
         for evidence in history {
             match evidence {
@@ -395,14 +395,14 @@ proptest! {
             }
             let unanswered_since = busy.then_some(answered);
             health.pulse(Pulse { in_flight: u32::from(busy), unanswered_since, answered }, now);
-            told.extend(health.verdict(now).map(|verdict| (now, verdict)));
+            reported.extend(health.verdict(now).map(|verdict| (now, verdict)));
             let due = health.poll_timeout();
             prop_assert!(due.is_none_or(|due| due > now), "{due:?} at {now:?}");
         }
-        prop_assert!(told.iter().all(|(_, verdict)| !matches!(verdict, Verdict::Convict(_))));
-        for (nth, (first, _)) in told.iter().enumerate() {
-            let same_second = told[nth..].iter().filter(|(at, _)| *at < *first + ms(1_000));
-            prop_assert!(same_second.count() <= CHANGES_MAX, "{told:?}");
+        prop_assert!(reported.iter().all(|(_, verdict)| !matches!(verdict, Verdict::Convict(_))));
+        for (nth, (first, _)) in reported.iter().enumerate() {
+            let same_second = reported[nth..].iter().filter(|(at, _)| *at < *first + ms(1_000));
+            prop_assert!(same_second.count() <= CHANGES_MAX, "{reported:?}");
         }
     }
 }
@@ -410,8 +410,8 @@ proptest! {
 #[test]
 fn a_command_answered_late_convicts_nobody() {
     let mut health = health();
-    let told = overdue(&mut health, 1000, 30_500);
-    assert_eq!(told.len(), 1, "{told:?}");
+    let reported = overdue(&mut health, 1000, 30_500);
+    assert_eq!(reported.len(), 1, "{reported:?}");
     // Answered: no lane speaks of it any more, and it does not grow older meanwhile.
     assert_eq!(health.poll_timeout(), Some(ms(32_000)));
     assert_eq!(health.verdict(ms(31_500)), None);

@@ -12,7 +12,7 @@ use super::Guard;
 use crate::ghost::Ghost;
 use crate::lane::Lane;
 use crate::lane::command::{Command, State, tag_of};
-use crate::lane::link::LinkState;
+use crate::lane::queue_pair::QueuePairState;
 use crate::lane::store::{ByEffect, Queues};
 
 impl Lane {
@@ -26,7 +26,7 @@ impl Lane {
             node: _,
             requests,
             commands,
-            links: _,
+            pairs: _,
             queues,
             offers,
             actions,
@@ -79,17 +79,17 @@ impl Lane {
     }
 
     fn put_links(&self, put: &mut dyn FnMut(&dyn core::fmt::Debug)) {
-        let mut links: Vec<_> = self
-            .links
+        let mut pairs: Vec<_> = self
+            .pairs
             .iter()
-            .filter(|link| link.state != LinkState::Free)
+            .filter(|pair| pair.state != QueuePairState::Free)
             .collect();
-        links.sort_unstable_by_key(|link| link.association);
-        for link in links {
-            let mut in_flight: Vec<u16> = link.commands().collect();
+        pairs.sort_unstable_by_key(|pair| pair.association);
+        for pair in pairs {
+            let mut in_flight: Vec<u16> = pair.commands().collect();
             in_flight.sort_unstable();
-            put(&(link.association, link.path, link.state, in_flight));
-            put(&(link.nsid, link.limits, link.ana_refused, link.blocked_until));
+            put(&(pair.association, pair.path, pair.state, in_flight));
+            put(&(pair.nsid, pair.limits, pair.ana_refused, pair.blocked_until));
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use umpath_core::policies::{DampingConfig, Failback, Grouping, Ranking, SelectorConfig};
 use umpath_core::{
-    AssociationId, Data, Device, DeviceConfig, Ghost, GhostTable, LaneId, Limits, NoPath, Op,
-    Output, PathConfig, PathId, Ready, Send, Tag,
+    AssociationId, CommandLimits, Data, Device, DeviceConfig, DeviceOutput, Ghost, GhostTable,
+    LaneId, NoPath, Op, PathConfig, PathId, Ready, SendCommand, Tag,
 };
 use umpath_nvme::Sqe;
 
@@ -65,7 +65,7 @@ impl World {
         let ready = Ready {
             association,
             nsid: 1,
-            limits: Limits::default(),
+            limits: CommandLimits::default(),
             ana: None,
             ana_group: 0,
             controller: None,
@@ -95,7 +95,7 @@ impl World {
         self.copies.push(Copy {
             request: self.requests.len(),
             lane: 0,
-            send: Send {
+            send: SendCommand {
                 path: PathId(0),
                 association,
                 sqe: Sqe::default(),
@@ -146,14 +146,16 @@ impl World {
     pub(super) fn collect(&mut self) {
         while let Some(output) = self.device.poll_output() {
             let mail = match output {
-                Output::Convict(association) => Mail::Convict(association),
-                Output::Guard(table) => Mail::Guard(table),
-                Output::Locked(association) => {
+                DeviceOutput::Convict(association) => Mail::Convict(association),
+                DeviceOutput::Guard(table) => Mail::Guard(table),
+                DeviceOutput::Locked(association) => {
                     self.check_lock(association);
                     Mail::Locked(association)
                 }
-                Output::Fenced(association) => Mail::Fenced(association),
-                Output::Publish(_) | Output::FailQueued | Output::Event(_) => continue,
+                DeviceOutput::Fenced(association) => Mail::Fenced(association),
+                DeviceOutput::Publish(_) | DeviceOutput::FailQueued | DeviceOutput::Event(_) => {
+                    continue;
+                }
             };
             for inbox in &mut self.mail {
                 inbox.push_back(mail.clone());
@@ -199,7 +201,7 @@ impl World {
         true
     }
 
-    /// A lane reads everything it was told, before the host takes anything from it.
+    /// A lane reads everything it was sent, before the host takes anything from it.
     pub(super) fn read_mail(&mut self, lane: usize) {
         while self.read_one(lane) {}
     }
@@ -234,7 +236,7 @@ impl World {
         self.carry_out();
     }
 
-    /// Every lost mutation is told, and nothing else.
+    /// Every lost mutation is reported, and nothing else.
     fn note_owners(&mut self, lane: usize, association: AssociationId, ghosts: &[Ghost]) {
         let mut lost: Vec<&Copy> = self
             .copies

@@ -1,6 +1,6 @@
 //! The queue thread's part: takes what the lanes say.
 
-use umpath_core::{Action, Data, LaneEvent, LaneId, OnNoPath, Op, Send};
+use umpath_core::{Action, Data, LaneEvent, LaneId, OnNoPath, Op, SendCommand};
 use umpath_nvme::FromBytes;
 use umpath_nvme::command::io::{DsmRange, ReadWrite};
 
@@ -45,7 +45,7 @@ impl World {
         self.collect();
     }
 
-    fn take(&mut self, lane: usize, send: Send) {
+    fn take(&mut self, lane: usize, send: SendCommand) {
         let request = self.tags[lane][&send.tag.0];
         if self.paths[send.path.index()].blocked[lane] {
             self.lanes[lane].send_failed(&send, self.now);

@@ -8,16 +8,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use umpath_core::{AssociationId, Data, PATHS_MAX, PathId, Send, Tag};
+use umpath_core::{AssociationId, Data, PATHS_MAX, PathId, SendCommand, Tag};
 use umpath_nvme::Cqe;
 use umpath_transport::{Arena, Data as Range, Drain, Loss, PushError, Silence, Transport};
 
-use crate::frontend::{Channel, Frontend, LinkId};
+use crate::frontend::{Channel, Frontend, QueuePairId};
 
 /// How often a drain is polled when nothing else wakes the thread.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// A path may have its old queue pair draining while the new one works.
-const LINKS_MAX: usize = 2 * PATHS_MAX;
+const QUEUE_PAIRS_MAX: usize = 2 * PATHS_MAX;
 
 enum State {
     Open,
@@ -29,7 +29,7 @@ enum State {
     },
 }
 
-struct Link<T> {
+struct QueuePair<T> {
     path: PathId,
     association: AssociationId,
     transport: T,
@@ -52,8 +52,8 @@ pub(crate) struct Drained<T> {
 }
 
 /// All of them.
-pub(crate) struct Links<T> {
-    links: [Option<Link<T>>; LINKS_MAX],
+pub(crate) struct QueuePairs<T> {
+    pairs: [Option<QueuePair<T>>; QUEUE_PAIRS_MAX],
     /// Slots in use lie below this.
     used: usize,
     arena: Arc<Arena>,
@@ -64,11 +64,11 @@ pub(crate) struct Links<T> {
     draining: u32,
 }
 
-impl<T: Transport> Links<T> {
+impl<T: Transport> QueuePairs<T> {
     pub(crate) fn new(arena: Arc<Arena>, drain_deadline: Duration) -> Self {
-        let links = std::array::from_fn(|_| None);
+        let pairs = std::array::from_fn(|_| None);
         Self {
-            links,
+            pairs,
             used: 0,
             arena,
             drain_deadline,
@@ -85,14 +85,14 @@ impl<T: Transport> Links<T> {
         association: AssociationId,
         transport: T,
     ) -> Result<(), T> {
-        let known = self.all().any(|link| link.association == association);
+        let known = self.all().any(|pair| pair.association == association);
         assert!(!known, "{association} has a queue pair here already");
-        let mut places = (0..).zip(self.links.iter_mut());
+        let mut places = (0..).zip(self.pairs.iter_mut());
         let Some((slot, place)) = places.find(|(_, place)| place.is_none()) else {
             return Err(transport);
         };
         self.generation = self.generation.wrapping_add(1);
-        let link = Link {
+        let pair = QueuePair {
             path,
             association,
             transport,
@@ -101,59 +101,59 @@ impl<T: Transport> Links<T> {
             unsent: false,
             generation: self.generation,
         };
-        let id = LinkId {
+        let id = QueuePairId {
             slot,
-            generation: link.generation,
+            generation: pair.generation,
         };
         for channel in [Channel::Completions, Channel::Connection] {
-            frontend.watch(id, channel, &link.transport);
+            frontend.watch(id, channel, &pair.transport);
         }
-        *place = Some(link);
+        *place = Some(pair);
         self.used = self.used.max(usize::from(slot) + 1);
         Ok(())
     }
 
-    fn all(&mut self) -> impl Iterator<Item = &mut Link<T>> {
-        self.links.iter_mut().take(self.used).flatten()
+    fn all(&mut self) -> impl Iterator<Item = &mut QueuePair<T>> {
+        self.pairs.iter_mut().take(self.used).flatten()
     }
 
     /// The queue pair of an association.
     pub(crate) fn transport(&mut self, association: AssociationId) -> Option<&mut T> {
-        let link = self.all().find(|link| link.association == association);
-        link.map(|link| &mut link.transport)
+        let pair = self.all().find(|pair| pair.association == association);
+        pair.map(|pair| &mut pair.transport)
     }
 
     /// Queues a command of the lane. `Err`: it was not taken.
     pub(crate) fn push(
         &mut self,
-        send: &Send,
+        send: &SendCommand,
         mut report: impl FnMut(AssociationId, Loss<T::Error>),
     ) -> Result<(), PushError> {
         let association = send.association;
-        let mut links = self.links.iter_mut().take(self.used).flatten();
-        let link = links.find(|link| link.association == association);
-        let link = link.unwrap_or_else(|| panic!("{association} has no queue pair here"));
-        match link.state {
+        let mut pairs = self.pairs.iter_mut().take(self.used).flatten();
+        let pair = pairs.find(|pair| pair.association == association);
+        let pair = pair.unwrap_or_else(|| panic!("{association} has no queue pair here"));
+        match pair.state {
             State::Open => {}
             State::Broken => return Err(PushError::Closed),
             State::Draining { .. } => panic!("{association} was convicted: nothing more is sent"),
         }
         let range = range(&self.arena, send.tag, &send.data);
-        let pushed = link.transport.push(send.sqe, range);
+        let pushed = pair.transport.push(send.sqe, range);
         match pushed {
-            Ok(()) => link.unsent = true,
+            Ok(()) => pair.unsent = true,
             Err(PushError::Full | PushError::Closed) => {}
-            Err(error) => link.fail(Loss::Unregistered(error), &mut report),
+            Err(error) => pair.fail(Loss::Unregistered(error), &mut report),
         }
         pushed
     }
 
     /// Sends what was pushed, with one doorbell for each queue pair.
     pub(crate) fn ring(&mut self, mut report: impl FnMut(AssociationId, Loss<T::Error>)) {
-        for link in self.all().filter(|link| link.unsent) {
-            link.unsent = false;
-            if let Err(error) = link.transport.ring() {
-                link.fail(Loss::Failed(error), &mut report);
+        for pair in self.all().filter(|pair| pair.unsent) {
+            pair.unsent = false;
+            if let Err(error) = pair.transport.ring() {
+                pair.fail(Loss::Failed(error), &mut report);
             }
         }
     }
@@ -165,15 +165,15 @@ impl<T: Transport> Links<T> {
         mut report: impl FnMut(AssociationId, Loss<T::Error>),
     ) -> usize {
         let mut answers = 0;
-        for link in self.all().filter(|link| matches!(link.state, State::Open)) {
-            let (path, association) = (link.path, link.association);
+        for pair in self.all().filter(|pair| matches!(pair.state, State::Open)) {
+            let (path, association) = (pair.path, pair.association);
             // Counted here: answers may come before an error.
-            let polled = link.transport.poll(|cqe| {
+            let polled = pair.transport.poll(|cqe| {
                 answers += 1;
                 answer(path, association, &cqe);
             });
             if let Err(error) = polled {
-                link.fail(Loss::Failed(error), &mut report);
+                pair.fail(Loss::Failed(error), &mut report);
             }
         }
         answers
@@ -181,22 +181,22 @@ impl<T: Transport> Links<T> {
 
     /// Whether an answer may come.
     pub(crate) fn waiting(&self) -> bool {
-        let open = self.links.iter().take(self.used).flatten();
-        open.filter(|link| matches!(link.state, State::Open))
+        let open = self.pairs.iter().take(self.used).flatten();
+        open.filter(|pair| matches!(pair.state, State::Open))
             .any(|l| l.transport.in_flight() > 0)
     }
 
     /// Has the queue pairs wake the thread when an answer comes. Poll once afterwards. Queue pairs
     /// without commands are left alone: armed, they would ring for an answer already polled.
     pub(crate) fn arm(&mut self, mut report: impl FnMut(AssociationId, Loss<T::Error>)) {
-        for link in self
+        for pair in self
             .all()
-            .filter(|link| !link.armed && link.expects_completions())
+            .filter(|pair| !pair.armed && pair.expects_completions())
         {
-            match link.transport.arm() {
-                Ok(()) => link.armed = true,
-                Err(error) if matches!(link.state, State::Open) => {
-                    link.fail(Loss::Failed(error), &mut report);
+            match pair.transport.arm() {
+                Ok(()) => pair.armed = true,
+                Err(error) if matches!(pair.state, State::Open) => {
+                    pair.fail(Loss::Failed(error), &mut report);
                 }
                 // A drain is polled from time to time anyway.
                 Err(_) => {}
@@ -208,26 +208,26 @@ impl<T: Transport> Links<T> {
     pub(crate) fn woke(
         &mut self,
         frontend: &mut impl Frontend<Transport = T>,
-        (id, channel, watched): (LinkId, Channel, bool),
+        (id, channel, watched): (QueuePairId, Channel, bool),
         mut report: impl FnMut(AssociationId, Loss<T::Error>),
     ) -> bool {
-        let place = self.links.get_mut(usize::from(id.slot));
-        let link = place
+        let place = self.pairs.get_mut(usize::from(id.slot));
+        let pair = place
             .and_then(Option::as_mut)
-            .filter(|link| link.generation == id.generation);
-        let Some(link) = link else { return false };
+            .filter(|pair| pair.generation == id.generation);
+        let Some(pair) = pair else { return false };
         if !watched {
-            frontend.watch(id, channel, &link.transport);
+            frontend.watch(id, channel, &pair.transport);
         }
         if channel == Channel::Connection {
-            if let Some(loss) = link.transport.loss() {
-                link.fail(loss, &mut report);
+            if let Some(loss) = pair.transport.loss() {
+                pair.fail(loss, &mut report);
             }
             return false;
         }
-        link.armed = false;
-        if let Err(error) = link.transport.disarm() {
-            link.fail(Loss::Failed(error), &mut report);
+        pair.armed = false;
+        if let Err(error) = pair.transport.disarm() {
+            pair.fail(Loss::Failed(error), &mut report);
         }
         true
     }
@@ -240,15 +240,15 @@ impl<T: Transport> Links<T> {
         association: AssociationId,
     ) -> bool {
         let deadline = self.drain_deadline;
-        let Some(link) = self.all().find(|link| link.association == association) else {
+        let Some(pair) = self.all().find(|pair| pair.association == association) else {
             return false;
         };
-        if !matches!(link.state, State::Draining { .. }) {
-            let silence = link.transport.begin_drain(frontend.now() + deadline);
-            link.unsent = false;
+        if !matches!(pair.state, State::Draining { .. }) {
+            let silence = pair.transport.begin_drain(frontend.now() + deadline);
+            pair.unsent = false;
             // Now, not before the call: until then it could still send.
             let silent_at = (silence == Silence::Proved).then(|| frontend.now());
-            link.state = State::Draining { silent_at };
+            pair.state = State::Draining { silent_at };
             self.draining += 1;
         }
         true
@@ -264,23 +264,23 @@ impl<T: Transport> Links<T> {
             return None;
         }
         let now = frontend.now();
-        for (slot, place) in (0..).zip(self.links.iter_mut()) {
+        for (slot, place) in (0..).zip(self.pairs.iter_mut()) {
             let mut drain = Drain::Pending;
-            let over = place.take_if(|link| {
-                drain = link.poll_drained(now, &mut answer);
+            let over = place.take_if(|pair| {
+                drain = pair.poll_drained(now, &mut answer);
                 drain != Drain::Pending
             });
-            let Some(link) = over else { continue };
+            let Some(pair) = over else { continue };
             self.draining -= 1;
-            frontend.unwatch(LinkId {
+            frontend.unwatch(QueuePairId {
                 slot,
-                generation: link.generation,
+                generation: pair.generation,
             });
             let quiet = drain == Drain::Quiet;
             return Some(Drained {
-                association: link.association,
-                silent_at: link.silent_at(),
-                transport: link.transport,
+                association: pair.association,
+                silent_at: pair.silent_at(),
+                transport: pair.transport,
                 quiet,
             });
         }
@@ -288,20 +288,20 @@ impl<T: Transport> Links<T> {
     }
 
     /// The longest the thread may sleep on account of a drain.
-    pub(crate) fn patience(&self) -> Option<Duration> {
+    pub(crate) fn sleep_max(&self) -> Option<Duration> {
         (self.draining > 0).then_some(DRAIN_POLL)
     }
 
     /// Everything that is left, when the thread ends.
     pub(crate) fn into_transports(self) -> Vec<(AssociationId, T)> {
-        let links = self.links.into_iter().flatten();
-        links
-            .map(|link| (link.association, link.transport))
+        let pairs = self.pairs.into_iter().flatten();
+        pairs
+            .map(|pair| (pair.association, pair.transport))
             .collect()
     }
 }
 
-impl<T: Transport> Link<T> {
+impl<T: Transport> QueuePair<T> {
     fn expects_completions(&self) -> bool {
         match self.state {
             State::Open => self.transport.in_flight() > 0,

@@ -6,7 +6,7 @@
 use loom::sync::Arc as Shared;
 use loom::thread;
 
-use super::super::gate::Fenced;
+use super::super::Fenced;
 use super::*;
 
 const NOW: std::time::Duration = std::time::Duration::ZERO;
@@ -129,12 +129,12 @@ fn a_successor_in_the_same_cell_is_neither_hit_nor_counted_for() {
         let reset = run(&rig, Rig::reset);
         // Its owner ends the controller and makes another one, if the cell is free by then.
         rig.gate.condemn();
-        let heir = rig.owner.take(instance(2), HOST);
+        let successor = rig.owner.take(instance(2), HOST);
         command.join().expect("it ends");
         reset.join().expect("it ends");
-        if let Some(heir) = heir {
-            assert_eq!(heir.permits(heir.epoch(), NOW), Ok(()));
-            assert_eq!(heir.in_flight(), 0);
+        if let Some(successor) = successor {
+            assert_eq!(successor.permits(successor.epoch(), NOW), Ok(()));
+            assert_eq!(successor.in_flight(), 0);
             assert_eq!(rig.gate.enter(old, NOW), Err(Fenced::Closed));
         }
     });

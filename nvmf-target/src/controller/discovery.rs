@@ -10,15 +10,15 @@ use umpath_nvme::log::discovery::{adrfam, subtype, treq, trtype};
 use umpath_nvme::log::{DiscoveryEntry, DiscoveryHeader};
 use umpath_nvme::{IntoBytes, Nqn, U16};
 
-use super::Subsystem;
 use crate::model::PortId;
+use crate::subsystem::Subsystem;
 
 /// What can be discovered.
 #[derive(Debug, Clone, Copy)]
 pub struct Directory<'a, M> {
-    pub(super) ports: &'a BTreeMap<PortId, SocketAddr>,
-    pub(super) subsystems: &'a BTreeMap<String, Subsystem<M>>,
-    pub(super) generation: u64,
+    pub(crate) ports: &'a BTreeMap<PortId, SocketAddr>,
+    pub(crate) subsystems: &'a BTreeMap<String, Subsystem<M>>,
+    pub(crate) generation: u64,
 }
 
 impl<M> Directory<'_, M> {

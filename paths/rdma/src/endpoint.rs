@@ -1,6 +1,6 @@
 //! What both ends of a connection share: a queue pair, the chains that feed it, and its end.
 //!
-//! Decided here: when work requests reach the device, which error is told, and the order of steps
+//! Decided here: when work requests reach the device, which error is reported, and the order of steps
 //! of a drain. Not decided here: what a work request means.
 
 #![expect(unsafe_code)]
@@ -19,7 +19,7 @@ use crate::drain::{Draining, Marker};
 use crate::error::{QueueError, TransportError, WcStatus};
 use crate::verbs::{Batch, CmId, Completion, Cq, Outcome, Pd, Qp, QpShape, VerbsError};
 
-/// Kinds of work the owner of a link must not use.
+/// Kinds of work the owner of an endpoint must not use.
 const SEND_MARKER: u8 = 0xfe;
 const RECEIVE_MARKER: u8 = 0xff;
 
@@ -27,14 +27,14 @@ const RECEIVE_MARKER: u8 = 0xff;
 pub(crate) const NEVER_POSTED: QueueError =
     QueueError::Device("a completion of work that was never posted");
 
-/// Whether work of this kind is a link's own.
+/// Whether work of this kind is an endpoint's own.
 pub(crate) fn is_marker(kind: u8) -> bool {
     matches!(kind, SEND_MARKER | RECEIVE_MARKER)
 }
 
-/// How much work a link holds at once.
+/// How much work an endpoint holds at once.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct LinkShape {
+pub(crate) struct EndpointShape {
     pub(crate) sends: u32,
     pub(crate) receives: u32,
     pub(crate) send_segments: u32,
@@ -42,7 +42,7 @@ pub(crate) struct LinkShape {
 
 /// A queue pair and what waits to be posted on it.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct Endpoint {
     qp: Qp,
     sends: SendChain,
     receives: ReceiveChain,
@@ -52,11 +52,11 @@ pub(crate) struct Link {
     leaves_packets_behind: bool,
 }
 
-impl Link {
+impl Endpoint {
     pub(crate) fn new(
         id: &Arc<CmId>,
         domain: &Arc<Pd>,
-        shape: LinkShape,
+        shape: EndpointShape,
     ) -> Result<Self, VerbsError> {
         // Room for the two drain markers on top.
         let cq = Cq::new(domain, shape.sends + shape.receives + 2)?;
@@ -107,7 +107,7 @@ impl Link {
         Ok(None)
     }
 
-    /// Whether nothing can be queued any more: an error was told or a drain begun.
+    /// Whether nothing can be queued any more: an error was reported or a drain begun.
     pub(crate) fn is_closed(&self) -> bool {
         self.broken || self.draining.is_some()
     }
@@ -117,12 +117,12 @@ impl Link {
     }
 
     /// Queues send-side work; `false` when there is no room. The memory must be registered in the
-    /// link's domain, and be left alone from [`Link::post_sends`] until the completion.
+    /// endpoint's domain, and be left alone from [`Endpoint::post_sends`] until the completion.
     pub(crate) fn push_send(&mut self, id: WorkId, kind: SendKind, parts: [Segment; 2]) -> bool {
         self.sends.push(id, kind, parts)
     }
 
-    /// Queues a receive; memory as for [`Link::push_send`]. Ignored while draining: nothing is
+    /// Queues a receive; memory as for [`Endpoint::push_send`]. Ignored while draining: nothing is
     /// received any more. There is room for every buffer, each of which is posted once at a time.
     pub(crate) fn push_receive(&mut self, id: WorkId, part: Segment) {
         if self.draining.is_none() {
@@ -131,7 +131,7 @@ impl Link {
         }
     }
 
-    /// Posts what [`Link::push_send`] queued.
+    /// Posts what [`Endpoint::push_send`] queued.
     pub(crate) fn post_sends(&mut self) -> Result<(), QueueError> {
         let Some(first) = self.sends.take() else {
             return Ok(());
@@ -143,7 +143,7 @@ impl Link {
         })
     }
 
-    /// Posts what [`Link::push_receive`] queued.
+    /// Posts what [`Endpoint::push_receive`] queued.
     pub(crate) fn post_receives(&mut self) -> Result<(), VerbsError> {
         let Some(first) = self.receives.take() else {
             return Ok(());
@@ -183,7 +183,7 @@ impl Link {
         }
     }
 
-    /// Moves the queue pair to the error state, tells the peer, and posts the markers. Once: later
+    /// Moves the queue pair to the error state, notifies the peer, and posts the markers. Once: later
     /// calls prove nothing.
     pub(crate) fn begin_drain(&mut self, deadline: Duration) -> Silence {
         if self.draining.is_some() {
@@ -238,7 +238,7 @@ pub(crate) fn keep_first(kept: &mut Option<QueueError>, fault: QueueError) {
     }
 }
 
-/// The failure a completion tells of, if it does.
+/// The failure that a completion reports, if any.
 pub(crate) fn failure(work: &'static str, completion: Completion) -> Option<TransportError> {
     match completion.outcome {
         Outcome::Done => None,

@@ -3,10 +3,10 @@
 //! A queue learns the gate's epoch when it is connected and shows it for each submission. Closing
 //! the gate raises the epoch, so everything admitted under the old one is refused from then on,
 //! whatever thread it is on and however long it was parked. Submissions are counted before the
-//! epoch is looked at, so once the gate is closed *and* the count is zero nothing of the old epoch
+//! epoch is read, so once the gate is closed *and* the count is zero nothing of the old epoch
 //! is on the media or can get there. A *condemned* gate admits no epoch any more.
 //!
-//! Epoch and count lie in a [`Cell`](super::board::Cell), where other processes serving the same
+//! Epoch and count lie in a [`Cell`](cell::Cell), where other processes serving the same
 //! store can see and condemn them. A condemned gate may lose its cell to a new controller before
 //! its own has noticed: it knows the cell's generation, and from then on is condemned, counts
 //! nothing and leaves the cell alone.
@@ -18,12 +18,15 @@
 //! so no cross-controller reset is reported complete before them; a host that goes by time alone is
 //! covered as far as the quiesce time the controller reports.
 
+pub mod board;
+mod cell;
+
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use thiserror::Error;
 
-use super::board::{Cell, Place};
+use self::cell::{CONDEMNED, Cell, GENERATION_SHIFT, Place, first_epoch};
 use crate::sync::AtomicU64;
 
 /// Which incarnation of a gate a queue was connected under.
@@ -42,9 +45,6 @@ pub enum Fenced {
 }
 
 const NO_DEADLINE: u64 = u64::MAX;
-/// The epoch of a gate that admits nothing any more.
-pub(super) const CONDEMNED: u64 = u64::MAX;
-
 /// One controller's gate.
 #[derive(Debug)]
 pub struct Gate {
@@ -58,15 +58,6 @@ pub struct Gate {
 enum Home {
     Alone(Box<Cell>),
     Board { place: Place, index: usize },
-}
-
-/// Where an epoch keeps its cell's generation: 32 bits of controllers in one cell, 32 bits of
-/// resets of one of them.
-const GENERATION_SHIFT: u32 = 32;
-
-/// The first epoch of a generation.
-pub(super) const fn first_epoch(generation: u64) -> u64 {
-    generation << GENERATION_SHIFT | 1
 }
 
 impl Default for Gate {
@@ -83,7 +74,7 @@ impl Default for Gate {
 }
 
 impl Gate {
-    pub(super) fn of_board(place: Place, index: usize, generation: u64) -> Self {
+    fn of_board(place: Place, index: usize, generation: u64) -> Self {
         Self {
             cell: Home::Board { place, index },
             generation,
@@ -100,7 +91,7 @@ impl Gate {
 
     /// The cell, as long as it was not given to another controller. It is given away only when
     /// this gate is condemned and its count zero.
-    pub(super) fn own_cell(&self) -> Option<&Cell> {
+    fn own_cell(&self) -> Option<&Cell> {
         let cell = self.cell();
         (cell.generation.load(SeqCst) == self.generation).then_some(cell)
     }

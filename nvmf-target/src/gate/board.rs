@@ -15,111 +15,16 @@
 //! is ever used twice in a cell: a controller made meanwhile in the same cell cannot be hit.
 
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use umpath_nvme::command::Instance;
 use uuid::Uuid;
 
-use super::gate::{CONDEMNED, Gate, first_epoch};
-use crate::sync::{AtomicU32, AtomicU64};
-
-/// Processes that may serve one subsystem.
-pub const PROCESSES_MAX: usize = if cfg!(all(test, umpath_loom)) { 2 } else { 4 };
-/// Controllers of one subsystem that one process may have; for loom no more than it must explore.
-const CELLS_EACH: usize = if cfg!(all(test, umpath_loom)) { 1 } else { 256 };
-
-/// The gate of one controller incarnation.
-#[derive(Debug, Default)]
-#[repr(C, align(64))]
-pub struct Cell {
-    /// Controller identifier (15:0), instance uniquifier (23:16), in use once (24).
-    identity: AtomicU64,
-    cirn: AtomicU64,
-    host: AtomicU64,
-    /// What the gate admits; see [`Gate`].
-    pub(super) epoch: AtomicU64,
-    /// How many incarnations had this cell: the upper half of their epochs.
-    pub(super) generation: AtomicU64,
-    /// The order in which its process took cells.
-    taken: AtomicU64,
-    /// Commands counted by the gate.
-    pub(super) in_flight: AtomicU32,
-    /// The keep-alive timer of this incarnation ran out.
-    lost: AtomicU32,
-}
-
-const USED: u64 = 1 << 24;
-
-impl Cell {
-    fn instance(&self) -> Option<Instance> {
-        let identity = self.identity.load(SeqCst);
-        (identity & USED != 0).then(|| Instance {
-            cntlid: identity as u16,
-            ciu: (identity >> 16) as u8,
-            cirn: self.cirn.load(SeqCst),
-        })
-    }
-
-    fn is_retired(&self) -> bool {
-        let epoch = self.epoch.load(SeqCst);
-        (epoch == 0 || epoch == CONDEMNED) && self.in_flight.load(SeqCst) == 0
-    }
-}
-
-/// One process.
-#[derive(Debug, Default)]
-#[repr(C, align(64))]
-struct Row {
-    /// A mark of the backing stores it has open for the subsystem.
-    stores: AtomicU32,
-    /// Rises when another process condemned one of its cells.
-    condemned: AtomicU32,
-    /// Rises when one of its controllers lost its host.
-    losses: AtomicU32,
-}
-
-/// Names this layout, and its version in the last byte.
-const LAYOUT: u64 = u64::from_be_bytes(*b"umpathF\x01");
-
-/// The layout, all zero when nobody used it yet.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub struct Memory {
-    /// [`LAYOUT`] once somebody used it.
-    layout: AtomicU64,
-    rows: [Row; PROCESSES_MAX],
-    cells: [Cell; PROCESSES_MAX * CELLS_EACH],
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self {
-            layout: AtomicU64::new(0),
-            rows: std::array::from_fn(|_| Row::default()),
-            cells: std::array::from_fn(|_| Cell::default()),
-        }
-    }
-}
-
-/// Where the memory is.
-#[derive(Debug, Clone)]
-pub(super) enum Place {
-    Own(Arc<Memory>),
-    Shared(&'static Memory),
-}
-
-impl Deref for Place {
-    type Target = Memory;
-
-    fn deref(&self) -> &Memory {
-        match self {
-            Self::Own(memory) => memory,
-            Self::Shared(memory) => memory,
-        }
-    }
-}
+use super::Gate;
+use super::cell::{CELLS_EACH, CONDEMNED, Cell, Place, Row, USED, first_epoch};
+pub use super::cell::{Memory, PROCESSES_MAX};
+use crate::sync::AtomicU64;
 
 /// Knows about the other processes' fate.
 pub trait Witness: fmt::Debug + Send + Sync {
@@ -144,7 +49,7 @@ pub enum Fate {
 /// A controller of another process that lost its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
-    /// Which.
+    /// The controller incarnation.
     pub instance: Instance,
     /// The host's mark, see [`host_mark`].
     pub host: u64,
@@ -347,38 +252,12 @@ impl Board {
     }
 }
 
-impl Memory {
-    /// Whether the memory is unused or has this layout; it has from then on.
-    pub fn claim_layout(&self) -> bool {
-        let claimed = self.layout.compare_exchange(0, LAYOUT, SeqCst, SeqCst);
-        matches!(claimed, Ok(_) | Err(LAYOUT))
-    }
-
-    /// The stores that the last owner of `row` had open, by their mark.
-    pub fn stores(&self, row: usize) -> usize {
-        let row = self.rows.get(row);
-        row.map_or(u32::MAX, |row| row.stores.load(SeqCst)) as usize
-    }
-
-    /// Whether no command is counted in `row`: then a dead owner has nothing on any store.
-    pub fn is_idle(&self, row: usize) -> bool {
-        let cells = self.cells.iter().skip(row * CELLS_EACH).take(CELLS_EACH);
-        let mut counts = cells.map(|cell| cell.in_flight.load(SeqCst));
-        counts.all(|count| count == 0)
-    }
-
-    pub(super) fn cell(&self, index: usize) -> &Cell {
-        // Indices are made by `Board::take`, within the array.
-        &self.cells[index % (PROCESSES_MAX * CELLS_EACH)]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
     use std::time::Duration;
 
-    use super::super::gate::Fenced;
+    use super::super::Fenced;
     use super::*;
 
     const NOW: Duration = Duration::ZERO;
@@ -393,19 +272,19 @@ mod tests {
     }
 
     #[derive(Debug, Default)]
-    struct Grave(AtomicBool);
+    struct Death(AtomicBool);
 
-    impl Witness for Grave {
+    impl Witness for Death {
         fn is_over(&self, _: usize, stores: usize) -> bool {
             stores == 1 && self.0.load(SeqCst)
         }
     }
 
-    fn pair() -> (Board, Board, Arc<Grave>) {
+    fn pair() -> (Board, Board, Arc<Death>) {
         let memory: &'static Memory = Box::leak(Box::default());
-        let grave = Arc::new(Grave::default());
-        let board = |row| Board::shared(memory, row, Arc::clone(&grave) as Arc<dyn Witness>);
-        (board(0), board(1), grave)
+        let death = Arc::new(Death::default());
+        let board = |row| Board::shared(memory, row, Arc::clone(&death) as Arc<dyn Witness>);
+        (board(0), board(1), death)
     }
 
     #[test]
@@ -451,10 +330,10 @@ mod tests {
         for cirn in 2..=CELLS_EACH as u64 {
             owner.take(instance(cirn), HOST).expect("a cell").condemn();
         }
-        let heir = owner.take(instance(999), HOST).expect("a cell");
+        let successor = owner.take(instance(999), HOST).expect("a cell");
         assert_eq!(peer.find(instance(999), HOST), Some(index), "the same cell");
         assert!(!peer.condemn(index, instance(1)));
-        assert_eq!(heir.permits(heir.epoch(), NOW), Ok(()));
+        assert_eq!(successor.permits(successor.epoch(), NOW), Ok(()));
         assert_eq!(
             peer.fate(index, instance(1)),
             Fate::Off,
@@ -473,9 +352,9 @@ mod tests {
         let index = peer.find(instance(1), HOST).expect("known");
         assert!(peer.condemn(index, instance(1)));
         // Its owner has not noticed.
-        let heir = owner.take(instance(999), HOST).expect("a cell");
+        let successor = owner.take(instance(999), HOST).expect("a cell");
         assert_eq!(peer.find(instance(999), HOST), Some(index), "the same cell");
-        heir.enter(heir.epoch(), NOW).expect("open");
+        successor.enter(successor.epoch(), NOW).expect("open");
 
         assert!(first.is_condemned());
         assert_eq!(first.in_flight(), 0, "none of its own");
@@ -483,24 +362,24 @@ mod tests {
         assert_eq!(
             first.enter(first.epoch(), NOW),
             Err(Fenced::Closed),
-            "a queue it connects now is not the heir's"
+            "a queue it connects now is not the successor's"
         );
         first.close();
         first.condemn();
         owner.note_loss(&first);
-        assert_eq!(heir.permits(heir.epoch(), NOW), Ok(()));
-        assert_eq!(heir.in_flight(), 1);
+        assert_eq!(successor.permits(successor.epoch(), NOW), Ok(()));
+        assert_eq!(successor.in_flight(), 1);
         assert_eq!(peer.losses(), []);
     }
 
     #[test]
     fn a_dead_process_is_off_when_its_witness_says_so() {
-        let (owner, peer, grave) = pair();
+        let (owner, peer, death) = pair();
         let gate = owner.take(instance(1), HOST).expect("a cell");
         gate.enter(gate.epoch(), NOW).expect("open");
         let index = peer.find(instance(1), HOST).expect("known");
         peer.condemn(index, instance(1));
-        grave.0.store(true, SeqCst);
+        death.0.store(true, SeqCst);
         assert_eq!(
             peer.fate(index, instance(1)),
             Fate::OnMedia,
@@ -513,16 +392,16 @@ mod tests {
     #[test]
     fn a_row_taken_over_remembers_and_is_quiet() {
         let memory: &'static Memory = Box::leak(Box::default());
-        let grave = Arc::new(Grave::default());
-        let board = || Board::shared(memory, 0, Arc::clone(&grave) as Arc<dyn Witness>);
+        let death = Arc::new(Death::default());
+        let board = || Board::shared(memory, 0, Arc::clone(&death) as Arc<dyn Witness>);
         let dead = board();
         let gate = dead.take(instance(1), HOST).expect("a cell");
         gate.enter(gate.epoch(), NOW).expect("open");
-        let heir = board();
-        let index = heir.find(instance(1), HOST).expect("still known");
-        assert_eq!(heir.fate(index, instance(1)), Fate::Off);
-        heir.take(instance(2), HOST).expect("another cell");
-        assert!(heir.find(instance(1), HOST).is_some());
+        let successor = board();
+        let index = successor.find(instance(1), HOST).expect("still known");
+        assert_eq!(successor.fate(index, instance(1)), Fate::Off);
+        successor.take(instance(2), HOST).expect("another cell");
+        assert!(successor.find(instance(1), HOST).is_some());
     }
 
     #[test]

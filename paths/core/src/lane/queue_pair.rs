@@ -6,12 +6,12 @@
 
 use core::time::Duration;
 
-use crate::table::{AssociationId, Limits, PathId};
+use crate::table::{AssociationId, CommandLimits, PathId};
 
 const EMPTY: u16 = u16::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LinkState {
+pub(super) enum QueuePairState {
     /// Nobody's.
     Free,
     /// In use.
@@ -28,12 +28,12 @@ struct Slot {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Link {
-    pub(super) state: LinkState,
+pub(super) struct QueuePair {
+    pub(super) state: QueuePairState,
     pub(super) path: PathId,
     pub(super) association: AssociationId,
     pub(super) nsid: u32,
-    pub(super) limits: Limits,
+    pub(super) limits: CommandLimits,
     /// The table's `ana_epoch` under which the controller refused the namespace.
     pub(super) ana_refused: Option<u32>,
     /// The host could not take a command: left alone until then.
@@ -45,14 +45,14 @@ pub(super) struct Link {
     free: Vec<u16>,
 }
 
-impl Link {
+impl QueuePair {
     pub(super) fn unused() -> Self {
         Self {
-            state: LinkState::Free,
+            state: QueuePairState::Free,
             path: PathId(0),
             association: AssociationId(u64::MAX),
             nsid: 0,
-            limits: Limits::default(),
+            limits: CommandLimits::default(),
             ana_refused: None,
             blocked_until: None,
             path_errors: 0,
@@ -78,7 +78,7 @@ impl Link {
         free.clear();
         free.extend((0..depth - 1).rev());
         *self = Self {
-            state: LinkState::Open,
+            state: QueuePairState::Open,
             path,
             association,
             slots,
@@ -88,7 +88,7 @@ impl Link {
     }
 
     pub(super) fn close(&mut self) {
-        self.state = LinkState::Free;
+        self.state = QueuePairState::Free;
         self.association = AssociationId(u64::MAX);
     }
 
@@ -153,37 +153,37 @@ mod tests {
     #[test]
     fn identifiers_name_the_slot_and_go_stale() {
         for depth in [2, 3, 100, 128, 1024] {
-            let mut link = Link::unused();
-            link.open(PathId(1), AssociationId(7), depth);
+            let mut pair = QueuePair::unused();
+            pair.open(PathId(1), AssociationId(7), depth);
             let mut cids = Vec::new();
-            while let Some(cid) = link.take(cids.len() as u16) {
+            while let Some(cid) = pair.take(cids.len() as u16) {
                 cids.push(cid);
             }
             assert_eq!(cids.len(), usize::from(depth) - 1);
-            assert!(!link.has_room());
+            assert!(!pair.has_room());
             let mut slots: Vec<u16> = cids.iter().map(|cid| cid % depth).collect();
             slots.sort_unstable();
             slots.dedup();
             assert_eq!(slots.len(), cids.len());
             let first = cids.first().copied().unwrap();
-            assert_eq!(link.give_back(first), Some(0));
-            assert_eq!(link.give_back(first), None);
-            let again = link.take(9).unwrap();
+            assert_eq!(pair.give_back(first), Some(0));
+            assert_eq!(pair.give_back(first), None);
+            let again = pair.take(9).unwrap();
             assert_eq!(again % depth, first % depth);
             assert_ne!(again, first);
-            assert_eq!(link.give_back(first), None, "stale");
-            assert_eq!(link.give_back(again), Some(9));
+            assert_eq!(pair.give_back(first), None, "stale");
+            assert_eq!(pair.give_back(again), Some(9));
         }
     }
 
     #[test]
     fn generations_wrap_within_16_bits() {
         for depth in [2, 3, 100, 128, 40_000] {
-            let mut link = Link::unused();
-            link.open(PathId(1), AssociationId(7), depth);
+            let mut pair = QueuePair::unused();
+            pair.open(PathId(1), AssociationId(7), depth);
             for _ in 0..70_000_u32 {
-                let cid = link.take(5).unwrap();
-                assert_eq!(link.give_back(cid), Some(5));
+                let cid = pair.take(5).unwrap();
+                assert_eq!(pair.give_back(cid), Some(5));
             }
         }
     }

@@ -1,0 +1,50 @@
+//! What a volume's block device is made from, and what it turned out to be.
+
+use std::sync::Arc;
+
+use umpath_core::{BlockLimits, VolumeShared};
+use umpath_session::{NamespaceFacts, StableId};
+
+use crate::policy::VolumePolicy;
+
+/// Everything needed to create a volume.
+#[derive(Debug, Clone)]
+pub struct VolumeSpec {
+    /// Identity of the namespace.
+    pub id: StableId,
+    /// Name of the volume.
+    pub name: String,
+    /// NQN of the subsystem.
+    pub nqn: String,
+    /// Serial number of the subsystem.
+    pub serial: String,
+    /// Model of its controllers.
+    pub model: String,
+    /// Firmware revision of its controllers.
+    pub firmware: String,
+    /// NSID where the namespace was found first.
+    pub nsid: u32,
+    /// Size, format and identity of the namespace.
+    pub namespace: NamespaceFacts,
+    /// Limits of the block device.
+    pub limits: BlockLimits,
+    /// Queues to create; for a device taken over, the driver's count applies.
+    pub queues: u16,
+    /// Requests per queue.
+    pub depth: u16,
+    /// Policies in force when it was created.
+    pub policy: VolumePolicy,
+    /// State shared by the queue threads and the host.
+    pub shared: Arc<VolumeShared>,
+}
+
+/// A block device with its queue threads, created or taken over.
+#[derive(Debug, Clone)]
+pub struct DeviceFacts {
+    /// Number of the block device.
+    pub device: u32,
+    /// Its queues; the driver may have created fewer than requested.
+    pub queues: u16,
+    /// Cookie the driver stores with it.
+    pub cookie: u64,
+}
