@@ -99,6 +99,9 @@ pub enum Order {
         /// The cookie under which the driver holds it.
         cookie: u64,
     },
+    /// Find out whether the block device of this record exists;
+    /// [`Host::handle_found`](crate::Host::handle_found) follows.
+    FindDevice(Box<VolumeRecord>),
     /// Register the memory of a volume's queue threads with an association;
     /// [`Host::handle_registered`](crate::Host::handle_registered) follows.
     Register {

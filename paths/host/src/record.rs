@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use umpath_core::association::{FenceTerms, quiesce_floor};
 use umpath_core::{AssociationId, BlockLimits};
+use umpath_nvme::Nqn;
 use umpath_nvme::command::Instance;
 use umpath_protocol::{ConnectOptions, Portal};
 use umpath_session::{ControllerFacts, NamespaceFacts, StableId};
@@ -32,8 +33,9 @@ pub enum RecordKey {
 pub struct AssociationRecord {
     /// [`VERSION`].
     pub version: u32,
-    /// NQN of the subsystem.
-    pub nqn: String,
+    /// NQN of the subsystem whose writes wait.
+    #[serde(with = "nqn_in_words")]
+    pub nqn: Nqn,
     /// Address of the path, for display only.
     pub address: String,
     cntlid: u16,
@@ -48,10 +50,10 @@ pub struct AssociationRecord {
 impl AssociationRecord {
     /// The record of an association that has just become ready.
     #[must_use]
-    pub fn new(nqn: &str, address: String, facts: &ControllerFacts) -> Self {
+    pub fn new(nqn: &Nqn, address: String, facts: &ControllerFacts) -> Self {
         Self {
             version: VERSION,
-            nqn: nqn.to_owned(),
+            nqn: nqn.clone(),
             address,
             cntlid: facts.cntlid,
             ciu: facts.ciu,
@@ -79,6 +81,22 @@ impl AssociationRecord {
         let cqt = Duration::from_millis(self.cqt_ms);
         let floor = quiesce_floor(floor, cqt);
         FenceTerms::new(kato, unit, self.traffic_based, cqt, floor)
+    }
+}
+
+/// An NQN as a string: a record without a valid one does not say whose writes must wait.
+mod nqn_in_words {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+    use umpath_nvme::Nqn;
+
+    pub(super) fn serialize<S: Serializer>(nqn: &Nqn, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(nqn.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Nqn, D::Error> {
+        let words = String::deserialize(from)?;
+        let wrong = |error| D::Error::custom(format!("{words:?} is no NQN: {error}"));
+        words.parse().map_err(wrong)
     }
 }
 

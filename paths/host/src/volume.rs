@@ -271,7 +271,7 @@ impl Volume {
     pub(crate) fn handle_timeout(&mut self, fx: &mut Effects) {
         let now = fx.now;
         if matches!(self.stage, Stage::Unrecovered { retry_at } if retry_at <= now) {
-            self.build(fx);
+            self.find(fx);
         }
         // In this order: a path that comes back may be what there is to compare.
         if self.core.poll_timeout().is_some_and(|at| at <= now) {

@@ -12,6 +12,7 @@ use umpath_session::StableId;
 
 use super::clock::Nanos;
 use super::host::{Ending, LaneActor, LaneAt};
+use super::plan::FaultKind;
 use super::store::StoreId;
 use super::workload::Client;
 use super::world::World;
@@ -93,8 +94,16 @@ impl World {
         (0..=most).find(|number| !taken(*number)).unwrap_or(most)
     }
 
-    /// What the driver says of a recorded device.
-    pub(crate) fn driver_says(&self, record: &VolumeRecord) -> Found {
+    /// What the driver says of a recorded device, where it says anything.
+    pub(crate) fn driver_says(&mut self, record: &VolumeRecord) -> Found {
+        let most = if self.has_fault(FaultKind::DriverBusy) {
+            50
+        } else {
+            5
+        };
+        if self.host_chance.percent(most) {
+            return Found::Unknown;
+        }
         let there =
             |device: &&BlockDevice| device.number == record.device && device.state != State::Gone;
         match self.devices.iter().find(there) {

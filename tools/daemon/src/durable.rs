@@ -1,7 +1,7 @@
 //! Files that a crash leaves either as they were or as they are to be.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -23,4 +23,20 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         std::fs::File::open(folder)?.sync_all()
     };
     put().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Files in force in a folder of JSON files, in the order of their names.
+pub(crate) fn json_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let list = || -> std::io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|known| known == "json") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    };
+    list().with_context(|| format!("cannot read {}", dir.display()))
 }

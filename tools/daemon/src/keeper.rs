@@ -33,9 +33,11 @@ enum Job {
     Numbers(Vec<(String, u32)>),
 }
 
-/// What was kept besides volumes.
+/// What earlier runs have kept.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
+    /// Every volume there is a file of.
+    pub(crate) volumes: Vec<VolumeRecord>,
     /// Pairs of name and identity.
     pub(crate) names: Vec<(String, String)>,
     /// Pairs of what a path is, and its number.
@@ -65,12 +67,15 @@ impl Keeper {
         Ok(Self { state_dir, later })
     }
 
-    /// Names and numbers as they were kept.
+    /// What earlier runs have kept. A volume's file that cannot be understood is an error: its block
+    /// device may be in use, and its namespace would get a second one.
     pub(crate) fn kept(&self) -> anyhow::Result<Kept> {
+        let volumes = load(&self.state_dir.join("volumes"))?;
         let names = lines(&self.state_dir.join(NAMES))?;
         let numbers = lines(&self.state_dir.join(NUMBERS))?;
         let number = |(number, key): (String, String)| Some((key, number.parse().ok()?));
         Ok(Kept {
+            volumes,
             names,
             numbers: numbers.into_iter().filter_map(number).collect(),
         })
@@ -112,33 +117,6 @@ impl Keeper {
         {
             tracing::warn!("cannot remove {}: {error}", path.display());
         }
-    }
-
-    /// Every volume there is a file of. A file that cannot be understood is named and left alone.
-    pub(crate) fn load(&self) -> Vec<VolumeRecord> {
-        let folder = self.state_dir.join("volumes");
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let mut paths: Vec<PathBuf> = entries
-            .map(|entry| entry.path())
-            .filter(|path| {
-                path.extension()
-                    .is_some_and(|extension| extension == "json")
-            })
-            .collect();
-        paths.sort();
-        paths
-            .iter()
-            .filter_map(|path| match read(path) {
-                Ok(record) => Some(record),
-                Err(error) => {
-                    tracing::error!(
-                        "{error:#}: if its block device still exists, nobody serves it; \
-                         see `umpath list` and /sys/block/ublkb*"
-                    );
-                    None
-                }
-            })
-            .collect()
     }
 }
 
@@ -188,11 +166,14 @@ impl Job {
         match self {
             Self::Volume(record) => {
                 let path = file(state_dir, &record.id);
-                // Removed meanwhile: a late note must not bring it back.
-                if !path.exists() {
-                    return Ok(());
+                match read(&path) {
+                    // A late note must not overwrite what another device of that namespace wrote.
+                    Ok(known) if known.cookie != record.cookie => Ok(()),
+                    // Removed meanwhile: nor may it bring the volume back.
+                    Err(error) if is_missing(&error) => Ok(()),
+                    Ok(_) => durable::write_json(&path, record),
+                    Err(error) => Err(error.context(format!("cannot read {}", path.display()))),
                 }
-                durable::write_json(&path, record)
             }
             Self::Names(names) => {
                 let lines = names.iter().map(|(name, id)| format!("{name} {id}"));
@@ -239,18 +220,33 @@ fn file(state_dir: &Path, id: &StableId) -> PathBuf {
     state_dir.join("volumes").join(format!("{id}.json"))
 }
 
+/// Every volume there is a file of.
+fn load(dir: &Path) -> anyhow::Result<Vec<VolumeRecord>> {
+    let record = |path: PathBuf| {
+        read(&path).with_context(|| {
+            format!(
+                "{} names a block device that may be in use, and cannot be understood; start the \
+                 umpathd that wrote it, or remove it once that device has gone (/sys/block/ublkb*)",
+                path.display()
+            )
+        })
+    };
+    durable::json_files(dir)?.into_iter().map(record).collect()
+}
+
 fn read(path: &Path) -> anyhow::Result<VolumeRecord> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let record: VolumeRecord =
-        serde_json::from_str(&text).with_context(|| format!("cannot read {}", path.display()))?;
+    let record: VolumeRecord = serde_json::from_str(&std::fs::read_to_string(path)?)?;
     anyhow::ensure!(
         record.version == VERSION,
-        "{} was written by another version of umpathd ({}, this one writes {VERSION})",
-        path.display(),
+        "it was written by another version of umpathd ({}, this one writes {VERSION})",
         record.version
     );
     Ok(record)
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    let source = error.downcast_ref::<std::io::Error>();
+    source.is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 #[cfg(test)]
@@ -280,41 +276,56 @@ mod tests {
         folder
     }
 
+    fn loaded(keeper: &Keeper) -> Vec<VolumeRecord> {
+        keeper.kept().unwrap().volumes
+    }
+
     #[test]
     fn what_was_written_is_read_until_it_is_removed() {
         let folder = folder("keeper");
         let keeper = Keeper::open(&folder).unwrap();
         let record = record();
         keeper.write(&record).unwrap();
-        assert_eq!(keeper.load(), std::slice::from_ref(&record));
+        assert_eq!(loaded(&keeper), std::slice::from_ref(&record));
         let successor = VolumeRecord {
             cookie: record.cookie + 1,
             ..record.clone()
         };
         keeper.write(&successor).unwrap();
         keeper.remove(&record);
-        assert_eq!(keeper.load(), std::slice::from_ref(&successor));
+        assert_eq!(loaded(&keeper), std::slice::from_ref(&successor));
         keeper.remove(&successor);
         keeper.remove(&successor);
-        assert!(keeper.load().is_empty());
+        assert!(loaded(&keeper).is_empty());
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
-    fn files_of_strangers_are_left_alone() {
+    fn a_file_nobody_understands_is_not_passed_over() {
         let folder = folder("keeper-strangers");
         let keeper = Keeper::open(&folder).unwrap();
+        std::fs::write(folder.join("volumes/note.txt"), "hello").unwrap();
+        std::fs::write(folder.join("volumes/half.new"), "{\"version\": 1,").unwrap();
+        assert!(loaded(&keeper).is_empty());
+        let half = folder.join("volumes/half.json");
+        std::fs::write(&half, "{\"version\": 1,").unwrap();
+        let error = format!("{:#}", keeper.kept().unwrap_err());
+        assert!(
+            error.contains("half.json") && error.contains("remove it"),
+            "{error}"
+        );
+        std::fs::remove_file(half).unwrap();
         let future = VolumeRecord {
             version: VERSION + 1,
             ..record()
         };
         keeper.write(&future).unwrap();
-        std::fs::write(folder.join("volumes/half.json"), "{\"version\": 1,").unwrap();
-        std::fs::write(folder.join("volumes/note.txt"), "hello").unwrap();
-        assert!(keeper.load().is_empty());
-        assert_eq!(
-            std::fs::read_dir(folder.join("volumes")).unwrap().count(),
-            3
+        let error = format!("{:#}", keeper.kept().unwrap_err());
+        assert!(error.contains("another version"), "{error}");
+        std::fs::remove_dir_all(folder.join("volumes")).unwrap();
+        assert!(
+            keeper.kept().is_err(),
+            "a folder that cannot be read is no empty one"
         );
         std::fs::remove_dir_all(&folder).unwrap();
     }
@@ -337,7 +348,21 @@ mod tests {
         let folder = folder("keeper-late");
         let keeper = Keeper::open(&folder).unwrap();
         Job::Volume(Box::new(record())).run(&folder).unwrap();
-        assert!(keeper.load().is_empty());
+        assert!(loaded(&keeper).is_empty());
+        let successor = VolumeRecord {
+            cookie: record().cookie + 1,
+            name: "vol2".to_owned(),
+            ..record()
+        };
+        keeper.write(&successor).unwrap();
+        Job::Volume(Box::new(record())).run(&folder).unwrap();
+        assert_eq!(
+            loaded(&keeper),
+            [successor],
+            "nor does it overwrite its successor"
+        );
+        std::fs::write(file(&folder, &record().id), "{").unwrap();
+        assert!(Job::Volume(Box::new(record())).run(&folder).is_err());
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

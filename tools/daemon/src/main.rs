@@ -189,14 +189,14 @@ async fn serve(context: Arc<Context>, kept: Kept, socket: &Path) -> anyhow::Resu
 /// A daemon whose state lies on a volume could not come back after a crash: it would wait for the
 /// volume, and the volume for it.
 fn refuse_state_on_a_volume(state_dir: &Path) -> anyhow::Result<()> {
-    match umpath_ublk::on_ublk(state_dir) {
-        Ok(Some(layers)) => anyhow::bail!(
+    let lies_on = umpath_ublk::on_ublk(state_dir);
+    match lies_on.context("cannot find out what the state directory lies on")? {
+        Some(layers) => anyhow::bail!(
             "the state directory {} lies on {layers}, which umpathd may serve itself: after a crash \
              each would wait for the other. Put it on a disk of this machine (--state-dir)",
             state_dir.display()
         ),
-        // Where nobody can tell, nothing is known against it.
-        Ok(None) | Err(_) => Ok(()),
+        None => Ok(()),
     }
 }
 

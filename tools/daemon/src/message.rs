@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use umpath_core::AssociationId;
 use umpath_engine::LaneReport;
-use umpath_host::Report;
+use umpath_host::{Found, Report};
 use umpath_host::order::{CallId, Remains};
 use umpath_host::record::Asked;
 use umpath_host::record::VolumeRecord;
@@ -70,6 +70,8 @@ pub(crate) enum Message {
     Recorded(u32, AssociationId, Result<(), Failure>),
     /// A volume's block device was made, or could not be.
     Built(StableId, Result<Box<Built>, Failure>),
+    /// The driver was asked about a recorded block device.
+    Found(StableId, Found),
     /// The memory of a volume is registered with an association, or could not be.
     Registered(StableId, AssociationId, Result<(), Failure>),
     /// The block device is there for everyone, or could not be started.

@@ -13,14 +13,14 @@ use anyhow::Context as _;
 use umpath_core::AssociationId;
 use umpath_host::record::{AssociationRecord, RecordKey, VERSION};
 
-use crate::{clock, durable};
+use crate::durable;
 
 /// The files.
 #[derive(Debug, Clone)]
 pub(crate) struct Records {
     dir: PathBuf,
     /// Tells this run's files from those of others.
-    run: u64,
+    run: uuid::Uuid,
     /// What earlier runs have left, by number.
     inherited: Arc<Vec<(PathBuf, AssociationRecord)>>,
 }
@@ -34,7 +34,7 @@ impl Records {
         Ok(Self {
             inherited: Arc::new(load(&dir)?),
             dir,
-            run: clock::unix_ms(),
+            run: uuid::Uuid::new_v4(),
         })
     }
 
@@ -72,21 +72,12 @@ impl Records {
 
     /// The file of an association of this run.
     fn file(&self, association: AssociationId) -> PathBuf {
-        self.dir.join(format!("{}-{association}.json", self.run))
+        self.dir
+            .join(format!("{}-{association}.json", self.run.simple()))
     }
 }
 
 fn load(dir: &Path) -> anyhow::Result<Vec<(PathBuf, AssociationRecord)>> {
-    let entries =
-        std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|known| known == "json") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
     let record = |path: PathBuf| {
         let record = read(&path).with_context(|| {
             format!(
@@ -98,7 +89,7 @@ fn load(dir: &Path) -> anyhow::Result<Vec<(PathBuf, AssociationRecord)>> {
         })?;
         Ok((path, record))
     };
-    paths.into_iter().map(record).collect()
+    durable::json_files(dir)?.into_iter().map(record).collect()
 }
 
 fn read(path: &Path) -> anyhow::Result<AssociationRecord> {
@@ -147,6 +138,20 @@ mod tests {
         std::fs::remove_dir_all(&folder).unwrap();
     }
 
+    /// The runs were told apart by the clock: two that began in the same millisecond, or at the same
+    /// wrong time after a boot, wrote and removed each other's files.
+    #[test]
+    fn runs_are_told_apart_whatever_the_clock_says() {
+        let folder = folder("records-runs");
+        let runs = [0; 2].map(|_| Records::open(&folder).unwrap());
+        for run in &runs {
+            run.write(AssociationId(1), &record(VERSION)).unwrap();
+        }
+        runs[0].forget(&RecordKey::Own(AssociationId(1)));
+        assert_eq!(Records::open(&folder).unwrap().inherited().len(), 1);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
     #[test]
     fn a_file_nobody_understands_is_not_passed_over() {
         let folder = folder("records-strangers");
@@ -160,6 +165,11 @@ mod tests {
         std::fs::write(folder.join("associations/half.json"), "{").unwrap();
         let error = format!("{:#}", Records::open(&folder).unwrap_err());
         assert!(error.contains("half.json") && error.contains("remove it"));
+        let nameless = serde_json::to_string(&record(VERSION)).unwrap();
+        let nameless = nameless.replace("nqn.2026-11.example:a", "");
+        std::fs::write(folder.join("associations/half.json"), nameless).unwrap();
+        let error = format!("{:#}", Records::open(&folder).unwrap_err());
+        assert!(error.contains("is no NQN"), "{error}");
         std::fs::remove_file(folder.join("associations/half.json")).unwrap();
         records
             .write(AssociationId(1), &record(VERSION + 1))

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use umpath_host::order::{Answer, CallId};
 use umpath_host::path::AssociationNumbers;
+use umpath_host::record::VolumeRecord;
 use umpath_host::{Host, Request};
 use umpath_protocol::{Failure, PathOutcome, Reply};
 
@@ -59,6 +60,8 @@ pub(crate) struct Shell {
     resources: Resources,
     askers: HashMap<CallId, Asker>,
     call_last: u64,
+    /// Volumes of earlier processes, until [`Self::start`].
+    recorded: Vec<VolumeRecord>,
 }
 
 impl Shell {
@@ -88,6 +91,7 @@ impl Shell {
             resources: Resources::default(),
             askers: HashMap::new(),
             call_last: 0,
+            recorded: kept.volumes,
         };
         (shell, outbox)
     }
@@ -128,6 +132,7 @@ impl Shell {
                 let outcome = outcome.map(|built| self.resources.built(volume, *built));
                 self.host.handle_built(volume, outcome, now);
             }
+            Message::Found(volume, found) => self.host.handle_found(volume, found, now),
             Message::Registered(volume, association, outcome) => {
                 self.host
                     .handle_registered(volume, association, outcome, now);

@@ -99,17 +99,11 @@ impl Host {
             return self.volume_failed(id, failure);
         }
         // Its users hold open files on it: neither drop it nor create a new device.
-        let news = volume.trouble() != Some(failure.why.as_str());
-        volume.recovery_failed(failure, &self.fx);
-        if news {
-            let subject = Subject::volume(volume.name());
-            let words = format!("{failure}; trying again");
-            self.fx.event(EventKind::Refused, subject, words);
-        }
+        volume.recovery_failed(failure, &mut self.fx);
     }
 
     /// Drops a volume whose device cannot be created, and informs everyone who waited for it.
-    fn volume_failed(&mut self, id: StableId, failure: &Failure) {
+    pub(super) fn volume_failed(&mut self, id: StableId, failure: &Failure) {
         self.volumes.remove(&id).expect("a volume that was ordered");
         for path in self.waiting_for(id) {
             self.not_attached(path, id, failure);

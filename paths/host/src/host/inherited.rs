@@ -9,7 +9,6 @@
 use std::time::Duration;
 
 use umpath_core::AssociationId;
-use umpath_nvme::Nqn;
 use umpath_protocol::{EventKind, Failure};
 use umpath_session::StableId;
 
@@ -40,19 +39,9 @@ impl Host {
     /// An earlier process left this association; no write may pass before it is fenced. The shell
     /// calls this for each one before anything else happens. `number` is the record's, for
     /// [`Order::Forget`].
-    ///
-    /// `Err`: the record names no valid subsystem, so it is unknown whose writes must wait.
-    pub fn handle_inherited(
-        &mut self,
-        number: u64,
-        record: &AssociationRecord,
-        now: Duration,
-    ) -> Result<(), String> {
+    pub fn handle_inherited(&mut self, number: u64, record: &AssociationRecord, now: Duration) {
         self.begin(now);
-        let nqn: Nqn = record
-            .nqn
-            .parse()
-            .map_err(|error| format!("{:?} is no NQN: {error}", record.nqn))?;
+        let nqn = record.nqn.clone();
         let instance = record.instance();
         let words = format!(
             "{} controller {} of {nqn}: writes wait until it is fenced",
@@ -80,7 +69,6 @@ impl Host {
         let teardown = Teardown::inherited(lost, number, now);
         self.teardowns.insert(association, teardown);
         self.fence_if_known(association);
-        Ok(())
     }
 
     /// Carries all unproved fences over to a volume that was just created and has no path yet.
@@ -100,7 +88,7 @@ impl Host {
         live.recorded = Recorded::Pending;
         self.recording.insert(live.association);
         let facts = &live.ready.facts;
-        let (nqn, address) = (record.spec.nqn.as_str(), record.spec.address());
+        let (nqn, address) = (&record.spec.nqn, record.spec.address());
         self.fx.order(Order::Record {
             path,
             association: live.association,

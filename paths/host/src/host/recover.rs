@@ -4,6 +4,10 @@
 //! own cookie and served before any path is up, so that its requests wait here instead; then the
 //! paths it had are connected again. `inherited` decides what may be written before the dead
 //! process's associations are fenced.
+//!
+//! A device may be in use whether or not this process can ask the driver about it. So a recorded
+//! volume stands for its namespace until the driver has said that the device is gone: another one
+//! made meanwhile would give one namespace two block devices.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +43,7 @@ pub enum Found {
 
 impl Host {
     /// An earlier process left this volume. The shell calls this for each one before anything else
-    /// happens. `true`: it is taken over, and the shell connects its [`VolumeRecord::paths`] as
+    /// happens. `true`: it is or will be taken over, and the shell connects its [`VolumeRecord::paths`] as
     /// standing paths.
     pub fn handle_recorded_volume(
         &mut self,
@@ -50,21 +54,58 @@ impl Host {
         self.begin(now);
         match found {
             Found::Waiting { queues } => {
-                self.take_over(record, queues);
-                return true;
+                let mut volume = self.adopt(record, queues);
+                volume.build(&mut self.fx);
+                self.volumes.insert(volume.id(), volume);
+                true
             }
-            Found::Dead => self.fx.order(Order::Sweep(Box::new(record))),
-            Found::Gone => {
-                tracing::info!(
-                    volume = record.name,
-                    "its block device went with the last umpathd or the last boot"
-                );
-                self.fx.order(Order::ForgetVolume(Box::new(record)));
+            Found::Unknown => {
+                let mut volume = self.adopt(record, 0);
+                volume.not_found(&mut self.fx);
+                self.volumes.insert(volume.id(), volume);
+                true
             }
-            // Keep the record until the driver can answer.
-            Found::Unknown => {}
+            Found::Dead | Found::Gone => {
+                self.clear_away(record, found);
+                false
+            }
         }
-        false
+    }
+
+    /// What the driver says of a recorded block device that is still to be taken over.
+    pub fn handle_found(&mut self, id: StableId, found: Found, now: Duration) {
+        self.begin(now);
+        let volume = self
+            .volumes
+            .get_mut(&id)
+            .expect("a volume that was asked for");
+        match found {
+            Found::Waiting { queues } => volume.found(queues, &mut self.fx),
+            Found::Unknown => volume.not_found(&mut self.fx),
+            Found::Dead | Found::Gone => {
+                let record = volume.record().expect("it was taken over").clone();
+                let why = Failure::new(
+                    format!("volume {} of the last umpathd is not there", volume.name()),
+                    format!("its block device ublkb{} is gone", record.device),
+                    "it gets another one by itself",
+                );
+                self.clear_away(record, found);
+                self.volume_failed(id, &why);
+            }
+        }
+        self.settle();
+    }
+
+    /// Removes what is left of a volume whose block device is of no use.
+    fn clear_away(&mut self, record: VolumeRecord, found: Found) {
+        if found == Found::Dead {
+            return self.fx.order(Order::Sweep(Box::new(record)));
+        }
+        tracing::info!(
+            volume = record.name,
+            "its block device went with the last umpathd or the last boot"
+        );
+        self.fx.order(Order::ForgetVolume(Box::new(record)));
     }
 
     /// A block device of the driver waits for a server that died, and no record says which volume it
@@ -120,7 +161,8 @@ impl Host {
         true
     }
 
-    fn take_over(&mut self, record: VolumeRecord, queues: u16) {
+    /// The volume of a record. `queues` of its block device; 0: not known yet.
+    fn adopt(&mut self, record: VolumeRecord, queues: u16) -> Volume {
         let spec = VolumeSpec {
             id: record.id,
             name: record.name.clone(),
@@ -143,10 +185,7 @@ impl Host {
             Subject::volume(&record.name),
             words,
         );
-        let id = record.id;
-        let mut volume = Volume::adopted(spec, record, self.fx.now);
-        volume.build(&mut self.fx);
-        self.volumes.insert(id, volume);
+        Volume::adopted(spec, record, self.fx.now)
     }
 
     /// Records what the next process must know about a volume: its paths and the size of its

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use umpath_core::{Device, NoPath};
-use umpath_protocol::Failure;
+use umpath_protocol::{EventKind, Failure};
 
 use super::Volume;
 use crate::effects::Effects;
+use crate::events::Subject;
 use crate::order::Order;
 use crate::policy::NoPathRetry;
 use crate::record::VolumeRecord;
@@ -24,6 +25,8 @@ const RECOVERY_PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::fr
 pub(super) enum Stage {
     /// It and its queue threads are being created or taken over.
     Building,
+    /// The driver is asked whether the device to be taken over still exists.
+    Finding,
     /// Taking it over failed; a retry is scheduled.
     Unrecovered { retry_at: Duration },
     /// Queue threads run; the block device waits for its first path.
@@ -39,13 +42,17 @@ pub(super) enum Stage {
 impl Volume {
     /// Whether the queue threads' memory exists.
     pub(crate) fn is_built(&self) -> bool {
-        !matches!(self.stage, Stage::Building | Stage::Unrecovered { .. })
+        !matches!(
+            self.stage,
+            Stage::Building | Stage::Finding | Stage::Unrecovered { .. }
+        )
     }
 
     pub(crate) fn is_started(&self) -> bool {
         match self.stage {
             Stage::Started | Stage::Removing { started: true } => true,
             Stage::Building
+            | Stage::Finding
             | Stage::Unrecovered { .. }
             | Stage::Built
             | Stage::Starting
@@ -88,6 +95,32 @@ impl Volume {
         });
     }
 
+    /// Asks the driver about the device before the next attempt to take it over: it may have gone
+    /// since, and its number may belong to another.
+    pub(super) fn find(&mut self, fx: &mut Effects) {
+        self.stage = Stage::Finding;
+        let record = self
+            .record
+            .clone()
+            .expect("a device an earlier process left");
+        fx.order(Order::FindDevice(Box::new(record)));
+    }
+
+    /// The device to be taken over exists.
+    pub(crate) fn found(&mut self, queues: u16, fx: &mut Effects) {
+        assert_eq!(self.stage, Stage::Finding, "a device nobody asked for");
+        self.spec.queues = queues;
+        self.build(fx);
+    }
+
+    /// The driver could not say whether it exists: it is asked again.
+    pub(crate) fn not_found(&mut self, fx: &mut Effects) {
+        let what = format!("volume {} cannot be taken over", self.name());
+        let why = "the ublk driver does not say whether its block device is still there";
+        let failure = Failure::new(what, why, "check `modprobe ublk_drv` and the kernel log");
+        self.recovery_failed(&failure, fx);
+    }
+
     /// The block device and queue threads exist.
     pub(crate) fn built(&mut self, facts: &DeviceFacts, fx: &mut Effects) {
         assert_eq!(self.stage, Stage::Building, "a block device nobody ordered");
@@ -116,8 +149,13 @@ impl Volume {
 
     /// Taking over its block device failed; schedules a retry. Its users hold open files on it, so
     /// it is never created anew.
-    pub(crate) fn recovery_failed(&mut self, why: &Failure, fx: &Effects) {
-        assert_eq!(self.stage, Stage::Building, "a recovery nobody ordered");
+    pub(crate) fn recovery_failed(&mut self, why: &Failure, fx: &mut Effects) {
+        let ordered = matches!(self.stage, Stage::Building | Stage::Finding);
+        assert!(ordered, "a recovery nobody ordered");
+        if self.trouble != why.why {
+            let words = format!("{why}; trying again");
+            fx.event(EventKind::Refused, Subject::volume(self.name()), words);
+        }
         let [first, longest] = RECOVERY_PAUSES;
         self.recovery_pause = (self.recovery_pause * 2).clamp(first, longest);
         self.trouble.clone_from(&why.why);
@@ -160,6 +198,7 @@ impl Volume {
             Stage::Built => false,
             Stage::Started => true,
             Stage::Building
+            | Stage::Finding
             | Stage::Unrecovered { .. }
             | Stage::Starting
             | Stage::Removing { .. } => return false,

@@ -115,6 +115,43 @@ fn a_device_that_cannot_be_taken_over_yet_is_never_made_anew() {
     assert_eq!((rig.made, rig.disk.volumes[&id(1)].cookie), (0, 77));
 }
 
+/// A process that cannot ask the driver when it starts.
+fn started_blind() -> Rig {
+    let failing = Failing {
+        find: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.want(asked(1), true);
+    rig
+}
+
+/// Nobody asked the driver again: the configured path then made a second block device for a mounted
+/// namespace, and overwrote the record of the first.
+#[test]
+fn a_device_the_driver_did_not_name_is_asked_for_until_it_is_found() {
+    let mut rig = started_blind();
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.advance(ms(20_000));
+    assert_eq!(rig.made, 0, "no second block device");
+    assert_eq!(rig.usable(id(1)), 0);
+    rig.failing.find = false;
+    rig.advance(ms(6_000));
+    assert_eq!(rig.usable(id(1)), 1);
+    assert_eq!((rig.made, rig.disk.volumes[&id(1)].cookie), (0, 77));
+}
+
+#[test]
+fn a_device_that_turns_out_to_be_gone_is_made_anew() {
+    let mut rig = started_blind();
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.advance(ms(1_000));
+    rig.failing.find = false;
+    rig.disk.devices.clear();
+    rig.advance(ms(40_000));
+    assert_eq!((rig.made, rig.usable(id(1))), (1, 1));
+}
+
 #[test]
 fn writes_wait_for_the_fence_of_what_the_last_process_had() {
     let mut rig = Rig::with(policy(), killed());

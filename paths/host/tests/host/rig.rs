@@ -45,6 +45,8 @@ pub(crate) struct Failing {
     pub(crate) register: bool,
     pub(crate) remove: bool,
     pub(crate) start: bool,
+    /// The driver does not say which block devices there are.
+    pub(crate) find: bool,
 }
 
 /// What takes until [`Rig::finish_late`].
@@ -84,6 +86,7 @@ pub(crate) struct Rig {
 enum Done {
     Recorded(u32, AssociationId, Box<AssociationRecord>),
     Discarded(StableId),
+    Found(Box<VolumeRecord>),
     Built(Box<VolumeSpec>, Option<u32>),
     Registered(StableId, AssociationId),
     Started(StableId),
@@ -129,17 +132,10 @@ impl Rig {
         for (number, key) in rig.disk.associations.keys().copied().enumerate() {
             rig.inherited.push(key);
             let record = rig.disk.associations[&key].clone();
-            rig.host
-                .handle_inherited(number as u64, &record, now)
-                .unwrap();
+            rig.host.handle_inherited(number as u64, &record, now);
         }
         for record in rig.disk.volumes.values().cloned().collect::<Vec<_>>() {
-            let found = match rig.disk.devices.get(&record.device) {
-                Some((cookie, queues)) if *cookie == record.cookie => {
-                    Found::Waiting { queues: *queues }
-                }
-                _ => Found::Gone,
-            };
+            let found = rig.found(&record);
             let paths = record.paths.clone();
             if rig.host.handle_recorded_volume(record, found, now) {
                 for asked in paths {
@@ -148,6 +144,17 @@ impl Rig {
             }
         }
         rig
+    }
+
+    /// What the driver says of a recorded block device.
+    fn found(&self, record: &VolumeRecord) -> Found {
+        match self.disk.devices.get(&record.device) {
+            _ if self.failing.find => Found::Unknown,
+            Some((cookie, queues)) if *cookie == record.cookie => {
+                Found::Waiting { queues: *queues }
+            }
+            _ => Found::Gone,
+        }
     }
 
     /// Does what is ordered, and what follows from it.
@@ -236,6 +243,7 @@ impl Rig {
             Order::Recover { spec, device, .. } => {
                 self.done.push_back(Done::Built(spec, Some(device)));
             }
+            Order::FindDevice(record) => self.done.push_back(Done::Found(record)),
             Order::Register {
                 volume,
                 association,
@@ -360,6 +368,10 @@ impl Rig {
                     Ok(())
                 };
                 self.host.handle_started(volume, outcome, now);
+            }
+            Done::Found(record) => {
+                let found = self.found(&record);
+                self.host.handle_found(record.id, found, now);
             }
             Done::Discarded(volume) => self.end_lanes(volume),
             Done::Removed(removal, volume) => {

@@ -108,6 +108,7 @@ pub(crate) enum Work {
         device: u32,
         cookie: u64,
     },
+    Find(Box<umpath_host::record::VolumeRecord>),
     Register(StableId, AssociationId),
     Start(StableId),
     FindUsers(u64, Vec<StableId>),

@@ -113,6 +113,7 @@ impl World {
                 device,
                 cookie,
             }),
+            Order::FindDevice(record) => self.begin(Work::Find(record)),
             Order::Register {
                 volume,
                 association,

@@ -22,6 +22,7 @@ pub(super) fn of_order(order: &Order) -> String {
             record.namespace.blocks,
             record.paths.len()
         ),
+        Order::FindDevice(record) => format!("find device {} of {}", record.device, record.name),
         Order::Record { association, .. } => format!("record {association}"),
         other => format!("{other:?}"),
     }

@@ -61,6 +61,11 @@ impl World {
                 device,
                 cookie,
             } => self.recover(&spec, device, cookie),
+            Work::Find(record) => {
+                let found = self.driver_says(&record);
+                self.note(|| format!("volume {}: {found:?}", record.name));
+                self.host.core.handle_found(record.id, found, now);
+            }
             Work::Register(volume, association) => {
                 let fails = self.has_fault(FaultKind::DriverFails);
                 let why = || failure("memory cannot be registered");

@@ -11,6 +11,7 @@ use umpath_protocol::Failure;
 use umpath_session::StableId;
 use umpath_ublk::Control;
 
+use super::start::ask_driver;
 use super::{EXIT_SOFTWARE, Message, Shell};
 use crate::association;
 use crate::build::{build, recover};
@@ -69,6 +70,9 @@ impl Shell {
                 device,
                 cookie,
             } => self.build(*spec, Some((device, cookie))),
+            Order::FindDevice(record) => {
+                self.elsewhere(move || Message::Found(record.id, ask_driver(&record)));
+            }
             Order::Register {
                 volume,
                 association,

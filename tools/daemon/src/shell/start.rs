@@ -20,17 +20,13 @@ impl Shell {
     /// Associations of earlier processes: fenced before anything is written.
     fn inherit(&mut self) {
         for (number, record) in self.context.records.inherited() {
-            if let Err(why) = self.host.handle_inherited(number, &record, clock::now()) {
-                tracing::error!(
-                    "a file in associations/ of the state directory is of no use: {why}"
-                );
-            }
+            self.host.handle_inherited(number, &record, clock::now());
         }
     }
 
     /// Volumes of earlier processes, and the paths they had.
     fn adopt(&mut self) {
-        let records = self.context.keeper.load();
+        let records = std::mem::take(&mut self.recorded);
         let devices = block_devices();
         if records.is_empty() && devices.is_empty() {
             return;
@@ -49,6 +45,7 @@ impl Shell {
         for record in records {
             let found = match &mut control {
                 Ok(control) => found(control, &record),
+                // The host asks again.
                 Err(_) => Found::Unknown,
             };
             let paths = record.paths.clone();
@@ -125,6 +122,17 @@ fn block_devices() -> Vec<u32> {
 fn is_orphan(control: &mut Control, device: u32) -> bool {
     let info = control.info(device).ok().flatten();
     info.is_some_and(|info| matches!(info.state, State::Quiesced | State::FailIo))
+}
+
+/// Whether a recorded block device exists. Blocks.
+pub(super) fn ask_driver(record: &VolumeRecord) -> Found {
+    match Control::open() {
+        Ok(mut control) => found(&mut control, record),
+        Err(error) => {
+            tracing::error!(volume = record.name, "{error}");
+            Found::Unknown
+        }
+    }
 }
 
 /// What the driver says of a recorded block device.
