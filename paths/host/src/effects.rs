@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use umpath_core::LaneCommand;
 use umpath_protocol::EventKind;
-use umpath_session::StableId;
 
 use crate::events::{EventLog, Subject};
 use crate::order::Order;
 use crate::path::Request;
+use crate::spec::VolumeKey;
 
 /// Passed down to every function that may produce orders or events.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Effects {
     pub(crate) now: Duration,
     pub(crate) orders: VecDeque<Order>,
     pub(crate) events: EventLog,
+    /// Of volumes so far.
+    incarnations: u64,
 }
 
 impl Effects {
@@ -26,6 +28,7 @@ impl Effects {
             now,
             orders: VecDeque::new(),
             events: EventLog::new(now, unix_ms),
+            incarnations: 0,
         }
     }
 
@@ -33,7 +36,13 @@ impl Effects {
         self.orders.push_back(order);
     }
 
-    pub(crate) fn lane(&mut self, volume: StableId, queue: u16, command: LaneCommand<u16>) {
+    /// A number for the next volume to be built or taken over.
+    pub(crate) fn next_incarnation(&mut self) -> u64 {
+        self.incarnations += 1;
+        self.incarnations
+    }
+
+    pub(crate) fn lane(&mut self, volume: VolumeKey, queue: u16, command: LaneCommand<u16>) {
         self.order(Order::Lane {
             volume,
             queue,

@@ -62,6 +62,7 @@ use crate::events::Subject;
 use crate::names::Names;
 use crate::order::Order;
 use crate::settings::Settings;
+use crate::spec::VolumeKey;
 use crate::volume::Volume;
 
 use attach::Live;
@@ -72,6 +73,12 @@ use paths::PathRecord;
 pub use paths::Wanted;
 pub use recover::Found;
 use teardown::Teardown;
+
+/// The volume of this key, if it is still the same incarnation.
+fn same(volumes: &mut BTreeMap<StableId, Volume>, key: VolumeKey) -> Option<&mut Volume> {
+    let volume = volumes.get_mut(&key.id);
+    volume.filter(|volume| volume.key() == key)
+}
 
 /// See the [module](self).
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use umpath_session::StableId;
 
 use crate::path::{PathSpec, Request};
 use crate::record::{AssociationRecord, RecordKey, VolumeRecord};
-use crate::spec::VolumeSpec;
+use crate::spec::{VolumeKey, VolumeSpec};
 
 /// A caller that waits for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,14 +24,7 @@ pub enum QueueKey {
     /// All queue pairs that no queue thread ever held, together.
     Spare,
     /// The one held by a volume's queue thread.
-    Lane(StableId, u16),
-}
-
-impl QueueKey {
-    /// Whether a volume's queue thread has it.
-    pub(crate) fn is_of(&self, volume: StableId) -> bool {
-        matches!(self, Self::Lane(id, _) if *id == volume)
-    }
+    Lane(VolumeKey, u16),
 }
 
 /// What the shell still holds of an association.
@@ -40,7 +33,7 @@ pub enum Remains {
     /// Queue pairs that no queue thread ever held, and the association's other resources.
     Spare,
     /// The queue pair that a queue thread handed back.
-    Lane(StableId, u16),
+    Lane(VolumeKey, u16),
 }
 
 /// An order of the host to its shell.
@@ -55,7 +48,7 @@ pub enum Order {
     /// queue pair moves it from the shell's store for the association to the thread.
     Lane {
         /// The volume the thread serves.
-        volume: StableId,
+        volume: VolumeKey,
         /// Number of the queue thread.
         queue: u16,
         /// The command to the thread.
@@ -106,15 +99,15 @@ pub enum Order {
     /// [`Host::handle_registered`](crate::Host::handle_registered) follows.
     Register {
         /// The volume that owns the memory.
-        volume: StableId,
+        volume: VolumeKey,
         /// The association to register it with.
         association: AssociationId,
     },
     /// Deregister it from every association that still exists: the volume is gone.
-    Unregister(StableId),
+    Unregister(VolumeKey),
     /// Make the block device visible; [`Host::handle_started`](crate::Host::handle_started)
     /// follows.
-    Start(StableId),
+    Start(VolumeKey),
     /// Determine who uses these volumes (mounts, holders, openers), unless `force`;
     /// [`Host::handle_users`](crate::Host::handle_users) follows.
     FindUsers {
@@ -129,14 +122,14 @@ pub enum Order {
         /// Number of the removal; 0: no removal waits for it.
         removal: u64,
         /// The volume whose device goes.
-        volume: StableId,
+        volume: VolumeKey,
         /// Remove it even while it is in use.
         force: bool,
     },
     /// Drop a block device that was never visible, and its record.
-    Discard(StableId),
+    Discard(VolumeKey),
     /// Leave a block device to the next process: its requests wait.
-    Abandon(StableId),
+    Abandon(VolumeKey),
     /// Delete an unusable block device of an earlier process, then its record.
     Sweep(Box<VolumeRecord>),
     /// Delete a block device whose server died and of which there is no record;

@@ -7,11 +7,31 @@ use umpath_session::{NamespaceFacts, StableId};
 
 use crate::policy::VolumePolicy;
 
+/// A volume as one order built it or took it over.
+///
+/// Each such order is another incarnation: whatever its queue threads, its memory and its block
+/// device report later cannot be taken for news of a later volume of the same namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VolumeKey {
+    /// Identity of the namespace.
+    pub id: StableId,
+    /// Counts the orders of this process, from 1.
+    pub incarnation: u64,
+}
+
+impl std::fmt::Display for VolumeKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}#{}", self.id, self.incarnation)
+    }
+}
+
 /// Everything needed to create a volume.
 #[derive(Debug, Clone)]
 pub struct VolumeSpec {
     /// Identity of the namespace.
     pub id: StableId,
+    /// See [`VolumeKey`]; set by each order that names this specification.
+    pub incarnation: u64,
     /// Name of the volume.
     pub name: String,
     /// NQN of the subsystem.
@@ -36,6 +56,16 @@ pub struct VolumeSpec {
     pub policy: VolumePolicy,
     /// State shared by the queue threads and the host.
     pub shared: Arc<VolumeShared>,
+}
+
+impl VolumeSpec {
+    /// The volume this specification builds.
+    pub fn key(&self) -> VolumeKey {
+        VolumeKey {
+            id: self.id,
+            incarnation: self.incarnation,
+        }
+    }
 }
 
 /// A block device with its queue threads, created or taken over.

@@ -31,7 +31,7 @@ use umpath_session::{AnaState, StableId};
 use crate::effects::Effects;
 use crate::events::FailoverId;
 use crate::record::VolumeRecord;
-use crate::spec::VolumeSpec;
+use crate::spec::{VolumeKey, VolumeSpec};
 
 use counters::Counters;
 use measure::Measures;
@@ -131,6 +131,11 @@ impl Volume {
 
     pub(crate) fn id(&self) -> StableId {
         self.spec.id
+    }
+
+    /// Its present incarnation.
+    pub(crate) fn key(&self) -> VolumeKey {
+        self.spec.key()
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -289,7 +294,7 @@ impl Volume {
             return;
         }
         for queue in (0..self.lanes).filter(|queue| !self.ended.contains(queue)) {
-            fx.lane(self.spec.id, queue, command());
+            fx.lane(self.key(), queue, command());
         }
     }
 

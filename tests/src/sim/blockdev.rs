@@ -6,9 +6,8 @@
 use std::sync::Arc;
 
 use umpath_core::PathTable;
-use umpath_host::Found;
 use umpath_host::record::VolumeRecord;
-use umpath_session::StableId;
+use umpath_host::{Found, VolumeKey};
 
 use super::clock::Nanos;
 use super::host::{Ending, LaneActor, LaneAt};
@@ -40,7 +39,8 @@ pub(crate) struct BlockDevice {
     /// As in `ublkbN`; given again when the device is gone.
     pub(crate) number: u32,
     pub(crate) cookie: u64,
-    pub(crate) id: StableId,
+    /// The volume that serves it, or did last.
+    pub(crate) volume: VolumeKey,
     pub(crate) store: StoreId,
     pub(crate) blocks: u64,
     pub(crate) state: State,

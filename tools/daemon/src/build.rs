@@ -128,9 +128,9 @@ fn lane_setup(
         lba_shift: spec.namespace.lba_shift,
     };
     let table = Arc::new(PathTable::empty(spec.namespace.lba_shift));
-    let (id, shell) = (spec.id, shell.clone());
+    let (volume, shell) = (spec.key(), shell.clone());
     let reports: Reports<HostQueue> = Box::new(move |report: LaneReport<HostQueue>| {
-        let _ = shell.send(Message::Lane(id, queue, Box::new(report)));
+        let _ = shell.send(Message::Lane(volume, queue, Box::new(report)));
     });
     LaneSetup {
         lane: Lane::new(config, table, spec.shared.clone()),

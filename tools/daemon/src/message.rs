@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use umpath_core::AssociationId;
 use umpath_engine::LaneReport;
-use umpath_host::{Found, Report};
 use umpath_host::order::{CallId, Remains};
 use umpath_host::record::Asked;
 use umpath_host::record::VolumeRecord;
+use umpath_host::{Found, Report, VolumeKey};
 use umpath_protocol::{Failure, PathOutcome};
 use umpath_rdma::{Domain, HostQueue};
 use umpath_session::StableId;
@@ -61,7 +61,7 @@ pub(crate) enum Message {
     /// A path reports.
     Report(u32, Box<Report>, Option<Brought>),
     /// A queue thread reports.
-    Lane(StableId, u16, Box<LaneReport<HostQueue>>),
+    Lane(VolumeKey, u16, Box<LaneReport<HostQueue>>),
     /// A path is wanted.
     Connect(Box<Wanted>),
     /// A portal offered a subsystem that is left alone.
@@ -69,19 +69,24 @@ pub(crate) enum Message {
     /// A new association was put on disk, or could not be.
     Recorded(u32, AssociationId, Result<(), Failure>),
     /// A volume's block device was made, or could not be.
-    Built(StableId, Result<Box<Built>, Failure>),
+    Built(VolumeKey, Result<Box<Built>, Failure>),
     /// The driver was asked about a recorded block device.
     Found(StableId, Found),
     /// The memory of a volume is registered with an association, or could not be.
-    Registered(StableId, AssociationId, Result<(), Failure>),
+    Registered(VolumeKey, AssociationId, Result<(), Failure>),
     /// The block device is there for everyone, or could not be started.
-    Started(StableId, Result<(), Failure>),
+    Started(VolumeKey, Result<(), Failure>),
     /// What was left of an association has been destroyed at this time.
     Destroyed(AssociationId, Remains, Duration),
     /// Who uses which volume was found out for a removal.
     Users(u64, Vec<(StableId, Vec<String>)>),
     /// A volume's block device was removed, or was not.
-    Removed(u64, StableId, Option<Box<BlockDevice>>, Result<(), Failure>),
+    Removed(
+        u64,
+        VolumeKey,
+        Option<Box<BlockDevice>>,
+        Result<(), Failure>,
+    ),
     /// A block device that no record names was deleted, or was not.
     OrphanDeleted(CallId, u32, Result<(), Failure>),
     /// SIGTERM or SIGINT.

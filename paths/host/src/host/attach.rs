@@ -13,13 +13,14 @@ use umpath_core::{AssociationId, PathConfig};
 use umpath_protocol::{EventKind, Failure};
 use umpath_session::{Namespace, NamespaceFacts, Ready, StableId};
 
-use super::Host;
 use super::inherited::Recorded;
 use super::refusal::Refusals;
+use super::{Host, same};
 use crate::events::Subject;
 use crate::order::{Order, QueueKey, Remains};
 use crate::path::{Request, Up};
 use crate::shape;
+use crate::spec::VolumeKey;
 use crate::volume::{Attachment, Volume, ana_state};
 
 /// What a controller reports about itself.
@@ -198,12 +199,9 @@ impl Host {
 
     /// Registers a volume's memory with an association that waits for it, if the volume is built.
     pub(super) fn register(&mut self, path: u32, id: StableId) {
-        if !self.volumes.get(&id).is_some_and(Volume::is_built) {
-            return;
-        }
-        if let Some(live) = self.live(path) {
-            let association = live.association;
-            let volume = id;
+        let volume = self.volumes.get(&id).filter(|volume| volume.is_built());
+        if let (Some(volume), Some(live)) = (volume, self.live(path)) {
+            let (volume, association) = (volume.key(), live.association);
             self.fx.order(Order::Register {
                 volume,
                 association,
@@ -214,22 +212,27 @@ impl Host {
     /// The memory of a volume's queue threads was registered with an association, or could not be.
     pub fn handle_registered(
         &mut self,
-        id: StableId,
+        key: VolumeKey,
         association: AssociationId,
         outcome: Result<(), Failure>,
         now: Duration,
     ) {
         self.begin(now);
-        self.registered(id, association, outcome);
+        self.registered(key, association, outcome);
         self.settle();
     }
 
     fn registered(
         &mut self,
-        id: StableId,
+        key: VolumeKey,
         association: AssociationId,
         outcome: Result<(), Failure>,
     ) {
+        let id = key.id;
+        if same(&mut self.volumes, key).is_none() {
+            // The volume went meanwhile. A later one of its namespace has other memory.
+            return;
+        }
         let Some((path, _)) = self.path_with(association) else {
             return self.discard_if_unwanted(id);
         };
@@ -258,17 +261,18 @@ impl Host {
         self.discard_if_unwanted(id);
     }
 
+    /// A volume whose memory is registered with an association that waits for it.
+    fn registered_volume(&self, id: StableId) -> &Volume {
+        let volume = self.volumes.get(&id).filter(|volume| volume.is_built());
+        volume.expect("a volume whose memory is registered")
+    }
+
     /// Attaches a volume if there are enough queue pairs for it, otherwise orders more.
     pub(super) fn attach_when_it_can(&mut self, path: u32, id: StableId) {
-        let lanes = usize::from(self.volumes.get(&id).map_or(0, Volume::lanes));
+        let lanes = usize::from(self.registered_volume(id).lanes());
         let live = self
             .live_mut(path)
             .expect("an association that was to be attached");
-        if live.leaving.iter().any(|key| key.is_of(id)) {
-            // A volume of the same identity was removed a moment ago. Its queue pairs have the names
-            // that those of this one would get, and the fence counts by names.
-            return;
-        }
         if live.spare.len() < lanes && live.namespace(id).is_some() {
             let missing = (lanes - live.spare.len()) as u16;
             let association = live.association;
@@ -295,10 +299,11 @@ impl Host {
         live.spare.extend(qids);
         let (spare, waiting) = (live.spare.len(), live.registered.clone());
         for id in waiting {
-            let lanes = usize::from(self.volumes.get(&id).map_or(0, Volume::lanes));
+            let volume = self.registered_volume(id);
+            let lanes = usize::from(volume.lanes());
             if none && spare < lanes {
                 let address = self.path(path).spec.address();
-                let name = self.volumes.get(&id).map_or("", Volume::name);
+                let name = volume.name();
                 let failure = Failure::new(
                     format!("volume {name} cannot use {address}"),
                     format!(
@@ -317,10 +322,17 @@ impl Host {
     fn attach(&mut self, path: u32, id: StableId) -> Result<(), Failure> {
         let record = self.paths.get_mut(&path).expect("a path that is there");
         let live = record.live.as_mut().expect("an association to attach");
-        let Some(volume) = self.volumes.get_mut(&id) else {
-            return Ok(());
-        };
+        let volume = self.volumes.get_mut(&id).filter(|it| it.is_built());
+        let volume = volume.expect("a volume whose memory is registered");
+        assert!(volume.lanes() > 0, "a block device has queues");
         let address = record.spec.address();
+        if volume.is_going() {
+            return Err(Failure::new(
+                format!("volume {} cannot use {address}", volume.name()),
+                "it is being removed",
+                "",
+            ));
+        }
         let namespace = live
             .namespace(id)
             .map(|(nsid, facts)| (nsid, facts.clone()));

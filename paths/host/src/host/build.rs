@@ -9,11 +9,11 @@ use umpath_core::VolumeShared;
 use umpath_protocol::{EventKind, Failure};
 use umpath_session::{NamespaceFacts, StableId};
 
-use super::Host;
+use super::{Host, same};
 use crate::events::Subject;
 use crate::order::Order;
 use crate::shape;
-use crate::spec::{DeviceFacts, VolumeSpec};
+use crate::spec::{DeviceFacts, VolumeKey, VolumeSpec};
 use crate::volume::Volume;
 
 impl Host {
@@ -35,6 +35,7 @@ impl Host {
         }
         let spec = VolumeSpec {
             id: facts.id,
+            incarnation: 0,
             name,
             nqn: record.spec.nqn.to_string(),
             serial: controller.serial.clone(),
@@ -56,29 +57,24 @@ impl Host {
     /// A volume's block device was created or taken over, or could not be.
     pub fn handle_built(
         &mut self,
-        id: StableId,
+        key: VolumeKey,
         outcome: Result<DeviceFacts, Failure>,
         now: Duration,
     ) {
         self.begin(now);
         match outcome {
-            Ok(facts) => self.built(id, &facts),
-            Err(failure) => self.not_built(id, &failure),
+            Ok(facts) => self.built(key, &facts),
+            Err(failure) => self.not_built(key, &failure),
         }
         self.settle();
     }
 
-    fn built(&mut self, id: StableId, facts: &DeviceFacts) {
-        let volume = self
-            .volumes
-            .get_mut(&id)
-            .expect("a volume that was ordered");
+    fn built(&mut self, key: VolumeKey, facts: &DeviceFacts) {
+        let id = key.id;
+        let volume = same(&mut self.volumes, key).expect("a volume that was ordered");
         volume.built(facts, &mut self.fx);
         self.carry_over_to(id);
-        let volume = self
-            .volumes
-            .get_mut(&id)
-            .expect("a volume that was ordered");
+        let volume = self.volumes.get_mut(&id).expect("it was just there");
         if volume.is_adopted() {
             // Its requests have waited in the kernel; from here on listings show them.
             volume.start(&mut self.fx);
@@ -90,13 +86,10 @@ impl Host {
         self.discard_if_unwanted(id);
     }
 
-    fn not_built(&mut self, id: StableId, failure: &Failure) {
-        let volume = self
-            .volumes
-            .get_mut(&id)
-            .expect("a volume that was ordered");
+    fn not_built(&mut self, key: VolumeKey, failure: &Failure) {
+        let volume = same(&mut self.volumes, key).expect("a volume that was ordered");
         if !volume.is_adopted() {
-            return self.volume_failed(id, failure);
+            return self.volume_failed(key.id, failure);
         }
         // Its users hold open files on it: neither drop it nor create a new device.
         volume.recovery_failed(failure, &mut self.fx);
@@ -110,7 +103,7 @@ impl Host {
         }
     }
 
-    fn waiting_for(&self, id: StableId) -> Vec<u32> {
+    pub(super) fn waiting_for(&self, id: StableId) -> Vec<u32> {
         let waits = |path: &u32| {
             self.live(*path)
                 .is_some_and(|live| live.pending.contains(&id))
@@ -123,23 +116,21 @@ impl Host {
         if !self.waiting_for(id).is_empty() {
             return;
         }
-        let volume = self.volumes.get_mut(&id);
-        if volume.is_some_and(Volume::begin_discard) {
-            self.fx.order(Order::Discard(id));
+        if let Some(volume) = self.volumes.get_mut(&id)
+            && volume.begin_discard()
+        {
+            self.fx.order(Order::Discard(volume.key()));
         }
     }
 
     /// A block device was started and is visible to everyone, or could not be started.
-    pub fn handle_started(&mut self, id: StableId, outcome: Result<(), Failure>, now: Duration) {
+    pub fn handle_started(&mut self, key: VolumeKey, outcome: Result<(), Failure>, now: Duration) {
         self.begin(now);
-        let volume = self
-            .volumes
-            .get_mut(&id)
-            .expect("a volume that was started");
+        let volume = same(&mut self.volumes, key).expect("a volume that was started");
         match outcome {
             Ok(()) => {
                 volume.started();
-                let words = format!("/dev/{} {id}", volume.device_name());
+                let words = format!("/dev/{} {}", volume.device_name(), key.id);
                 let subject = Subject::volume(volume.name());
                 let kind = if volume.is_adopted() {
                     EventKind::VolumeRecovered
@@ -148,7 +139,7 @@ impl Host {
                 };
                 self.fx.event(kind, subject, words);
             }
-            Err(failure) => self.not_started(id, &failure),
+            Err(failure) => self.not_started(key.id, &failure),
         }
         self.settle();
     }
@@ -168,10 +159,10 @@ impl Host {
             return;
         }
         assert!(volume.begin_removal(), "nothing else is being done with it");
-        let paths: Vec<u32> = volume.paths().collect();
+        let (key, paths): (_, Vec<u32>) = (volume.key(), volume.paths().collect());
         self.fx.order(Order::Remove {
             removal: 0,
-            volume: id,
+            volume: key,
             force: true,
         });
         for path in paths {

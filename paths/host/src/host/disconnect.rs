@@ -11,9 +11,10 @@ use std::time::Duration;
 use umpath_protocol::{DisconnectTarget, EventKind, Failure, PathOutcome, Reply};
 use umpath_session::StableId;
 
-use super::Host;
+use super::{Host, same};
 use crate::events::Subject;
 use crate::order::{CallId, Order};
+use crate::spec::VolumeKey;
 use crate::volume::Volume;
 
 /// A removal in progress.
@@ -193,7 +194,7 @@ impl Host {
         }
         self.fx.order(Order::Remove {
             removal: number,
-            volume: id,
+            volume: volume.key(),
             force: removal.force,
         });
     }
@@ -202,15 +203,15 @@ impl Host {
     pub fn handle_removed(
         &mut self,
         number: u64,
-        id: StableId,
+        key: VolumeKey,
         outcome: Result<(), Failure>,
         now: Duration,
     ) {
         self.begin(now);
+        let volume = same(&mut self.volumes, key).expect("a volume being removed");
         match outcome {
-            Ok(()) => self.removed(number, id),
+            Ok(()) => self.removed(number, key),
             Err(failure) => {
-                let volume = self.volumes.get_mut(&id).expect("a volume being removed");
                 volume.removal_failed();
                 if let Some(removal) = self.removals.get_mut(&number) {
                     removal.give_up(failure);
@@ -220,22 +221,33 @@ impl Host {
         self.settle();
     }
 
-    fn removed(&mut self, number: u64, id: StableId) {
+    fn removed(&mut self, number: u64, key: VolumeKey) {
+        let id = key.id;
         let volume = self.volumes.remove(&id).expect("a volume being removed");
-        self.fx.order(Order::Unregister(id));
+        self.fx.order(Order::Unregister(key));
         let words = format!("/dev/{}", volume.device_name());
         let subject = Subject::volume(volume.name());
         self.fx
             .event(EventKind::VolumeRemoved, subject, words.clone());
+        let waiting = self.waiting_for(id);
         let Some(removal) = self.removals.get_mut(&number) else {
             // It could not be started; its namespace is retried.
+            let what = format!("volume {} was removed", volume.name());
+            let why = Failure::new(what, "its block device could not be started", "");
+            for path in waiting {
+                self.not_attached(path, id, &why);
+            }
             return;
         };
         removal.volumes.remove(&id);
         removal.deleted.push(words);
-        for path in volume.paths() {
+        for path in volume.paths().chain(waiting) {
             if let Some(record) = self.paths.get_mut(&path) {
                 record.ignored.insert(id);
+                if let Some(live) = &mut record.live {
+                    live.pending.remove(&id);
+                    live.registered.remove(&id);
+                }
             }
         }
         self.remove_next(number);

@@ -16,6 +16,7 @@ use super::ladder::instance_of;
 use super::teardown::{Lost, Teardown};
 use crate::events::FailoverId;
 use crate::order::{Order, QueueKey, Remains};
+use crate::spec::VolumeKey;
 
 impl Host {
     pub(super) fn suspect(
@@ -134,14 +135,14 @@ impl Host {
         association: AssociationId,
         why: Conviction,
         at: Duration,
-    ) -> (BTreeSet<(StableId, u16)>, BTreeSet<StableId>) {
+    ) -> (BTreeSet<(VolumeKey, u16)>, BTreeSet<StableId>) {
         let mut lanes = BTreeSet::new();
         let mut volumes = BTreeSet::new();
         for volume in self.volumes.values_mut() {
             let queues = volume.convict(association, why, at, &mut self.fx);
             if !queues.is_empty() {
                 volumes.insert(volume.id());
-                lanes.extend(queues.into_iter().map(|queue| (volume.id(), queue)));
+                lanes.extend(queues.into_iter().map(|queue| (volume.key(), queue)));
             }
         }
         (lanes, volumes)

@@ -10,10 +10,11 @@ use std::time::Duration;
 use umpath_core::AssociationId;
 use umpath_core::association::{FenceTerms, Ladder, quiesce_floor};
 use umpath_protocol::EventKind;
-use umpath_session::{ControllerFacts, StableId};
+use umpath_session::ControllerFacts;
 
-use super::Host;
+use super::{Host, same};
 use crate::order::{QueueKey, Remains};
+use crate::spec::VolumeKey;
 
 /// Delay after the order fence before the longest stall is read; held requests have completed by
 /// then.
@@ -39,33 +40,23 @@ impl Host {
         self.begin(now);
         match remains {
             Remains::Spare => self.queue_silent(association, QueueKey::Spare, at),
-            Remains::Lane(id, queue) => {
-                // Only the queue thread that handed it back waits for it: by now another volume may
-                // stand for the same namespace.
+            Remains::Lane(key, queue) => {
+                // Where it was destroyed for its silence alone, the thread has its memory already.
                 let teardown = self.teardowns.get(&association);
-                let awaited = teardown.is_some_and(|it| it.lanes.contains(&(id, queue)));
-                if let Some(volume) = self.volumes.get_mut(&id).filter(|_| awaited) {
+                let awaited = teardown.is_some_and(|it| it.lanes.contains(&(key, queue)));
+                let volume = same(&mut self.volumes, key).filter(|_| awaited);
+                if let Some(volume) = volume {
                     volume.queue_destroyed(association, queue, &mut self.fx);
                 }
-                self.queue_silent(association, QueueKey::Lane(id, queue), at);
-                self.has_left(association, QueueKey::Lane(id, queue));
+                let queue = QueueKey::Lane(key, queue);
+                self.queue_silent(association, queue, at);
+                if let Some((path, _)) = self.path_with(association) {
+                    let live = self.live_mut(path).expect("it was just found");
+                    live.leaving.remove(&queue);
+                }
             }
         }
         self.settle();
-    }
-
-    /// A queue pair of a volume that is gone is gone too. A volume that stands for the same
-    /// namespace may have waited for that.
-    fn has_left(&mut self, association: AssociationId, key: QueueKey) {
-        let Some((path, _)) = self.path_with(association) else {
-            return;
-        };
-        let live = self.live_mut(path).expect("it was just found");
-        if live.leaving.remove(&key) {
-            for id in live.registered.clone() {
-                self.attach_when_it_can(path, id);
-            }
-        }
     }
 
     pub(super) fn admin_silent(&mut self, association: AssociationId, at: Duration) {
@@ -83,11 +74,11 @@ impl Host {
     }
 
     /// A queue thread owns its memory again.
-    pub(super) fn lane_drained(&mut self, id: StableId, queue: u16, association: AssociationId) {
+    pub(super) fn lane_drained(&mut self, key: VolumeKey, queue: u16, association: AssociationId) {
         let Some(teardown) = self.teardowns.get_mut(&association) else {
             return;
         };
-        if !teardown.lanes.remove(&(id, queue)) {
+        if !teardown.lanes.remove(&(key, queue)) {
             return;
         }
         if teardown.orderly {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use umpath_core::association::Stuck;
 use umpath_core::{AssociationId, Ghost, LaneEvent, ThreadStats};
 use umpath_engine::LaneReport;
-use umpath_session::StableId;
 use umpath_transport::Transport;
 
-use super::Host;
+use super::{Host, same};
 use crate::order::{Order, QueueKey, Remains};
 use crate::path::Request;
+use crate::spec::VolumeKey;
 use crate::volume::Volume;
 
 /// A report from a queue thread. Queue pairs that come with it stay with the shell as
@@ -120,13 +120,21 @@ impl LaneNews {
 
 impl Host {
     /// Handles a report from a queue thread.
-    pub fn handle_lane(&mut self, id: StableId, queue: u16, news: LaneNews, now: Duration) {
+    pub fn handle_lane(&mut self, key: VolumeKey, queue: u16, news: LaneNews, now: Duration) {
         self.begin(now);
-        self.lane_news(id, queue, news);
+        self.lane_news(key, queue, news);
         self.settle();
     }
 
-    fn lane_news(&mut self, id: StableId, queue: u16, news: LaneNews) {
+    fn lane_news(&mut self, key: VolumeKey, queue: u16, news: LaneNews) {
+        let volume = same(&mut self.volumes, key);
+        let volume = volume.expect("a volume does not go before its queue threads have ended");
+        // Threads of an attempt that fails half-way end before anything is asked of them.
+        let expected = volume.is_built() || matches!(news, LaneNews::Ended { .. });
+        assert!(
+            expected,
+            "thread {queue} of {key}, not built, reports {news:?}"
+        );
         match news {
             LaneNews::Drained {
                 association,
@@ -138,12 +146,12 @@ impl Host {
                     // A queue pair that is not known to be silent is silent once destroyed.
                     self.fx.order(Order::Destroy {
                         association,
-                        remains: Remains::Lane(id, queue),
+                        remains: Remains::Lane(key, queue),
                         report: !quiet || silent_at.is_none(),
                     });
                 }
                 if let Some(at) = silent_at.filter(|_| quiet) {
-                    self.queue_silent(association, QueueKey::Lane(id, queue), at);
+                    self.queue_silent(association, QueueKey::Lane(key, queue), at);
                 }
             }
             LaneNews::BufferFenced {
@@ -151,28 +159,21 @@ impl Host {
                 ghosts,
                 at,
             } => {
-                if let Some(volume) = self.volumes.get_mut(&id) {
-                    volume.lane_drained(association, queue, ghosts, at, &mut self.fx);
-                }
-                self.lane_drained(id, queue, association);
+                volume.lane_drained(association, queue, ghosts, at, &mut self.fx);
+                self.lane_drained(key, queue, association);
             }
             LaneNews::Broken { association, why } => {
                 self.tell(association, Request::Broken(association, why));
             }
-            LaneNews::Event { event, at } => self.lane_event(id, queue, event, at),
-            LaneNews::Stats(stats) => {
-                if let Some(volume) = self.volumes.get_mut(&id) {
-                    volume.stats(queue, &stats, &mut self.fx);
-                }
-            }
-            LaneNews::Ended { had, failure } => self.lane_ended(id, queue, &had, failure),
+            LaneNews::Event { event, at } => self.lane_event(key, queue, event, at),
+            LaneNews::Stats(stats) => volume.stats(queue, &stats, &mut self.fx),
+            LaneNews::Ended { had, failure } => self.lane_ended(key, queue, &had, failure),
         }
     }
 
-    fn lane_event(&mut self, id: StableId, queue: u16, event: LaneEvent, at: Duration) {
-        if let Some(volume) = self.volumes.get_mut(&id) {
-            volume.lane_event(queue, event, at, &mut self.fx);
-        }
+    fn lane_event(&mut self, key: VolumeKey, queue: u16, event: LaneEvent, at: Duration) {
+        let volume = same(&mut self.volumes, key).expect("a volume whose thread reports");
+        volume.lane_event(queue, event, at, &mut self.fx);
         match event {
             // The controller refused a command with an ANA status: read its ANA log.
             LaneEvent::AnaStatus { association, .. } => {
@@ -184,8 +185,7 @@ impl Host {
                 cid,
                 ..
             } => {
-                let volume = self.volumes.get(&id);
-                let qid = volume.and_then(|volume| volume.qid_on(association, queue));
+                let qid = volume.qid_on(association, queue);
                 let stuck = qid.zip(cid).map(|(qid, cid)| Stuck { qid, cid, since });
                 self.tell(association, Request::Overdue(association, since, stuck));
             }
@@ -196,7 +196,7 @@ impl Host {
     /// A queue thread has ended: destroys what it held; nothing waits for it any more.
     fn lane_ended(
         &mut self,
-        id: StableId,
+        key: VolumeKey,
         queue: u16,
         had: &[AssociationId],
         failure: Option<String>,
@@ -205,31 +205,33 @@ impl Host {
             // Nobody knows what the failed thread has in flight on associations that live on, and
             // its requests have no server. A restart corrects both: the next process fences every
             // association before it writes anything, and the driver hands it the requests again.
-            let name = self.volumes.get(&id).map_or("", Volume::name);
+            let name = self.volumes.get(&key.id).map_or("", Volume::name);
             let words = format!("queue thread {queue} of {name} failed: {why}");
             return self.fx.order(Order::LeaveToSuccessor(words));
         }
         let now = self.fx.now;
-        if let Some(volume) = self.volumes.get_mut(&id) {
+        // One of an attempt that fails half-way was never a part of the volume.
+        let volume = same(&mut self.volumes, key).filter(|volume| volume.is_built());
+        if let Some(volume) = volume {
             volume.lane_gone(queue, &mut self.fx);
             if volume.is_discarded() {
-                self.volumes.remove(&id);
+                self.volumes.remove(&key.id);
             }
         }
         for association in had {
             let found = self.path_with(*association).map(|(path, _)| path);
             if let Some(live) = found.and_then(|path| self.live_mut(path)) {
                 // The queue pair falls silent only once it is destroyed.
-                live.leaving.insert(QueueKey::Lane(id, queue));
+                live.leaving.insert(QueueKey::Lane(key, queue));
             }
             self.fx.order(Order::Destroy {
                 association: *association,
-                remains: Remains::Lane(id, queue),
+                remains: Remains::Lane(key, queue),
                 report: true,
             });
         }
         let had: BTreeSet<AssociationId> = had.iter().copied().collect();
-        let waits = |teardown: &super::Teardown| teardown.lanes.contains(&(id, queue));
+        let waits = |teardown: &super::Teardown| teardown.lanes.contains(&(key, queue));
         let waiting: Vec<AssociationId> = self
             .teardowns
             .iter()
@@ -238,9 +240,9 @@ impl Host {
             .collect();
         for association in waiting {
             if !had.contains(&association) {
-                self.queue_silent(association, QueueKey::Lane(id, queue), now);
+                self.queue_silent(association, QueueKey::Lane(key, queue), now);
             }
-            self.lane_drained(id, queue, association);
+            self.lane_drained(key, queue, association);
         }
     }
 }

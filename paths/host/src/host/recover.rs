@@ -165,6 +165,7 @@ impl Host {
     fn adopt(&mut self, record: VolumeRecord, queues: u16) -> Volume {
         let spec = VolumeSpec {
             id: record.id,
+            incarnation: 0,
             name: record.name.clone(),
             nqn: record.nqn.clone(),
             serial: record.serial.clone(),

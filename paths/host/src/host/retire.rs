@@ -148,8 +148,9 @@ impl Host {
             .volumes
             .iter()
             .map(|id| self.volumes.get(id))
-            // A volume removed meanwhile notified nobody; carry the fence over to its successor.
-            .any(|volume| volume.is_none_or(|volume| volume.has_ghosts(association)));
+            // A volume removed meanwhile notified nobody; carry the fence over to its successor, which
+            // takes it when it is built.
+            .any(|volume| volume.is_none_or(|it| !it.is_built() || it.has_ghosts(association)));
         if !ghosts {
             self.nothing_lost(association);
         }

@@ -107,7 +107,7 @@ impl Host {
                     volume = volume.name(),
                     "in use: its requests wait for the next umpathd"
                 );
-                self.fx.order(Order::Abandon(id));
+                self.fx.order(Order::Abandon(volume.key()));
             }
         }
     }

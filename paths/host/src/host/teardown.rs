@@ -12,6 +12,7 @@ use umpath_session::StableId;
 use crate::events::FailoverId;
 use crate::order::QueueKey;
 use crate::record::RecordKey;
+use crate::spec::VolumeKey;
 
 /// The association that was lost.
 #[derive(Debug, Clone)]
@@ -33,7 +34,7 @@ pub(super) struct Teardown {
     pub(super) failover: Option<FailoverId>,
     pub(super) fence: OrderFence<QueueKey>,
     /// Queue threads that have not passed their buffer fence.
-    pub(super) lanes: BTreeSet<(StableId, u16)>,
+    pub(super) lanes: BTreeSet<(VolumeKey, u16)>,
     /// Volumes that had a path on it.
     pub(super) volumes: BTreeSet<StableId>,
     /// When time proves the fence, once known.
@@ -57,7 +58,7 @@ impl Teardown {
         lost: Lost,
         failover: FailoverId,
         ladder: Ladder,
-        lanes: BTreeSet<(StableId, u16)>,
+        lanes: BTreeSet<(VolumeKey, u16)>,
         volumes: BTreeSet<StableId>,
         others: BTreeSet<QueueKey>,
     ) -> Self {
@@ -73,12 +74,16 @@ impl Teardown {
     /// has queue pairs that no queue thread holds.
     pub(super) fn orderly(
         lost: Lost,
-        lanes: BTreeSet<(StableId, u16)>,
+        lanes: BTreeSet<(VolumeKey, u16)>,
         volumes: BTreeSet<StableId>,
         mut others: BTreeSet<QueueKey>,
     ) -> Self {
         others.insert(QueueKey::Admin);
-        others.extend(lanes.iter().map(|(id, queue)| QueueKey::Lane(*id, *queue)));
+        others.extend(
+            lanes
+                .iter()
+                .map(|(key, queue)| QueueKey::Lane(*key, *queue)),
+        );
         Self {
             fence: OrderFence::new(lost.terms, others),
             lost,
@@ -150,7 +155,10 @@ mod tests {
 
     const ASSOCIATION_ENDS: Duration = Duration::from_secs(100);
     const KATO: Duration = Duration::from_secs(1);
-    const VOLUME: StableId = StableId::Uuid([1; 16]);
+    const VOLUME: VolumeKey = VolumeKey {
+        id: StableId::Uuid([1; 16]),
+        incarnation: 1,
+    };
 
     fn terms() -> Option<FenceTerms> {
         FenceTerms::new(KATO, 1, false, Duration::ZERO, Duration::ZERO)
@@ -172,7 +180,7 @@ mod tests {
     /// A path taken away from a volume with two queue threads.
     fn orderly() -> Teardown {
         let lanes = [(VOLUME, 0), (VOLUME, 1)].into();
-        Teardown::orderly(lost(), lanes, [VOLUME].into(), BTreeSet::new())
+        Teardown::orderly(lost(), lanes, [VOLUME.id].into(), BTreeSet::new())
     }
 
     /// The fence counts from the last silence, whichever queue pair that is.

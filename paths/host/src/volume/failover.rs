@@ -82,7 +82,7 @@ impl Volume {
     ) {
         // A thread that has ended has reported that itself.
         if !self.ended.contains(&queue) {
-            fx.lane(self.spec.id, queue, LaneCommand::Destroyed(association));
+            fx.lane(self.key(), queue, LaneCommand::Destroyed(association));
         }
     }
 

@@ -52,7 +52,7 @@ impl Volume {
                 association: new.association,
                 transport: *qid,
             };
-            fx.lane(self.spec.id, queue, attach);
+            fx.lane(self.key(), queue, attach);
         }
         let ready = umpath_core::Ready {
             association: new.association,

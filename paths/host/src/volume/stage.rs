@@ -84,14 +84,19 @@ impl Volume {
     /// Orders the creation or takeover of its block device.
     pub(crate) fn build(&mut self, fx: &mut Effects) {
         self.stage = Stage::Building;
+        self.spec.incarnation = fx.next_incarnation();
         let spec = Box::new(self.spec.clone());
-        fx.order(match (self.adopted, &self.record) {
-            (true, Some(record)) => Order::Recover {
-                spec,
-                device: record.device,
-                cookie: record.cookie,
-            },
-            _ => Order::Build(spec),
+        if !self.adopted {
+            return fx.order(Order::Build(spec));
+        }
+        let record = self
+            .record
+            .as_ref()
+            .expect("a device an earlier process left");
+        fx.order(Order::Recover {
+            spec,
+            device: record.device,
+            cookie: record.cookie,
         });
     }
 
@@ -124,6 +129,7 @@ impl Volume {
     /// The block device and queue threads exist.
     pub(crate) fn built(&mut self, facts: &DeviceFacts, fx: &mut Effects) {
         assert_eq!(self.stage, Stage::Building, "a block device nobody ordered");
+        assert!(self.ended.is_empty(), "none of its queue threads has ended");
         self.stage = Stage::Built;
         self.trouble.clear();
         self.device = Some(facts.device);
@@ -176,7 +182,7 @@ impl Volume {
     pub(crate) fn start(&mut self, fx: &mut Effects) {
         if self.stage == Stage::Built {
             self.stage = Stage::Starting;
-            fx.order(Order::Start(self.spec.id));
+            fx.order(Order::Start(self.key()));
         }
     }
 

@@ -115,6 +115,34 @@ fn a_device_that_cannot_be_taken_over_yet_is_never_made_anew() {
     assert_eq!((rig.made, rig.disk.volumes[&id(1)].cookie), (0, 77));
 }
 
+/// One queue thread began and ended before the next one failed. It counted as one that had ended in
+/// the volume made of the next attempt: it got no tables, and its requests hung.
+#[test]
+fn threads_of_an_attempt_that_failed_are_not_those_of_the_next() {
+    let failing = Failing {
+        build: true,
+        half_way: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.up(2, &[namespace(1, 1, 1_000)]);
+    rig.failing.build = false;
+    rig.advance(ms(6_000));
+    assert_eq!(rig.usable(id(1)), 2);
+    assert_eq!(
+        rig.told[&id(1)],
+        [0, 1].into(),
+        "every queue thread has a table"
+    );
+    let lost = rig.association_of(1);
+    rig.lose(1, lost);
+    rig.advance(ms(10_000));
+    assert_eq!(rig.usable(id(1)), 1);
+    let own: Vec<_> = rig.disk.associations.keys().copied().collect();
+    assert_eq!(own, [rig.association_of(2).0], "the lost one was fenced");
+}
+
 /// A process that cannot ask the driver when it starts.
 fn started_blind() -> Rig {
     let failing = Failing {

@@ -1,6 +1,6 @@
 //! A shell that does at once whatever the host orders, unless it is told to fail.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use umpath_host::path::Up;
 use umpath_host::policy::VolumePolicy;
 use umpath_host::record::{Asked, AssociationRecord, RecordKey, VolumeRecord};
 use umpath_host::{
-    DeviceFacts, Found, Host, LaneNews, PathSpec, Report, Request, VolumeSpec, Wanted,
+    DeviceFacts, Found, Host, LaneNews, PathSpec, Report, Request, VolumeKey, VolumeSpec, Wanted,
 };
 use umpath_nvme::Nqn;
 use umpath_protocol::{Association, DaemonView, Failure, PathOutcome, Snapshot};
@@ -42,6 +42,8 @@ pub(crate) struct Disk {
 pub(crate) struct Failing {
     pub(crate) record: bool,
     pub(crate) build: bool,
+    /// The first queue thread has begun when `build` fails.
+    pub(crate) half_way: bool,
     pub(crate) register: bool,
     pub(crate) remove: bool,
     pub(crate) start: bool,
@@ -54,6 +56,8 @@ pub(crate) struct Failing {
 pub(crate) struct Late {
     pub(crate) records: bool,
     pub(crate) removals: bool,
+    pub(crate) builds: bool,
+    pub(crate) registrations: bool,
     /// The end of queue threads of devices that nobody saw.
     pub(crate) ends: bool,
 }
@@ -69,7 +73,9 @@ pub(crate) struct Rig {
     pub(crate) device_queues: u16,
     /// Volumes that queue threads serve, with the last table each was told.
     pub(crate) tables: BTreeMap<StableId, Arc<PathTable>>,
-    queues: BTreeMap<StableId, u16>,
+    /// Queue threads that were told a table.
+    pub(crate) told: BTreeMap<StableId, BTreeSet<u16>>,
+    queues: BTreeMap<VolumeKey, u16>,
     pub(crate) specs: Vec<PathSpec>,
     pub(crate) requests: Vec<(u32, Request)>,
     pub(crate) answers: BTreeMap<CallId, Answer>,
@@ -85,12 +91,12 @@ pub(crate) struct Rig {
 
 enum Done {
     Recorded(u32, AssociationId, Box<AssociationRecord>),
-    Discarded(StableId),
+    Discarded(VolumeKey),
     Found(Box<VolumeRecord>),
     Built(Box<VolumeSpec>, Option<u32>),
-    Registered(StableId, AssociationId),
-    Started(StableId),
-    Removed(u64, StableId),
+    Registered(VolumeKey, AssociationId),
+    Started(VolumeKey),
+    Removed(u64, VolumeKey),
     Destroyed(AssociationId, Remains),
     Users(u64, Vec<StableId>),
 }
@@ -116,6 +122,7 @@ impl Rig {
             held_back: VecDeque::new(),
             device_queues: 2,
             tables: BTreeMap::new(),
+            told: BTreeMap::new(),
             queues: BTreeMap::new(),
             specs: Vec::new(),
             requests: Vec::new(),
@@ -169,6 +176,8 @@ impl Rig {
             let late = match done {
                 Done::Recorded(..) => self.late.records,
                 Done::Removed(..) => self.late.removals,
+                Done::Built(..) => self.late.builds,
+                Done::Registered(..) => self.late.registrations,
                 Done::Discarded(..) => self.late.ends,
                 _ => false,
             };
@@ -183,6 +192,11 @@ impl Rig {
     /// What was late is done.
     pub(crate) fn finish_late(&mut self) {
         self.late = Late::default();
+        self.finish_held_back();
+    }
+
+    /// What is no longer late is done.
+    pub(crate) fn finish_held_back(&mut self) {
         self.done.append(&mut self.held_back);
         self.settle();
     }
@@ -279,7 +293,7 @@ impl Rig {
     }
 
     /// The queue threads of a volume end in good order.
-    fn end_lanes(&mut self, volume: StableId) {
+    fn end_lanes(&mut self, volume: VolumeKey) {
         for queue in 0..self.queues.remove(&volume).unwrap_or(0) {
             let news = LaneNews::Ended {
                 had: Vec::new(),
@@ -289,11 +303,14 @@ impl Rig {
         }
     }
 
-    fn lane(&mut self, volume: StableId, queue: u16, command: LaneCommand<u16>) {
+    fn lane(&mut self, volume: VolumeKey, queue: u16, command: LaneCommand<u16>) {
         let now = self.now;
         let mut tell = |news| self.host.handle_lane(volume, queue, news, now);
         match command {
-            LaneCommand::SetTable(table) => drop(self.tables.insert(volume, table)),
+            LaneCommand::SetTable(table) => {
+                self.tables.insert(volume.id, table);
+                self.told.entry(volume.id).or_default().insert(queue);
+            }
             LaneCommand::Convict(association) => {
                 tell(LaneNews::Drained {
                     association,
@@ -332,7 +349,11 @@ impl Rig {
             }
             Done::Built(spec, device) => {
                 if self.failing.build {
-                    return self.host.handle_built(spec.id, Err(why("build")), now);
+                    if self.failing.half_way {
+                        self.queues.insert(spec.key(), 1);
+                        self.end_lanes(spec.key());
+                    }
+                    return self.host.handle_built(spec.key(), Err(why("build")), now);
                 }
                 let id = device.unwrap_or_else(|| {
                     self.made += 1;
@@ -344,13 +365,13 @@ impl Rig {
                     let record = VolumeRecord::new(&spec, id, cookie);
                     self.disk.volumes.insert(spec.id, record);
                 }
-                self.queues.insert(spec.id, queues);
+                self.queues.insert(spec.key(), queues);
                 let facts = DeviceFacts {
                     device: id,
                     queues,
                     cookie,
                 };
-                self.host.handle_built(spec.id, Ok(facts), now);
+                self.host.handle_built(spec.key(), Ok(facts), now);
             }
             Done::Registered(volume, association) => {
                 let outcome = if self.failing.register {
@@ -381,8 +402,8 @@ impl Rig {
                         .handle_removed(removal, volume, failed("remove"), now);
                 }
                 self.end_lanes(volume);
-                self.tables.remove(&volume);
-                if let Some(record) = self.disk.volumes.remove(&volume) {
+                self.tables.remove(&volume.id);
+                if let Some(record) = self.disk.volumes.remove(&volume.id) {
                     self.disk.devices.remove(&record.device);
                 }
                 self.host.handle_removed(removal, volume, Ok(()), now);

@@ -266,6 +266,30 @@ fn a_dropped_volume_is_not_taken_for_its_successor() {
     assert_eq!((rig.made, rig.usable(id(1))), (2, 1));
 }
 
+/// Its memory was being registered when a volume was removed. The report came when the next one of
+/// its namespace was being built: the path was attached to that without any queue pair.
+#[test]
+fn memory_of_a_removed_volume_is_not_that_of_its_successor() {
+    let mut rig = Rig::new();
+    rig.want(asked(1), true);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.late.registrations = true;
+    rig.want(asked(2), true);
+    let second = rig.up(2, &[namespace(1, 1, 1_000)]);
+    let target = DisconnectTarget::Device("vol1".to_owned());
+    let (call, force) = (rig.call(), true);
+    rig.host
+        .handle_verb(call, Verb::Disconnect { target, force }, rig.now);
+    rig.settle();
+    rig.late.builds = true;
+    rig.want(asked(2), true);
+    rig.late.registrations = false;
+    rig.finish_held_back();
+    rig.finish_late();
+    assert_eq!((rig.made, rig.usable(id(1))), (2, 1));
+    assert_eq!(rig.association_of(2), second);
+}
+
 /// Somebody asked again while the device that could not be started was being removed, and the refusal
 /// stayed for ever.
 #[test]

@@ -2,14 +2,13 @@
 
 use umpath_core::LaneCommand;
 use umpath_host::record::VolumeRecord;
-use umpath_host::{DeviceFacts, VolumeSpec};
+use umpath_host::{DeviceFacts, LaneNews, VolumeKey, VolumeSpec};
 use umpath_protocol::Failure;
-use umpath_session::StableId;
 
 use super::{LaneActor, LaneAt, SimQp, Work, failure};
 use crate::sim::array::LBA_SHIFT;
 use crate::sim::blockdev::{BlockDevice, State};
-use crate::sim::clock::duration;
+use crate::sim::clock::{MICRO, duration};
 use crate::sim::mutant::Mutant;
 use crate::sim::plan::FaultKind;
 use crate::sim::workload::Client;
@@ -30,8 +29,11 @@ impl World {
     /// A block device is made with its queue threads, and put on record before.
     pub(super) fn build(&mut self, spec: &VolumeSpec) {
         let outcome = self.try_build(spec);
+        if outcome.is_err() {
+            self.ends_half_way(spec, spec.queues.min(self.plan.driver_queues));
+        }
         let now = duration(self.now);
-        self.host.core.handle_built(spec.id, outcome, now);
+        self.host.core.handle_built(spec.key(), outcome, now);
     }
 
     fn try_build(&mut self, spec: &VolumeSpec) -> Result<DeviceFacts, Failure> {
@@ -54,8 +56,21 @@ impl World {
             self.devices[device].lanes.push(lane);
         }
         self.devices[device].state = State::Made;
-        self.host.served.insert(spec.id, device);
+        self.host.served.insert(spec.key(), device);
         Ok(facts)
+    }
+
+    /// An attempt fails after some of its queue threads began: they end, and say so.
+    fn ends_half_way(&mut self, spec: &VolumeSpec, queues: u16) {
+        let begun = self.host_chance.below(u64::from(queues)) as u16;
+        for queue in 0..begun {
+            let news = LaneNews::Ended {
+                had: Vec::new(),
+                failure: None,
+            };
+            let now = duration(self.now);
+            self.host.core.handle_lane(spec.key(), queue, news, now);
+        }
     }
 
     /// The driver makes a block device.
@@ -68,7 +83,7 @@ impl World {
         self.devices.push(BlockDevice {
             number,
             cookie,
-            id: spec.id,
+            volume: spec.key(),
             store: store.unwrap_or_default(),
             blocks: spec.limits.size_bytes >> LBA_SHIFT,
             state: State::Dead,
@@ -93,11 +108,16 @@ impl World {
     /// A block device of an earlier life gets queue threads.
     pub(super) fn recover(&mut self, spec: &VolumeSpec, number: u32, cookie: u64) {
         let mut outcome = self.try_recover(spec, number, cookie);
+        if outcome.is_err()
+            && let Some(device) = self.device_of(number, cookie)
+        {
+            self.ends_half_way(spec, self.devices[device].queues.len() as u16);
+        }
         if self.is(Mutant::SecondDevice) && outcome.is_err() {
             outcome = self.try_build(spec);
         }
         let now = duration(self.now);
-        self.host.core.handle_built(spec.id, outcome, now);
+        self.host.core.handle_built(spec.key(), outcome, now);
     }
 
     fn try_recover(
@@ -118,10 +138,11 @@ impl World {
         }
         let known = &mut self.devices[device];
         known.lanes = lanes;
+        known.volume = spec.key();
         known.table = None;
         known.pathless_since = Some(self.now);
         known.adopted_at = Some(self.now);
-        self.host.served.insert(spec.id, device);
+        self.host.served.insert(spec.key(), device);
         Ok(DeviceFacts {
             device: number,
             queues,
@@ -130,8 +151,8 @@ impl World {
     }
 
     /// A block device appears, or its requests come back.
-    pub(super) fn start_device(&mut self, id: StableId) {
-        let Some(device) = self.served(id) else {
+    pub(super) fn start_device(&mut self, volume: VolumeKey) {
+        let Some(device) = self.served(volume) else {
             return;
         };
         let fails = self.has_fault(FaultKind::DriverFails);
@@ -150,19 +171,19 @@ impl World {
             _ => Err(failure("the device is not there")),
         };
         let now = duration(self.now);
-        self.host.core.handle_started(id, outcome, now);
+        self.host.core.handle_started(volume, outcome, now);
     }
 
     /// A block device is to be removed.
-    pub(super) fn remove_device(&mut self, removal: u64, id: StableId, force: bool) {
-        let Some(device) = self.served(id) else {
+    pub(super) fn remove_device(&mut self, removal: u64, volume: VolumeKey, force: bool) {
+        let Some(device) = self.served(volume) else {
             return;
         };
         let open = self.devices[device].is_open(self.now);
         if open && !force && self.devices[device].is_there() {
             let outcome = Err(failure("the device is in use"));
             let now = duration(self.now);
-            return self.host.core.handle_removed(removal, id, outcome, now);
+            return self.host.core.handle_removed(removal, volume, outcome, now);
         }
         self.devices[device].state = State::Dying;
         self.devices[device].dying_since = self.now;
@@ -172,12 +193,12 @@ impl World {
     }
 
     /// A block device nobody saw is dropped, or one in use is left alone: its threads end.
-    pub(super) fn let_go(&mut self, id: StableId, ending: Ending) {
-        let Some(device) = self.served(id) else {
+    pub(super) fn let_go(&mut self, volume: VolumeKey, ending: Ending) {
+        let Some(device) = self.served(volume) else {
             return;
         };
         if ending == Ending::Discarded {
-            self.host.served.remove(&id);
+            self.host.served.remove(&volume);
         }
         self.devices[device].ending = Some(ending);
         self.tell_all_lanes(device, || LaneCommand::Stop);
@@ -217,13 +238,17 @@ impl World {
             Ending::Removed(_) | Ending::Discarded => State::Gone,
             Ending::Abandoned => State::Waiting,
         };
-        let (id, cookie) = (known.id, known.cookie);
+        let (volume, cookie) = (known.volume, known.cookie);
+        // Whoever waits for the threads has their last reports before him.
+        let reported = known.lanes.iter().map(|lane| lane.outbox_at).max();
         if ending == Ending::Abandoned {
             return;
         }
-        self.disk.forget_volume(id, cookie);
+        self.disk.forget_volume(volume.id, cookie);
         if let Ending::Removed(removal) = ending {
-            self.begin(Work::Removed(removal, id));
+            let takes = self.host_chance.tail(50 * MICRO, self.plan.work_delay);
+            let reported = reported.map_or(0, |at| at.saturating_sub(self.now));
+            self.work(takes.max(reported), Work::Removed(removal, volume));
         }
     }
 }

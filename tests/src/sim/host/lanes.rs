@@ -285,14 +285,14 @@ impl World {
 
     /// A queue thread's message reaches the host.
     pub(crate) fn news_arrives(&mut self, at: LaneAt, news: LaneNews, brought: Brought) {
-        let id = self.devices[at.device].id;
+        let volume = self.devices[at.device].volume;
         let queue = at.queue as u16;
         for (association, _, qp) in brought {
-            let key = (association, Remains::Lane(id, queue));
+            let key = (association, Remains::Lane(volume, queue));
             self.host.handed_back.insert(key, qp);
         }
         self.note(|| format!("{at} tells {}", words::of_news(&news)));
-        self.tell_host(|host, now| host.handle_lane(id, queue, news, now));
+        self.tell_host(|host, now| host.handle_lane(volume, queue, news, now));
     }
 
     /// A message reaches a queue thread's mailbox.

@@ -35,7 +35,7 @@ use umpath_core::AssociationId;
 use umpath_core::association::Suspicion;
 use umpath_host::path::AssociationNumbers;
 use umpath_host::record::AssociationRecord;
-use umpath_host::{CallId, Host, LaneNews, Path, Remains, Report, Request};
+use umpath_host::{CallId, Host, LaneNews, Path, Remains, Report, Request, VolumeKey};
 use umpath_protocol::Failure;
 use umpath_session::StableId;
 
@@ -109,16 +109,16 @@ pub(crate) enum Work {
         cookie: u64,
     },
     Find(Box<umpath_host::record::VolumeRecord>),
-    Register(StableId, AssociationId),
-    Start(StableId),
+    Register(VolumeKey, AssociationId),
+    Start(VolumeKey),
     FindUsers(u64, Vec<StableId>),
     Remove {
         removal: u64,
-        volume: StableId,
+        volume: VolumeKey,
         force: bool,
     },
     /// The end of a removal.
-    Removed(u64, StableId),
+    Removed(u64, VolumeKey),
     Destroy {
         association: AssociationId,
         remains: Remains,
@@ -154,7 +154,7 @@ pub(crate) struct Daemon {
     pub(crate) held: BTreeMap<AssociationId, Vec<(u16, QpId)>>,
     handed_back: BTreeMap<(AssociationId, Remains), QpId>,
     /// Block devices of volumes.
-    pub(crate) served: BTreeMap<StableId, usize>,
+    pub(crate) served: BTreeMap<VolumeKey, usize>,
     /// Which association each inherited record stands for.
     pub(crate) inherited: BTreeMap<u64, Assoc>,
     pub(crate) stalled_until: Nanos,

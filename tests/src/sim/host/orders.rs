@@ -5,8 +5,7 @@ use std::rc::Rc;
 use umpath_core::{AssociationId, LaneCommand};
 use umpath_host::path::Path;
 use umpath_host::record::RecordKey;
-use umpath_host::{Host, Order, PathSpec, Remains, Request};
-use umpath_session::StableId;
+use umpath_host::{Host, Order, PathSpec, Remains, Request, VolumeKey};
 
 use super::{Ending, Inside, LaneAt, PathActor, Port, SimQp, Work, route_of, words};
 use crate::sim::checker::Violation;
@@ -187,13 +186,15 @@ impl World {
         self.fail(Violation(format!("(16) {what}")));
     }
 
-    pub(super) fn served(&self, id: StableId) -> Option<usize> {
-        self.host.served.get(&id).copied()
+    pub(super) fn served(&self, volume: VolumeKey) -> Option<usize> {
+        self.host.served.get(&volume).copied()
     }
 
-    fn must_serve(&mut self, id: StableId, does: &str) {
-        if self.served(id).is_none() {
-            self.absurd(&format!("the host {does} volume {id}, which is not there"));
+    fn must_serve(&mut self, volume: VolumeKey, does: &str) {
+        if self.served(volume).is_none() {
+            self.absurd(&format!(
+                "the host {does} volume {volume}, which is not there"
+            ));
         }
     }
 
@@ -234,7 +235,7 @@ impl World {
         self.inside(at, life, Inside::ToPath(path, Box::new(request)));
     }
 
-    fn order_lane(&mut self, volume: StableId, queue: u16, command: LaneCommand<u16>) {
+    fn order_lane(&mut self, volume: VolumeKey, queue: u16, command: LaneCommand<u16>) {
         let Some(device) = self.served(volume) else {
             return self.absurd(&format!("a queue thread of {volume} is told something"));
         };

@@ -101,7 +101,9 @@ impl World {
 
     fn find_users(&mut self, removal: u64, volumes: Vec<StableId>) {
         let users = |id: StableId| {
-            let device = self.served(id).map(|device| &self.devices[device]);
+            let mut served = self.host.served.iter();
+            let device = served.find(|(volume, _)| volume.id == id);
+            let device = device.map(|(_, device)| &self.devices[*device]);
             let open = device.is_some_and(|device| device.is_open(self.now));
             (
                 id,

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use umpath_core::{AssociationId, LaneCommand};
 use umpath_host::order::{Order, Remains};
 use umpath_host::record::RecordKey;
-use umpath_host::{PathSpec, VolumeSpec};
+use umpath_host::{PathSpec, VolumeKey, VolumeSpec};
 use umpath_protocol::Failure;
 use umpath_session::StableId;
 use umpath_ublk::Control;
@@ -138,7 +138,7 @@ impl Shell {
         tokio::spawn(association::run(spec, params, around, inbox));
     }
 
-    fn lane_command(&mut self, volume: StableId, queue: u16, command: LaneCommand<u16>) {
+    fn lane_command(&mut self, volume: VolumeKey, queue: u16, command: LaneCommand<u16>) {
         let command = command.map(|association, qid| {
             let known = self.resources.associations.get_mut(&association);
             let queue = known.and_then(|known| known.queues.remove(&qid));
@@ -183,11 +183,11 @@ impl Shell {
                 Some((device, cookie)) => recover(&spec, device, cookie, waits, &outbox),
                 None => build(&spec, &keeper, waits, &outbox),
             };
-            Message::Built(spec.id, outcome.map(Box::new))
+            Message::Built(spec.key(), outcome.map(Box::new))
         });
     }
 
-    fn register(&mut self, volume: StableId, association: AssociationId) {
+    fn register(&mut self, volume: VolumeKey, association: AssociationId) {
         let arenas = self.resources.served(volume).arenas.clone();
         let known = self.resources.associations.get(&association);
         let domain = Arc::clone(
@@ -208,7 +208,7 @@ impl Shell {
     }
 
     /// Associations that live on let go of a removed volume's memory.
-    fn unregister(&mut self, volume: StableId) {
+    fn unregister(&mut self, volume: VolumeKey) {
         let Some(served) = self.resources.volumes.remove(&volume) else {
             return;
         };
@@ -222,7 +222,7 @@ impl Shell {
         }
     }
 
-    fn start_device(&mut self, volume: StableId) {
+    fn start_device(&mut self, volume: VolumeKey) {
         let outbox = self.outbox.clone();
         let served = self.resources.served(volume);
         let name = served.record.name.clone();
@@ -243,7 +243,7 @@ impl Shell {
         }
     }
 
-    fn remove(&mut self, removal: u64, volume: StableId, force: bool) {
+    fn remove(&mut self, removal: u64, volume: VolumeKey, force: bool) {
         let mut device = self.resources.take_device(volume);
         let record = self.resources.served(volume).record.clone();
         let keeper = self.context.keeper.clone();

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use umpath_core::AssociationId;
-use umpath_host::DeviceFacts;
 use umpath_host::order::Remains;
 use umpath_host::record::VolumeRecord;
+use umpath_host::{DeviceFacts, VolumeKey};
 use umpath_rdma::{Domain, HostQueue};
-use umpath_session::StableId;
 use umpath_transport::Arena;
 use umpath_ublk::LaneHandle;
 
@@ -34,7 +33,7 @@ pub(super) struct Served {
 #[derive(Default)]
 pub(super) struct Resources {
     pub(super) associations: HashMap<AssociationId, Association>,
-    pub(super) volumes: HashMap<StableId, Served>,
+    pub(super) volumes: HashMap<VolumeKey, Served>,
     /// Queue pairs that queue threads handed back.
     pub(super) handed_back: HashMap<(AssociationId, Remains), HostQueue>,
 }
@@ -63,7 +62,7 @@ impl Resources {
     }
 
     /// A block device was made or taken over.
-    pub(super) fn built(&mut self, volume: StableId, built: Built) -> DeviceFacts {
+    pub(super) fn built(&mut self, volume: VolumeKey, built: Built) -> DeviceFacts {
         let info = *built.device.info();
         let facts = DeviceFacts {
             device: info.id,
@@ -82,20 +81,20 @@ impl Resources {
     }
 
     /// A block device was removed; or was not, and comes back.
-    pub(super) fn removed(&mut self, volume: StableId, device: Option<Box<BlockDevice>>) {
+    pub(super) fn removed(&mut self, volume: VolumeKey, device: Option<Box<BlockDevice>>) {
         // Its memory stays known until the host has it unregistered.
         if device.is_some() {
             self.served(volume).device = device;
         }
     }
 
-    pub(super) fn served(&mut self, volume: StableId) -> &mut Served {
+    pub(super) fn served(&mut self, volume: VolumeKey) -> &mut Served {
         let served = self.volumes.get_mut(&volume);
         served.expect("the host orders for volumes that are there")
     }
 
     /// Takes a block device to remove it.
-    pub(super) fn take_device(&mut self, volume: StableId) -> Box<BlockDevice> {
+    pub(super) fn take_device(&mut self, volume: VolumeKey) -> Box<BlockDevice> {
         let device = self.served(volume).device.take();
         device.expect("the host does one thing at a time with a block device")
     }
