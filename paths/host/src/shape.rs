@@ -146,6 +146,34 @@ pub(crate) fn difference(
         })
 }
 
+/// Why two namespaces of one subsystem with different identities are one, or may be; `None`: they are
+/// two. Each has its NSID.
+///
+/// A controller that lists fewer identifiers than another makes another identity of the same namespace.
+/// Two block devices over one namespace would know nothing of each other's lost writes.
+pub(crate) fn overlap(
+    one: (u32, &NamespaceFacts),
+    other: (u32, &NamespaceFacts),
+) -> Option<String> {
+    let ((one_nsid, one), (other_nsid, other)) = (one, other);
+    let identifiers = [
+        ("UUID", same(one.uuid, other.uuid)),
+        ("NGUID", same(one.nguid, other.nguid)),
+        ("EUI64", same(one.eui64, other.eui64)),
+    ];
+    if let Some((what, _)) = identifiers.iter().find(|(_, same)| *same == Some(true)) {
+        return Some(format!("they have the same {what}"));
+    }
+    let told_apart = identifiers.iter().any(|(_, same)| *same == Some(false));
+    (one_nsid == other_nsid && !told_apart)
+        .then(|| format!("both are namespace {one_nsid}, and no identifier tells them apart"))
+}
+
+/// Whether two identifiers are the same; `None`: one is missing.
+fn same<const N: usize>(one: Option<[u8; N]>, other: Option<[u8; N]>) -> Option<bool> {
+    Some(one? == other?)
+}
+
 /// A namespace for tests, with a UUID made from `name`.
 #[cfg(test)]
 pub(crate) fn sample(name: u8) -> NamespaceFacts {
@@ -183,6 +211,32 @@ mod tests {
         assert_eq!(power_of_two(1 << 17, 4096), 1 << 17);
         assert_eq!(power_of_two(512, 4096), 4096);
         assert_eq!(power_of_two(1 << 40, 4096), 4096);
+    }
+
+    #[test]
+    fn namespaces_are_two_only_where_an_identifier_says_so() {
+        let one = namespace();
+        let nguid = |uuid, nguid| NamespaceFacts {
+            uuid,
+            nguid: Some([nguid; 16]),
+            ..namespace()
+        };
+        let both = nguid(one.uuid, 7);
+        let poor = nguid(None, 7);
+        let words = |one, other| overlap(one, other).unwrap_or_default();
+        assert!(words((1, &both), (2, &poor)).contains("NGUID"));
+        assert!(words((1, &one), (1, &poor)).contains("namespace 1"));
+        assert_eq!(overlap((1, &one), (2, &poor)), None);
+        assert_eq!(
+            overlap((1, &both), (1, &nguid(Some([9; 16]), 8))),
+            None,
+            "it was replaced"
+        );
+        let odd = nguid(Some([9; 16]), 7);
+        assert!(
+            words((1, &both), (1, &odd)).contains("NGUID"),
+            "one of both is wrong"
+        );
     }
 
     #[test]

@@ -189,12 +189,34 @@ impl Host {
             }
         } else if self.leaves_alone(path, namespace.nsid, facts) {
             return;
+        } else if let Some(why) = self.is_another_s(path, namespace.nsid, facts) {
+            let fix = "make all controllers of the array report the same identifiers; if it is another \
+                       namespace, disconnect that volume first";
+            return self.refuse(path, namespace.nsid, why, fix);
         } else {
             self.begin_volume(path, namespace.nsid, facts);
         }
         let live = self.live_mut(path).expect("an association to match");
         live.pending.insert(facts.id);
         self.register(path, facts.id);
+    }
+
+    /// Why a namespace that no volume has may be that of a volume of its subsystem all the same.
+    fn is_another_s(&self, path: u32, nsid: u32, facts: &NamespaceFacts) -> Option<String> {
+        let nqn = self.path(path).spec.nqn.as_str();
+        let mut volumes = self.volumes.values().filter(|volume| volume.nqn() == nqn);
+        volumes.find_map(|volume| {
+            let mut nsids = volume.nsids();
+            let why = nsids
+                .find_map(|known| shape::overlap((known, volume.namespace()), (nsid, facts)))?;
+            Some(format!(
+                "it calls itself {}, and volume {} ({}) is {}, but {why}",
+                facts.id,
+                volume.name(),
+                volume.device_name(),
+                volume.id(),
+            ))
+        })
     }
 
     /// Registers a volume's memory with an association that waits for it, if the volume is built.

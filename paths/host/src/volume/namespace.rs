@@ -14,6 +14,12 @@ impl Volume {
         self.member_on(association).map(|member| member.nsid)
     }
 
+    /// Every NSID under which it was found.
+    pub(crate) fn nsids(&self) -> impl Iterator<Item = u32> {
+        let members = self.members.iter().map(|member| member.nsid);
+        members.chain([self.spec.nsid])
+    }
+
     /// Identifier of a queue thread's queue pair on an association.
     pub(crate) fn qid_on(&self, association: AssociationId, queue: u16) -> Option<u16> {
         let member = self.member_on(association)?;
