@@ -144,11 +144,16 @@ impl Host {
             } => {
                 if handed_back {
                     // A queue pair that is not known to be silent is silent once destroyed.
+                    let report = !quiet || silent_at.is_none();
                     self.fx.order(Order::Destroy {
                         association,
                         remains: Remains::Lane(key, queue),
-                        report: !quiet || silent_at.is_none(),
+                        report,
                     });
+                    let teardown = self.teardowns.get_mut(&association);
+                    if let Some(teardown) = teardown.filter(|_| report) {
+                        teardown.destroying.insert(QueueKey::Lane(key, queue));
+                    }
                 }
                 if let Some(at) = silent_at.filter(|_| quiet) {
                     self.queue_silent(association, QueueKey::Lane(key, queue), at);
@@ -232,14 +237,16 @@ impl Host {
         }
         let had: BTreeSet<AssociationId> = had.iter().copied().collect();
         let waits = |teardown: &super::Teardown| teardown.lanes.contains(&(key, queue));
-        let waiting: Vec<AssociationId> = self
+        // The end of its thread does not silence a queue pair that was handed back before.
+        let lane = QueueKey::Lane(key, queue);
+        let waiting: Vec<(AssociationId, bool)> = self
             .teardowns
             .iter()
             .filter(|(_, teardown)| waits(teardown))
-            .map(|(association, _)| *association)
+            .map(|(association, teardown)| (*association, teardown.destroying.contains(&lane)))
             .collect();
-        for association in waiting {
-            if !had.contains(&association) {
+        for (association, destroying) in waiting {
+            if !destroying && !had.contains(&association) {
                 self.queue_silent(association, QueueKey::Lane(key, queue), now);
             }
             self.lane_drained(key, queue, association);

@@ -35,6 +35,8 @@ pub(super) struct Teardown {
     pub(super) fence: OrderFence<QueueKey>,
     /// Queue threads that have not passed their buffer fence.
     pub(super) lanes: BTreeSet<(VolumeKey, u16)>,
+    /// Queue pairs whose silence only their destruction proves, which is under way.
+    pub(super) destroying: BTreeSet<QueueKey>,
     /// Volumes that had a path on it.
     pub(super) volumes: BTreeSet<StableId>,
     /// When time proves the fence, once known.
@@ -89,6 +91,7 @@ impl Teardown {
             lost,
             failover: None,
             lanes,
+            destroying: BTreeSet::new(),
             volumes,
             fence_due: None,
             orderly: true,
