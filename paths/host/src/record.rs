@@ -11,9 +11,9 @@ use umpath_core::association::{FenceTerms, quiesce_floor};
 use umpath_core::{AssociationId, BlockLimits};
 use umpath_nvme::Nqn;
 use umpath_nvme::command::Instance;
-use umpath_protocol::{ConnectOptions, Portal};
 use umpath_session::{ControllerFacts, NamespaceFacts, StableId};
 
+pub use crate::spec::Asked;
 use crate::spec::VolumeSpec;
 
 /// Incremented when a field changes its meaning.
@@ -100,20 +100,6 @@ mod nqn_in_words {
     }
 }
 
-/// A path as it was requested.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
-    /// Address and service of the portal.
-    pub portal: Portal,
-    /// NQN of the subsystem.
-    pub nqn: String,
-    /// Options of `umpath connect` or `[[connect]]`.
-    pub options: ConnectOptions,
-    /// The number operators know it by; absent in records of earlier versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub number: Option<u32>,
-}
-
 /// The record of a volume. Configured settings are left out: they are read anew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeRecord {
@@ -162,7 +148,7 @@ impl VolumeRecord {
             nsid: spec.nsid,
             namespace: spec.namespace.clone(),
             limits: spec.limits.clone(),
-            paths: Vec::new(),
+            paths: spec.paths.clone(),
         }
     }
 }

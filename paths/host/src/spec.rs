@@ -2,10 +2,26 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use umpath_core::{BlockLimits, VolumeShared};
+use umpath_protocol::{ConnectOptions, Portal};
 use umpath_session::{NamespaceFacts, StableId};
 
 use crate::policy::VolumePolicy;
+
+/// A path as it was requested.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Address and service of the portal.
+    pub portal: Portal,
+    /// NQN of the subsystem.
+    pub nqn: String,
+    /// Options of `umpath connect` or `[[connect]]`.
+    pub options: ConnectOptions,
+    /// The number operators know it by; absent in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+}
 
 /// A volume as one order built it or took it over.
 ///
@@ -54,6 +70,8 @@ pub struct VolumeSpec {
     pub depth: u16,
     /// Policies in force when it was created.
     pub policy: VolumePolicy,
+    /// Paths of its subsystem when it was first seen, for its record.
+    pub paths: Vec<Asked>,
     /// State shared by the queue threads and the host.
     pub shared: Arc<VolumeShared>,
 }

@@ -83,10 +83,12 @@ pub(crate) struct Volume {
     adopted: bool,
     /// Requests wait for a first usable path, whatever the policy says of volumes without one.
     awaits_first_path: bool,
-    /// Why its block device could not be taken over yet; empty where it was, or needed not.
+    /// What an operator said of I/O without a path, until the policy is set again.
+    queueing: Option<bool>,
+    /// Why its block device could not be taken over or started yet; empty where nothing failed.
     trouble: String,
-    /// The last pause between attempts to take it over.
-    recovery_pause: Duration,
+    /// The last pause before something that failed was tried again.
+    pause: Duration,
 }
 
 impl Volume {
@@ -113,8 +115,9 @@ impl Volume {
             record: None,
             adopted: false,
             awaits_first_path: false,
+            queueing: None,
             trouble: String::new(),
-            recovery_pause: Duration::ZERO,
+            pause: Duration::ZERO,
         }
     }
 
@@ -180,7 +183,7 @@ impl Volume {
         self.adopted
     }
 
-    /// Why its block device is not taken over yet.
+    /// Why its block device is not taken over or started yet.
     pub(crate) fn trouble(&self) -> Option<&str> {
         Some(self.trouble.as_str()).filter(|why| !why.is_empty())
     }
@@ -214,6 +217,7 @@ impl Volume {
     pub(crate) fn set_queueing(&mut self, on: bool, fx: &mut Effects) {
         // An operator's word counts more than the wait for a first path.
         self.awaits_first_path = false;
+        self.queueing = Some(on);
         if on {
             self.core.set_no_path(NoPath::Queue, fx.now);
         } else {
@@ -263,11 +267,7 @@ impl Volume {
 
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
         let window = self.core.window_ends().filter(|_| self.is_started());
-        let retry = match self.stage {
-            Stage::Unrecovered { retry_at } => Some(retry_at),
-            _ => None,
-        };
-        [self.core.poll_timeout(), window, retry]
+        [self.core.poll_timeout(), window, self.retry_at()]
             .into_iter()
             .flatten()
             .min()
@@ -275,8 +275,8 @@ impl Volume {
 
     pub(crate) fn handle_timeout(&mut self, fx: &mut Effects) {
         let now = fx.now;
-        if matches!(self.stage, Stage::Unrecovered { retry_at } if retry_at <= now) {
-            self.find(fx);
+        if self.retry_at().is_some_and(|at| at <= now) {
+            self.retry(fx);
         }
         // In this order: a path that comes back may be what there is to compare.
         if self.core.poll_timeout().is_some_and(|at| at <= now) {

@@ -13,7 +13,7 @@ use super::{Host, same};
 use crate::events::Subject;
 use crate::order::Order;
 use crate::shape;
-use crate::spec::{DeviceFacts, VolumeKey, VolumeSpec};
+use crate::spec::{Asked, DeviceFacts, VolumeKey, VolumeSpec};
 use crate::volume::Volume;
 
 impl Host {
@@ -33,6 +33,14 @@ impl Host {
         if news {
             self.fx.order(Order::SaveNames(self.names.pairs()));
         }
+        // On record before the device appears: any of them may be the one its users depend on.
+        let mut paths: Vec<Asked> = self
+            .paths
+            .values()
+            .filter(|path| !path.ending && path.spec.nqn == record.spec.nqn)
+            .map(|path| path.asked.clone())
+            .collect();
+        paths.sort_by_key(|path| path.number);
         let spec = VolumeSpec {
             id: facts.id,
             incarnation: 0,
@@ -47,6 +55,7 @@ impl Host {
             queues: record.spec.session.io_queues_per_namespace,
             depth: record.spec.session.io_depth - 1,
             policy: self.settings.policy(&facts.id, &controller.model),
+            paths,
             shared: Arc::new(VolumeShared::new()),
         };
         let mut volume = Volume::new(spec, self.fx.now);
@@ -144,27 +153,21 @@ impl Host {
         self.settle();
     }
 
-    /// The block device could not be started. One that was never visible is discarded; one that was
-    /// taken over is left as it is, with its users, for an operator to examine.
+    /// The block device could not be started. What the volume does about it is its own decision;
+    /// namespaces wait for the next one where this one goes.
     fn not_started(&mut self, id: StableId, failure: &Failure) {
         let volume = self
             .volumes
             .get_mut(&id)
             .expect("a volume that was started");
-        let subject = Subject::volume(volume.name());
-        self.fx
-            .event(EventKind::Refused, subject, failure.to_string());
-        volume.not_started();
-        if volume.is_adopted() {
+        volume.not_started(failure, &mut self.fx);
+        if !volume.is_going() {
             return;
         }
-        assert!(volume.begin_removal(), "nothing else is being done with it");
-        let (key, paths): (_, Vec<u32>) = (volume.key(), volume.paths().collect());
-        self.fx.order(Order::Remove {
-            removal: 0,
-            volume: key,
-            force: true,
-        });
+        let subject = Subject::volume(volume.name());
+        let paths: Vec<u32> = volume.paths().collect();
+        self.fx
+            .event(EventKind::Refused, subject, failure.to_string());
         for path in paths {
             let nsid = self.live(path).and_then(|live| live.namespace(id));
             let nsid = nsid.map_or(0, |(nsid, _)| nsid);

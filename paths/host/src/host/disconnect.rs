@@ -212,7 +212,7 @@ impl Host {
         match outcome {
             Ok(()) => self.removed(number, key),
             Err(failure) => {
-                volume.removal_failed();
+                volume.removal_failed(&failure, &mut self.fx);
                 if let Some(removal) = self.removals.get_mut(&number) {
                     removal.give_up(failure);
                 }

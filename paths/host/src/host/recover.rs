@@ -178,6 +178,7 @@ impl Host {
             // The queue count the device was created with applies; the driver reports it.
             depth: 0,
             policy: self.settings.policy(&record.id, &record.model),
+            paths: record.paths.clone(),
             shared: Arc::new(VolumeShared::new()),
         };
         let words = format!("/dev/ublkb{} {}", record.device, record.id);

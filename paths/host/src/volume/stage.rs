@@ -17,8 +17,9 @@ use crate::spec::DeviceFacts;
 /// `no_path_retry` says: the paths it had are being connected.
 const FIRST_PATH_PATIENCE: Duration = Duration::from_secs(30);
 
-/// First and longest pause between attempts to take over a block device.
-const RECOVERY_PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
+/// First and longest pause between attempts to take over a block device, to start it, or to remove
+/// one that does not start.
+const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
 
 /// State of the block device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,9 @@ pub(super) enum Stage {
     Built,
     /// It is being started.
     Starting,
+    /// Starting it failed. One that was taken over is started again: its users wait. One that nobody
+    /// saw could not be removed either, and that is tried again.
+    Unstarted { retry_at: Duration },
     /// It is there for everyone.
     Started,
     /// It is being removed; `started`: whether it was started before.
@@ -56,6 +60,7 @@ impl Volume {
             | Stage::Unrecovered { .. }
             | Stage::Built
             | Stage::Starting
+            | Stage::Unstarted { .. }
             | Stage::Removing { started: false } => false,
         }
     }
@@ -145,12 +150,13 @@ impl Volume {
             .spec
             .policy
             .device_config(self.spec.namespace.lba_shift, self.lanes);
-        self.awaits_first_path = self.adopted;
-        if self.awaits_first_path {
-            // From the first table on: requests could fail under another one.
-            config.no_path = self.first_path_policy();
-        }
+        self.awaits_first_path = self.adopted && self.queueing.is_none();
+        // From the first table on: requests could fail under another one.
+        config.no_path = self.no_path();
         self.core = Device::new(config, fx.now);
+        if self.queueing == Some(false) {
+            self.core.stop_queueing(fx.now);
+        }
     }
 
     /// Taking over its block device failed; schedules a retry. Its users hold open files on it, so
@@ -158,20 +164,59 @@ impl Volume {
     pub(crate) fn recovery_failed(&mut self, why: &Failure, fx: &mut Effects) {
         let ordered = matches!(self.stage, Stage::Building | Stage::Finding);
         assert!(ordered, "a recovery nobody ordered");
+        let retry_at = self.put_off(why, fx);
+        self.stage = Stage::Unrecovered { retry_at };
+    }
+
+    /// Notes a failure that is retried; when.
+    fn put_off(&mut self, why: &Failure, fx: &mut Effects) -> Duration {
         if self.trouble != why.why {
             let words = format!("{why}; trying again");
             fx.event(EventKind::Refused, Subject::volume(self.name()), words);
         }
-        let [first, longest] = RECOVERY_PAUSES;
-        self.recovery_pause = (self.recovery_pause * 2).clamp(first, longest);
         self.trouble.clone_from(&why.why);
-        let retry_at = fx.now + self.recovery_pause;
-        self.stage = Stage::Unrecovered { retry_at };
+        let [first, longest] = PAUSES;
+        self.pause = (self.pause * 2).clamp(first, longest);
+        fx.now + self.pause
     }
 
-    /// What happens to requests before the first path of a volume that was taken over.
-    pub(super) fn first_path_policy(&self) -> NoPath {
+    /// When a step that failed is due again.
+    pub(super) fn retry_at(&self) -> Option<Duration> {
+        match self.stage {
+            Stage::Unrecovered { retry_at } | Stage::Unstarted { retry_at } => Some(retry_at),
+            _ => None,
+        }
+    }
+
+    /// Tries again what failed.
+    pub(super) fn retry(&mut self, fx: &mut Effects) {
+        match self.stage {
+            Stage::Unrecovered { .. } => self.find(fx),
+            Stage::Unstarted { .. } if self.adopted => {
+                self.stage = Stage::Built;
+                self.start(fx);
+            }
+            Stage::Unstarted { .. } => self.remove_unstarted(fx),
+            other => panic!("nothing failed in {other:?}"),
+        }
+    }
+
+    /// Removes a block device that does not start, and that nobody saw.
+    fn remove_unstarted(&mut self, fx: &mut Effects) {
+        self.stage = Stage::Removing { started: false };
+        fx.order(Order::Remove {
+            removal: 0,
+            volume: self.key(),
+            force: true,
+        });
+    }
+
+    /// What happens to requests without a path.
+    pub(super) fn no_path(&self) -> NoPath {
         match self.spec.policy.no_path_retry {
+            _ if self.queueing == Some(true) => NoPath::Queue,
+            _ if self.queueing == Some(false) => NoPath::Fail,
+            _ if !self.awaits_first_path => self.spec.policy.no_path(),
             NoPathRetry::Queue => NoPath::Queue,
             NoPathRetry::Fail => NoPath::QueueFor(FIRST_PATH_PATIENCE),
             NoPathRetry::For(time) => NoPath::QueueFor(time.max(FIRST_PATH_PATIENCE)),
@@ -190,18 +235,26 @@ impl Volume {
     pub(crate) fn started(&mut self) {
         assert_eq!(self.stage, Stage::Starting, "a block device nobody started");
         self.stage = Stage::Started;
+        self.trouble.clear();
+        self.pause = Duration::ZERO;
     }
 
-    /// The block device could not be started.
-    pub(crate) fn not_started(&mut self) {
+    /// The block device could not be started. One that was never visible is removed; one that was
+    /// taken over has users, who wait until it can be.
+    pub(crate) fn not_started(&mut self, why: &Failure, fx: &mut Effects) {
         assert_eq!(self.stage, Stage::Starting, "a block device nobody started");
-        self.stage = Stage::Built;
+        if self.adopted {
+            let retry_at = self.put_off(why, fx);
+            self.stage = Stage::Unstarted { retry_at };
+        } else {
+            self.remove_unstarted(fx);
+        }
     }
 
     /// Starts its removal; `false`: something else is in progress on it.
     pub(crate) fn begin_removal(&mut self) -> bool {
         let started = match self.stage {
-            Stage::Built => false,
+            Stage::Built | Stage::Unstarted { .. } => false,
             Stage::Started => true,
             Stage::Building
             | Stage::Finding
@@ -219,14 +272,18 @@ impl Volume {
     }
 
     /// It could not be removed.
-    pub(crate) fn removal_failed(&mut self) {
+    pub(crate) fn removal_failed(&mut self, why: &Failure, fx: &mut Effects) {
         let Stage::Removing { started } = self.stage else {
             panic!("a removal nobody began");
         };
         self.stage = if started {
             Stage::Started
-        } else {
+        } else if self.members.is_empty() && !self.adopted {
             Stage::Built
+        } else {
+            // It was to be there, and did not start.
+            let retry_at = self.put_off(why, fx);
+            Stage::Unstarted { retry_at }
         };
     }
 }

@@ -48,11 +48,10 @@ impl Volume {
     pub(crate) fn set_policy(&mut self, policy: VolumePolicy, fx: &mut Effects) {
         // Who changes another policy has not decided against waiting for the paths it had.
         self.awaits_first_path &= policy.no_path_retry == self.spec.policy.no_path_retry;
+        self.queueing = None;
         self.spec.policy = policy;
         let mut config = policy.device_config(self.spec.namespace.lba_shift, self.lanes);
-        if self.awaits_first_path {
-            config.no_path = self.first_path_policy();
-        }
+        config.no_path = self.no_path();
         self.core.set_config(config, fx.now);
         self.pump(fx);
     }

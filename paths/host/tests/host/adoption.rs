@@ -143,6 +143,59 @@ fn threads_of_an_attempt_that_failed_are_not_those_of_the_next() {
     assert_eq!(own, [rig.association_of(2).0], "the lost one was fenced");
 }
 
+/// It stayed as it was, with healthy paths, until one of them was lost and came back.
+#[test]
+fn a_device_taken_over_that_does_not_start_is_started_again() {
+    let failing = Failing {
+        start: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.advance(ms(20_000));
+    let count = |rig: &Rig, word| rig.events().iter().filter(|(kind, _)| kind == word).count();
+    assert_eq!(count(&rig, "refused"), 1, "said once: {:?}", rig.events());
+    assert_eq!(count(&rig, "volume_recovered"), 0);
+    rig.failing.start = false;
+    rig.advance(ms(6_000));
+    assert_eq!(count(&rig, "volume_recovered"), 1);
+    assert_eq!(rig.usable(id(1)), 1);
+}
+
+/// The core of the volume is made anew when its device has been taken over, and with it went the word.
+#[test]
+fn an_operator_s_word_during_a_takeover_counts_after_it() {
+    let failing = Failing {
+        build: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.settle();
+    let (call, volume, on) = (rig.call(), None, false);
+    rig.host
+        .handle_verb(call, Verb::Queueing { volume, on }, rig.now);
+    rig.failing.build = false;
+    rig.advance(ms(6_000));
+    assert!(rig.tables.contains_key(&id(1)) && !waits(&rig));
+}
+
+/// Only a later note named them, and a process that was killed before that left a device in use
+/// without any path.
+#[test]
+fn a_device_is_never_on_record_without_paths() {
+    let mut rig = Rig::new();
+    rig.failing.rewrite = true;
+    for path in 1..=2 {
+        rig.want(asked(path), false);
+    }
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.up(2, &[namespace(1, 1, 1_000)]);
+    let mut rig = Rig::with(policy(), rig.disk);
+    rig.settle();
+    let numbers: Vec<u32> = rig.specs.iter().map(|spec| spec.id).collect();
+    assert_eq!(numbers, [1, 2]);
+}
+
 /// A process that cannot ask the driver when it starts.
 fn started_blind() -> Rig {
     let failing = Failing {

@@ -47,6 +47,8 @@ pub(crate) struct Failing {
     pub(crate) register: bool,
     pub(crate) remove: bool,
     pub(crate) start: bool,
+    /// What is noted later is never written.
+    pub(crate) rewrite: bool,
     /// The driver does not say which block devices there are.
     pub(crate) find: bool,
 }
@@ -60,6 +62,7 @@ pub(crate) struct Late {
     pub(crate) registrations: bool,
     /// The end of queue threads of devices that nobody saw.
     pub(crate) ends: bool,
+    pub(crate) destructions: bool,
 }
 
 pub(crate) struct Rig {
@@ -69,6 +72,8 @@ pub(crate) struct Rig {
     pub(crate) failing: Failing,
     pub(crate) late: Late,
     held_back: VecDeque<Done>,
+    /// Queue pairs do not drain before they are destroyed.
+    pub(crate) stubborn: bool,
     /// Queues of the block devices that are made.
     pub(crate) device_queues: u16,
     /// Volumes that queue threads serve, with the last table each was told.
@@ -120,6 +125,7 @@ impl Rig {
             failing,
             late: Late::default(),
             held_back: VecDeque::new(),
+            stubborn: false,
             device_queues: 2,
             tables: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -179,6 +185,7 @@ impl Rig {
                 Done::Built(..) => self.late.builds,
                 Done::Registered(..) => self.late.registrations,
                 Done::Discarded(..) => self.late.ends,
+                Done::Destroyed(..) => self.late.destructions,
                 _ => false,
             };
             if late {
@@ -271,7 +278,7 @@ impl Rig {
                 removal, volume, ..
             } => self.done.push_back(Done::Removed(removal, volume)),
             Order::Rewrite(record) => {
-                if self.disk.volumes.contains_key(&record.id) {
+                if self.disk.volumes.contains_key(&record.id) && !self.failing.rewrite {
                     self.disk.volumes.insert(record.id, *record);
                 }
             }
@@ -304,12 +311,24 @@ impl Rig {
     }
 
     fn lane(&mut self, volume: VolumeKey, queue: u16, command: LaneCommand<u16>) {
+        if !self.queues.contains_key(&volume) {
+            // The thread has ended.
+            return;
+        }
         let now = self.now;
         let mut tell = |news| self.host.handle_lane(volume, queue, news, now);
         match command {
             LaneCommand::SetTable(table) => {
                 self.tables.insert(volume.id, table);
                 self.told.entry(volume.id).or_default().insert(queue);
+            }
+            LaneCommand::Convict(association) if self.stubborn => {
+                tell(LaneNews::Drained {
+                    association,
+                    silent_at: None,
+                    handed_back: true,
+                    quiet: false,
+                });
             }
             LaneCommand::Convict(association) => {
                 tell(LaneNews::Drained {

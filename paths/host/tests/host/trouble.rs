@@ -4,6 +4,8 @@ use umpath_host::order::{Answer, Verb};
 use umpath_host::{Report, Request};
 use umpath_protocol::{DisconnectTarget, Reply, Steer};
 
+use umpath_session::StableId;
+
 use super::rig::{Rig, ms};
 use super::sample::{NQN, asked, id, namespace};
 
@@ -288,6 +290,64 @@ fn memory_of_a_removed_volume_is_not_that_of_its_successor() {
     rig.finish_late();
     assert_eq!((rig.made, rig.usable(id(1))), (2, 1));
     assert_eq!(rig.association_of(2), second);
+}
+
+/// The namespace counted as matched for ever, by a volume whose device nobody could use.
+#[test]
+fn a_device_that_neither_starts_nor_goes_is_removed_later() {
+    let mut rig = Rig::new();
+    rig.failing.start = true;
+    rig.failing.remove = true;
+    let call = rig.want(asked(1), true);
+    let association = rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.advance(ms(20_000));
+    assert!(rig.path_answer(call).is_some(), "nobody waits for ever");
+    rig.failing.start = false;
+    rig.failing.remove = false;
+    rig.advance(ms(60_000));
+    rig.report(1, Report::Queues(association, vec![3, 4]));
+    rig.advance(ms(60_000));
+    assert_eq!((rig.made, rig.usable(id(1))), (2, 1));
+}
+
+/// One controller lists fewer identifiers than the other: the namespace got a second block device, and
+/// neither knew of the writes that the other had lost.
+#[test]
+fn a_namespace_with_fewer_identifiers_gets_no_second_device() {
+    let mut rig = Rig::new();
+    let mut full = namespace(1, 1, 1_000);
+    let mut poor = namespace(1, 1, 1_000);
+    full.facts.as_mut().unwrap().nguid = Some([7; 16]);
+    let facts = poor.facts.as_mut().unwrap();
+    (facts.id, facts.uuid, facts.nguid) = (StableId::Nguid([7; 16]), None, Some([7; 16]));
+    rig.want(asked(1), true);
+    rig.up(1, &[full]);
+    let call = rig.want(asked(2), true);
+    rig.up(2, &[poor]);
+    assert_eq!(rig.made, 1);
+    let refused = rig.path_answer(call).unwrap().unwrap_err();
+    assert!(refused.why.contains("the same NGUID"), "{refused}");
+}
+
+/// The end of a queue thread was taken for the silence of a queue pair that it had handed back before,
+/// and that was still being destroyed: the fence counted from too early.
+#[test]
+fn the_end_of_a_thread_does_not_silence_what_it_handed_back() {
+    let mut rig = two_paths();
+    rig.stubborn = true;
+    rig.late.destructions = true;
+    let lost = rig.association_of(2);
+    rig.lose(2, lost);
+    let target = DisconnectTarget::Device("vol1".to_owned());
+    let (call, force) = (rig.call(), true);
+    rig.host
+        .handle_verb(call, Verb::Disconnect { target, force }, rig.now);
+    rig.advance(ms(60_000));
+    assert!(rig.disk.volumes.is_empty(), "the volume is gone");
+    assert!(rig.disk.associations.contains_key(&lost.0), "not fenced");
+    rig.finish_late();
+    rig.advance(ms(10_000));
+    assert!(!rig.disk.associations.contains_key(&lost.0));
 }
 
 /// Somebody asked again while the device that could not be started was being removed, and the refusal

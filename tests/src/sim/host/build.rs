@@ -156,6 +156,7 @@ impl World {
             return;
         };
         let fails = self.has_fault(FaultKind::DriverFails);
+        let busy = self.has_fault(FaultKind::DriverBusy) && self.host_chance.percent(50);
         let outcome = match self.devices[device].state {
             State::Made if fails => Err(failure("the device does not start")),
             State::Made => {
@@ -163,6 +164,7 @@ impl World {
                 self.begin_work(device);
                 Ok(())
             }
+            State::Waiting if busy => Err(failure("its recovery does not end")),
             State::Waiting => {
                 self.devices[device].state = State::Live;
                 self.reissue(device);
@@ -182,6 +184,13 @@ impl World {
         let open = self.devices[device].is_open(self.now);
         if open && !force && self.devices[device].is_there() {
             let outcome = Err(failure("the device is in use"));
+            let now = duration(self.now);
+            return self.host.core.handle_removed(removal, volume, outcome, now);
+        }
+        let unseen = self.devices[device].state == State::Made;
+        let fails = unseen && self.has_fault(FaultKind::DriverFails);
+        if fails && self.host_chance.percent(50) {
+            let outcome = Err(failure("the device does not go"));
             let now = duration(self.now);
             return self.host.core.handle_removed(removal, volume, outcome, now);
         }

@@ -92,6 +92,7 @@ impl World {
             copy.lost |= !copy.answered;
         }
         for device in 0..self.devices.len() {
+            self.judge_record(device);
             let known = &mut self.devices[device];
             known.lanes.clear();
             known.ending = None;
@@ -110,6 +111,16 @@ impl World {
         if !self.death_lasts() {
             let at = self.now + self.host_chance.below(RESTART);
             self.agenda.push(at, Happening::Revive);
+        }
+    }
+
+    /// A device that somebody may use is left with paths to connect it by.
+    fn judge_record(&mut self, device: usize) {
+        let known = &self.devices[device];
+        let mut records = self.disk.volumes.values();
+        let record = records.find(|record| record.cookie == known.cookie);
+        if known.state == State::Live && record.is_some_and(|record| record.paths.is_empty()) {
+            self.absurd(&format!("device {device} is on record without a path"));
         }
     }
 
