@@ -4,7 +4,8 @@ use umpath_host::order::{Answer, Verb};
 use umpath_host::policy::NoPathRetry;
 use umpath_protocol::{DisconnectTarget, Reply};
 
-use super::rig::{Disk, Failing, Rig, ms};
+use super::failing::Failing;
+use super::rig::{Disk, Rig, ms};
 use super::sample::{asked, facts, id, namespace, policy};
 
 /// What a process with a volume over two configured paths leaves when it is killed.
