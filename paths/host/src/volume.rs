@@ -215,8 +215,8 @@ impl Volume {
 
     /// Sets whether I/O waits while there is no path.
     pub(crate) fn set_queueing(&mut self, on: bool, fx: &mut Effects) {
-        // An operator's word counts more than the wait for a first path.
-        self.awaits_first_path = false;
+        // An operator's word counts more than the wait for a first path; it ends that if it is off.
+        self.awaits_first_path &= on;
         self.queueing = Some(on);
         if on {
             self.core.set_no_path(NoPath::Queue, fx.now);
@@ -230,7 +230,7 @@ impl Volume {
     fn first_path_arrives(&mut self, now: Duration) {
         if self.awaits_first_path && self.core.table().has_usable() {
             self.awaits_first_path = false;
-            self.core.set_no_path(self.spec.policy.no_path(), now);
+            self.core.set_no_path(self.no_path(), now);
         }
     }
 

@@ -150,7 +150,7 @@ impl Volume {
             .spec
             .policy
             .device_config(self.spec.namespace.lba_shift, self.lanes);
-        self.awaits_first_path = self.adopted && self.queueing.is_none();
+        self.awaits_first_path = self.adopted && self.queueing != Some(false);
         // From the first table on: requests could fail under another one.
         config.no_path = self.no_path();
         self.core = Device::new(config, fx.now);

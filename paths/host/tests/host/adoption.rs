@@ -315,6 +315,21 @@ fn an_operator_s_word_ends_the_wait_for_a_first_path() {
     assert!(rig.events().contains(&said), "{:?}", rig.events());
 }
 
+/// Seed 110580: queueing on ended the wait, so that any policy set after it failed the requests.
+#[test]
+fn queueing_on_does_not_end_the_wait_for_a_first_path() {
+    let mut rig = taken_over_with_no_path_retry_fail();
+    let (call, volume, on) = (rig.call(), None, true);
+    rig.host
+        .handle_verb(call, Verb::Queueing { volume, on }, rig.now);
+    let policies = [("no_path_retry".to_owned(), "fail".to_owned())].into();
+    let (call, volume) = (rig.call(), None);
+    let set = umpath_protocol::Steer::Set { volume, policies };
+    rig.host.handle_verb(call, Verb::Steer(set), rig.now);
+    rig.settle();
+    assert!(waits(&rig));
+}
+
 #[test]
 fn a_volume_that_never_gets_a_path_fails_its_requests_when_the_grace_is_over() {
     let mut rig = taken_over_with_no_path_retry_fail();
