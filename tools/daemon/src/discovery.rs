@@ -74,7 +74,7 @@ async fn read(
         while let Some(output) = session.poll_output() {
             match output {
                 SessionOutput::OpenQueue { qid, cntlid, depth } => {
-                    driver.open(qid, cntlid, depth, 0)
+                    driver.open(qid, cntlid, depth, 0);
                 }
                 SessionOutput::Send { qid, sqe, data } => driver.send(qid, sqe, &data),
                 SessionOutput::Event(Event::Discovered(found)) => log = found,
