@@ -252,17 +252,8 @@ pub struct WcStatus(pub u32);
 impl WcStatus {
     /// Flushed: the queue pair was already in error.
     pub const FLUSHED: Self = Self(5);
-    /// Bad request, length or key on the peer's side.
-    pub const REMOTE_ACCESS: Self = Self(10);
     /// The peer no longer answers: all transport retries were used up.
     pub const RETRY_EXCEEDED: Self = Self(12);
-    /// The peer had no RECV posted for too long.
-    pub const RNR_RETRY_EXCEEDED: Self = Self(13);
-
-    /// Whether this says that the fabric or the peer went silent.
-    pub fn is_silence(self) -> bool {
-        self == Self::RETRY_EXCEEDED
-    }
 }
 
 impl fmt::Display for WcStatus {

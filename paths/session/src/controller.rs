@@ -17,6 +17,7 @@ use umpath_nvme::Cqe;
 use umpath_nvme::command::Instance;
 
 use crate::abort::{AbortAnswer, IoCommand};
+use crate::admin_queue::{AdminQueue, Matched};
 use crate::ana::AnaTable;
 use crate::ana_log::AnaRead;
 use crate::answer::Answer;
@@ -28,9 +29,8 @@ use crate::error::{ConfigError, SessionError, TransportError, TransportSource};
 use crate::facts::{ControllerFacts, Role};
 use crate::handshake::Handshake;
 use crate::io_queues::IoQueues;
-use crate::link::{Link, Matched};
 use crate::namespace::Namespace;
-use crate::output::{Event, Output, Ready};
+use crate::output::{Event, Ready, SessionOutput};
 use crate::resets::ResetAnswer;
 use crate::scan::Scan;
 use crate::setup::{self, Setup};
@@ -58,7 +58,7 @@ enum Phase {
 /// Drives one association; see the crate's head for the host's contract.
 #[derive(Debug)]
 pub struct Controller {
-    link: Link,
+    link: AdminQueue,
     phase: Phase,
     connector: Connector,
     /// Set once the handshake is over.
@@ -81,10 +81,10 @@ impl Controller {
     /// Begins: the first output asks for the admin queue.
     pub fn new(config: SessionConfig, now: Duration) -> Result<Self, ConfigError> {
         config.check()?;
-        let mut link = Link::new(config.command_timeout);
+        let mut link = AdminQueue::new(config.command_timeout);
         let connector = Connector::new(config, true);
         let deadline = now.saturating_add(connector.config().open_timeout);
-        link.push(Output::OpenQueue {
+        link.push(SessionOutput::OpenQueue {
             qid: 0,
             cntlid: connector.cntlid(),
             depth: ADMIN_DEPTH,
@@ -105,7 +105,7 @@ impl Controller {
     }
 
     /// The next order or report, oldest first.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<SessionOutput> {
         self.link.poll_output()
     }
 
@@ -147,7 +147,7 @@ impl Controller {
         self.settle(result);
     }
 
-    /// A queue asked for with [`Output::OpenQueue`] is open.
+    /// A queue asked for with [`SessionOutput::OpenQueue`] is open.
     pub fn handle_queue_connected(&mut self, qid: u16, now: Duration) {
         match &mut self.phase {
             Phase::Opening { .. } if qid == 0 => {

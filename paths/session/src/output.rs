@@ -16,7 +16,7 @@ use crate::resets::{LostHost, ResetAnswer, ResetRecord};
 
 /// An order to the host.
 #[derive(Debug)]
-pub enum Output {
+pub enum SessionOutput {
     /// Open the transport queue, then call `handle_queue_connected` or `handle_queue_failed`.
     OpenQueue {
         /// 0 is the admin queue.
@@ -101,9 +101,9 @@ pub enum Event {
     LostHosts(Vec<LostHost>),
     /// An asynchronous event the session does not act on.
     Notice(AsyncEvent),
-    /// The association is over. Follows [`Output::CloseAll`].
+    /// The association is over. Follows [`SessionOutput::CloseAll`].
     Failed(SessionError),
-    /// The shutdown the host asked for is over. Follows [`Output::CloseAll`].
+    /// The shutdown the host asked for is over. Follows [`SessionOutput::CloseAll`].
     Closed {
         /// Whether the controller confirmed that its shutdown is complete.
         orderly: bool,

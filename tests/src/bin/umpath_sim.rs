@@ -76,14 +76,14 @@ fn main() -> Result<ExitCode> {
         one(&runner, &arguments, first, mutants.first().copied())
     } else if mutants.is_empty() {
         let outcome = runner.run_many(first, arguments.seeds, jobs, FAILURES_MAX);
-        tell(&runner, &outcome, &arguments.commit)
+        report(&runner, &outcome, &arguments.commit)
     } else {
         let kills = runner.kill(&mutants, first, arguments.trials, jobs);
         if arguments.json {
             println!("{}", serde_json::to_string_pretty(&kills)?);
             kills.iter().all(Kill::is_dead)
         } else {
-            tell_kills(&kills)
+            report_kills(&kills)
         }
     };
     Ok(if sound {
@@ -136,7 +136,7 @@ fn called(name: &str) -> Result<(&'static str, Mutant)> {
     Ok(*found)
 }
 
-fn tell(runner: &Runner, outcome: &Outcome, commit: &str) -> bool {
+fn report(runner: &Runner, outcome: &Outcome, commit: &str) -> bool {
     let Outcome {
         seeds,
         failures,
@@ -160,7 +160,7 @@ fn tell(runner: &Runner, outcome: &Outcome, commit: &str) -> bool {
     failures.is_empty()
 }
 
-fn tell_kills(kills: &[Kill]) -> bool {
+fn report_kills(kills: &[Kill]) -> bool {
     for kill in kills {
         let name = kill.name;
         match (kill.median, kill.trials.first(), kill.trials.last()) {

@@ -176,19 +176,19 @@ mutants! {
     TableLost = "table-lost",
     /// An older table comes after a newer one.
     TablesSwapped = "tables-swapped",
-    /// Lanes are not told that ghosts are locked.
+    /// Lanes are not notified that ghosts are locked.
     LockLost = "lock-lost",
-    /// Lanes are not told that an association is fenced.
+    /// Lanes are not notified that an association is fenced.
     FenceLost = "fence-lost",
-    /// A lane is not told that its queue pair was destroyed.
+    /// A lane is not notified that its queue pair was destroyed.
     DestroyedLost = "destroyed-lost",
-    /// The host is not told that a lane has drained.
+    /// The host is not notified that a lane has drained.
     BufferFenceLost = "buffer-fence-lost",
-    /// The host is not told of a conviction.
+    /// The host is not notified of a conviction.
     ConvictionLost = "conviction-lost",
-    /// The host is not told that a suspicion is over.
+    /// The host is not notified that a suspicion is over.
     ClearLost = "clear-lost",
-    /// The host is not told of queues that were opened for it.
+    /// The host is not notified of queues that were opened for it.
     QueuesLost = "queues-lost",
     /// A request that a dead server had is not given to the next one.
     ReissueLost = "reissue-lost",

@@ -8,8 +8,8 @@ use umpath_core::association::{Aborts, Health, Patience, Stuck, Verdict};
 use umpath_core::{AssociationId, PathId, VolumeShared};
 use umpath_nvme::command::Instance;
 use umpath_session::{
-    ConfigError, Controller, Event, IoCommand, Output, Ready, Reconnect, ResetAnswer, ResetRecord,
-    SessionError,
+    ConfigError, Controller, Event, IoCommand, Ready, Reconnect, ResetAnswer, ResetRecord,
+    SessionError, SessionOutput,
 };
 
 use super::{End, Link, PathOrder, PathSpec, Report, Request, Up};
@@ -127,10 +127,10 @@ impl Attempt {
         })
     }
 
-    fn output(&mut self, output: Output, around: &mut Around<'_>) -> Option<End> {
+    fn output(&mut self, output: SessionOutput, around: &mut Around<'_>) -> Option<End> {
         let association = self.association;
         match output {
-            Output::OpenQueue { qid, cntlid, depth } => {
+            SessionOutput::OpenQueue { qid, cntlid, depth } => {
                 let in_capsule_bytes = self.in_capsule_bytes;
                 around.orders.push_back(PathOrder::OpenQueue {
                     association,
@@ -140,15 +140,15 @@ impl Attempt {
                     in_capsule_bytes,
                 });
             }
-            Output::Send { qid, sqe, data } => around.orders.push_back(PathOrder::Send {
+            SessionOutput::Send { qid, sqe, data } => around.orders.push_back(PathOrder::Send {
                 association,
                 qid,
                 sqe,
                 data,
             }),
-            Output::Event(event) => return self.event(event, around),
+            SessionOutput::Event(event) => return self.event(event, around),
             // The session's last event follows and ends the attempt.
-            Output::CloseAll => {}
+            SessionOutput::CloseAll => {}
         }
         None
     }

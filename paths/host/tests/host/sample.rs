@@ -10,8 +10,6 @@ use umpath_nvme::property::{Cap, Version};
 use umpath_protocol::{ConnectOptions, Portal};
 use umpath_session::{ControllerFacts, Namespace, NamespaceFacts, NvmLimits, StableId};
 
-use super::rig::ms;
-
 pub(crate) const NQN: &str = "nqn.2026-11.example:array";
 
 /// A configuration of defaults.
@@ -41,7 +39,7 @@ impl Settings for Plain {
         1 << 20
     }
     fn quiesce_floor(&self) -> Option<Duration> {
-        Some(ms(100))
+        Some(Duration::from_millis(100))
     }
 }
 
@@ -70,9 +68,9 @@ pub(crate) fn facts(cntlid: u16) -> ControllerFacts {
         ciu: 0,
         cirn: 0,
         ccr_limit: 0,
-        kato: Some(ms(1_000)),
+        kato: Some(Duration::from_secs(1)),
         traffic_based: false,
-        cqt: ms(0),
+        cqt: Duration::ZERO,
         version: Version(0x0001_0400),
         cap: Cap(0),
         max_transfer: None,

@@ -2,7 +2,7 @@
 //!
 //! Everything that decides is the product's. Played here is what carries orders out: threads,
 //! channels, files, the driver, the adapter. The host, every path and every queue thread are actors
-//! of their own, and what they tell each other takes time; between two of them it keeps its order.
+//! of their own, and messages between them take time; between two of them they keep their order.
 //!
 //! | file | plays |
 //! |---|---|

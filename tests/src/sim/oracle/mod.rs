@@ -6,7 +6,7 @@
 //! | file | judges |
 //! |---|---|
 //! | `sends` | what may be sent, and what executes |
-//! | `orders` | what the host tells its queue threads, and how often it changes its mind |
+//! | `orders` | commands of the host to its queue threads, and how often it changes its mind |
 //! | `service` | that what is well serves |
 
 mod orders;

@@ -1,4 +1,4 @@
-//! What the host tells its queue threads, and how often it changes its mind.
+//! Commands of the host to its queue threads, and how often it changes its mind.
 
 use umpath_core::{LaneCommand, OnNoPath, PathId, PathTable};
 use umpath_host::policy::NoPathRetry;

@@ -11,7 +11,7 @@ use crate::sim::happening::Happening;
 use crate::sim::plan::{FaultKind, NamespaceChange, Plan};
 use crate::sim::world::World;
 
-/// How often the listings are looked at while faults happen.
+/// How often the listings are checked while faults happen.
 const INSPECTION: Nanos = 300 * MILLI;
 
 /// How long a path may take to serve again after all is well: attempts, pauses, controllers of old
@@ -125,7 +125,7 @@ impl World {
         self.agenda.push(at, Happening::Inspection);
     }
 
-    /// The host's listings are looked at.
+    /// The host's listings are checked.
     pub(crate) fn inspect(&mut self) {
         if self.phase != Phase::Active {
             return;
