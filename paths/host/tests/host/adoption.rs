@@ -8,7 +8,7 @@ use super::rig::{Disk, Failing, Rig, ms};
 use super::sample::{asked, facts, id, namespace, policy};
 
 /// What a process with a volume over two configured paths leaves when it is killed.
-fn killed() -> Disk {
+pub(super) fn killed() -> Disk {
     let mut rig = Rig::new();
     for path in 1..=2 {
         rig.want(asked(path as u8), true);
@@ -128,13 +128,13 @@ fn writes_wait_for_the_fence_of_what_the_last_process_had() {
     assert_eq!(rig.disk.associations.len(), 1, "the new one");
 }
 
-fn waits(rig: &Rig) -> bool {
+pub(super) fn waits(rig: &Rig) -> bool {
     let table = rig.tables.get(&id(1));
     // Without a table a queue thread lets everything wait.
     table.is_none_or(|table| table.on_no_path == umpath_core::OnNoPath::Queue)
 }
 
-fn taken_over_with_no_path_retry_fail() -> Rig {
+pub(super) fn taken_over_with_no_path_retry_fail() -> Rig {
     let fail = umpath_host::policy::VolumePolicy {
         no_path_retry: NoPathRetry::Fail,
         ..policy()

@@ -1,6 +1,6 @@
 //! A shell that does at once whatever the host orders, unless it is told to fail.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +54,7 @@ pub(crate) struct Late {
     pub(crate) removals: bool,
     /// The end of queue threads of devices that nobody saw.
     pub(crate) ends: bool,
+    pub(crate) destructions: bool,
 }
 
 pub(crate) struct Rig {
@@ -67,7 +68,15 @@ pub(crate) struct Rig {
     pub(crate) device_queues: u16,
     /// Volumes that queue threads serve, with the last table each was told.
     pub(crate) tables: BTreeMap<StableId, Arc<PathTable>>,
+    /// Every table, in the order they were published.
+    pub(crate) published: Vec<Arc<PathTable>>,
     queues: BTreeMap<StableId, u16>,
+    /// Associations of which the queue threads of a volume have queue pairs.
+    attached: BTreeSet<(StableId, AssociationId)>,
+    /// Volumes that were dropped, until their queue threads have ended.
+    dropped: BTreeSet<StableId>,
+    /// Queue threads that were told of the end of a queue pair they had handed back.
+    pub(crate) freed: Vec<(StableId, u16, AssociationId)>,
     pub(crate) specs: Vec<PathSpec>,
     pub(crate) requests: Vec<(u32, Request)>,
     pub(crate) answers: BTreeMap<CallId, Answer>,
@@ -113,7 +122,11 @@ impl Rig {
             held_back: VecDeque::new(),
             device_queues: 2,
             tables: BTreeMap::new(),
+            published: Vec::new(),
             queues: BTreeMap::new(),
+            attached: BTreeSet::new(),
+            dropped: BTreeSet::new(),
+            freed: Vec::new(),
             specs: Vec::new(),
             requests: Vec::new(),
             answers: BTreeMap::new(),
@@ -163,6 +176,7 @@ impl Rig {
                 Done::Recorded(..) => self.late.records,
                 Done::Removed(..) => self.late.removals,
                 Done::Discarded(..) => self.late.ends,
+                Done::Destroyed(..) => self.late.destructions,
                 _ => false,
             };
             if late {
@@ -265,16 +279,23 @@ impl Rig {
                 self.host
                     .handle_orphan_deleted(call, device, Ok(()), self.now);
             }
-            Order::Discard(volume) => self.done.push_back(Done::Discarded(volume)),
+            Order::Discard(volume) => {
+                self.dropped.insert(volume);
+                self.done.push_back(Done::Discarded(volume));
+            }
             Order::Unregister(_) | Order::Abandon(_) | Order::Sweep(_) => {}
         }
     }
 
     /// The queue threads of a volume end in good order.
     fn end_lanes(&mut self, volume: StableId) {
+        self.dropped.remove(&volume);
+        let held = self.attached.iter().filter(|(id, _)| *id == volume);
+        let had: Vec<_> = held.map(|(_, association)| *association).collect();
+        self.attached.retain(|(id, _)| *id != volume);
         for queue in 0..self.queues.remove(&volume).unwrap_or(0) {
             let news = LaneNews::Ended {
-                had: Vec::new(),
+                had: had.clone(),
                 failure: None,
             };
             self.host.handle_lane(volume, queue, news, self.now);
@@ -282,11 +303,23 @@ impl Rig {
     }
 
     fn lane(&mut self, volume: StableId, queue: u16, command: LaneCommand<u16>) {
+        assert!(
+            !self.dropped.contains(&volume),
+            "{command:?} to a queue thread of a dropped device"
+        );
         let now = self.now;
         let mut tell = |news| self.host.handle_lane(volume, queue, news, now);
         match command {
-            LaneCommand::SetTable(table) => drop(self.tables.insert(volume, table)),
+            LaneCommand::SetTable(table) => {
+                self.published.push(Arc::clone(&table));
+                self.tables.insert(volume, table);
+            }
+            LaneCommand::Attach { association, .. } => {
+                self.attached.insert((volume, association));
+            }
+            LaneCommand::Destroyed(association) => self.freed.push((volume, queue, association)),
             LaneCommand::Convict(association) => {
+                self.attached.remove(&(volume, association));
                 tell(LaneNews::Drained {
                     association,
                     silent_at: Some(now),

@@ -286,12 +286,17 @@ fn a_namespace_whose_device_is_being_removed_is_tried_again_after_that() {
 /// The fence came before the record was on disk: that then stayed, and cost each start a pause.
 #[test]
 fn a_record_that_is_still_being_written_is_forgotten_after_that() {
-    let mut rig = Rig::new();
-    rig.late.records = true;
-    rig.want(asked(1), true);
-    let association = rig.up(1, &[namespace(1, 1, 1_000)]);
-    rig.lose(1, association);
-    rig.advance(ms(20_000));
-    rig.finish_late();
-    assert!(rig.disk.associations.is_empty());
+    // Just after the fence, while the longest stall is still awaited, and long after.
+    for until in [2_400, 20_000] {
+        let mut rig = Rig::new();
+        rig.late.records = true;
+        rig.want(asked(1), true);
+        let association = rig.up(1, &[namespace(1, 1, 1_000)]);
+        rig.lose(1, association);
+        rig.advance(ms(until));
+        let fenced = |(kind, _): &(String, String)| kind == "order_fenced";
+        assert!(rig.events().iter().any(fenced), "{:?}", rig.events());
+        rig.finish_late();
+        assert!(rig.disk.associations.is_empty(), "after {until} ms");
+    }
 }
