@@ -92,6 +92,8 @@ pub struct Host {
     retirements: Vec<retire::Retirement>,
     removals: BTreeMap<u64, disconnect::Removal>,
     removal_last: u64,
+    /// Paths that an operator removed, by what their numbers are bound to.
+    removed: BTreeSet<String>,
     /// Counter requests not yet answered.
     questions: Vec<stats::Question>,
     /// Block devices whose server died and of which no record is left.
@@ -126,6 +128,7 @@ impl Host {
             retirements: Vec::new(),
             removals: BTreeMap::new(),
             removal_last: 0,
+            removed: BTreeSet::new(),
             questions: Vec::new(),
             orphans: BTreeSet::new(),
             stopping: None,

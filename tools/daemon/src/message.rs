@@ -32,6 +32,8 @@ pub(crate) struct Wanted {
     pub(crate) asked: Asked,
     /// Keep trying although it was never up.
     pub(crate) standing: bool,
+    /// Discovery found it again.
+    pub(crate) rediscovered: bool,
     /// Told when it is up, or that it could not be made.
     pub(crate) reply: Option<oneshot::Sender<Result<PathOutcome, Failure>>>,
 }

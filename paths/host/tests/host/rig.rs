@@ -425,6 +425,15 @@ impl Rig {
 
     /// Asks for a path; its call.
     pub(crate) fn want(&mut self, asked: Asked, standing: bool) -> CallId {
+        self.wanted(asked, standing, false)
+    }
+
+    /// Discovery finds a path again.
+    pub(crate) fn rediscover(&mut self, asked: Asked) -> CallId {
+        self.wanted(asked, true, true)
+    }
+
+    fn wanted(&mut self, asked: Asked, standing: bool, rediscovered: bool) -> CallId {
         let call = self.call();
         let address: IpAddr = asked.portal.traddr.parse().unwrap();
         let session = SessionConfig {
@@ -462,6 +471,7 @@ impl Rig {
             spec,
             asked,
             standing,
+            rediscovered,
             call: call_given,
         };
         self.host.handle_connect(wanted, self.now);

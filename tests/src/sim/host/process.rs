@@ -257,6 +257,7 @@ impl World {
             spec: self.spec_of(&asked),
             asked,
             standing: true,
+            rediscovered: false,
             call: None,
         };
         self.host.core.handle_connect(wanted, duration(self.now));

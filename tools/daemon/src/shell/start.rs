@@ -59,10 +59,11 @@ impl Shell {
                 continue;
             }
             for asked in paths {
-                let (standing, reply) = (true, None);
+                let (standing, rediscovered, reply) = (true, false, None);
                 self.connect(Wanted {
                     asked,
                     standing,
+                    rediscovered,
                     reply,
                 });
             }
