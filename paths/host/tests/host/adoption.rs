@@ -3,9 +3,10 @@
 use umpath_host::order::{Answer, Verb};
 use umpath_host::policy::NoPathRetry;
 use umpath_protocol::{DisconnectTarget, Reply};
+use umpath_session::AnaState;
 
 use super::rig::{Disk, Failing, Rig, ms};
-use super::sample::{asked, facts, id, namespace, policy};
+use super::sample::{asked, facts, id, namespace, policy, with_ana};
 
 /// What a process with a volume over two configured paths leaves when it is killed.
 pub(super) fn killed() -> Disk {
@@ -150,27 +151,8 @@ pub(super) fn taken_over_with_no_path_retry_fail() -> Rig {
 fn requests_wait_for_a_usable_path_and_not_for_an_attached_one() {
     let mut rig = taken_over_with_no_path_retry_fail();
     // A standby whose namespace is inaccessible comes first.
-    let transition = ms(10_000);
-    let standby = umpath_session::ControllerFacts {
-        ana: Some(umpath_session::AnaFacts {
-            transition,
-            anacap: 0,
-            group_max: 1,
-            groups: 1,
-            namespaces: 1,
-        }),
-        ..facts(1)
-    };
-    let table = umpath_session::AnaTable {
-        change_count: 1,
-        groups: vec![umpath_session::AnaGroup {
-            id: 1,
-            state: umpath_session::AnaState::Inaccessible,
-            nsids: vec![1],
-            change_count: 1,
-        }],
-    };
-    rig.up_as(1, standby, Some(table), &[namespace(1, 1, 1_000)]);
+    let (standby, table) = with_ana(1, AnaState::Inaccessible);
+    rig.up_as(1, standby, table, &[namespace(1, 1, 1_000)]);
     assert_eq!(rig.usable(id(1)), 0);
     assert!(waits(&rig), "the optimized path is still being connected");
     rig.up(2, &[namespace(1, 1, 1_000)]);
@@ -252,4 +234,40 @@ fn a_cache_that_only_a_later_controller_has_is_flushed() {
             .last_error
             .contains("volatile write cache")
     );
+}
+
+/// The driver did not answer when the process began, and the first configured path made a second
+/// block device for the namespace, over the record of the one in use.
+#[test]
+fn a_device_the_driver_says_nothing_of_is_taken_over_once_it_does() {
+    let failing = Failing {
+        driver: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.want(asked(1), true);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.advance(ms(10_000));
+    assert_eq!(rig.made, 0, "no second block device");
+    assert!(rig.association(1).last_error.contains("the driver"));
+    rig.failing.driver = false;
+    rig.advance(ms(2_000));
+    rig.up(2, &[namespace(1, 1, 1_000)]);
+    assert_eq!(rig.usable(id(1)), 2);
+    assert_eq!((rig.made, rig.disk.volumes[&id(1)].cookie), (0, 77));
+}
+
+#[test]
+fn a_device_that_turns_out_to_be_gone_is_made_anew() {
+    let failing = Failing {
+        driver: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.want(asked(1), true);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.disk.devices.clear();
+    rig.failing.driver = false;
+    rig.advance(ms(2_000));
+    assert_eq!((rig.made, rig.usable(id(1))), (1, 1));
 }

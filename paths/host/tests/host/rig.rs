@@ -45,6 +45,8 @@ pub(crate) struct Failing {
     pub(crate) register: bool,
     pub(crate) remove: bool,
     pub(crate) start: bool,
+    /// The driver does not say what it has.
+    pub(crate) driver: bool,
 }
 
 /// What takes until [`Rig::finish_late`].
@@ -147,20 +149,26 @@ impl Rig {
                 .unwrap();
         }
         for record in rig.disk.volumes.values().cloned().collect::<Vec<_>>() {
-            let found = match rig.disk.devices.get(&record.device) {
-                Some((cookie, queues)) if *cookie == record.cookie => {
-                    Found::Waiting { queues: *queues }
-                }
-                _ => Found::Gone,
-            };
-            let paths = record.paths.clone();
-            if rig.host.handle_recorded_volume(record, found, now) {
-                for asked in paths {
-                    rig.want(asked, true);
-                }
-            }
+            rig.find(record);
         }
         rig
+    }
+
+    /// Asks the driver for a recorded block device.
+    fn find(&mut self, record: VolumeRecord) {
+        let found = match self.disk.devices.get(&record.device) {
+            _ if self.failing.driver => Found::Unknown,
+            Some((cookie, queues)) if *cookie == record.cookie => {
+                Found::Waiting { queues: *queues }
+            }
+            _ => Found::Gone,
+        };
+        let paths = record.paths.clone();
+        if self.host.handle_recorded_volume(record, found, self.now) {
+            for asked in paths {
+                self.want(asked, true);
+            }
+        }
     }
 
     /// Does what is ordered, and what follows from it.
@@ -246,6 +254,7 @@ impl Rig {
                 };
                 self.disk.associations.remove(&key);
             }
+            Order::FindDevice(record) => self.find(*record),
             Order::Build(spec) => self.done.push_back(Done::Built(spec, None)),
             Order::Recover { spec, device, .. } => {
                 self.done.push_back(Done::Built(spec, Some(device)));

@@ -94,6 +94,18 @@ fn a_size_is_news_and_not_identity() {
 }
 
 #[test]
+fn a_size_reported_while_the_paths_are_up_is_on_record() {
+    let mut rig = two_paths();
+    for path in 1..=2 {
+        let grown = vec![namespace(1, 1, 2_000)];
+        rig.report(path, Report::Namespaces(rig.association_of(path), grown));
+    }
+    assert_eq!(rig.usable(id(1)), 2);
+    let known = rig.disk.volumes[&id(1)].namespace.blocks;
+    assert_eq!(known, 2_000, "for the next process");
+}
+
+#[test]
 fn a_path_refused_for_its_size_is_used_when_the_others_say_the_same() {
     let mut rig = two_paths();
     let lost = rig.association_of(2);
