@@ -6,4 +6,5 @@ mod adoption;
 mod races;
 mod rig;
 mod sample;
+mod timeline;
 mod trouble;
