@@ -178,6 +178,21 @@ fn an_operator_s_word_ends_the_wait_for_a_first_path() {
     assert!(rig.events().contains(&said), "{:?}", rig.events());
 }
 
+/// The policy came back with the first path, and undid what an operator had said.
+#[test]
+fn an_operator_s_word_outlives_the_first_path() {
+    let mut rig = Rig::with(policy(), killed());
+    rig.settle();
+    let call = rig.call();
+    let (volume, on) = (None, false);
+    rig.host
+        .handle_verb(call, Verb::Queueing { volume, on }, rig.now);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let association = rig.association_of(1);
+    rig.lose(1, association);
+    assert!(!waits(&rig), "queueing is off");
+}
+
 #[test]
 fn a_volume_that_never_gets_a_path_fails_its_requests_when_the_grace_is_over() {
     let mut rig = taken_over_with_no_path_retry_fail();
