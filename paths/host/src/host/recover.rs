@@ -170,15 +170,7 @@ impl Host {
 
     fn take_over(&mut self, record: VolumeRecord, queues: u16) {
         let spec = VolumeSpec {
-            id: record.id,
-            name: record.name.clone(),
-            nqn: record.nqn.clone(),
-            serial: record.serial.clone(),
-            model: record.model.clone(),
-            firmware: record.firmware.clone(),
-            nsid: record.nsid,
-            namespace: record.namespace.clone(),
-            limits: record.limits.clone(),
+            facts: record.facts.clone(),
             queues,
             // The queue count the device was created with applies; the driver reports it.
             depth: 0,

@@ -235,7 +235,7 @@ fn a_cache_that_only_a_later_controller_has_is_flushed() {
         "the kernel sends FLUSH and FUA"
     );
     // A device that an earlier release has made otherwise.
-    record.limits.volatile_cache = false;
+    record.facts.limits.volatile_cache = false;
     let mut rig = Rig::with(policy(), rig.disk);
     rig.settle();
     let cached = umpath_session::ControllerFacts {
