@@ -29,8 +29,9 @@ pub mod process;
 mod request;
 mod ring;
 mod stack;
-#[cfg(all(test, umpath_loom))]
-mod under_loom;
+mod sync;
+#[cfg(not(all(test, umpath_loom)))]
+mod wake;
 
 pub use clock::Clock;
 pub use command::Command;

@@ -71,6 +71,7 @@ use numbers::Numbers;
 use paths::PathRecord;
 pub use paths::Wanted;
 pub use recover::Found;
+use recover::Unfound;
 use teardown::Teardown;
 
 /// See the [module](self).
@@ -92,8 +93,12 @@ pub struct Host {
     retirements: Vec<retire::Retirement>,
     removals: BTreeMap<u64, disconnect::Removal>,
     removal_last: u64,
+    /// Paths that an operator removed, by what their numbers are bound to.
+    removed: BTreeSet<String>,
     /// Counter requests not yet answered.
     questions: Vec<stats::Question>,
+    /// Volumes whose block device the driver could not find yet, or not rule out.
+    unfound: BTreeMap<StableId, Unfound>,
     /// Block devices whose server died and of which no record is left.
     orphans: BTreeSet<u32>,
     /// Set once the process is to end.
@@ -126,7 +131,9 @@ impl Host {
             retirements: Vec::new(),
             removals: BTreeMap::new(),
             removal_last: 0,
+            removed: BTreeSet::new(),
             questions: Vec::new(),
+            unfound: BTreeMap::new(),
             orphans: BTreeSet::new(),
             stopping: None,
         }
@@ -147,12 +154,14 @@ impl Host {
             .map(retire::Retirement::poll_timeout);
         let questions = self.questions.iter().map(stats::Question::poll_timeout);
         let paths = self.paths.values().filter_map(PathRecord::poll_timeout);
+        let unfound = self.unfound.values().filter_map(Unfound::poll_timeout);
         let stopping = self.stopping.as_ref().map(stop::Stopping::poll_timeout);
         volumes
             .chain(teardowns)
             .chain(retirements)
             .chain(questions)
             .chain(paths)
+            .chain(unfound)
             .chain(stopping)
             .min()
     }
@@ -169,6 +178,7 @@ impl Host {
         self.escalate();
         self.retirements_due();
         self.questions_due();
+        self.find_devices();
         self.refusals_due();
         self.check_whether_unused();
         self.settle();

@@ -89,6 +89,9 @@ pub enum Order {
     /// before anyone can use it; [`Host::handle_built`](crate::Host::handle_built) follows. If a
     /// step fails, nothing is left behind.
     Build(Box<VolumeSpec>),
+    /// Ask the driver again for a recorded block device;
+    /// [`Host::handle_recorded_volume`](crate::Host::handle_recorded_volume) follows.
+    FindDevice(Box<VolumeRecord>),
     /// Take over the block device of an earlier process in the same way. If a step fails, the
     /// device is left as it was.
     Recover {

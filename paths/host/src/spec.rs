@@ -1,15 +1,17 @@
 //! What a volume's block device is made from, and what it turned out to be.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use umpath_core::{BlockLimits, VolumeShared};
 use umpath_session::{NamespaceFacts, StableId};
 
 use crate::policy::VolumePolicy;
 
-/// Everything needed to create a volume.
-#[derive(Debug, Clone)]
-pub struct VolumeSpec {
+/// What a volume is, whoever serves it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeFacts {
     /// Identity of the namespace.
     pub id: StableId,
     /// Name of the volume.
@@ -28,6 +30,13 @@ pub struct VolumeSpec {
     pub namespace: NamespaceFacts,
     /// Limits of the block device.
     pub limits: BlockLimits,
+}
+
+/// Everything needed to create a volume.
+#[derive(Debug, Clone)]
+pub struct VolumeSpec {
+    /// What it is; recorded with it.
+    pub facts: VolumeFacts,
     /// Queues to create; for a device taken over, the driver's count applies.
     pub queues: u16,
     /// Requests per queue.
@@ -36,6 +45,14 @@ pub struct VolumeSpec {
     pub policy: VolumePolicy,
     /// State shared by the queue threads and the host.
     pub shared: Arc<VolumeShared>,
+}
+
+impl Deref for VolumeSpec {
+    type Target = VolumeFacts;
+
+    fn deref(&self) -> &VolumeFacts {
+        &self.facts
+    }
 }
 
 /// A block device with its queue threads, created or taken over.

@@ -45,6 +45,8 @@ struct Member {
     number: PathId,
     /// The last association, alive or not.
     association: AssociationId,
+    /// The one before it.
+    lost: Option<AssociationId>,
     nsid: u32,
     /// Queue identifiers, by queue thread.
     qids: Vec<u16>,

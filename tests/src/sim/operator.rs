@@ -149,6 +149,7 @@ impl World {
             spec: self.spec_of(&asked),
             asked,
             standing: self.plan.routes[path].configured,
+            rediscovered: false,
             call: Some(call),
         };
         self.tell_host(|host, now| host.handle_connect(wanted, now));

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use umpath_core::AssociationId;
 use umpath_engine::LaneReport;
-use umpath_host::Report;
 use umpath_host::order::{CallId, Remains};
 use umpath_host::record::Asked;
 use umpath_host::record::VolumeRecord;
+use umpath_host::{Found, Report};
 use umpath_protocol::{Failure, PathOutcome};
 use umpath_rdma::{Domain, HostQueue};
 use umpath_session::StableId;
@@ -32,6 +32,8 @@ pub(crate) struct Wanted {
     pub(crate) asked: Asked,
     /// Keep trying although it was never up.
     pub(crate) standing: bool,
+    /// Discovery found it again.
+    pub(crate) rediscovered: bool,
     /// Told when it is up, or that it could not be made.
     pub(crate) reply: Option<oneshot::Sender<Result<PathOutcome, Failure>>>,
 }
@@ -80,6 +82,8 @@ pub(crate) enum Message {
     Users(u64, Vec<(StableId, Vec<String>)>),
     /// A volume's block device was removed, or was not.
     Removed(u64, StableId, Option<Box<BlockDevice>>, Result<(), Failure>),
+    /// The driver was asked for a recorded block device.
+    Found(Box<VolumeRecord>, Found),
     /// A block device that no record names was deleted, or was not.
     OrphanDeleted(CallId, u32, Result<(), Failure>),
     /// SIGTERM or SIGINT.

@@ -141,6 +141,7 @@ impl Shell {
                 self.resources.removed(volume, device);
                 self.host.handle_removed(removal, volume, outcome, now);
             }
+            Message::Found(record, found) => self.adopt_if(*record, found),
             Message::OrphanDeleted(call, device, outcome) => {
                 self.host.handle_orphan_deleted(call, device, outcome, now);
             }

@@ -188,6 +188,11 @@ impl Host {
             }
         } else if self.leaves_alone(path, namespace.nsid, facts) {
             return;
+        } else if self.unfound.contains_key(&facts.id) {
+            let why = "the driver does not say whether the block device that an earlier umpathd \
+                       made for it still exists";
+            let fix = "check `modprobe ublk_drv` and the kernel log; it is tried again by itself";
+            return self.refuse(path, namespace.nsid, why.to_owned(), fix);
         } else {
             self.begin_volume(path, namespace.nsid, facts);
         }

@@ -13,7 +13,7 @@ use super::Host;
 use crate::events::Subject;
 use crate::order::Order;
 use crate::shape;
-use crate::spec::{DeviceFacts, VolumeSpec};
+use crate::spec::{DeviceFacts, VolumeFacts, VolumeSpec};
 use crate::volume::Volume;
 
 impl Host {
@@ -33,7 +33,7 @@ impl Host {
         if news {
             self.fx.order(Order::SaveNames(self.names.pairs()));
         }
-        let spec = VolumeSpec {
+        let volume = VolumeFacts {
             id: facts.id,
             name,
             nqn: record.spec.nqn.to_string(),
@@ -43,6 +43,9 @@ impl Host {
             nsid,
             namespace: facts.clone(),
             limits: shape::block_limits(controller, facts, self.settings.max_io_bytes()),
+        };
+        let spec = VolumeSpec {
+            facts: volume,
             queues: record.spec.session.io_queues_per_namespace,
             depth: record.spec.session.io_depth - 1,
             policy: self.settings.policy(&facts.id, &controller.model),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use umpath_protocol::{DisconnectTarget, EventKind, Failure, PathOutcome, Reply};
 use umpath_session::StableId;
 
-use super::Host;
+use super::{Host, numbers};
 use crate::events::Subject;
 use crate::order::{CallId, Order};
 use crate::volume::Volume;
@@ -233,10 +233,9 @@ impl Host {
         };
         removal.volumes.remove(&id);
         removal.deleted.push(words);
-        for path in volume.paths() {
-            if let Some(record) = self.paths.get_mut(&path) {
-                record.ignored.insert(id);
-            }
+        let paths = self.paths.values_mut();
+        for record in paths.filter(|record| record.spec.nqn.as_str() == volume.nqn()) {
+            record.ignored.insert(id);
         }
         self.remove_next(number);
     }
@@ -244,12 +243,19 @@ impl Host {
     /// Ends the paths of removals whose volumes are gone, and answers the removals that are
     /// complete.
     pub(super) fn settle_removals(&mut self) {
-        let mut going: Vec<u32> = Vec::new();
+        let (mut going, mut by_hand): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
         for removal in self.removals.values_mut() {
             if removal.volumes.is_empty() && !removal.ending {
                 removal.ending = true;
                 going.extend(&removal.paths);
+                if removal.call.is_some() {
+                    by_hand.extend(&removal.paths);
+                }
             }
+        }
+        for record in by_hand.iter().filter_map(|path| self.paths.get(path)) {
+            let asked = &record.asked;
+            self.removed.insert(numbers::key(&asked.portal, &asked.nqn));
         }
         for path in going {
             self.take_path_away(path);

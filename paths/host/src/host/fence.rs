@@ -13,6 +13,7 @@ use umpath_protocol::EventKind;
 use umpath_session::{ControllerFacts, StableId};
 
 use super::Host;
+use crate::events::Subject;
 use crate::order::{QueueKey, Remains};
 
 /// Delay after the order fence before the longest stall is read; held requests have completed by
@@ -168,7 +169,9 @@ impl Host {
         let unconcerned = teardown.failover.filter(|_| teardown.volumes.is_empty());
         if let Some(failover) = unconcerned {
             let (now, kind) = (self.fx.now, EventKind::OrderFenced);
-            self.fx.events.mark(failover, now, kind, None, &proof);
+            self.fx
+                .events
+                .mark(failover, now, kind, Subject::default(), &proof);
         }
         for id in &teardown.volumes {
             if let Some(volume) = self.volumes.get_mut(id) {

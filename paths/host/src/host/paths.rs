@@ -24,6 +24,8 @@ pub struct Wanted {
     pub asked: Asked,
     /// Keep trying even if it was never up.
     pub standing: bool,
+    /// Discovery found it again: what an operator has removed stays removed.
+    pub rediscovered: bool,
     /// The caller to answer with [`Answer::Path`], if any.
     pub call: Option<CallId>,
 }
@@ -110,8 +112,28 @@ impl Host {
     /// Creates a path, or finds the existing one.
     pub fn handle_connect(&mut self, wanted: Wanted, now: Duration) {
         self.begin(now);
+        if wanted.rediscovered && self.was_removed(&wanted.asked) {
+            let failure = Failure::new(
+                format!(
+                    "{} at {} is not connected",
+                    wanted.asked.nqn, wanted.asked.portal.traddr
+                ),
+                "an operator removed this path",
+                "umpath connect brings it back",
+            );
+            if let Some(call) = wanted.call {
+                self.fx
+                    .order(Order::Answer(call, Answer::Path(Err(failure))));
+            }
+            return;
+        }
         self.connect(wanted);
         self.settle();
+    }
+
+    fn was_removed(&self, asked: &Asked) -> bool {
+        let key = numbers::key(&asked.portal, &asked.nqn);
+        self.removed.contains(&key)
     }
 
     pub(super) fn connect(&mut self, wanted: Wanted) {
@@ -144,16 +166,25 @@ impl Host {
             mut spec,
             mut asked,
             standing,
+            rediscovered,
             ..
         } = wanted;
         self.may_connect(&asked.nqn)?;
+        if !rediscovered {
+            self.removed
+                .remove(&numbers::key(&asked.portal, &asked.nqn));
+        }
         let twin = self
             .paths
             .iter_mut()
             .find(|(_, record)| record.spec.leads_where(&spec) && !record.ending);
         if let Some((&known, twin)) = twin {
             twin.standing |= standing;
-            let ignored = std::mem::take(&mut twin.ignored);
+            let ignored = if rediscovered {
+                BTreeSet::new()
+            } else {
+                std::mem::take(&mut twin.ignored)
+            };
             self.fx.ask_path(known, Request::Retry);
             self.match_again(known, &ignored);
             self.retry_refusals_of(known);
@@ -165,9 +196,19 @@ impl Host {
         asked.number = Some(number);
         self.fit_queues(&mut spec);
         self.fx.order(Order::RunPath(Box::new(spec.clone())));
-        let record = PathRecord::new(spec, asked, standing);
+        let mut record = PathRecord::new(spec, asked, standing);
+        if rediscovered {
+            record.ignored = self.ignored_in(record.spec.nqn.as_str());
+        }
         self.paths.insert(number, record);
         Ok((number, false))
+    }
+
+    /// Volumes of a subsystem that an operator removed.
+    fn ignored_in(&self, nqn: &str) -> BTreeSet<StableId> {
+        let paths = self.paths.values();
+        let of_it = paths.filter(|record| record.spec.nqn.as_str() == nqn);
+        of_it.flat_map(|record| record.ignored.clone()).collect()
     }
 
     /// The number bound to the path; a new one while another path with that number is being

@@ -33,14 +33,32 @@ pub enum Found {
     /// It is gone, or the number now belongs to another device: it ended with its server or at a
     /// reboot.
     Gone,
-    /// The driver could not say.
+    /// The driver could not say: it is not loaded, say. It is asked again.
     Unknown,
+}
+
+/// Interval between questions to a driver that could not answer.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// A recorded volume of which the driver could not say whether its block device exists. Until it
+/// can, no device is created for the namespace: its users may hold open files on that one.
+#[derive(Debug)]
+pub(super) struct Unfound {
+    record: VolumeRecord,
+    /// `None`: the driver is being asked.
+    ask_at: Option<Duration>,
+}
+
+impl Unfound {
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        self.ask_at
+    }
 }
 
 impl Host {
     /// An earlier process left this volume. The shell calls this for each one before anything else
-    /// happens. `true`: it is taken over, and the shell connects its [`VolumeRecord::paths`] as
-    /// standing paths.
+    /// happens, and again after [`Order::FindDevice`]. `true`: it is taken over, and the shell connects
+    /// its [`VolumeRecord::paths`] as standing paths.
     pub fn handle_recorded_volume(
         &mut self,
         record: VolumeRecord,
@@ -48,6 +66,17 @@ impl Host {
         now: Duration,
     ) -> bool {
         self.begin(now);
+        let id = record.id;
+        let asked_again = self.unfound.remove(&id).is_some();
+        let taken_over = self.recorded_volume(record, found, asked_again);
+        if asked_again {
+            self.retry_refusals_for(id);
+        }
+        self.settle();
+        taken_over
+    }
+
+    fn recorded_volume(&mut self, record: VolumeRecord, found: Found, asked_again: bool) -> bool {
         match found {
             Found::Waiting { queues } => {
                 self.take_over(record, queues);
@@ -61,10 +90,29 @@ impl Host {
                 );
                 self.fx.order(Order::ForgetVolume(Box::new(record)));
             }
-            // Keep the record until the driver can answer.
-            Found::Unknown => {}
+            Found::Unknown => {
+                if !asked_again {
+                    let words = "the driver does not say whether its block device still exists; asking again";
+                    let subject = Subject::volume(&record.name);
+                    self.fx.event(EventKind::Refused, subject, words);
+                }
+                let ask_at = Some(self.fx.now + ASK_EVERY);
+                self.unfound.insert(record.id, Unfound { record, ask_at });
+            }
         }
         false
+    }
+
+    /// Asks the driver again about block devices of which it could not say anything.
+    pub(super) fn find_devices(&mut self) {
+        let now = self.fx.now;
+        for unfound in self.unfound.values_mut() {
+            if unfound.ask_at.is_some_and(|at| at <= now) {
+                unfound.ask_at = None;
+                let record = Box::new(unfound.record.clone());
+                self.fx.order(Order::FindDevice(record));
+            }
+        }
     }
 
     /// A block device of the driver waits for a server that died, and no record says which volume it
@@ -122,15 +170,7 @@ impl Host {
 
     fn take_over(&mut self, record: VolumeRecord, queues: u16) {
         let spec = VolumeSpec {
-            id: record.id,
-            name: record.name.clone(),
-            nqn: record.nqn.clone(),
-            serial: record.serial.clone(),
-            model: record.model.clone(),
-            firmware: record.firmware.clone(),
-            nsid: record.nsid,
-            namespace: record.namespace.clone(),
-            limits: record.limits.clone(),
+            facts: record.facts.clone(),
             queues,
             // The queue count the device was created with applies; the driver reports it.
             depth: 0,

@@ -91,9 +91,9 @@ impl Volume {
     /// created with; further paths are compared with this one, also after a restart.
     pub(crate) fn resized(&mut self, blocks: u64) -> bool {
         let news = self.spec.namespace.blocks != blocks;
-        self.spec.namespace.blocks = blocks;
+        self.spec.facts.namespace.blocks = blocks;
         if let Some(record) = &mut self.record {
-            record.namespace.blocks = blocks;
+            record.facts.namespace.blocks = blocks;
         }
         news
     }

@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod adoption;
+mod machine;
+mod races;
 mod rig;
 mod sample;
+mod timeline;
 mod trouble;

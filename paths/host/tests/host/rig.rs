@@ -1,6 +1,6 @@
 //! A shell that does at once whatever the host orders, unless it is told to fail.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,40 +20,11 @@ use umpath_session::{
     StableId,
 };
 
+pub(crate) use super::machine::{Disk, Failing, Late};
 use super::sample::{Plain, facts, policy};
 
 pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
-}
-
-/// What survives the process.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Disk {
-    pub(crate) associations: BTreeMap<u64, AssociationRecord>,
-    pub(crate) volumes: BTreeMap<StableId, VolumeRecord>,
-    pub(crate) numbers: Vec<(String, u32)>,
-    names: Vec<(String, String)>,
-    /// Block devices: their cookies and queues.
-    pub(crate) devices: BTreeMap<u32, (u64, u16)>,
-}
-
-/// What fails, and why.
-#[derive(Debug, Default)]
-pub(crate) struct Failing {
-    pub(crate) record: bool,
-    pub(crate) build: bool,
-    pub(crate) register: bool,
-    pub(crate) remove: bool,
-    pub(crate) start: bool,
-}
-
-/// What takes until [`Rig::finish_late`].
-#[derive(Debug, Default)]
-pub(crate) struct Late {
-    pub(crate) records: bool,
-    pub(crate) removals: bool,
-    /// The end of queue threads of devices that nobody saw.
-    pub(crate) ends: bool,
 }
 
 pub(crate) struct Rig {
@@ -67,7 +38,15 @@ pub(crate) struct Rig {
     pub(crate) device_queues: u16,
     /// Volumes that queue threads serve, with the last table each was told.
     pub(crate) tables: BTreeMap<StableId, Arc<PathTable>>,
+    /// Every table, in the order they were published.
+    pub(crate) published: Vec<Arc<PathTable>>,
     queues: BTreeMap<StableId, u16>,
+    /// Associations of which the queue threads of a volume have queue pairs.
+    attached: BTreeSet<(StableId, AssociationId)>,
+    /// Volumes that were dropped, until their queue threads have ended.
+    dropped: BTreeSet<StableId>,
+    /// Queue threads that were told of the end of a queue pair they had handed back.
+    pub(crate) freed: Vec<(StableId, u16, AssociationId)>,
     pub(crate) specs: Vec<PathSpec>,
     pub(crate) requests: Vec<(u32, Request)>,
     pub(crate) answers: BTreeMap<CallId, Answer>,
@@ -113,7 +92,11 @@ impl Rig {
             held_back: VecDeque::new(),
             device_queues: 2,
             tables: BTreeMap::new(),
+            published: Vec::new(),
             queues: BTreeMap::new(),
+            attached: BTreeSet::new(),
+            dropped: BTreeSet::new(),
+            freed: Vec::new(),
             specs: Vec::new(),
             requests: Vec::new(),
             answers: BTreeMap::new(),
@@ -134,20 +117,26 @@ impl Rig {
                 .unwrap();
         }
         for record in rig.disk.volumes.values().cloned().collect::<Vec<_>>() {
-            let found = match rig.disk.devices.get(&record.device) {
-                Some((cookie, queues)) if *cookie == record.cookie => {
-                    Found::Waiting { queues: *queues }
-                }
-                _ => Found::Gone,
-            };
-            let paths = record.paths.clone();
-            if rig.host.handle_recorded_volume(record, found, now) {
-                for asked in paths {
-                    rig.want(asked, true);
-                }
-            }
+            rig.find(record);
         }
         rig
+    }
+
+    /// Asks the driver for a recorded block device.
+    fn find(&mut self, record: VolumeRecord) {
+        let found = match self.disk.devices.get(&record.device) {
+            _ if self.failing.driver => Found::Unknown,
+            Some((cookie, queues)) if *cookie == record.cookie => {
+                Found::Waiting { queues: *queues }
+            }
+            _ => Found::Gone,
+        };
+        let paths = record.paths.clone();
+        if self.host.handle_recorded_volume(record, found, self.now) {
+            for asked in paths {
+                self.want(asked, true);
+            }
+        }
     }
 
     /// Does what is ordered, and what follows from it.
@@ -163,6 +152,7 @@ impl Rig {
                 Done::Recorded(..) => self.late.records,
                 Done::Removed(..) => self.late.removals,
                 Done::Discarded(..) => self.late.ends,
+                Done::Destroyed(..) => self.late.destructions,
                 _ => false,
             };
             if late {
@@ -232,6 +222,7 @@ impl Rig {
                 };
                 self.disk.associations.remove(&key);
             }
+            Order::FindDevice(record) => self.find(*record),
             Order::Build(spec) => self.done.push_back(Done::Built(spec, None)),
             Order::Recover { spec, device, .. } => {
                 self.done.push_back(Done::Built(spec, Some(device)));
@@ -265,16 +256,23 @@ impl Rig {
                 self.host
                     .handle_orphan_deleted(call, device, Ok(()), self.now);
             }
-            Order::Discard(volume) => self.done.push_back(Done::Discarded(volume)),
+            Order::Discard(volume) => {
+                self.dropped.insert(volume);
+                self.done.push_back(Done::Discarded(volume));
+            }
             Order::Unregister(_) | Order::Abandon(_) | Order::Sweep(_) => {}
         }
     }
 
     /// The queue threads of a volume end in good order.
     fn end_lanes(&mut self, volume: StableId) {
+        self.dropped.remove(&volume);
+        let held = self.attached.iter().filter(|(id, _)| *id == volume);
+        let had: Vec<_> = held.map(|(_, association)| *association).collect();
+        self.attached.retain(|(id, _)| *id != volume);
         for queue in 0..self.queues.remove(&volume).unwrap_or(0) {
             let news = LaneNews::Ended {
-                had: Vec::new(),
+                had: had.clone(),
                 failure: None,
             };
             self.host.handle_lane(volume, queue, news, self.now);
@@ -282,11 +280,23 @@ impl Rig {
     }
 
     fn lane(&mut self, volume: StableId, queue: u16, command: LaneCommand<u16>) {
+        assert!(
+            !self.dropped.contains(&volume),
+            "{command:?} to a queue thread of a dropped device"
+        );
         let now = self.now;
         let mut tell = |news| self.host.handle_lane(volume, queue, news, now);
         match command {
-            LaneCommand::SetTable(table) => drop(self.tables.insert(volume, table)),
+            LaneCommand::SetTable(table) => {
+                self.published.push(Arc::clone(&table));
+                self.tables.insert(volume, table);
+            }
+            LaneCommand::Attach { association, .. } => {
+                self.attached.insert((volume, association));
+            }
+            LaneCommand::Destroyed(association) => self.freed.push((volume, queue, association)),
             LaneCommand::Convict(association) => {
+                self.attached.remove(&(volume, association));
                 tell(LaneNews::Drained {
                     association,
                     silent_at: Some(now),
@@ -392,6 +402,15 @@ impl Rig {
 
     /// Asks for a path; its call.
     pub(crate) fn want(&mut self, asked: Asked, standing: bool) -> CallId {
+        self.wanted(asked, standing, false)
+    }
+
+    /// Discovery finds a path again.
+    pub(crate) fn rediscover(&mut self, asked: Asked) -> CallId {
+        self.wanted(asked, true, true)
+    }
+
+    fn wanted(&mut self, asked: Asked, standing: bool, rediscovered: bool) -> CallId {
         let call = self.call();
         let address: IpAddr = asked.portal.traddr.parse().unwrap();
         let session = SessionConfig {
@@ -429,6 +448,7 @@ impl Rig {
             spec,
             asked,
             standing,
+            rediscovered,
             call: call_given,
         };
         self.host.handle_connect(wanted, self.now);

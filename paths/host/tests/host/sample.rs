@@ -8,7 +8,10 @@ use umpath_host::record::Asked;
 use umpath_host::settings::Settings;
 use umpath_nvme::property::{Cap, Version};
 use umpath_protocol::{ConnectOptions, Portal};
-use umpath_session::{ControllerFacts, Namespace, NamespaceFacts, NvmLimits, StableId};
+use umpath_session::{
+    AnaFacts, AnaGroup, AnaState, AnaTable, ControllerFacts, Namespace, NamespaceFacts, NvmLimits,
+    StableId,
+};
 
 pub(crate) const NQN: &str = "nqn.2026-11.example:array";
 
@@ -97,6 +100,32 @@ pub(crate) fn facts(cntlid: u16) -> ControllerFacts {
         firmware: "1".to_owned(),
         subnqn: NQN.to_owned(),
     }
+}
+
+/// A controller whose namespace 1 is in this state, and its ANA log.
+pub(crate) fn with_ana(cntlid: u16, state: AnaState) -> (ControllerFacts, Option<AnaTable>) {
+    let terms = AnaFacts {
+        transition: ms(10_000),
+        anacap: 0,
+        group_max: 1,
+        groups: 1,
+        namespaces: 1,
+    };
+    let facts = ControllerFacts {
+        ana: Some(terms),
+        ..facts(cntlid)
+    };
+    let group = AnaGroup {
+        id: 1,
+        state,
+        nsids: vec![1],
+        change_count: 1,
+    };
+    let table = AnaTable {
+        change_count: 1,
+        groups: vec![group],
+    };
+    (facts, Some(table))
 }
 
 pub(crate) fn id(name: u8) -> StableId {

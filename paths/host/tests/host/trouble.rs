@@ -94,6 +94,18 @@ fn a_size_is_news_and_not_identity() {
 }
 
 #[test]
+fn a_size_reported_while_the_paths_are_up_is_on_record() {
+    let mut rig = two_paths();
+    for path in 1..=2 {
+        let grown = vec![namespace(1, 1, 2_000)];
+        rig.report(path, Report::Namespaces(rig.association_of(path), grown));
+    }
+    assert_eq!(rig.usable(id(1)), 2);
+    let known = rig.disk.volumes[&id(1)].namespace.blocks;
+    assert_eq!(known, 2_000, "for the next process");
+}
+
+#[test]
 fn a_path_refused_for_its_size_is_used_when_the_others_say_the_same() {
     let mut rig = two_paths();
     let lost = rig.association_of(2);
@@ -286,12 +298,70 @@ fn a_namespace_whose_device_is_being_removed_is_tried_again_after_that() {
 /// The fence came before the record was on disk: that then stayed, and cost each start a pause.
 #[test]
 fn a_record_that_is_still_being_written_is_forgotten_after_that() {
+    // Just after the fence, while the longest stall is still awaited, and long after.
+    for until in [2_400, 20_000] {
+        let mut rig = Rig::new();
+        rig.late.records = true;
+        rig.want(asked(1), true);
+        let association = rig.up(1, &[namespace(1, 1, 1_000)]);
+        rig.lose(1, association);
+        rig.advance(ms(until));
+        let fenced = |(kind, _): &(String, String)| kind == "order_fenced";
+        assert!(rig.events().iter().any(fenced), "{:?}", rig.events());
+        rig.finish_late();
+        assert!(rig.disk.associations.is_empty(), "after {until} ms");
+    }
+}
+
+fn disconnect(rig: &mut Rig, target: DisconnectTarget) {
+    let call = rig.call();
+    let verb = Verb::Disconnect {
+        target,
+        force: false,
+    };
+    rig.host.handle_verb(call, verb, rig.now);
+    rig.settle();
+}
+
+/// A portal that the configuration names is asked again every minute, and offers what an operator
+/// has removed meanwhile.
+#[test]
+fn rediscovery_brings_back_no_volume_that_an_operator_removed() {
     let mut rig = Rig::new();
-    rig.late.records = true;
-    rig.want(asked(1), true);
+    let both = [namespace(1, 1, 1_000), namespace(2, 2, 500)];
+    rig.rediscover(asked(1));
+    rig.up(1, &both);
+    assert_eq!(rig.made, 2);
+    disconnect(&mut rig, DisconnectTarget::Device("ublkb0".to_owned()));
+    rig.rediscover(asked(1));
+    // Through another port it is the same namespace.
+    rig.rediscover(asked(2));
+    rig.up(2, &both);
+    rig.advance(ms(60_000));
+    assert_eq!((rig.made, rig.usable(id(2))), (2, 2));
+    let call = rig.want(asked(2), false);
+    assert_eq!(rig.made, 3, "an operator may change his mind");
+    rig.report(2, Report::Queues(rig.association_of(2), vec![5, 6]));
+    assert_eq!(rig.path_answer(call).unwrap().unwrap().volumes.len(), 2);
+}
+
+#[test]
+fn rediscovery_brings_back_no_path_that_an_operator_removed() {
+    let mut rig = Rig::new();
+    rig.rediscover(asked(1));
     let association = rig.up(1, &[namespace(1, 1, 1_000)]);
-    rig.lose(1, association);
-    rig.advance(ms(20_000));
-    rig.finish_late();
-    assert!(rig.disk.associations.is_empty());
+    disconnect(&mut rig, DisconnectTarget::Nqn(NQN.to_owned()));
+    rig.advance(ms(1_000));
+    let at = rig.now;
+    rig.report(1, Report::AdminSilent { association, at });
+    rig.report(1, Report::Ended);
+    let call = rig.rediscover(asked(1));
+    let refused = rig.path_answer(call).unwrap().unwrap_err();
+    assert_eq!(refused.why, "an operator removed this path");
+    assert!(rig.snapshot().associations.is_empty());
+    let said = rig.events();
+    assert!(!said.iter().any(|(kind, _)| kind == "refused"), "{said:?}");
+    rig.want(asked(1), false);
+    assert_eq!(rig.snapshot().associations.len(), 1);
+    rig.rediscover(asked(1));
 }

@@ -104,6 +104,7 @@ impl World {
             }),
             Order::Forget(key) => self.forget(&key),
             Order::Build(spec) => self.begin(Work::Build(spec)),
+            Order::FindDevice(record) => self.find_device(*record),
             Order::Recover {
                 spec,
                 device,

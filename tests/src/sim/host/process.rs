@@ -205,14 +205,7 @@ impl World {
         }
         let records: Vec<VolumeRecord> = self.disk.volumes.values().cloned().collect();
         for record in records {
-            let found = self.driver_says(&record);
-            self.note(|| format!("volume {} of an earlier life: {found:?}", record.name));
-            let paths = record.paths.clone();
-            let now = duration(self.now);
-            let adopted = self.host.core.handle_recorded_volume(record, found, now);
-            for asked in paths.into_iter().filter(|_| adopted) {
-                self.connect(asked);
-            }
+            self.find_device(record);
         }
         self.find_orphans();
         let routes = 0..self.plan.paths();
@@ -225,6 +218,18 @@ impl World {
             self.connect(asked);
         }
         self.pump_host();
+    }
+
+    /// Reports what became of a recorded block device.
+    pub(crate) fn find_device(&mut self, record: VolumeRecord) {
+        let found = self.driver_says(&record);
+        self.note(|| format!("volume {} of an earlier life: {found:?}", record.name));
+        let paths = record.paths.clone();
+        let now = duration(self.now);
+        let adopted = self.host.core.handle_recorded_volume(record, found, now);
+        for asked in paths.into_iter().filter(|_| adopted) {
+            self.connect(asked);
+        }
     }
 
     /// Block devices that wait, and of which nothing is on record.
@@ -257,6 +262,7 @@ impl World {
             spec: self.spec_of(&asked),
             asked,
             standing: true,
+            rediscovered: false,
             call: None,
         };
         self.host.core.handle_connect(wanted, duration(self.now));

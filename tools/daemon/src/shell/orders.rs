@@ -6,11 +6,12 @@ use tokio::sync::mpsc;
 use umpath_core::{AssociationId, LaneCommand};
 use umpath_host::order::{Order, Remains};
 use umpath_host::record::RecordKey;
-use umpath_host::{PathSpec, VolumeSpec};
+use umpath_host::{Found, PathSpec, VolumeSpec};
 use umpath_protocol::Failure;
 use umpath_session::StableId;
 use umpath_ublk::Control;
 
+use super::start::find;
 use super::{EXIT_SOFTWARE, Message, Shell};
 use crate::association;
 use crate::build::{build, recover};
@@ -64,6 +65,11 @@ impl Shell {
             }
             Order::Forget(key) => self.forget(key),
             Order::Build(spec) => self.build(*spec, None),
+            Order::FindDevice(record) => self.elsewhere(move || {
+                let found = Control::open()
+                    .map_or(Found::Unknown, |mut control| find(&mut control, &record));
+                Message::Found(record, found)
+            }),
             Order::Recover {
                 spec,
                 device,

@@ -1,0 +1,39 @@
+//! What the rig's process finds on its machine: what survives it, what fails and what is late.
+
+use std::collections::BTreeMap;
+
+use umpath_host::record::{AssociationRecord, VolumeRecord};
+use umpath_session::StableId;
+
+/// What survives the process.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Disk {
+    pub(crate) associations: BTreeMap<u64, AssociationRecord>,
+    pub(crate) volumes: BTreeMap<StableId, VolumeRecord>,
+    pub(crate) numbers: Vec<(String, u32)>,
+    pub(crate) names: Vec<(String, String)>,
+    /// Block devices: their cookies and queues.
+    pub(crate) devices: BTreeMap<u32, (u64, u16)>,
+}
+
+/// What fails, and why.
+#[derive(Debug, Default)]
+pub(crate) struct Failing {
+    pub(crate) record: bool,
+    pub(crate) build: bool,
+    pub(crate) register: bool,
+    pub(crate) remove: bool,
+    pub(crate) start: bool,
+    /// The driver does not say what it has.
+    pub(crate) driver: bool,
+}
+
+/// What takes until `Rig::finish_late`.
+#[derive(Debug, Default)]
+pub(crate) struct Late {
+    pub(crate) records: bool,
+    pub(crate) removals: bool,
+    /// The end of queue threads of devices that nobody saw.
+    pub(crate) ends: bool,
+    pub(crate) destructions: bool,
+}
