@@ -323,7 +323,7 @@ impl Controller {
                 let next = scan.answer(&answer)?;
                 if let Some(namespaces) = self.link.proceed(next, now) {
                     self.namespaces = namespaces;
-                    self.note_refused(now);
+                    self.note_refused(false, now);
                     self.first_ana(now)?;
                 }
             }

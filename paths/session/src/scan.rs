@@ -33,6 +33,9 @@ pub(crate) struct Scan {
     nsid_max: u32,
     limit: usize,
     changed: Changed,
+    /// The list of changed namespaces was refused this time: the controller announces no change until
+    /// it is read.
+    unread: bool,
     /// What the previous scan found.
     known: Vec<Namespace>,
     /// Active identifiers, ascending, at most `limit`.
@@ -53,6 +56,7 @@ impl Scan {
             nsid_max: facts.namespaces_max,
             limit: limit as usize,
             changed: Changed::Everything,
+            unread: false,
             known: Vec::new(),
             active: Vec::new(),
             done: 0,
@@ -69,6 +73,11 @@ impl Scan {
             known,
             ..Self::everything(facts, limit)
         }
+    }
+
+    /// It has to be repeated, or later changes go unnoticed.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread
     }
 
     pub(crate) fn begin(&self) -> Ask {
@@ -93,9 +102,17 @@ impl Scan {
         match answer.step {
             Step::ReadChangedNamespaces => {
                 // Optional: without this log everything counts as changed.
-                if answer.status().is_success() {
+                let status = answer.status();
+                if status.is_success() {
                     self.changed = Self::changed(answer)?;
                 }
+                let no_log = [
+                    Status::INVALID_LOG_PAGE,
+                    Status::INVALID_FIELD,
+                    Status::INVALID_OPCODE,
+                ];
+                let never = status.dnr() || no_log.iter().any(|known| status.is(*known));
+                self.unread = !status.is_success() && !never;
                 Ok(Next::Ask(Self::list_after(0)))
             }
             Step::ListNamespaces => {

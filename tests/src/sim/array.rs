@@ -71,13 +71,17 @@ impl World {
         }
         match packet {
             Packet::Admin { sqe, data } => self.admin_command(qp, &sqe, data),
-            Packet::Capsule { sqe, copy, values } => self.io_command(qp, &sqe, copy, values),
+            // The array has no part in I/O.
+            Packet::Capsule { sqe, copy, values } => {
+                return self.io_command(qp, &sqe, copy, values);
+            }
             Packet::Fetched { command, values } => {
                 if let Some(known) = self.commands.get_mut(command) {
                     known.values = values;
                     known.fetching = false;
                     self.park(command);
                 }
+                return;
             }
             Packet::Goodbye { counts } => self.target_qp_failed(qp, counts),
             Packet::AdminAnswer { .. } | Packet::Fetch { .. } | Packet::Response { .. } => {}
@@ -176,7 +180,10 @@ impl World {
         let packet = Packet::AdminAnswer { cqe, data };
         match self.reset_leaves(process, sqe) {
             Sent::Now => self.transmit(qp, Way::ToHost, packet),
-            Sent::At(at) => self.agenda.push(at, Happening::LateAnswer { qp, packet }),
+            Sent::At(at) => {
+                let packet = Box::new(packet);
+                self.agenda.push(at, Happening::LateAnswer { qp, packet });
+            }
             Sent::Never => {}
         }
     }

@@ -94,6 +94,7 @@ impl World {
         let last = &mut self.qps[qp].last[way as usize];
         let at = (self.now + delay).max(*last);
         *last = at;
+        let packet = self.packets.insert(packet);
         self.agenda.push(at, Happening::Arrives { qp, way, packet });
     }
 

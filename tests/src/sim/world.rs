@@ -28,7 +28,7 @@ use super::operator::People;
 use super::oracle::{Fences, Patient};
 use super::plan::{FaultKind, Plan};
 use super::process::{Graves, Process, subsystem};
-use super::qp::{Assoc, Qp, Way};
+use super::qp::{Assoc, Packet, Qp, Way};
 use super::resets::Made;
 use super::store::{Store, StoreId};
 
@@ -97,6 +97,8 @@ pub(crate) struct World {
     pub(crate) budget_ends: Nanos,
     pub(crate) routes: Vec<Route>,
     pub(crate) qps: Vec<Qp>,
+    /// Packets under way.
+    pub(crate) packets: Slab<Packet>,
     pub(crate) copies: Vec<Copy>,
     /// Copies of mutations that are neither answered nor fenced.
     pub(crate) at_large: Vec<u32>,
@@ -154,6 +156,7 @@ impl World {
             budget_ends: 0,
             routes: vec![Route::default(); plan.paths()],
             qps: Vec::new(),
+            packets: Slab::with_capacity(64),
             copies: Vec::with_capacity(512),
             at_large: Vec::new(),
             processes: Vec::new(),
@@ -244,16 +247,13 @@ impl World {
                 depth,
                 ..
             } => self.open_arrives(path, route, association, (qid, depth)),
-            Happening::Arrives {
-                qp,
-                way: Way::ToTarget,
-                packet,
-            } => self.target_receives(qp, packet),
-            Happening::Arrives {
-                qp,
-                way: Way::ToHost,
-                packet,
-            } => self.host_receives(qp, packet),
+            Happening::Arrives { qp, way, packet } => {
+                let packet = self.packets.remove(packet);
+                match way {
+                    Way::ToTarget => self.target_receives(qp, packet),
+                    Way::ToHost => self.host_receives(qp, packet),
+                }
+            }
             Happening::PatienceEnds { qp, way, since } => self.patience_ends(qp, way, since),
             Happening::Farewell { qp, way, tries } => self.farewell(qp, way, tries),
             Happening::Enter { command } => self.enter(command),
@@ -262,7 +262,7 @@ impl World {
             Happening::Executed { command, values } => self.executed(command, values),
             Happening::ProcessTimer { process, life, at } => self.process_timer(process, life, at),
             Happening::Restart { process } => self.restart(process),
-            Happening::LateAnswer { qp, packet } => self.late_answer(qp, packet),
+            Happening::LateAnswer { qp, packet } => self.late_answer(qp, *packet),
             Happening::Inspection => self.inspect(),
         }
     }

@@ -19,13 +19,6 @@ pub(super) const SILENT: Duration = Duration::from_secs(1);
 pub(super) const CHECK: Duration = Duration::from_millis(500);
 
 impl Lane {
-    /// When to check next; `None`: nothing is in flight.
-    pub(super) fn check_due(&self) -> Option<Duration> {
-        let mut pairs = self.pairs.iter();
-        let busy = pairs.any(|pair| pair.state == QueuePairState::Open && pair.in_flight() > 0);
-        busy.then_some(self.check_due)
-    }
-
     /// Checks, if it is time.
     pub(super) fn check_ages(&mut self, now: Duration) {
         if now < self.check_due {

@@ -118,7 +118,7 @@ impl Controller {
                     None => (Work::Scan(scan), None),
                     Some(namespaces) => {
                         self.scanned(namespaces);
-                        self.note_refused(now);
+                        self.note_refused(scan.is_unread(), now);
                         (Work::Idle, None)
                     }
                 },
@@ -172,13 +172,14 @@ impl Controller {
         }
     }
 
-    /// Namespaces that were refused for now are identified again after a while.
-    pub(super) fn note_refused(&mut self, now: Duration) {
+    /// Namespaces that were refused for now are identified again after a while, and so is everything
+    /// when the list of changes was refused (`unread`).
+    pub(super) fn note_refused(&mut self, unread: bool, now: Duration) {
         let refused = |namespace: &Namespace| match &namespace.facts {
             Err(NamespaceProblem::Refused(status)) => !status.dnr(),
             _ => false,
         };
-        let refused = self.namespaces.iter().any(refused);
+        let refused = unread || self.namespaces.iter().any(refused);
         self.pending.rescan_at = refused.then(|| now.saturating_add(REREAD_PAUSE));
     }
 

@@ -276,6 +276,41 @@ fn changed_namespaces_are_identified_again_and_others_are_not() {
     );
 }
 
+/// A controller announces no further change until its list was read (NVMe Base 2.x, Asynchronous Event
+/// Request: a log page clears its event). Unread once, no later change was ever noticed.
+#[test]
+fn a_list_of_changes_that_was_refused_once_is_read_again() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.model.changed.insert(5);
+    rig.faults
+        .insert(rig.exchanges, Fault::Status(Status::INTERNAL_ERROR));
+    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
+    let before = words(&rig).matches("log4").count();
+    // Not announced: nobody has read of the change before.
+    rig.model.namespaces.insert(9, ModelNamespace::new(9, 1));
+    rig.run_for(900 * MS);
+    assert_eq!(words(&rig).matches("log4").count(), before);
+    rig.run_for(200 * MS);
+    assert_eq!(words(&rig).matches("log4").count(), before + 1);
+    assert!(matches!(rig.event(), Some(Event::NamespacesChanged(list)) if list.len() == 3));
+    rig.run_for(5_000 * MS);
+    assert_eq!(words(&rig).matches("log4").count(), before + 1);
+}
+
+/// A controller without such a list is not asked for it again and again.
+#[test]
+fn a_list_of_changes_that_does_not_exist_is_not_read_again() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.faults
+        .insert(rig.exchanges, Fault::Status(Status::INVALID_LOG_PAGE));
+    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
+    let before = words(&rig).matches("log4").count();
+    rig.run_for(5_000 * MS);
+    assert_eq!(words(&rig).matches("log4").count(), before);
+}
+
 #[test]
 fn an_event_without_a_change_is_not_reported() {
     let mut rig = controller(Model::new());

@@ -219,6 +219,9 @@ impl World {
 
     /// What a queue thread did takes effect.
     fn did(&mut self, at: LaneAt) {
+        if self.log.borrow().is_empty() {
+            return;
+        }
         let mut log = std::mem::take(&mut *self.log.borrow_mut());
         for did in log.drain(..) {
             match did {
