@@ -13,6 +13,8 @@ use umpath_session::{
     StableId,
 };
 
+use crate::rig::ms;
+
 pub(crate) const NQN: &str = "nqn.2026-11.example:array";
 
 /// A configuration of defaults.
