@@ -40,6 +40,7 @@ mod link;
 mod namespace;
 mod notice;
 mod output;
+mod pending;
 mod refusal;
 mod resets;
 mod scan;
