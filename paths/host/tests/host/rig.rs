@@ -54,6 +54,10 @@ pub(crate) struct Late {
     pub(crate) removals: bool,
     /// The end of queue threads of devices that nobody saw.
     pub(crate) ends: bool,
+    /// The end of queue pairs.
+    pub(crate) destroys: bool,
+    /// The registration of memory.
+    pub(crate) registers: bool,
 }
 
 pub(crate) struct Rig {
@@ -68,6 +72,10 @@ pub(crate) struct Rig {
     /// Volumes that queue threads serve, with the last table each was told.
     pub(crate) tables: BTreeMap<StableId, Arc<PathTable>>,
     queues: BTreeMap<StableId, u16>,
+    /// What concerns single queue pairs of queue threads.
+    pub(crate) told: Vec<(u16, LaneCommand<u16>)>,
+    /// Queue threads do not answer by themselves.
+    pub(crate) mute: bool,
     pub(crate) specs: Vec<PathSpec>,
     pub(crate) requests: Vec<(u32, Request)>,
     pub(crate) answers: BTreeMap<CallId, Answer>,
@@ -114,6 +122,8 @@ impl Rig {
             device_queues: 2,
             tables: BTreeMap::new(),
             queues: BTreeMap::new(),
+            told: Vec::new(),
+            mute: false,
             specs: Vec::new(),
             requests: Vec::new(),
             answers: BTreeMap::new(),
@@ -163,6 +173,8 @@ impl Rig {
                 Done::Recorded(..) => self.late.records,
                 Done::Removed(..) => self.late.removals,
                 Done::Discarded(..) => self.late.ends,
+                Done::Destroyed(..) => self.late.destroys,
+                Done::Registered(..) => self.late.registers,
                 _ => false,
             };
             if late {
@@ -286,7 +298,7 @@ impl Rig {
         let mut tell = |news| self.host.handle_lane(volume, queue, news, now);
         match command {
             LaneCommand::SetTable(table) => drop(self.tables.insert(volume, table)),
-            LaneCommand::Convict(association) => {
+            LaneCommand::Convict(association) if !self.mute => {
                 tell(LaneNews::Drained {
                     association,
                     silent_at: Some(now),
@@ -304,8 +316,19 @@ impl Rig {
                 let event = LaneEvent::Guarded { generation };
                 tell(LaneNews::Event { event, at: now });
             }
+            LaneCommand::GiveUpQueue(_)
+            | LaneCommand::Attach { .. }
+            | LaneCommand::Destroyed(_) => {
+                self.told.push((queue, command));
+            }
             _ => {}
         }
+    }
+
+    /// A queue thread reports something.
+    pub(crate) fn news(&mut self, volume: StableId, queue: u16, news: LaneNews) {
+        self.host.handle_lane(volume, queue, news, self.now);
+        self.settle();
     }
 
     fn finish(&mut self, done: Done) {
