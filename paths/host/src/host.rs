@@ -20,6 +20,7 @@
 //! | `inherited` | fences carried over from earlier processes and removed volumes |
 //! | `disconnect` | removal of volumes and paths, all or nothing |
 //! | `recover` | taking over the volumes of a dead process |
+//! | `replace` | replacing one queue pair of a live association |
 //! | `retire` | removing a path from volumes that stay |
 //! | `verbs` | operator requests |
 //! | `steer` | manual changes to paths, groups and policies |
@@ -41,6 +42,7 @@ mod numbers;
 mod paths;
 mod recover;
 mod refusal;
+mod replace;
 mod retire;
 mod snapshot;
 mod stats;
@@ -89,6 +91,8 @@ pub struct Host {
     recording: BTreeSet<AssociationId>,
     /// Those of them whose record is of no further use already.
     forgotten: BTreeSet<AssociationId>,
+    /// Queue pairs of queue threads that the shell is destroying, where that has to be known.
+    destroying: BTreeSet<(AssociationId, StableId, u16)>,
     /// Paths being removed that still have commands in flight.
     retirements: Vec<retire::Retirement>,
     removals: BTreeMap<u64, disconnect::Removal>,
@@ -128,6 +132,7 @@ impl Host {
             teardowns: BTreeMap::new(),
             recording: BTreeSet::new(),
             forgotten: BTreeSet::new(),
+            destroying: BTreeSet::new(),
             retirements: Vec::new(),
             removals: BTreeMap::new(),
             removal_last: 0,

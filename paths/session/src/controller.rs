@@ -3,16 +3,17 @@
 //! Decided here: the order of the phases and what interrupts which. Each phase is a procedure of its
 //! own (`handshake`, `setup`, `scan`, `ana_log`, `io_queues`, `stop`) that asks one thing at a time.
 //!
-//! Changes the controller announces while a procedure runs are remembered and looked at when the
+//! Changes the controller announces while a procedure runs are remembered and read when the
 //! association is ready and idle, so a change during bring-up is never lost and a storm of events
-//! costs at most one read at a time.
+//! costs at most one read at a time. A read that fails leaves what was known in force, and is repeated
+//! (`pending`).
 
 mod adding;
 mod changes;
 
 use std::time::Duration;
 
-use changes::{Pending, Work};
+use changes::Work;
 use umpath_nvme::Cqe;
 use umpath_nvme::command::Instance;
 
@@ -31,8 +32,9 @@ use crate::handshake::Handshake;
 use crate::io_queues::IoQueues;
 use crate::namespace::Namespace;
 use crate::output::{Event, Ready, SessionOutput};
+use crate::pending::Pending;
 use crate::resets::ResetAnswer;
-use crate::scan::Scan;
+use crate::scan::{Changed, Scan};
 use crate::setup::{self, Setup};
 use crate::step::Step;
 use crate::stop::Stop;
@@ -70,10 +72,10 @@ pub struct Controller {
     /// I/O queues that are added to a ready association.
     adding: Option<Box<IoQueues>>,
     namespaces: Vec<Namespace>,
+    /// Namespaces that may have changed since, and could not be read.
+    unread: Changed,
     /// What was last reported.
     ana: Option<AnaTable>,
-    /// The host waits for a reading, whatever it says.
-    ana_asked: bool,
     pending: Pending,
 }
 
@@ -98,8 +100,8 @@ impl Controller {
             last_qid: 0,
             adding: None,
             namespaces: Vec::new(),
+            unread: Changed::default(),
             ana: None,
-            ana_asked: false,
             pending: Pending::default(),
         })
     }
@@ -114,21 +116,14 @@ impl Controller {
         self.facts.as_ref()
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due; may move after any call.
+    /// When [`handle_timeout`](Self::handle_timeout) is due; may move after any call. Right after that
+    /// call it lies in the future.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let phase = match &self.phase {
             Phase::Opening { deadline } => Some(*deadline),
             Phase::Connecting(queues) => queues.poll_timeout(),
             Phase::Stopping(stop) => Some(stop.deadline()),
-            Phase::Ready(Work::Idle) if self.pending.any() => Some(self.pending.not_before),
-            Phase::Ready(Work::Idle) => {
-                let Pending {
-                    settled_at,
-                    rescan_at,
-                    ..
-                } = self.pending;
-                settled_at.into_iter().chain(rescan_at).min()
-            }
+            Phase::Ready(Work::Idle) => self.pending.due(),
             _ => None,
         };
         let adding = self
@@ -196,9 +191,10 @@ impl Controller {
     /// Reads the ANA log again: a command came back with an ANA status. The next reading is reported
     /// even where it says nothing new. No effect without ANA reporting.
     pub fn refresh_ana(&mut self, now: Duration) {
-        let reports = self.facts.as_ref().is_some_and(|facts| facts.ana.is_some());
-        self.pending.ana |= reports;
-        self.ana_asked |= reports;
+        if self.reports_ana() {
+            self.pending.ana.news(now);
+            self.pending.ana_asked = true;
+        }
         self.look(now);
     }
 
@@ -321,9 +317,10 @@ impl Controller {
             }
             Phase::Scanning(scan) => {
                 let next = scan.answer(&answer)?;
-                if let Some(namespaces) = self.link.proceed(next, now) {
-                    self.namespaces = namespaces;
-                    self.note_refused(false, now);
+                if let Some(found) = self.link.proceed(next, now) {
+                    self.namespaces.clone_from(&found.namespaces);
+                    // The list itself says which.
+                    drop(self.note_unread(found, now));
                     self.first_ana(now)?;
                 }
             }

@@ -40,6 +40,7 @@ mod io_queues;
 mod namespace;
 mod notice;
 mod output;
+mod pending;
 mod refusal;
 mod resets;
 mod scan;

@@ -63,8 +63,8 @@ pub enum Event {
     AnaStale(SessionError),
     /// The complete list of namespaces after a change.
     NamespacesChanged(Vec<Namespace>),
-    /// Namespaces changed but could not be read; what was reported last stays in force and another
-    /// attempt follows.
+    /// Namespaces changed but some or all could not be read; what was reported of those stays in force
+    /// and further attempts follow, less and less often.
     NamespacesStale(SessionError),
     /// A keep-alive was answered.
     KeepAlive {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use umpath_nvme::command::fabrics::ConnectResponse;
 use umpath_nvme::command::io::DsmRange;
+use umpath_nvme::identify::cns;
 use umpath_nvme::opcode::{self, admin};
 use umpath_nvme::{Cqe, Sqe, Status};
 use umpath_target::controller::io::{Operation, plan};
@@ -204,6 +205,10 @@ impl World {
         if self.refuses(process, sqe.opcode) {
             return Some(Answer::failed(Status::INTERNAL_ERROR));
         }
+        if identifies_namespace(sqe) && self.has_fault(FaultKind::Unreadable { process }) {
+            self.unread.insert(self.qps[qp].association);
+            return Some(Answer::failed(Status::INTERNAL_ERROR));
+        }
         let sqe = match self.intercept_reset(process, sqe) {
             Intercepted::Passed(sqe) => sqe,
             Intercepted::Answered(answer) => return Some(answer),
@@ -390,6 +395,11 @@ impl World {
     pub(crate) fn commands_pending(&self) -> bool {
         self.commands.iter().any(|(_, command)| !command.fetching)
     }
+}
+
+fn identifies_namespace(sqe: &Sqe) -> bool {
+    let kind = (sqe.cdw10.get() & 0xff) as u8;
+    sqe.opcode == admin::IDENTIFY && [cns::NAMESPACE, cns::NAMESPACE_DESCRIPTORS].contains(&kind)
 }
 
 /// The one range of a deallocation.

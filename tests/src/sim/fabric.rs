@@ -53,6 +53,7 @@ impl World {
             lane: None,
             port: None,
             cut: 0,
+            cut_since: 0,
             marker_lost: false,
             target: TargetEnd::Fresh,
             last: [0; 2],
@@ -77,6 +78,9 @@ impl World {
         let (cut, deaf) = (self.is_cut(qp, way), self.is_cut(qp, back));
         if cut || deaf || self.peer_is_gone(qp, way) {
             self.arm_retry(qp, way);
+            if let (Packet::Capsule { sqe, .. }, Some(port)) = (&packet, &self.qps[qp].port) {
+                port.unacknowledged.borrow_mut().insert(sqe.cid.get());
+            }
         }
         if cut {
             self.qps[qp].waiting[way as usize].push_back(packet);
@@ -157,6 +161,9 @@ impl World {
             for way in [Way::ToTarget, Way::ToHost] {
                 if open == [true, true] {
                     self.qps[qp].unacknowledged[way as usize] = None;
+                    if let Some(port) = &self.qps[qp].port {
+                        port.unacknowledged.borrow_mut().clear();
+                    }
                 }
                 if !open[way as usize] {
                     continue;

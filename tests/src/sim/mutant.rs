@@ -140,6 +140,12 @@ mutants! {
     ResendShifted = "resend-shifted",
     /// A lane never hears of convictions.
     ConvictionUnheard = "conviction-unheard",
+    /// A queue pair that is cut off alone is left to its NIC.
+    QueueSilenceIgnored = "queue-silence-ignored",
+    /// A queue pair is replaced although writes are in flight on it, and they are sent again at once.
+    WritesReplaced = "writes-replaced",
+    /// A namespace that could not be read stays unread, and with it what its path says of ANA states.
+    UnreadForEver = "unread-for-ever",
     /// Nobody cares how old a command is.
     AgeIgnored = "age-ignored",
     /// Requests fail when there is no path.

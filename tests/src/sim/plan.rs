@@ -58,6 +58,8 @@ pub(crate) struct Plan {
     pub(crate) slowest: bool,
     /// One path fails and all else is well: then a lost write must not wait for its order fence.
     pub(crate) plain: bool,
+    /// One queue pair is cut off alone, for so long that its NIC does not notice.
+    pub(crate) one_queue: bool,
     /// Controllers offer cross-controller reset.
     pub(crate) ccr: bool,
     /// Processes see each other's gates, as those of one machine do that serve one store.
@@ -198,6 +200,7 @@ impl Plan {
             skew,
             slowest,
             plain: chance.percent(4),
+            one_queue: false,
             ccr: chance.percent(60) && !slowest,
             common_board: processes > 1 && chance.percent(70),
             cntlids: chance.pick(&[4, 16]),
@@ -236,6 +239,9 @@ impl Plan {
             plan.ccr &= (plan.common_board || plan.processes == 1) && chance.percent(50);
             plan.simplify();
         }
+        if !plan.plain && !plan.for_ever && !slowest && chance.percent(5) {
+            plan.cut_one_queue();
+        }
         plan.faults = faults(chance, &plan);
         plan.verbs = verbs(chance, &plan);
         if !plan.verbs.is_empty() {
@@ -255,6 +261,14 @@ impl Plan {
             volume.policy.shared_with_other_hosts = false;
             volume.from_start = true;
         }
+    }
+
+    /// Nothing but the queue pair's own silence tells of it, and there is time to tell.
+    fn cut_one_queue(&mut self) {
+        self.one_queue = true;
+        self.patience = [60 * SECOND, 60 * SECOND];
+        self.active = 6 * SECOND;
+        self.swarm.verbs = 0;
     }
 
     pub(crate) fn paths(&self) -> usize {

@@ -85,6 +85,7 @@ pub(crate) struct Qp {
     pub(super) last: [Nanos; 2],
     /// Its flow is lost in the fabric.
     pub(crate) cut: u32,
+    pub(crate) cut_since: Nanos,
     /// Its marker does not come.
     pub(crate) marker_lost: bool,
     /// Packets that are being repeated, by way.

@@ -40,6 +40,7 @@ pub(crate) struct Copy {
     pub(crate) lane: LaneAt,
     pub(crate) tag: u16,
     pub(crate) association: Assoc,
+    pub(crate) sent_at: Nanos,
     pub(crate) lba: u64,
     pub(crate) blocks: u64,
     /// First block within the request.
@@ -121,6 +122,8 @@ pub(crate) struct World {
     pub(crate) convicted: BTreeMap<Assoc, Nanos>,
     /// Associations whose target has said goodbye.
     pub(crate) goodbyes: BTreeSet<Assoc>,
+    /// Associations on which a namespace could not be identified.
+    pub(crate) unread: BTreeSet<Assoc>,
     /// What a queue thread does in its round.
     pub(crate) log: Log,
     trace: bool,
@@ -177,6 +180,7 @@ impl World {
             answered: BTreeMap::new(),
             convicted: BTreeMap::new(),
             goodbyes: BTreeSet::new(),
+            unread: BTreeSet::new(),
             log: Rc::default(),
             trace,
             mutant,

@@ -40,15 +40,25 @@ impl Lane {
     }
 
     fn silence_of(&self, pair: &QueuePair, now: Duration) -> Option<LaneEvent> {
-        let waiting = pair
-            .commands()
-            .filter(|number| self.never_takes_long(*number));
-        let oldest = waiting.map(|number| self.commands[number].sent_at).min()?;
+        let waiting = || {
+            let quick = pair
+                .commands()
+                .filter(|number| self.never_takes_long(*number));
+            quick.map(|number| &self.commands[number])
+        };
+        let oldest = waiting().map(|command| command.sent_at).min()?;
         let since = oldest.max(pair.answered_at);
-        (now >= since + SILENT).then_some(LaneEvent::QueueSilent {
+        if now < since + SILENT {
+            return None;
+        }
+        let as_long = waiting().filter(|command| now >= command.sent_at + SILENT);
+        let last = as_long.max_by_key(|command| command.sequence)?;
+        Some(LaneEvent::QueueSilent {
             path: pair.path,
             association: pair.association,
             since,
+            cid: last.cid,
+            mutations: self.has_mutation_on(pair),
         })
     }
 

@@ -254,7 +254,8 @@ impl Lane {
         Ok(())
     }
 
-    /// A queue pair of `depth` entries is connected for `path`. Used when the table says so.
+    /// A queue pair of `depth` entries is connected for `path`. Used when the table says so, which it may
+    /// do already where it takes the place of one that was [given up](Self::give_up_queue).
     pub fn attach(&mut self, path: PathId, association: AssociationId, depth: u16, now: Duration) {
         if self.pair_of(association).is_some() {
             return;
@@ -264,6 +265,7 @@ impl Lane {
         match known.or_else(|| self.pairs.add(QUEUE_PAIRS_MAX, QueuePair::unused())) {
             Some(at) => {
                 self.pairs[at].open(path, association, depth);
+                self.pairs[at].obey(&self.table);
                 self.selector.forget(path, now);
             }
             None => self.stats.links_refused += 1,
@@ -287,20 +289,7 @@ impl Lane {
         self.forget_returned(&table, now);
         self.table = table;
         for pair in self.pairs.iter_mut() {
-            let entry = self
-                .table
-                .paths
-                .iter()
-                .find(|e| e.association == pair.association);
-            let Some(entry) = entry else { continue };
-            pair.nsid = entry.nsid;
-            pair.limits = entry.limits;
-            if pair
-                .ana_refused
-                .is_some_and(|epoch| entry.ana_epoch > epoch)
-            {
-                pair.ana_refused = None;
-            }
+            pair.obey(&self.table);
         }
         self.rebuild_offers();
         self.pump(now);

@@ -16,6 +16,7 @@ use umpath_session::{Namespace, NamespaceFacts, Ready, StableId};
 use super::Host;
 use super::inherited::Recorded;
 use super::refusal::Refusals;
+use super::replace::Replacements;
 use crate::events::Subject;
 use crate::order::{Order, QueueKey, Remains};
 use crate::path::{Request, Up};
@@ -41,8 +42,9 @@ pub(super) struct Live {
     pub(super) node: Option<u16>,
     /// Queue pairs not handed to a queue thread.
     pub(super) spare: BTreeSet<u16>,
-    /// Queue pairs of removed volumes, being destroyed.
+    /// Queue pairs of removed volumes, and others that are being replaced, until they are destroyed.
     pub(super) leaving: BTreeSet<QueueKey>,
+    pub(super) replacements: Replacements,
     /// More queue pairs are being opened.
     pub(super) opening: bool,
     pub(super) recorded: Recorded,
@@ -67,6 +69,7 @@ impl Live {
             node: up.node,
             spare: up.queues.into_iter().collect(),
             leaving: BTreeSet::new(),
+            replacements: Replacements::default(),
             opening: false,
             recorded: Recorded::Pending,
             pending: BTreeSet::new(),
@@ -298,6 +301,13 @@ impl Host {
         live.opening = false;
         let none = qids.is_empty();
         live.spare.extend(qids);
+        // First those that had one.
+        if none {
+            self.replacement_failed(path);
+        } else {
+            self.replace_when_it_can(path);
+        }
+        let live = self.live(path).expect("it is still live");
         let (spare, waiting) = (live.spare.len(), live.registered.clone());
         for id in waiting {
             let lanes = usize::from(self.volumes.get(&id).map_or(0, Volume::lanes));

@@ -237,6 +237,13 @@ impl Host {
         for record in paths.filter(|record| record.spec.nqn.as_str() == volume.nqn()) {
             record.ignored.insert(id);
         }
+        // And those that were about to serve it: nothing would match the namespace again.
+        for record in self.paths.values_mut() {
+            let live = record.live.as_mut();
+            if live.is_some_and(|live| live.registered.remove(&id) | live.pending.remove(&id)) {
+                record.ignored.insert(id);
+            }
+        }
         self.remove_next(number);
     }
 

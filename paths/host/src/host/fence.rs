@@ -41,6 +41,7 @@ impl Host {
         match remains {
             Remains::Spare => self.queue_silent(association, QueueKey::Spare, at),
             Remains::Lane(id, queue) => {
+                self.destroying.remove(&(association, id, queue));
                 // Only the queue thread that handed it back waits for it: by now another volume may
                 // stand for the same namespace.
                 let teardown = self.teardowns.get(&association);
@@ -50,6 +51,7 @@ impl Host {
                 }
                 self.queue_silent(association, QueueKey::Lane(id, queue), at);
                 self.has_left(association, QueueKey::Lane(id, queue));
+                self.replacement_destroyed(association, (id, queue));
             }
         }
         self.settle();

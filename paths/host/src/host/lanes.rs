@@ -134,12 +134,17 @@ impl Host {
                 handed_back,
                 quiet,
             } => {
+                let replaced = self.replacement_drained(association, (id, queue), quiet);
                 if handed_back {
                     // A queue pair that is not known to be silent is silent once destroyed.
+                    let report = replaced || !quiet || silent_at.is_none();
+                    if report {
+                        self.destroying.insert((association, id, queue));
+                    }
                     self.fx.order(Order::Destroy {
                         association,
                         remains: Remains::Lane(id, queue),
-                        report: !quiet || silent_at.is_none(),
+                        report,
                     });
                 }
                 if let Some(at) = silent_at.filter(|_| quiet) {
@@ -151,6 +156,9 @@ impl Host {
                 ghosts,
                 at,
             } => {
+                if self.replacement_fenced(association, (id, queue), ghosts.len()) {
+                    return;
+                }
                 if let Some(volume) = self.volumes.get_mut(&id) {
                     volume.lane_drained(association, queue, ghosts, at, &mut self.fx);
                 }
@@ -189,6 +197,11 @@ impl Host {
                 let stuck = qid.zip(cid).map(|(qid, cid)| Stuck { qid, cid, since });
                 self.tell(association, Request::Overdue(association, since, stuck));
             }
+            LaneEvent::QueueSilent {
+                association,
+                mutations,
+                ..
+            } => self.queue_cut_off(id, queue, association, mutations),
             _ => {}
         }
     }
@@ -216,12 +229,14 @@ impl Host {
                 self.volumes.remove(&id);
             }
         }
+        self.forget_replacements(id, queue);
         for association in had {
             let found = self.path_with(*association).map(|(path, _)| path);
             if let Some(live) = found.and_then(|path| self.live_mut(path)) {
                 // The queue pair falls silent only once it is destroyed.
                 live.leaving.insert(QueueKey::Lane(id, queue));
             }
+            self.destroying.insert((*association, id, queue));
             self.fx.order(Order::Destroy {
                 association: *association,
                 remains: Remains::Lane(id, queue),
@@ -237,7 +252,8 @@ impl Host {
             .map(|(association, _)| *association)
             .collect();
         for association in waiting {
-            if !had.contains(&association) {
+            // One that was handed back undrained is silent once it is destroyed, no sooner.
+            if !had.contains(&association) && !self.destroying.contains(&(association, id, queue)) {
                 self.queue_silent(association, QueueKey::Lane(id, queue), now);
             }
             self.lane_drained(id, queue, association);

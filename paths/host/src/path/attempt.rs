@@ -267,6 +267,11 @@ impl Attempt {
                     health.queue_failed(now);
                 }
             }
+            Request::CutOff(association) if association == own => {
+                if let Some(health) = &mut self.health {
+                    health.queue_silent(now);
+                }
+            }
             Request::Overdue(association, since, stuck) if association == own => {
                 if let Some(health) = &mut self.health {
                     health.io_overdue(since, now);

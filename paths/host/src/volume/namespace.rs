@@ -103,7 +103,7 @@ impl Volume {
         members.find(|member| member.association == association)
     }
 
-    fn member_on_mut(&mut self, association: AssociationId) -> Option<&mut Member> {
+    pub(super) fn member_on_mut(&mut self, association: AssociationId) -> Option<&mut Member> {
         let mut members = self.members.iter_mut();
         members.find(|member| member.association == association)
     }

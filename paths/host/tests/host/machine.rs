@@ -35,5 +35,8 @@ pub(crate) struct Late {
     pub(crate) removals: bool,
     /// The end of queue threads of devices that nobody saw.
     pub(crate) ends: bool,
+    /// The end of queue pairs.
     pub(crate) destructions: bool,
+    /// The registration of memory.
+    pub(crate) registers: bool,
 }

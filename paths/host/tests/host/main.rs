@@ -5,6 +5,7 @@
 mod adoption;
 mod machine;
 mod races;
+mod replace;
 mod rig;
 mod sample;
 mod timeline;

@@ -47,6 +47,10 @@ pub(crate) struct Rig {
     dropped: BTreeSet<StableId>,
     /// Queue threads that were told of the end of a queue pair they had handed back.
     pub(crate) freed: Vec<(StableId, u16, AssociationId)>,
+    /// What concerns single queue pairs of queue threads.
+    pub(crate) told: Vec<(u16, LaneCommand<u16>)>,
+    /// Queue threads do not answer by themselves.
+    pub(crate) mute: bool,
     pub(crate) specs: Vec<PathSpec>,
     pub(crate) requests: Vec<(u32, Request)>,
     pub(crate) answers: BTreeMap<CallId, Answer>,
@@ -97,6 +101,8 @@ impl Rig {
             attached: BTreeSet::new(),
             dropped: BTreeSet::new(),
             freed: Vec::new(),
+            told: Vec::new(),
+            mute: false,
             specs: Vec::new(),
             requests: Vec::new(),
             answers: BTreeMap::new(),
@@ -153,6 +159,7 @@ impl Rig {
                 Done::Removed(..) => self.late.removals,
                 Done::Discarded(..) => self.late.ends,
                 Done::Destroyed(..) => self.late.destructions,
+                Done::Registered(..) => self.late.registers,
                 _ => false,
             };
             if late {
@@ -291,11 +298,7 @@ impl Rig {
                 self.published.push(Arc::clone(&table));
                 self.tables.insert(volume, table);
             }
-            LaneCommand::Attach { association, .. } => {
-                self.attached.insert((volume, association));
-            }
-            LaneCommand::Destroyed(association) => self.freed.push((volume, queue, association)),
-            LaneCommand::Convict(association) => {
+            LaneCommand::Convict(association) if !self.mute => {
                 self.attached.remove(&(volume, association));
                 tell(LaneNews::Drained {
                     association,
@@ -314,8 +317,28 @@ impl Rig {
                 let event = LaneEvent::Guarded { generation };
                 tell(LaneNews::Event { event, at: now });
             }
+            LaneCommand::GiveUpQueue(_)
+            | LaneCommand::Attach { .. }
+            | LaneCommand::Destroyed(_) => {
+                match command {
+                    LaneCommand::Attach { association, .. } => {
+                        self.attached.insert((volume, association));
+                    }
+                    LaneCommand::Destroyed(association) => {
+                        self.freed.push((volume, queue, association));
+                    }
+                    _ => {}
+                }
+                self.told.push((queue, command));
+            }
             _ => {}
         }
+    }
+
+    /// A queue thread reports something.
+    pub(crate) fn news(&mut self, volume: StableId, queue: u16, news: LaneNews) {
+        self.host.handle_lane(volume, queue, news, self.now);
+        self.settle();
     }
 
     fn finish(&mut self, done: Done) {

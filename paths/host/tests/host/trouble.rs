@@ -8,7 +8,7 @@ use super::rig::{Rig, ms};
 use super::sample::{NQN, asked, id, namespace};
 
 /// A volume over two paths.
-fn two_paths() -> Rig {
+pub(super) fn two_paths() -> Rig {
     let mut rig = Rig::new();
     for path in 1..=2 {
         let call = rig.want(asked(path as u8), false);
@@ -364,4 +364,27 @@ fn rediscovery_brings_back_no_path_that_an_operator_removed() {
     rig.want(asked(1), false);
     assert_eq!(rig.snapshot().associations.len(), 1);
     rig.rediscover(asked(1));
+}
+
+/// The volume was removed while memory was registered for it, and nothing matched the namespace again on
+/// that path (seed 1969 of an earlier commit).
+#[test]
+fn a_path_that_was_about_to_serve_a_removed_volume_serves_the_next_one() {
+    let mut rig = Rig::new();
+    rig.want(asked(1), false);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.late.registers = true;
+    rig.want(asked(2), false);
+    let association = rig.up(2, &[namespace(1, 1, 1_000)]);
+    let target = DisconnectTarget::Device("vol1".to_owned());
+    let (call, force) = (rig.call(), true);
+    rig.host
+        .handle_verb(call, Verb::Disconnect { target, force }, rig.now);
+    rig.settle();
+    rig.finish_late();
+    rig.advance(ms(60_000));
+    assert_eq!(rig.usable(id(1)), 0, "it was removed by hand");
+    rig.want(asked(2), false);
+    rig.report(2, Report::Queues(association, vec![3, 4]));
+    assert_eq!(rig.usable(id(1)), 1);
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use umpath_nvme::identify::cns;
 use umpath_nvme::log::AnaState;
 use umpath_nvme::opcode::admin;
 use umpath_nvme::{AsyncEvent, Sqe, Status, U16};
@@ -335,10 +336,110 @@ fn a_namespace_that_vanishes_while_identified_is_reported_as_such() {
         }
         other => panic!("{other:?}"),
     }
-    // Looked at again with the next change, whatever that is.
-    rig.model.changed.insert(1);
-    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
+    assert!(matches!(rig.event(), Some(Event::NamespacesStale(_))));
+    // It is listed, so it is read again although nothing announces it.
+    rig.run_for(1_100 * MS);
     assert!(matches!(rig.event(), Some(Event::NamespacesChanged(list)) if list[1].facts.is_ok()));
+}
+
+/// Commands sent since `before`.
+fn since(rig: &Rig<Controller>, before: usize) -> String {
+    let sent = words(rig);
+    let sent: Vec<&str> = sent.split(' ').skip(before).collect();
+    let of_timers = |word: &&&str| !word.starts_with("alive");
+    let sent: Vec<&str> = sent.iter().filter(of_timers).copied().collect();
+    sent.join(" ")
+}
+
+/// One Identify that fails after a change must not take the path's ANA states away for ever.
+#[test]
+fn a_namespace_that_cannot_be_read_stays_what_it_was_and_is_read_again() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.model
+        .namespaces
+        .get_mut(&5)
+        .unwrap()
+        .page
+        .nsze
+        .set(1 << 20);
+    rig.model.changed.insert(5);
+    rig.model.refuses.insert((cns::NAMESPACE, 5));
+    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
+    assert!(matches!(rig.event(), Some(Event::NamespacesStale(_))));
+    // Then its descriptors: without them it would seem to be another one.
+    rig.model.refuses = [(cns::NAMESPACE_DESCRIPTORS, 5)].into();
+    let before = rig.sent.len();
+    rig.run_for(1_050 * MS);
+    assert!(rig.event().is_none(), "reported once");
+    assert!(since(&rig, before).contains("id3/5"));
+    rig.model.refuses.clear();
+    // ANA goes on meanwhile.
+    rig.model.ana[1].1 = AnaState::Inaccessible;
+    rig.model.ana_count += 1;
+    rig.raise(AsyncEvent::ANA_CHANGE);
+    let event = rig.event();
+    assert!(
+        matches!(&event, Some(Event::AnaChanged(table)) if table.state(5, 2) == Some(AnaState::Inaccessible)),
+        "{event:?}"
+    );
+    rig.run_for(2_100 * MS);
+    match rig.event() {
+        Some(Event::NamespacesChanged(list)) => {
+            assert_eq!(list[1].facts.as_ref().unwrap().blocks, 1 << 20);
+        }
+        other => panic!("{other:?}"),
+    }
+    let before = rig.sent.len();
+    rig.run_for(Duration::from_secs(300));
+    assert!(!since(&rig, before).contains("id"), "all is known");
+}
+
+/// The controller lists a change once: a scan that fails afterwards must remember it.
+#[test]
+fn a_change_is_not_forgotten_when_the_list_of_namespaces_cannot_be_read() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    let page = &mut rig.model.namespaces.get_mut(&5).unwrap().page;
+    page.nsze.set(1 << 20);
+    rig.model.changed.insert(5);
+    let status = Fault::Status(Status::INTERNAL_ERROR);
+    rig.faults.insert(rig.exchanges + 1, status);
+    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
+    assert!(matches!(rig.event(), Some(Event::NamespacesStale(_))));
+    rig.run_for(1_100 * MS);
+    match rig.event() {
+        Some(Event::NamespacesChanged(list)) => {
+            assert_eq!(list[1].facts.as_ref().unwrap().blocks, 1 << 20);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn namespaces_that_can_never_be_listed_do_not_keep_the_ana_log_from_being_read() {
+    let mut rig = controller(Model::new());
+    rig.ready();
+    rig.model.refuses.insert((cns::ACTIVE_NAMESPACES, 0));
+    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
+    let before = rig.sent.len();
+    for round in 0..60 {
+        rig.model.ana[0].1 = if round % 2 == 0 {
+            AnaState::Inaccessible
+        } else {
+            AnaState::Optimized
+        };
+        rig.model.ana_count += 1;
+        rig.raise(AsyncEvent::ANA_CHANGE);
+        rig.run_for(1_000 * MS);
+    }
+    let changes = rig
+        .events
+        .iter()
+        .filter(|event| matches!(event, Event::AnaChanged(_)));
+    assert_eq!(changes.count(), 60);
+    let lists = since(&rig, before).matches("id2/0").count();
+    assert!((4..=8).contains(&lists), "less and less often: {lists}");
 }
 
 #[test]

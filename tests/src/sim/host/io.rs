@@ -93,6 +93,7 @@ impl World {
             lane: at,
             tag,
             association: self.qps[qp].association,
+            sent_at: self.now,
             lba,
             blocks,
             mutation: client.body.op.is_mutation(),

@@ -264,6 +264,7 @@ impl World {
                 }
             }
             LaneCommand::SetTable(table) => LaneCommand::SetTable(table),
+            LaneCommand::GiveUpQueue(association) => LaneCommand::GiveUpQueue(association),
             LaneCommand::Convict(association) => LaneCommand::Convict(association),
             LaneCommand::Destroyed(association) => LaneCommand::Destroyed(association),
             LaneCommand::Guard(ghosts) => LaneCommand::Guard(ghosts),

@@ -42,7 +42,7 @@ fn volume(chance: &mut Chance, plan: &Plan) -> usize {
 }
 
 /// An I/O queue that a queue thread is likely to have.
-fn queue(chance: &mut Chance, plan: &Plan) -> u16 {
+pub(super) fn queue(chance: &mut Chance, plan: &Plan) -> u16 {
     1 + chance.below((plan.lanes * plan.volumes.len()) as u64) as u16
 }
 
@@ -95,6 +95,7 @@ fn of_admin_commands(chance: &mut Chance, plan: &Plan) -> FaultKind {
         0 => FaultKind::AdminDead {
             path: path(chance, plan),
         },
+        1 if chance.percent(30) => FaultKind::Unreadable { process },
         1 => FaultKind::RefusesOnce {
             process,
             opcode: chance.pick(&[

@@ -100,6 +100,9 @@ impl World {
                 }
                 vec![LaneCommand::Convict(association)]
             }
+            (Mutant::WritesReplaced, LaneCommand::GiveUpQueue(association)) => {
+                vec![LaneCommand::Convict(association)]
+            }
             (mutant, LaneCommand::Guard(table)) => self.guards(at, mutant, &table),
             (_, command) => vec![command],
         }
@@ -221,9 +224,36 @@ impl World {
         let mut news = news;
         match (mutant, &mut news) {
             (
+                Mutant::WritesReplaced,
+                LaneNews::Event {
+                    event: LaneEvent::QueueSilent { mutations, .. },
+                    ..
+                },
+            ) => *mutations = false,
+            // Nobody was to hear of them: the host gives the thread another queue pair.
+            (
+                Mutant::WritesReplaced,
+                LaneNews::BufferFenced {
+                    association,
+                    ghosts,
+                    ..
+                },
+            ) if self.host.live_associations().any(|id| id == *association) => {
+                ghosts.clear();
+                let fenced = LaneCommand::Fenced(*association);
+                self.mail(at, fenced);
+            }
+            (
                 Mutant::AgeIgnored,
                 LaneNews::Event {
                     event: LaneEvent::Overdue { .. },
+                    ..
+                },
+            )
+            | (
+                Mutant::QueueSilenceIgnored,
+                LaneNews::Event {
+                    event: LaneEvent::QueueSilent { .. },
                     ..
                 },
             ) => return Vec::new(),

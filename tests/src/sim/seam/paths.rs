@@ -46,6 +46,12 @@ impl World {
             | (Mutant::QueuesLost, Report::Queues(..))
             | (Mutant::NamespaceUnheard, Report::Namespaces(..))
             | (Mutant::AnaUnheard, Report::Ana(..)) => return Vec::new(),
+            (
+                Mutant::UnreadForEver,
+                Report::Namespaces(association, _) | Report::Ana(association, _),
+            ) if self.unread.contains(&self.host.assoc(*association)) => {
+                return Vec::new();
+            }
             (_, Report::AdminSilent { association, at }) => {
                 *at = self.seam_silent_at(*association, *at);
             }
