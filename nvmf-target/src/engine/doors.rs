@@ -13,6 +13,7 @@ use umpath_rdma::{
 };
 use umpath_transport::Arena;
 
+use super::devices::Devices;
 use super::hub::Hub;
 use crate::controller::TargetLimits;
 use crate::model::PortId;
@@ -51,12 +52,19 @@ impl Door {
         self.port
     }
 
+    /// Tells which device it listens on.
+    pub(super) fn announce(&self, devices: &Devices) {
+        if let Some(listener) = &self.listener {
+            devices.listens(self.port, listener.device());
+        }
+    }
+
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.listener.as_ref().map(Listener::fd)
     }
 
     /// Tries again to listen on a device that was removed; says when the next attempt is due.
-    pub(super) fn reopen(&mut self) -> Option<Instant> {
+    pub(super) fn reopen(&mut self, devices: &Devices) -> Option<Instant> {
         if self.listener.is_some() {
             return None;
         }
@@ -65,6 +73,7 @@ impl Door {
             self.listener = Listener::bind(self.address, BACKLOG).ok();
             if self.listener.is_some() {
                 info!(port = self.port.0, address = %self.address, "listening again");
+                self.announce(devices);
                 return None;
             }
         }

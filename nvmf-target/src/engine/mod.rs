@@ -5,6 +5,7 @@
 //! | conductor (`main`) | listeners, timers, the end | connection requests, deadlines, signals |
 //! | reactor, one or more | queues, a ring, data memory | completions, media, its mailbox |
 //! | control | the Unix socket | verbs |
+//! | devices | nothing | the time to look at the RDMA devices again |
 //!
 //! The array sits behind one lock that admin commands and verbs take and I/O commands never do. An
 //! I/O queue has its own access to the controller ([`crate::controller::view::IoAccess`]) and
@@ -13,6 +14,7 @@
 mod buffers;
 mod clock;
 mod conductor;
+mod devices;
 mod doors;
 mod execute;
 mod fault_rules;

@@ -49,6 +49,11 @@ impl Listener {
         self.id.local_address()
     }
 
+    /// Name of the RDMA device; empty when it listens on all.
+    pub fn device(&self) -> String {
+        self.id.device_name()
+    }
+
     /// Readable when a request waits.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()
