@@ -205,9 +205,8 @@ impl Hub {
         next
     }
 
-    /// Gives a new queue to the reactor whose turn it is.
+    /// Gives a new queue, which is in the lobby, to the reactor whose turn it is.
     pub(super) fn adopt(&self, port: PortId, queue: TargetQueue) {
-        self.lobby.enter();
         let number = self.next_queue.fetch_add(1, Relaxed);
         let reactor = number % self.reactors.len() as u64;
         let id = QueueId(reactor << REACTOR_SHIFT | number & ((1 << REACTOR_SHIFT) - 1));
