@@ -46,6 +46,8 @@ pub(super) enum Message {
     },
     /// Close a queue.
     Close { queue: QueueId },
+    /// A queue's queue pair is destroyed.
+    Destroyed { queue: QueueId },
     /// Close everything and end.
     End,
 }
@@ -218,6 +220,14 @@ impl Hub {
                 queue: Box::new(queue),
             },
         );
+    }
+
+    /// A queue pair that its reactor let go of is destroyed. `fresh`: it never had a controller.
+    pub(super) fn destroyed(&self, queue: QueueId, fresh: bool) {
+        if fresh {
+            self.lobby.leave();
+        }
+        self.send(queue, Message::Destroyed { queue });
     }
 
     pub(super) fn end_reactors(&self) {
