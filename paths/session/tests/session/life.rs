@@ -294,6 +294,7 @@ fn a_list_of_changes_that_was_refused_once_is_read_again() {
     assert_eq!(words(&rig).matches("log4").count(), before);
     rig.run_for(200 * MS);
     assert_eq!(words(&rig).matches("log4").count(), before + 1);
+    assert!(matches!(rig.event(), Some(Event::NamespacesStale(_))));
     assert!(matches!(rig.event(), Some(Event::NamespacesChanged(list)) if list.len() == 3));
     rig.run_for(5_000 * MS);
     assert_eq!(words(&rig).matches("log4").count(), before + 1);
