@@ -252,6 +252,7 @@ impl World {
         {
             self.note(|| format!("{at} left {} ghosts on {association}", ghosts.len()));
             self.lost_with(at, *association);
+            self.judge_buffer_fence(at, *association);
         }
         for (news, brought) in self.seam_from_lane(at, news, brought) {
             self.send_news(at, news, brought);
