@@ -132,7 +132,7 @@ mutants! {
     CompletionDropped = "completion-dropped",
     /// Sometimes a completion is given twice.
     CompletionTwice = "completion-twice",
-    /// An answer that comes on an old queue pair is taken for one of the new association.
+    /// An answer that comes on an old queue pair is taken for one to what is in flight on the new one.
     StaleAnswer = "stale-answer",
     /// Slow writes are hedged.
     HedgedWrite = "hedged-write",
@@ -146,8 +146,8 @@ mutants! {
     FailsWithoutPath = "fails-without-path",
     /// A lost association is not connected again.
     NeverReconnects = "never-reconnects",
-    /// What a second kind of controller says of its cache is ignored.
-    CacheIgnored = "cache-ignored",
+    /// A block device is made as if nothing below it had a cache: the kernel sends no FLUSH and no FUA.
+    CacheDenied = "cache-denied",
     /// A restarted host believes the size it had recorded.
     ResizeForgotten = "resize-forgotten",
     /// A restarted host asks for as many queues as are configured, not as the device has.
@@ -203,7 +203,6 @@ mutants! {
 /// Mistakes that a thousand seeds do not show, each of them run once. Some need a rare plan; others may be
 /// no mistake any more, or need a judge that is missing.
 const RARE: &[&str] = &[
-    "cache-ignored",
     "deadline-trusted",
     "destroyed-early",
     "fence-from-conviction",

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use slab::Slab;
-use umpath_nvme::Nqn;
+use umpath_nvme::{Cqe, Nqn};
 use umpath_session::SessionConfig;
 use umpath_target::array::Subsystem;
 use umpath_target::controller::board::Memory;
@@ -119,6 +119,8 @@ pub(crate) struct World {
     pub(crate) convicted: BTreeMap<Assoc, Nanos>,
     /// Associations whose target has said goodbye.
     pub(crate) goodbyes: BTreeSet<Assoc>,
+    /// An answer that a mutant keeps: whose, on which path.
+    pub(crate) stale_answer: Option<(LaneAt, usize, Cqe, u32)>,
     /// What a queue thread does in its round.
     pub(crate) log: Log,
     trace: bool,
@@ -174,6 +176,7 @@ impl World {
             answered: BTreeMap::new(),
             convicted: BTreeMap::new(),
             goodbyes: BTreeSet::new(),
+            stale_answer: None,
             log: Rc::default(),
             trace,
             mutant,

@@ -180,11 +180,6 @@ impl Daemon {
             .filter_map(|path| path.core.association())
     }
 
-    /// The queue pair that a queue thread handed back.
-    pub(crate) fn handed_back(&self, key: (AssociationId, Remains)) -> Option<QpId> {
-        self.handed_back.get(&key).copied()
-    }
-
     /// Somebody asks something.
     pub(crate) fn new_call(&mut self, now: Nanos) -> CallId {
         self.call_last += 1;

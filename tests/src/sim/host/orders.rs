@@ -285,7 +285,7 @@ impl World {
         self.fences.used(self.host.assoc(association));
         let port = Rc::new(Port::default());
         let lost = self.fabric_chance.percent(self.plan.lost_markers);
-        let stubborn = lost && self.fabric_chance.percent(50);
+        let stubborn = self.fabric_chance.percent(self.plan.lost_markers / 2);
         port.stubborn.set(stubborn);
         port.trusted.set(self.is(Mutant::SilenceTrusted));
         let known = &mut self.qps[qp];

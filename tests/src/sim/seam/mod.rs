@@ -13,15 +13,18 @@ mod lanes;
 mod paths;
 mod wire;
 
-use umpath_core::AssociationId;
+use std::sync::Arc;
+
+use umpath_core::{AssociationId, LaneCommand, OnNoPath, PathTable};
 use umpath_host::policy::{NoPathRetry, VolumePolicy};
 use umpath_host::record::VolumeRecord;
 use umpath_host::{Order, Remains};
+use umpath_session::StableId;
 
 use super::clock::duration;
 use super::host::Inside;
 use super::mutant::Mutant;
-use super::qp::{Assoc, HostEnd};
+use super::qp::Assoc;
 use super::world::World;
 
 impl Mutant {
@@ -58,22 +61,42 @@ impl World {
                 Some(mutant @ (Mutant::DestroyedEarly | Mutant::SpareIgnored)),
                 Order::Destroy {
                     association,
-                    remains: remains @ Remains::Lane(..),
+                    remains,
                     report,
                 },
             ) if *report => {
-                let key = (*association, *remains);
-                let qp = self.host.handed_back(key);
-                let open = qp.is_some_and(|qp| self.qps[qp].host == HostEnd::Open);
-                if open == (mutant == Mutant::SpareIgnored) {
+                let spare = *remains == Remains::Spare;
+                if spare == (mutant == Mutant::SpareIgnored) {
                     *report = false;
                     let (association, remains, at) = (*association, *remains, duration(now));
                     self.inside(now, life, Inside::Destroyed(association, remains, at));
                 }
             }
+            (
+                Some(Mutant::GraceEndsEarly),
+                Order::Lane {
+                    volume,
+                    command: LaneCommand::SetTable(table),
+                    ..
+                },
+            ) => self.end_grace(*volume, table),
+            (Some(Mutant::CacheDenied), Order::Build(spec)) => {
+                spec.limits.volatile_cache = false;
+            }
             _ => {}
         }
         order
+    }
+
+    /// A volume that was taken over has a path, if no usable one: its patience ends.
+    fn end_grace(&self, volume: StableId, table: &mut Arc<PathTable>) {
+        let device = self.host.served.get(&volume);
+        let adopted = device.is_some_and(|device| self.devices[*device].adopted_at.is_some());
+        if adopted && !table.paths.is_empty() && !table.has_usable() {
+            let mut impatient = (**table).clone();
+            impatient.on_no_path = OnNoPath::Fail;
+            *table = Arc::new(impatient);
+        }
     }
 
     /// A path that is down is not noted.

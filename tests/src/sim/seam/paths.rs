@@ -92,7 +92,6 @@ impl World {
     fn up_told(&mut self, path: u32, up: &mut Up) {
         match self.mutant {
             Some(Mutant::TrafficIgnored) => up.ready.facts.traffic_based = false,
-            Some(Mutant::CacheIgnored) => up.ready.facts.volatile_cache = false,
             Some(Mutant::ResizeForgotten) if self.host.life > 1 && path % 2 == 1 => {
                 for namespace in &mut up.ready.namespaces {
                     self.recorded_size(namespace);
