@@ -233,10 +233,10 @@ impl Host {
         };
         removal.volumes.remove(&id);
         removal.deleted.push(words);
-        for path in volume.paths() {
-            if let Some(record) = self.paths.get_mut(&path) {
-                record.ignored.insert(id);
-            }
+        // One that never carried it may find the namespace later.
+        let others = self.paths.values_mut();
+        for record in others.filter(|record| record.spec.nqn.as_str() == volume.nqn()) {
+            record.ignored.insert(id);
         }
         self.remove_next(number);
     }
