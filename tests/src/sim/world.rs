@@ -306,6 +306,7 @@ impl World {
             Inside::Destroyed(association, remains, at) => {
                 self.tell_host(|host, now| host.handle_destroyed(association, remains, at, now));
             }
+            Inside::AskedAgain(path) => self.ask_again(path),
             Inside::Swing(path, association, why, raised) => {
                 self.swing(path, association, why, raised);
             }

@@ -47,7 +47,9 @@ impl World {
         self.check_cache(spec);
         let facts = self.new_device(spec);
         let record = VolumeRecord::new(spec, facts.device, facts.cookie);
-        self.disk.volumes.insert(spec.id, record);
+        if !self.is(Mutant::VolumeUnrecorded) {
+            self.disk.volumes.insert(spec.id, record);
+        }
         let device = self.devices.len() - 1;
         for queue in 0..facts.queues {
             let lane = self.new_lane(queue, &spec.shared);
@@ -217,12 +219,13 @@ impl World {
             Ending::Removed(_) | Ending::Discarded => State::Gone,
             Ending::Abandoned => State::Waiting,
         };
-        let (id, cookie) = (known.id, known.cookie);
+        let (id, cookie, store, since) = (known.id, known.cookie, known.store, known.dying_since);
         if ending == Ending::Abandoned {
             return;
         }
         self.disk.forget_volume(id, cookie);
         if let Ending::Removed(removal) = ending {
+            self.taken_away(store, since);
             self.begin(Work::Removed(removal, id));
         }
     }

@@ -85,7 +85,7 @@ impl World {
             polling: Polling {
                 at_most: duration(self.plan.polling),
             },
-            drain_deadline: duration(self.plan.drain_deadline),
+            drain_deadline: self.seam_drain_deadline(),
         };
         LaneActor {
             thread: Some(QueueThread::new(Front::new(Rc::clone(&self.log)), setup)),

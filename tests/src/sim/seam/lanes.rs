@@ -211,7 +211,8 @@ impl World {
                     event: LaneEvent::Overdue { .. },
                     ..
                 },
-            ) => return Vec::new(),
+            )
+            | (Mutant::EndUnheard, LaneNews::Ended { failure: None, .. }) => return Vec::new(),
             (
                 mutant,
                 LaneNews::Event {
@@ -310,6 +311,12 @@ impl World {
         match self.mutant {
             Some(Mutant::NoFence) => long_ago,
             Some(Mutant::FenceShort) => short,
+            Some(Mutant::ClockErrorForgotten) => {
+                let periods = if self.plan.traffic_based { 4 } else { 2 };
+                let granted = periods * (self.plan.kato_at_most() - self.plan.kato);
+                at.saturating_sub(duration(granted))
+            }
+            Some(Mutant::EndsForgotten) if self.plan.traffic_based => short,
             Some(Mutant::FenceFromAnswer) => answered().min(at),
             Some(Mutant::SleepForgotten) => answered().max(short).min(at),
             Some(Mutant::FenceFromConviction) => known(&self.convicted).unwrap_or(at).min(at),

@@ -14,6 +14,7 @@ mod paths;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use umpath_core::{AssociationId, LaneCommand, OnNoPath, PathTable};
 use umpath_host::policy::{NoPathRetry, VolumePolicy};
@@ -21,9 +22,10 @@ use umpath_host::record::VolumeRecord;
 use umpath_host::{Order, Remains};
 use umpath_session::StableId;
 
-use super::clock::duration;
+use super::clock::{SECOND, duration};
 use super::host::Inside;
 use super::mutant::Mutant;
+use super::plan::Plan;
 use super::qp::Assoc;
 use super::world::World;
 
@@ -36,6 +38,16 @@ impl Mutant {
             _ => {}
         }
         policy
+    }
+
+    /// What a host under this mistake grants a controller that reports no quiesce time.
+    pub(crate) fn quiesce(mutant: Option<Self>, plan: &Plan) -> Duration {
+        let forgotten = mutant == Some(Self::QuiesceForgotten);
+        if plan.cqt_unreported && !forgotten {
+            duration(plan.cqt)
+        } else {
+            Duration::ZERO
+        }
     }
 }
 
@@ -110,6 +122,21 @@ impl World {
     /// A record is not written although the disk would take it.
     pub(crate) fn seam_record_fails(&self) -> bool {
         self.is(Mutant::RefusedForEver) && self.host.record_failed
+    }
+
+    /// Memory is not registered although the driver would do it.
+    pub(crate) fn seam_memory_fails(&self) -> bool {
+        self.is(Mutant::MemoryRefusedForEver) && self.host.memory_failed
+    }
+
+    /// How long a queue thread waits for the end of a drain.
+    pub(crate) fn seam_drain_deadline(&self) -> Duration {
+        let never = self.is(Mutant::DrainForEver);
+        duration(if never {
+            3_600 * SECOND
+        } else {
+            self.plan.drain_deadline
+        })
     }
 
     /// The record of an association is not removed although it is fenced.
