@@ -114,6 +114,10 @@ impl World {
             }
             Nuisance::Queueing { on } => {
                 self.people.lets_fail |= !on;
+                for device in self.host.served.values() {
+                    // Whichever it is, it counts more than the wait for a first path.
+                    self.devices[*device].adopted_at = None;
+                }
                 Verb::Queueing { volume: None, on }
             }
             Nuisance::Connect { path } => return self.ask_for_path(path),
@@ -188,6 +192,10 @@ impl World {
 
     /// A path of the configuration gets its number: the one it had.
     pub(crate) fn judge_number(&mut self, asked: &Asked, number: u32) {
+        if !self.plan.verbs.is_empty() {
+            // One that was removed and asked for again has another number.
+            return;
+        }
         let address = format!(",{},", asked.portal.traddr);
         let mut promised = self.disk.promised.iter();
         let had = promised.find(|(key, _)| key.contains(&address));

@@ -282,6 +282,11 @@ impl Plan {
     /// Longest pause between two attempts to connect.
     pub(crate) const PAUSE_MAX: Nanos = 500 * MILLI;
 
+    /// Commands are waited for longer than a path is drained.
+    pub(crate) fn is_patient(&self) -> bool {
+        self.io_timeout > 10 * SECOND
+    }
+
     /// Longest time anything of an old association may take to become harmless: the longest park,
     /// the longest fence, and some slack.
     pub(crate) fn longest_hold(&self) -> Nanos {

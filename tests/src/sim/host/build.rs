@@ -9,7 +9,7 @@ use umpath_session::StableId;
 use super::{LaneActor, LaneAt, SimQp, Work, failure};
 use crate::sim::array::LBA_SHIFT;
 use crate::sim::blockdev::{BlockDevice, State};
-use crate::sim::clock::duration;
+use crate::sim::clock::{MICRO, duration};
 use crate::sim::mutant::Mutant;
 use crate::sim::plan::FaultKind;
 use crate::sim::workload::Client;
@@ -225,8 +225,16 @@ impl World {
         }
         self.disk.forget_volume(id, cookie);
         if let Ending::Removed(removal) = ending {
-            self.taken_away(store, since);
-            self.begin(Work::Removed(removal, id));
+            // Number 0: nobody asked, it could not be started.
+            if removal > 0 {
+                self.taken_away(store, since);
+            }
+            // It comes by the channel that the threads' last reports came by, and after them.
+            let lanes = self.devices[device].lanes.iter();
+            let heard = lanes.map(|lane| lane.outbox_at).max().unwrap_or(0);
+            let takes = self.host_chance.tail(50 * MICRO, self.plan.work_delay);
+            let takes = takes.max(heard.saturating_sub(self.now) + MICRO);
+            self.work(takes, Work::Removed(removal, id));
         }
     }
 }

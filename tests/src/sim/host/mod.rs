@@ -184,6 +184,12 @@ impl Daemon {
             .filter_map(|path| path.core.association())
     }
 
+    /// It has a path that leads by this route.
+    pub(crate) fn wants(&self, route: usize) -> bool {
+        let mut paths = self.paths.values();
+        paths.any(|path| path.route == route && !path.core.is_over())
+    }
+
     /// Somebody asks something.
     pub(crate) fn new_call(&mut self, now: Nanos) -> CallId {
         self.call_last += 1;

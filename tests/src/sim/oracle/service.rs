@@ -140,8 +140,9 @@ impl World {
         }
         let (now, patience) = (self.now, self.plan.repair_time());
         let well = |route: &usize| {
-            // One that was asked for by hand is given up for good.
-            let stands = self.plan.routes[*route].configured || self.plan.ctrl_loss.is_none();
+            // One that was asked for by hand is given up for good, or was refused at once.
+            let by_hand = || self.plan.ctrl_loss.is_none() && self.host.wants(*route);
+            let stands = self.plan.routes[*route].configured || by_hand();
             stands && self.patient.is_well(*route, now, patience)
         };
         let well: Vec<usize> = (0..self.plan.paths()).filter(well).collect();
