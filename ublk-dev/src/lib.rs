@@ -18,6 +18,8 @@ mod control;
 mod descriptor;
 mod device;
 mod error;
+#[cfg(all(test, umpath_loom))]
+mod explored_wake;
 mod features;
 mod frontend;
 mod limits;

@@ -101,7 +101,7 @@ pub(crate) fn pair<T>() -> io::Result<(LaneHandle<T>, Mailbox<T>)> {
 }
 
 #[cfg(all(test, umpath_loom))]
-pub(crate) mod under_loom;
+mod under_loom;
 
 #[cfg(all(test, not(umpath_loom)))]
 mod tests {

@@ -21,5 +21,5 @@ mod explored {
     pub(crate) use loom::sync::atomic::{AtomicUsize, Ordering};
     pub(crate) use loom::sync::mpsc::{Receiver, Sender, channel};
 
-    pub(crate) use crate::mailbox::under_loom::Wake;
+    pub(crate) use crate::explored_wake::Wake;
 }

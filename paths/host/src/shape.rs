@@ -111,9 +111,9 @@ pub(crate) fn difference(
                 bytes,
             )
         })
-        .or_else(|| differ("UUID", [volume.uuid, path.uuid], hex))
-        .or_else(|| differ("NGUID", [volume.nguid, path.nguid], hex))
-        .or_else(|| differ("EUI64", [volume.eui64, path.eui64], hex))
+        .or_else(|| differ("UUID", [volume.uuid, path.uuid], |id| hex(id.as_ref())))
+        .or_else(|| differ("NGUID", [volume.nguid, path.nguid], |id| hex(id.as_ref())))
+        .or_else(|| differ("EUI64", [volume.eui64, path.eui64], |id| hex(id.as_ref())))
 }
 
 fn differ<T: PartialEq>(
@@ -128,7 +128,7 @@ fn differ<T: PartialEq>(
     (volume != path).then(words)
 }
 
-fn hex<const N: usize>(bytes: &Option<[u8; N]>) -> String {
+fn hex<const N: usize>(bytes: Option<&[u8; N]>) -> String {
     let Some(bytes) = bytes else {
         return "none".to_owned();
     };

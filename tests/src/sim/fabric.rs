@@ -49,6 +49,7 @@ impl World {
             process,
             life: self.processes[process].life,
             host: HostEnd::Open,
+            sent: false,
             silent_at: 0,
             lane: None,
             port: None,
@@ -70,6 +71,7 @@ impl World {
     }
 
     pub(crate) fn transmit(&mut self, qp: QpId, way: Way, packet: Packet) {
+        self.qps[qp].sent |= way == Way::ToTarget;
         let back = if way == Way::ToTarget {
             Way::ToHost
         } else {

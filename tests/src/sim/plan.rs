@@ -48,6 +48,9 @@ pub(crate) struct Plan {
     pub(crate) heartbeat: Nanos,
     /// How long a session waits for the answer to an admin command.
     pub(crate) command_timeout: Nanos,
+    /// A command without an answer for so long convicts, whatever becomes of others. The longer one is
+    /// longer than a path is drained that is removed in good order, as in what ships.
+    pub(crate) io_timeout: Nanos,
     /// A path is given up when it was lost for so long.
     pub(crate) ctrl_loss: Option<Nanos>,
     pub(crate) cqt: Nanos,
@@ -195,6 +198,11 @@ impl Plan {
             kato,
             heartbeat,
             command_timeout: chance.pick(&[100, 500]) * MILLI,
+            io_timeout: if swarm.verbs > 0 && chance.percent(20) {
+                14 * SECOND
+            } else {
+                4 * SECOND
+            },
             ctrl_loss: chance.percent(15).then(|| chance.pick(&[100, 500]) * MILLI),
             cqt,
             skew,
@@ -285,11 +293,13 @@ impl Plan {
         self.cqt / 2
     }
 
-    /// A command without an answer for so long convicts, whatever becomes of others.
-    pub(crate) const IO_TIMEOUT: Nanos = 4_000 * MILLI;
-
     /// Longest pause between two attempts to connect.
     pub(crate) const PAUSE_MAX: Nanos = 500 * MILLI;
+
+    /// Commands are waited for longer than a path is drained.
+    pub(crate) fn is_patient(&self) -> bool {
+        self.io_timeout > 10 * SECOND
+    }
 
     /// Longest time anything of an old association may take to become harmless: the longest park,
     /// the longest fence, and some slack.
@@ -297,7 +307,7 @@ impl Plan {
         let forgotten = |fault: &Fault| matches!(fault.kind, FaultKind::Forget { .. });
         let unanswered = if self.faults.iter().any(forgotten) {
             // A lane looks twice a second, and a command sent again may be forgotten again.
-            2 * (Self::IO_TIMEOUT + 500 * MILLI)
+            2 * (self.io_timeout + 500 * MILLI)
         } else {
             0
         };

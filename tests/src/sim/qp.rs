@@ -75,6 +75,8 @@ pub(crate) struct Qp {
     /// Which life of the process.
     pub(crate) life: u32,
     pub(crate) host: HostEnd,
+    /// The host has sent something on it.
+    pub(crate) sent: bool,
     pub(crate) silent_at: Nanos,
     pub(crate) target: TargetEnd,
     /// The queue thread that has it, or had it last.

@@ -61,6 +61,16 @@ pub(crate) struct Made {
     association: Assoc,
 }
 
+impl Made {
+    pub(crate) fn instance(&self) -> Instance {
+        self.instance
+    }
+
+    pub(crate) fn association(&self) -> Assoc {
+        self.association
+    }
+}
+
 /// How late a late answer is at most.
 const LATE_MAX: Nanos = 600 * MILLI;
 

@@ -40,6 +40,12 @@ pub(crate) fn faults(chance: &mut Chance, plan: &Plan) -> Vec<Fault> {
             .filter(|fault| spares_a_path(plan, fault.kind))
             .collect();
     }
+    if plan.is_patient() {
+        let process = chance.below(plan.processes as u64) as usize;
+        let (at, lasts) = (chance.below(plan.active), plan.kato / 2);
+        let kind = FaultKind::Forget { process };
+        faults.push(Fault { at, lasts, kind });
+    }
     if plan.swarm.machine > 1 && chance.percent(50) {
         successions(chance, plan, &mut faults);
     }

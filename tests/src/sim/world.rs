@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use slab::Slab;
-use umpath_nvme::Nqn;
+use umpath_nvme::{Cqe, Nqn};
 use umpath_session::SessionConfig;
 use umpath_target::gate::board::Memory;
 use umpath_target::subsystem::Subsystem;
@@ -124,6 +124,8 @@ pub(crate) struct World {
     pub(crate) goodbyes: BTreeSet<Assoc>,
     /// Associations on which a namespace could not be identified.
     pub(crate) unread: BTreeSet<Assoc>,
+    /// An answer that a mutant keeps: whose, on which path.
+    pub(crate) stale_answer: Option<(LaneAt, usize, Cqe, u32)>,
     /// What a queue thread does in its round.
     pub(crate) log: Log,
     trace: bool,
@@ -181,6 +183,7 @@ impl World {
             convicted: BTreeMap::new(),
             goodbyes: BTreeSet::new(),
             unread: BTreeSet::new(),
+            stale_answer: None,
             log: Rc::default(),
             trace,
             mutant,
@@ -307,6 +310,7 @@ impl World {
             Inside::Destroyed(association, remains, at) => {
                 self.tell_host(|host, now| host.handle_destroyed(association, remains, at, now));
             }
+            Inside::AskedAgain(path) => self.ask_again(path),
             Inside::Swing(path, association, why, raised) => {
                 self.swing(path, association, why, raised);
             }

@@ -3,85 +3,12 @@
 //! Two rules keep a message from being left unread while the thread sleeps: a sender puts the message
 //! first and rings afterwards; the thread takes the rings first and reads until nothing is left
 //! afterwards. The mailbox is the shipped one; channel, counter and eventfd are played by loom and
-//! here. The eventfd is watched by a ring as `QueueRing::watch` does it.
+//! by `explored_wake`.
 
-use std::io;
-use std::os::fd::BorrowedFd;
-
-use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use umpath_core::{AssociationId, LaneCommand};
 
 use super::{LaneHandle, Mailbox, pair};
-
-/// An eventfd, and a ring that watches it.
-#[derive(Debug)]
-pub(crate) struct Wake {
-    state: Mutex<State>,
-    woken: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// The eventfd's counter.
-    rings: u32,
-    /// The watch is in the kernel: a ring leaves a completion.
-    armed: bool,
-    completions: u32,
-    /// Senders that are not done.
-    senders: usize,
-}
-
-impl Wake {
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self {
-            state: Mutex::new(State::default()),
-            woken: Condvar::new(),
-        })
-    }
-
-    pub(crate) fn ring(&self) {
-        let mut state = self.state.lock().unwrap();
-        state.rings += 1;
-        state.completions += u32::from(state.armed);
-        self.woken.notify_all();
-    }
-
-    pub(crate) fn quiet(&self) {
-        self.state.lock().unwrap().rings = 0;
-    }
-
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        unreachable!("no ring of the kernel watches it")
-    }
-
-    /// Enters the kernel until there is a completion, and takes it. A watch that goes in finds a
-    /// counter that is not zero at once; one that is there hears only of later rings. `false`: nobody
-    /// is left who could ring.
-    fn sleep(&self) -> bool {
-        let mut state = self.state.lock().unwrap();
-        if !state.armed {
-            state.armed = true;
-            state.completions += u32::from(state.rings > 0);
-        }
-        while state.completions == 0 && state.senders > 0 {
-            state = self.woken.wait(state).unwrap();
-        }
-        let woken = state.completions > 0;
-        state.completions -= u32::from(woken);
-        woken
-    }
-
-    fn sender_done(&self) {
-        self.state.lock().unwrap().senders -= 1;
-        self.woken.notify_all();
-    }
-
-    /// The kernel ends a watch with any completion it likes.
-    fn end_watch(&self) {
-        self.state.lock().unwrap().armed = false;
-    }
-}
 
 /// One who sends; who reads, by what was woken, and returns how many messages there were.
 type Send = fn(&LaneHandle<()>, LaneCommand<()>);
@@ -95,7 +22,7 @@ fn explore(watch_ends: bool, send: Send, read: Read) {
     builder.check(move || {
         let (handle, mailbox) = pair().unwrap();
         let wake = &mailbox.shared.wake;
-        wake.state.lock().unwrap().senders = 2;
+        wake.expect_senders(2);
         for message in 1..=2 {
             let handle = handle.clone();
             thread::spawn(move || {

@@ -358,6 +358,13 @@ impl Host {
     pub(super) fn end_path(&mut self, path: u32) {
         let record = self.path_mut(path);
         record.ending = true;
+        let pending = record.live.as_mut().map(|live| {
+            live.registered.clear();
+            std::mem::take(&mut live.pending)
+        });
+        for id in pending.unwrap_or_default() {
+            self.discard_if_unwanted(id);
+        }
         self.destroy_spares(path);
         self.fx.ask_path(path, Request::Shutdown);
     }

@@ -1,5 +1,6 @@
 //! A process takes over what an earlier one left.
 
+use umpath_host::Request;
 use umpath_host::order::{Answer, Verb};
 use umpath_host::policy::NoPathRetry;
 use umpath_protocol::{DisconnectTarget, Reply};
@@ -114,6 +115,28 @@ fn a_device_that_cannot_be_taken_over_yet_is_never_made_anew() {
     rig.advance(ms(6_000));
     assert_eq!(rig.usable(id(1)), 1);
     assert_eq!((rig.made, rig.disk.volumes[&id(1)].cookie), (0, 77));
+}
+
+/// Its queue pairs were destroyed by then.
+#[test]
+fn a_path_being_removed_gets_no_volume_that_is_taken_over_meanwhile() {
+    let failing = Failing {
+        build: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let target = DisconnectTarget::Path("1".to_owned());
+    let call = rig.call();
+    let force = true;
+    rig.host
+        .handle_verb(call, Verb::Disconnect { target, force }, rig.now);
+    rig.failing.build = false;
+    rig.advance(ms(6_000));
+    let events = rig.events();
+    assert!(events.iter().any(|(kind, _)| kind == "volume_recovered"));
+    let opens = |(_, request): &(u32, Request)| matches!(request, Request::OpenQueues(..));
+    assert!(!rig.requests.iter().any(opens), "{:?}", rig.requests);
 }
 
 #[test]

@@ -13,8 +13,6 @@ use umpath_session::{
     StableId,
 };
 
-use crate::rig::ms;
-
 pub(crate) const NQN: &str = "nqn.2026-11.example:array";
 
 /// A configuration of defaults.
@@ -107,7 +105,7 @@ pub(crate) fn facts(cntlid: u16) -> ControllerFacts {
 /// A controller whose namespace 1 is in this state, and its ANA log.
 pub(crate) fn with_ana(cntlid: u16, state: AnaState) -> (ControllerFacts, Option<AnaTable>) {
     let terms = AnaFacts {
-        transition: ms(10_000),
+        transition: Duration::from_millis(10_000),
         anacap: 0,
         group_max: 1,
         groups: 1,

@@ -261,6 +261,27 @@ fn a_path_is_named_by_its_number_or_its_address() {
     }
 }
 
+/// A path that was down while the volume was removed used to bring it back when it came.
+#[test]
+fn a_removed_volume_does_not_return_with_another_path_of_its_subsystem() {
+    let mut rig = Rig::new();
+    for path in 1..=2 {
+        rig.want(asked(path), true);
+    }
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let target = DisconnectTarget::Device("vol1".to_owned());
+    let call = rig.call();
+    let force = true;
+    rig.host
+        .handle_verb(call, Verb::Disconnect { target, force }, rig.now);
+    rig.advance(ms(1_000));
+    rig.up(2, &[namespace(1, 1, 1_000)]);
+    rig.advance(ms(1_000));
+    assert_eq!((rig.made, rig.disk.volumes.len()), (1, 0));
+    rig.want(asked(2), true);
+    assert_eq!((rig.made, rig.usable(id(1))), (2, 1), "somebody asked");
+}
+
 /// The queue threads of a device that nobody ever saw end some time after it was dropped. They used
 /// to be taken for those of the next one.
 #[test]

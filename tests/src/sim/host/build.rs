@@ -9,7 +9,7 @@ use umpath_session::StableId;
 use super::{LaneActor, LaneAt, SimQp, Work, failure};
 use crate::sim::array::LBA_SHIFT;
 use crate::sim::blockdev::{BlockDevice, State};
-use crate::sim::clock::duration;
+use crate::sim::clock::{MICRO, duration};
 use crate::sim::mutant::Mutant;
 use crate::sim::plan::FaultKind;
 use crate::sim::workload::Client;
@@ -47,7 +47,9 @@ impl World {
         self.check_cache(spec);
         let facts = self.new_device(spec);
         let record = VolumeRecord::new(spec, facts.device, facts.cookie);
-        self.disk.volumes.insert(spec.id, record);
+        if !self.is(Mutant::VolumeUnrecorded) {
+            self.disk.volumes.insert(spec.id, record);
+        }
         let device = self.devices.len() - 1;
         for queue in 0..facts.queues {
             let lane = self.new_lane(queue, &spec.shared);
@@ -217,13 +219,22 @@ impl World {
             Ending::Removed(_) | Ending::Discarded => State::Gone,
             Ending::Abandoned => State::Waiting,
         };
-        let (id, cookie) = (known.id, known.cookie);
+        let (id, cookie, store, since) = (known.id, known.cookie, known.store, known.dying_since);
         if ending == Ending::Abandoned {
             return;
         }
         self.disk.forget_volume(id, cookie);
         if let Ending::Removed(removal) = ending {
-            self.begin(Work::Removed(removal, id));
+            // Number 0: nobody asked, it could not be started.
+            if removal > 0 {
+                self.taken_away(store, since);
+            }
+            // It comes by the channel that the threads' last reports came by, and after them.
+            let lanes = self.devices[device].lanes.iter();
+            let heard = lanes.map(|lane| lane.outbox_at).max().unwrap_or(0);
+            let takes = self.host_chance.tail(50 * MICRO, self.plan.work_delay);
+            let takes = takes.max(heard.saturating_sub(self.now) + MICRO);
+            self.work(takes, Work::Removed(removal, id));
         }
     }
 }

@@ -87,6 +87,8 @@ pub(crate) enum Inside {
     RecordedEarly(u32, AssociationId),
     /// A mutant calls something destroyed.
     Destroyed(AssociationId, Remains, Duration),
+    /// A mutant asks for a path as an operator does.
+    AskedAgain(usize),
     /// A mutant raises a suspicion, or takes it back.
     Swing(u32, AssociationId, Suspicion, bool),
 }
@@ -165,6 +167,8 @@ pub(crate) struct Daemon {
     pub(crate) reported_at: Option<Nanos>,
     /// A record could not be written.
     pub(crate) record_failed: bool,
+    /// Memory could not be registered.
+    pub(crate) memory_failed: bool,
     /// It dies when it has carried out so many more orders.
     pub(crate) orders_left: Option<u32>,
 }
@@ -180,9 +184,10 @@ impl Daemon {
             .filter_map(|path| path.core.association())
     }
 
-    /// The queue pair that a queue thread handed back.
-    pub(crate) fn handed_back(&self, key: (AssociationId, Remains)) -> Option<QpId> {
-        self.handed_back.get(&key).copied()
+    /// It has a path that leads by this route.
+    pub(crate) fn wants(&self, route: usize) -> bool {
+        let mut paths = self.paths.values();
+        paths.any(|path| path.route == route && !path.core.is_over())
     }
 
     /// Somebody asks something.

@@ -66,7 +66,9 @@ impl World {
         }
         self.host.timer = None;
         let now = duration(self.now);
-        self.host.core.handle_timeout(now);
+        if !self.is(Mutant::HostTimerIgnored) || self.array_chance.percent(90) {
+            self.host.core.handle_timeout(now);
+        }
         self.pump_host();
         let due = self.host.core.poll_timeout();
         if self.host.alive && due.is_some_and(|due| due <= now) {
@@ -173,7 +175,12 @@ impl World {
                 self.on_disk(Work::Rewrite);
             }
             Order::SaveNames(names) => self.disk.names = names,
-            Order::SaveNumbers(numbers) => self.disk.numbers = numbers,
+            Order::SaveNumbers(numbers) => {
+                self.disk.promised.clone_from(&numbers);
+                if !self.is(Mutant::NumbersForgotten) {
+                    self.disk.numbers = numbers;
+                }
+            }
             Order::Answer(call, answer) => self.answer_call(call, &answer),
             Order::LeaveToSuccessor(why) => {
                 self.note(|| why);
@@ -287,7 +294,7 @@ impl World {
         self.fences.used(self.host.assoc(association));
         let port = Rc::new(Port::default());
         let lost = self.fabric_chance.percent(self.plan.lost_markers);
-        let stubborn = lost && self.fabric_chance.percent(50);
+        let stubborn = self.fabric_chance.percent(self.plan.lost_markers / 2);
         port.stubborn.set(stubborn);
         port.trusted.set(self.is(Mutant::SilenceTrusted));
         let known = &mut self.qps[qp];

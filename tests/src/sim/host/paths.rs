@@ -236,6 +236,7 @@ impl World {
                 None => self.destroy_qp(qp),
             }
         }
+        self.hear_of_resets(&report);
         let judged = self.begin_judging(&report);
         self.host.reported_at = match &report {
             Report::Suspect { at, .. } | Report::Convict { at, .. } => Some(nanos(*at)),

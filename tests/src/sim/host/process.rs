@@ -40,7 +40,7 @@ impl Daemon {
                 .map(|(store, plan)| (store.id, policy(plan.policy)))
                 .collect(),
             default: policy(VolumePolicy::default()),
-            quiesce: Some(duration(if plan.cqt_unreported { plan.cqt } else { 0 })),
+            quiesce: Some(Mutant::quiesce(mutant, plan)),
         };
         let (names, numbers) = (disk.names.clone(), disk.numbers.clone());
         let core = Host::new(
@@ -66,6 +66,7 @@ impl Daemon {
             call_last: 0,
             reported_at: None,
             record_failed: false,
+            memory_failed: false,
             orders_left: None,
         }
     }
@@ -212,7 +213,9 @@ impl World {
         let configured = routes.filter(|route| self.plan.routes[*route].configured);
         let mut configured: Vec<Asked> = configured.map(asked_for).collect();
         for asked in &mut configured {
-            asked.number = Some(self.host.core.reserve(asked));
+            let number = self.host.core.reserve(asked);
+            self.judge_number(asked, number);
+            asked.number = Some(number);
         }
         for asked in configured {
             self.connect(asked);

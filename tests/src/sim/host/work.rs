@@ -62,7 +62,8 @@ impl World {
                 cookie,
             } => self.recover(&spec, device, cookie),
             Work::Register(volume, association) => {
-                let fails = self.has_fault(FaultKind::DriverFails);
+                let fails = self.has_fault(FaultKind::DriverFails) || self.seam_memory_fails();
+                self.host.memory_failed |= fails;
                 let why = || failure("memory cannot be registered");
                 let outcome = if fails { Err(why()) } else { Ok(()) };
                 let core = &mut self.host.core;

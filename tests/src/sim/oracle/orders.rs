@@ -161,6 +161,7 @@ impl World {
 
     /// A namespace gets a block device: it must not have one already.
     pub(crate) fn check_one_device(&mut self, store: StoreId) {
+        self.judge_return(store);
         if self.device_for(store).is_some() {
             let what = format!("(18) namespace {store} gets a second block device");
             self.fail(Violation(what));

@@ -151,7 +151,8 @@ impl World {
         let unreadable = |fault: &Fault| matches!(fault.kind, FaultKind::Unreadable { .. });
         let gives_up = self.plan.ctrl_loss.is_some() || self.plan.faults.iter().any(unreadable);
         let well = |route: &usize| {
-            let stands = self.plan.routes[*route].configured || !gives_up;
+            let by_hand = || !gives_up && self.host.wants(*route);
+            let stands = self.plan.routes[*route].configured || by_hand();
             stands && self.patient.is_well(*route, now, patience)
         };
         let well: Vec<usize> = (0..self.plan.paths()).filter(well).collect();
