@@ -173,6 +173,7 @@ impl Host {
         if !rediscovered {
             self.removed
                 .remove(&numbers::key(&asked.portal, &asked.nqn));
+            self.hurry_sweeps();
         }
         let twin = self
             .paths
@@ -356,10 +357,22 @@ impl Host {
 
     /// Ends a path that no longer serves a volume.
     pub(super) fn end_path(&mut self, path: u32) {
-        let record = self.path_mut(path);
-        record.ending = true;
+        self.attach_no_more(path);
         self.destroy_spares(path);
         self.fx.ask_path(path, Request::Shutdown);
+    }
+
+    /// Attaches nothing more to a path: it is being removed.
+    pub(super) fn attach_no_more(&mut self, path: u32) {
+        let record = self.path_mut(path);
+        record.ending = true;
+        let Some(live) = &mut record.live else {
+            return;
+        };
+        live.registered.clear();
+        for id in std::mem::take(&mut live.pending) {
+            self.discard_if_unwanted(id);
+        }
     }
 
     fn path_ended(&mut self, path: u32) {
@@ -377,6 +390,10 @@ impl Host {
         let words = format!("{} {}", record.spec.address(), record.spec.nqn);
         self.fx
             .event(EventKind::PathRemoved, Subject::path(path), words);
+        // It may have been lost while a volume that never had a path was to be attached to it.
+        for id in self.volumes.keys().copied().collect::<Vec<_>>() {
+            self.discard_if_unwanted(id);
+        }
     }
 
     /// The outcome of a path that is up.

@@ -78,7 +78,8 @@ impl Host {
         let settled: Vec<u32> = self
             .paths
             .iter()
-            .filter(|(_, record)| record.is_awaited())
+            // The end of a path that is being removed answers its callers.
+            .filter(|(_, record)| record.is_awaited() && !record.ending)
             .filter(|(path, record)| {
                 let live = record.live.as_ref();
                 live.is_some_and(|live| self.is_settled(**path, live))
@@ -118,8 +119,10 @@ impl Host {
         let ignored = live.ignored.clone();
         let mut outcome = self.outcome(path);
         let none = outcome.volumes.is_empty();
-        // A volume that waits to be taken over will need it.
-        let hopeless = none && live.pending.is_empty();
+        // A volume that waits to be taken over, or for its last block device to be deleted, will need
+        // it.
+        let waits = !live.pending.is_empty() || self.awaits_sweep(&live.ready.namespaces);
+        let hopeless = none && !waits;
         let useless = hopeless && !(refused.is_empty() && ignored.is_empty());
         let first = refused.first().filter(|_| none).cloned();
         outcome.refused = refused;
