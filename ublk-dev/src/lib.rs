@@ -38,7 +38,7 @@ mod wake;
 pub use clock::Clock;
 pub use command::Command;
 pub use control::{Control, DeviceInfo, State};
-pub use device::{Device, DeviceSpec, Reports, Started};
+pub use device::{Device, DeviceSpec, Removed, Reports, Started};
 pub use error::Error;
 pub use features::{Features, KernelVersion};
 pub use limits::LimitsError;

@@ -234,13 +234,21 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
             .attach(&mut self.frontend, path, association, transport)
         {
             Ok(()) => self.lane.attach(path, association, depth, now),
-            Err(transport) => self.reports.report(LaneReport::Drained {
-                association,
-                silent_at: Some(now),
-                transport: Some(transport),
-                quiet: true,
-                at: now,
-            }),
+            Err(transport) => {
+                self.reports.report(LaneReport::Drained {
+                    association,
+                    silent_at: Some(now),
+                    transport: Some(transport),
+                    quiet: true,
+                    at: now,
+                });
+                // The host counts on this thread to use it.
+                self.reports.report(LaneReport::Broken {
+                    association,
+                    why: Loss::Crowded,
+                    at: now,
+                });
+            }
         }
     }
 

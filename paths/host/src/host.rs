@@ -27,6 +27,7 @@
 //! | `stats` | counters, collected from the queue threads |
 //! | `snapshot` | the state that listings show |
 //! | `stop` | process shutdown |
+//! | `sweep` | deleting block devices that have stopped for good |
 
 mod attach;
 mod build;
@@ -48,6 +49,7 @@ mod snapshot;
 mod stats;
 mod steer;
 mod stop;
+mod sweep;
 mod teardown;
 mod verbs;
 
@@ -103,6 +105,8 @@ pub struct Host {
     questions: Vec<stats::Question>,
     /// Volumes whose block device the driver could not find yet, or not rule out.
     unfound: BTreeMap<StableId, Unfound>,
+    /// Block devices that have stopped for good and are being deleted.
+    sweeps: BTreeMap<StableId, sweep::Sweep>,
     /// Block devices whose server died and of which no record is left.
     orphans: BTreeSet<u32>,
     /// Set once the process is to end.
@@ -139,6 +143,7 @@ impl Host {
             removed: BTreeSet::new(),
             questions: Vec::new(),
             unfound: BTreeMap::new(),
+            sweeps: BTreeMap::new(),
             orphans: BTreeSet::new(),
             stopping: None,
         }
@@ -161,6 +166,7 @@ impl Host {
         let paths = self.paths.values().filter_map(PathRecord::poll_timeout);
         let unfound = self.unfound.values().filter_map(Unfound::poll_timeout);
         let stopping = self.stopping.as_ref().map(stop::Stopping::poll_timeout);
+        let sweeps = self.sweeps.values().filter_map(sweep::Sweep::poll_timeout);
         volumes
             .chain(teardowns)
             .chain(retirements)
@@ -168,6 +174,7 @@ impl Host {
             .chain(paths)
             .chain(unfound)
             .chain(stopping)
+            .chain(sweeps)
             .min()
     }
 
@@ -184,6 +191,7 @@ impl Host {
         self.retirements_due();
         self.questions_due();
         self.find_devices();
+        self.sweeps_due();
         self.refusals_due();
         self.check_whether_unused();
         self.settle();

@@ -34,6 +34,8 @@ pub(crate) struct People {
     failed: bool,
     /// The process is to end.
     stops: bool,
+    /// It is being asked to, and carries out what follows at once.
+    asks_to_stop: bool,
     /// They have undone it.
     put_right: bool,
     /// Namespaces whose block device somebody has removed, and nobody has asked for a path since.
@@ -48,6 +50,10 @@ impl People {
 
     pub(crate) fn removes(&self) -> bool {
         self.ever_removed
+    }
+
+    pub(crate) fn asks_to_stop(&self) -> bool {
+        self.asks_to_stop
     }
 
     /// Somebody asks for something that nobody else expects.
@@ -134,9 +140,11 @@ impl World {
                 self.people.removed = true;
                 self.people.ever_removed = true;
                 self.people.stops = true;
+                self.people.asks_to_stop = true;
                 for _ in 0..times {
                     self.tell_host(umpath_host::Host::handle_stop);
                 }
+                self.people.asks_to_stop = false;
                 return;
             }
             Nuisance::Close { .. } => return,

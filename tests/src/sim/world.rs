@@ -297,7 +297,7 @@ impl World {
                 report,
                 qps,
             } => self.released(path, association, report, &qps),
-            Inside::Link(path, link) => self.link(path, link),
+            Inside::Link(path, association, link) => self.link(path, association, link),
             Inside::Done(work) => self.done(work),
             Inside::Verb(nuisance) => {
                 self.people.interfere();

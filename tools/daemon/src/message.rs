@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use umpath_core::AssociationId;
 use umpath_engine::LaneReport;
-use umpath_host::order::{CallId, Remains};
+use umpath_host::order::{CallId, Remains, RemovalOutcome};
 use umpath_host::record::Asked;
 use umpath_host::record::VolumeRecord;
 use umpath_host::{Found, Report};
@@ -81,7 +81,9 @@ pub(crate) enum Message {
     /// Who uses which volume was found out for a removal.
     Users(u64, Vec<(StableId, Vec<String>)>),
     /// A volume's block device was removed, or was not.
-    Removed(u64, StableId, Option<Box<BlockDevice>>, Result<(), Failure>),
+    Removed(u64, StableId, Option<Box<BlockDevice>>, RemovalOutcome),
+    /// A block device that had stopped for good was deleted with its record, or was not.
+    Swept(StableId, Result<(), Failure>),
     /// The driver was asked for a recorded block device.
     Found(Box<VolumeRecord>, Found),
     /// A block device that no record names was deleted, or was not.

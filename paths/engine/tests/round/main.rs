@@ -6,13 +6,13 @@ mod rig;
 use std::io;
 use std::time::Duration;
 
-use umpath_core::{AssociationId, BlockError, LaneCommand, LaneEvent, Op, Tag};
+use umpath_core::{AssociationId, BlockError, LaneCommand, LaneEvent, Op, PATHS_MAX, PathId, Tag};
 use umpath_engine::{Channel, Event, LaneReport};
 use umpath_nvme::Status;
 use umpath_nvme::opcode::nvm;
 use umpath_transport::Loss;
 
-use rig::{DRAIN_DEADLINE, Rig, SHIFT, Wish, ms};
+use rig::{DRAIN_DEADLINE, Pair, Rig, SHIFT, Wish, ms};
 
 #[test]
 fn a_read_goes_out_with_one_doorbell_and_is_answered() {
@@ -300,7 +300,7 @@ fn a_queue_pair_that_is_here_was_not_destroyed() {
 }
 
 fn silences(rig: &mut Rig) -> usize {
-    let silent = |report: &LaneReport<rig::Pair>| {
+    let silent = |report: &LaneReport<Pair>| {
         matches!(
             report,
             LaneReport::Event {
@@ -348,9 +348,9 @@ fn a_queue_pair_is_given_up_alone_and_another_takes_its_place() {
     );
     assert_eq!(rig.pair(1).rung.len(), 1, "the read goes elsewhere");
     rig.command(LaneCommand::Attach {
-        path: umpath_core::PathId(0),
+        path: PathId(0),
         association: AssociationId(0),
-        transport: rig::Pair::new(),
+        transport: Pair::new(),
     });
     rig.submit(1, Op::Write, 1);
     rig.rest(ms(40));
@@ -401,4 +401,42 @@ fn a_conviction_waits_for_the_end_of_a_queue_pair_given_up_before() {
     let reports = rig.reports();
     assert!(matches!(reports[..], [LaneReport::BufferFenced { .. }]));
     assert_eq!(rig.pair(1).rung.len(), 1);
+}
+
+/// The host used to believe that the thread used it.
+#[test]
+fn a_queue_pair_there_is_no_room_for_is_handed_back_and_called_broken() {
+    let mut rig = Rig::new();
+    // Each one drains for as long as it may, and the next one comes.
+    let last = 2 * PATHS_MAX as u64;
+    for number in 2..=last {
+        rig.command(LaneCommand::Convict(AssociationId(number - 1)));
+        rig.command(LaneCommand::Attach {
+            path: PathId(1),
+            association: AssociationId(number),
+            transport: Pair::new(),
+        });
+    }
+    rig.round(ms(1));
+    let reports = rig.reports();
+    assert!(
+        matches!(
+            reports[..],
+            [
+                LaneReport::Drained {
+                    association: AssociationId(drained),
+                    transport: Some(_),
+                    quiet: true,
+                    ..
+                },
+                LaneReport::Broken {
+                    association: AssociationId(broken),
+                    why: Loss::Crowded,
+                    ..
+                },
+            ] if (drained, broken) == (last, last)
+        ),
+        "{} reports",
+        reports.len()
+    );
 }

@@ -196,6 +196,9 @@ impl Host {
                        made for it still exists";
             let fix = "check `modprobe ublk_drv` and the kernel log; it is tried again by itself";
             return self.refuse(path, namespace.nsid, why.to_owned(), fix);
+        } else if self.sweeps.contains_key(&facts.id) {
+            let why = "its last block device has stopped and is not deleted yet".to_owned();
+            return self.refuse(path, namespace.nsid, why, "");
         } else {
             self.begin_volume(path, namespace.nsid, facts);
         }

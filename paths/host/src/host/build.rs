@@ -135,6 +135,7 @@ impl Host {
         let volume = self.volumes.get_mut(&id);
         if volume.is_some_and(Volume::begin_discard) {
             self.fx.order(Order::Discard(id));
+            self.fx.order(Order::Unregister(id));
         }
     }
 

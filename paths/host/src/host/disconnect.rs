@@ -13,7 +13,7 @@ use umpath_session::StableId;
 
 use super::{Host, numbers};
 use crate::events::Subject;
-use crate::order::{CallId, Order};
+use crate::order::{CallId, Order, RemovalOutcome};
 use crate::volume::Volume;
 
 /// A removal in progress.
@@ -203,13 +203,14 @@ impl Host {
         &mut self,
         number: u64,
         id: StableId,
-        outcome: Result<(), Failure>,
+        outcome: RemovalOutcome,
         now: Duration,
     ) {
         self.begin(now);
         match outcome {
-            Ok(()) => self.removed(number, id),
-            Err(failure) => {
+            RemovalOutcome::Deleted => self.removed(number, id, None),
+            RemovalOutcome::Stopped(failure) => self.removed(number, id, Some(&failure)),
+            RemovalOutcome::Kept(failure) => {
                 let volume = self.volumes.get_mut(&id).expect("a volume being removed");
                 volume.removal_failed();
                 if let Some(removal) = self.removals.get_mut(&number) {
@@ -220,19 +221,26 @@ impl Host {
         self.settle();
     }
 
-    fn removed(&mut self, number: u64, id: StableId) {
+    /// `undeleted`: why its block device, which serves nobody any more, is still to be deleted.
+    fn removed(&mut self, number: u64, id: StableId, undeleted: Option<&Failure>) {
         let volume = self.volumes.remove(&id).expect("a volume being removed");
         self.fx.order(Order::Unregister(id));
         let words = format!("/dev/{}", volume.device_name());
         let subject = Subject::volume(volume.name());
         self.fx
             .event(EventKind::VolumeRemoved, subject, words.clone());
+        if let Some(failure) = undeleted {
+            let record = volume.record().expect("it had a block device");
+            self.sweep_later(record.clone(), failure);
+        }
         let Some(removal) = self.removals.get_mut(&number) else {
             // It could not be started; its namespace is retried.
             return;
         };
         removal.volumes.remove(&id);
-        removal.deleted.push(words);
+        if undeleted.is_none() {
+            removal.deleted.push(words);
+        }
         let paths = self.paths.values_mut();
         for record in paths.filter(|record| record.spec.nqn.as_str() == volume.nqn()) {
             record.ignored.insert(id);

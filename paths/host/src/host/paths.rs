@@ -14,6 +14,7 @@ use crate::record::Asked;
 use crate::volume::Volume;
 
 use super::attach::{Known, Live};
+use super::inherited::Recorded;
 
 /// A request to create a path.
 #[derive(Debug, Clone)]
@@ -173,6 +174,7 @@ impl Host {
         if !rediscovered {
             self.removed
                 .remove(&numbers::key(&asked.portal, &asked.nqn));
+            self.hurry_sweeps();
         }
         let twin = self
             .paths
@@ -354,19 +356,85 @@ impl Host {
         }
     }
 
+    /// Answers callers who wait for a path once all its volumes are attached or refused.
+    pub(super) fn settle_connects(&mut self) {
+        let settled: Vec<u32> = self
+            .paths
+            .iter()
+            // The end of a path that is being removed answers its callers.
+            .filter(|(_, record)| record.is_awaited() && !record.ending)
+            .filter(|(path, record)| {
+                let live = record.live.as_ref();
+                live.is_some_and(|live| self.is_settled(**path, live))
+            })
+            .map(|(path, _)| *path)
+            .collect();
+        for path in settled {
+            self.settle_connect(path);
+        }
+    }
+
+    fn is_settled(&self, path: u32, live: &Live) -> bool {
+        let troubled = |id: &_| {
+            let volume = self.volumes.get(id);
+            volume.is_some_and(|volume| volume.trouble().is_some())
+        };
+        let started = |volume: &Volume| volume.is_started() || volume.trouble().is_some();
+        let mut served = self.volumes.values().filter(|volume| volume.has_path(path));
+        match live.recorded {
+            Recorded::Pending => false,
+            Recorded::Failed { .. } => true,
+            Recorded::Durable => live.pending.iter().all(troubled) && served.all(started),
+        }
+    }
+
+    fn settle_connect(&mut self, path: u32) {
+        let live = self.live(path).expect("an association that is settled");
+        let mut refused: Vec<Failure> = live.refusals.failures().cloned().collect();
+        for id in &live.pending {
+            let volume = self.volumes.get(id).expect("a volume that is waited for");
+            refused.push(Failure::new(
+                format!("volume {} cannot be served yet", volume.name()),
+                volume.trouble().unwrap_or_default(),
+                "it is tried again by itself; umpath show events tells more",
+            ));
+        }
+        let ignored = live.ignored.clone();
+        let mut outcome = self.outcome(path);
+        let none = outcome.volumes.is_empty();
+        // A volume that waits to be taken over, or for its last block device to be deleted, will need
+        // it.
+        let waits = !live.pending.is_empty() || self.awaits_sweep(&live.ready.namespaces);
+        let hopeless = none && !waits;
+        let useless = hopeless && !(refused.is_empty() && ignored.is_empty());
+        let first = refused.first().filter(|_| none).cloned();
+        outcome.refused = refused;
+        outcome.ignored = ignored;
+        let answer = first.map_or(Ok(outcome), Err);
+        self.answer_waiting(path, &answer);
+        if useless && !self.path(path).standing {
+            self.end_path(path);
+        }
+    }
+
     /// Ends a path that no longer serves a volume.
     pub(super) fn end_path(&mut self, path: u32) {
-        let record = self.path_mut(path);
-        record.ending = true;
-        let pending = record.live.as_mut().map(|live| {
-            live.registered.clear();
-            std::mem::take(&mut live.pending)
-        });
-        for id in pending.unwrap_or_default() {
-            self.discard_if_unwanted(id);
-        }
+        self.attach_no_more(path);
         self.destroy_spares(path);
         self.fx.ask_path(path, Request::Shutdown);
+    }
+
+    /// Attaches nothing more to a path: it is being removed.
+    pub(super) fn attach_no_more(&mut self, path: u32) {
+        let record = self.path_mut(path);
+        record.ending = true;
+        let Some(live) = &mut record.live else {
+            return;
+        };
+        live.registered.clear();
+        for id in std::mem::take(&mut live.pending) {
+            self.discard_if_unwanted(id);
+        }
     }
 
     fn path_ended(&mut self, path: u32) {
@@ -384,6 +452,10 @@ impl Host {
         let words = format!("{} {}", record.spec.address(), record.spec.nqn);
         self.fx
             .event(EventKind::PathRemoved, Subject::path(path), words);
+        // It may have been lost while a volume that never had a path was to be attached to it.
+        for id in self.volumes.keys().copied().collect::<Vec<_>>() {
+            self.discard_if_unwanted(id);
+        }
     }
 
     /// The outcome of a path that is up.

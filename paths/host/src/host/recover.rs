@@ -82,7 +82,7 @@ impl Host {
                 self.take_over(record, queues);
                 return true;
             }
-            Found::Dead => self.fx.order(Order::Sweep(Box::new(record))),
+            Found::Dead => self.sweep(record),
             Found::Gone => {
                 tracing::info!(
                     volume = record.name,
@@ -187,6 +187,20 @@ impl Host {
         let mut volume = Volume::adopted(spec, record, self.fx.now);
         volume.build(&mut self.fx);
         self.volumes.insert(id, volume);
+    }
+
+    /// Records the paths of every volume of a path's subsystem: also one that the path did not serve
+    /// yet may have it on record.
+    pub(super) fn note_paths_to(&mut self, path: u32) {
+        let nqn = self.path(path).spec.nqn.to_string();
+        let volumes = self.volumes.values();
+        let volumes: Vec<StableId> = volumes
+            .filter(|volume| volume.nqn() == nqn)
+            .map(Volume::id)
+            .collect();
+        for id in volumes {
+            self.note_paths_of(id);
+        }
     }
 
     /// Records what the next process must know about a volume: its paths and the size of its

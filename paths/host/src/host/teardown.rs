@@ -41,7 +41,7 @@ pub(super) struct Teardown {
     /// The path is being removed by request. Its admin queue lives until the queue threads have
     /// drained, and then falls silent in good order.
     pub(super) orderly: bool,
-    /// The ladder to its fence; an orderly end relies on time alone.
+    /// The ladder to its fence. An orderly end has none until a queue thread reports ghosts.
     pub(super) ladder: Option<Ladder>,
     /// The proof that it executes nothing more, in words.
     pub(super) proof: Option<String>,

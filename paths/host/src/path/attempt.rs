@@ -96,6 +96,10 @@ impl Attempt {
         }
     }
 
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
     pub(super) fn shut_down(&mut self, now: Duration) {
         self.stopping = true;
         self.session.shutdown(now);
@@ -332,10 +336,10 @@ impl Attempt {
         });
     }
 
-    /// Handles a link change; `true` if a connection in progress should start over.
-    pub(super) fn handle_link(&mut self, link: Link, now: Duration) -> bool {
+    /// Its link changed, or this is its state when monitoring starts.
+    pub(super) fn handle_link(&mut self, link: Link, now: Duration) {
         let Some(health) = &mut self.health else {
-            return link == Link::Up && !self.stopping;
+            return;
         };
         match link {
             Link::Up => health.link_up(now),
@@ -343,7 +347,6 @@ impl Attempt {
             Link::Fatal => health.device_fatal(now),
             Link::Unwatched => {}
         }
-        false
     }
 
     /// Runs the health checks and reports their verdicts.

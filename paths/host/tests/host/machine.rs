@@ -24,6 +24,8 @@ pub(crate) struct Failing {
     pub(crate) register: bool,
     pub(crate) remove: bool,
     pub(crate) start: bool,
+    /// Deleting a block device that was stopped.
+    pub(crate) delete: bool,
     /// The driver does not say what it has.
     pub(crate) driver: bool,
 }
@@ -33,6 +35,9 @@ pub(crate) struct Failing {
 pub(crate) struct Late {
     pub(crate) records: bool,
     pub(crate) removals: bool,
+    pub(crate) builds: bool,
+    /// Answers of queue threads to requests for their counters.
+    pub(crate) counters: bool,
     /// The end of queue threads of devices that nobody saw.
     pub(crate) ends: bool,
     /// The end of queue pairs.

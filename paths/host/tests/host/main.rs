@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod adoption;
+mod ending;
 mod machine;
 mod races;
 mod replace;

@@ -1,20 +1,25 @@
 //! A shell that does at once whatever the host orders, unless it is told to fail.
 
+mod shell;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use umpath_core::{AssociationId, LaneCommand, LaneEvent, PathTable};
-use umpath_host::order::{Answer, CallId, Order, Remains};
+use umpath_core::{
+    AssociationId, Ghost, LaneCommand, LaneEvent, LaneStats, PathTable, QueueStats, ThreadStats,
+};
+use umpath_host::order::{Answer, CallId, Order, Remains, Verb};
 use umpath_host::path::Up;
 use umpath_host::policy::VolumePolicy;
 use umpath_host::record::{Asked, AssociationRecord, RecordKey, VolumeRecord};
 use umpath_host::{
-    DeviceFacts, Found, Host, LaneNews, PathSpec, Report, Request, VolumeSpec, Wanted,
+    DeviceFacts, Found, Host, LaneNews, PathSpec, RemovalOutcome, Report, Request, VolumeSpec,
+    Wanted,
 };
 use umpath_nvme::Nqn;
-use umpath_protocol::{Association, DaemonView, Failure, PathOutcome, Snapshot};
+use umpath_protocol::{Association, DaemonView, DisconnectTarget, Failure, PathOutcome, Snapshot};
 use umpath_session::{
     AnaTable, BackoffPolicy, ControllerFacts, Namespace, Ready, ReconnectPolicy, SessionConfig,
     StableId,
@@ -58,6 +63,16 @@ pub(crate) struct Rig {
     /// Block devices that were made, one after the other.
     pub(crate) made: u32,
     pub(crate) successor: Vec<String>,
+    /// Somebody has every block device open.
+    pub(crate) used: bool,
+    /// What queue threads report of an association when they release it.
+    pub(crate) ghosts: Vec<Ghost>,
+    /// Associations that queue threads were to release.
+    pub(crate) convicted: BTreeSet<AssociationId>,
+    /// Associations whose queue pairs no queue thread has, as the shell holds them.
+    held: BTreeSet<AssociationId>,
+    /// Volumes whose memory is registered with associations that still exist.
+    pub(crate) registered: BTreeSet<(StableId, AssociationId)>,
     associations: u64,
     inherited: Vec<u64>,
     calls: u64,
@@ -67,6 +82,8 @@ pub(crate) struct Rig {
 enum Done {
     Recorded(u32, AssociationId, Box<AssociationRecord>),
     Discarded(StableId),
+    Counted(StableId, u16),
+    Swept(StableId),
     Built(Box<VolumeSpec>, Option<u32>),
     Registered(StableId, AssociationId),
     Started(StableId),
@@ -109,6 +126,11 @@ impl Rig {
             destroyed: Vec::new(),
             made: 0,
             successor: Vec::new(),
+            used: false,
+            ghosts: Vec::new(),
+            convicted: BTreeSet::new(),
+            held: BTreeSet::new(),
+            registered: BTreeSet::new(),
             associations: 1_000 * (1 + disk.associations.len() as u64),
             inherited: Vec::new(),
             calls: 0,
@@ -160,6 +182,8 @@ impl Rig {
                 Done::Discarded(..) => self.late.ends,
                 Done::Destroyed(..) => self.late.destructions,
                 Done::Registered(..) => self.late.registers,
+                Done::Built(..) => self.late.builds,
+                Done::Counted(..) => self.late.counters,
                 _ => false,
             };
             if late {
@@ -168,6 +192,15 @@ impl Rig {
                 self.finish(done);
             }
         }
+    }
+
+    /// Asks for a removal; its call.
+    pub(crate) fn disconnect(&mut self, target: DisconnectTarget, force: bool) -> CallId {
+        let call = self.call();
+        let verb = Verb::Disconnect { target, force };
+        self.host.handle_verb(call, verb, self.now);
+        self.settle();
+        call
     }
 
     /// What was late is done.
@@ -193,229 +226,6 @@ impl Rig {
             self.settle();
         }
         self.now = until;
-    }
-
-    fn carry_out(&mut self, order: Order) {
-        match order {
-            Order::RunPath(spec) => self.specs.push(*spec),
-            Order::ToPath(path, request) => self.requests.push((path, request)),
-            Order::Lane {
-                volume,
-                queue,
-                command,
-            } => self.lane(volume, queue, command),
-            Order::Destroy {
-                association,
-                remains,
-                report,
-            } => {
-                self.destroyed.push((association, remains));
-                if report {
-                    self.done.push_back(Done::Destroyed(association, remains));
-                }
-            }
-            Order::Record {
-                path,
-                association,
-                record,
-            } => {
-                self.done
-                    .push_back(Done::Recorded(path, association, record));
-            }
-            Order::Forget(key) => {
-                let key = match key {
-                    RecordKey::Own(association) => association.0,
-                    RecordKey::Inherited(number) => self.inherited[number as usize],
-                };
-                self.disk.associations.remove(&key);
-            }
-            Order::FindDevice(record) => self.find(*record),
-            Order::Build(spec) => self.done.push_back(Done::Built(spec, None)),
-            Order::Recover { spec, device, .. } => {
-                self.done.push_back(Done::Built(spec, Some(device)));
-            }
-            Order::Register {
-                volume,
-                association,
-            } => self.done.push_back(Done::Registered(volume, association)),
-            Order::Start(volume) => self.done.push_back(Done::Started(volume)),
-            Order::FindUsers { removal, volumes } => {
-                let volumes = volumes.into_iter().map(|(id, _)| id).collect();
-                self.done.push_back(Done::Users(removal, volumes));
-            }
-            Order::Remove {
-                removal, volume, ..
-            } => self.done.push_back(Done::Removed(removal, volume)),
-            Order::Rewrite(record) => {
-                if self.disk.volumes.contains_key(&record.id) {
-                    self.disk.volumes.insert(record.id, *record);
-                }
-            }
-            Order::ForgetVolume(record) => drop(self.disk.volumes.remove(&record.id)),
-            Order::SaveNames(names) => self.disk.names = names,
-            Order::SaveNumbers(numbers) => self.disk.numbers = numbers,
-            Order::Answer(call, answer) => {
-                let before = self.answers.insert(call, answer);
-                assert!(before.is_none(), "{call:?} is answered twice");
-            }
-            Order::LeaveToSuccessor(why) => self.successor.push(why),
-            Order::DeleteOrphan { device, call } => {
-                self.host
-                    .handle_orphan_deleted(call, device, Ok(()), self.now);
-            }
-            Order::Discard(volume) => {
-                self.dropped.insert(volume);
-                self.done.push_back(Done::Discarded(volume));
-            }
-            Order::Unregister(_) | Order::Abandon(_) | Order::Sweep(_) => {}
-        }
-    }
-
-    /// The queue threads of a volume end in good order.
-    fn end_lanes(&mut self, volume: StableId) {
-        self.dropped.remove(&volume);
-        let held = self.attached.iter().filter(|(id, _)| *id == volume);
-        let had: Vec<_> = held.map(|(_, association)| *association).collect();
-        self.attached.retain(|(id, _)| *id != volume);
-        for queue in 0..self.queues.remove(&volume).unwrap_or(0) {
-            let news = LaneNews::Ended {
-                had: had.clone(),
-                failure: None,
-            };
-            self.host.handle_lane(volume, queue, news, self.now);
-        }
-    }
-
-    fn lane(&mut self, volume: StableId, queue: u16, command: LaneCommand<u16>) {
-        assert!(
-            !self.dropped.contains(&volume),
-            "{command:?} to a queue thread of a dropped device"
-        );
-        let now = self.now;
-        let mut tell = |news| self.host.handle_lane(volume, queue, news, now);
-        match command {
-            LaneCommand::SetTable(table) => {
-                self.published.push(Arc::clone(&table));
-                self.tables.insert(volume, table);
-            }
-            LaneCommand::Convict(association) if !self.mute => {
-                self.attached.remove(&(volume, association));
-                tell(LaneNews::Drained {
-                    association,
-                    silent_at: Some(now),
-                    handed_back: true,
-                    quiet: true,
-                });
-                tell(LaneNews::BufferFenced {
-                    association,
-                    ghosts: Vec::new(),
-                    at: now,
-                });
-            }
-            LaneCommand::Guard(table) => {
-                let generation = table.generation();
-                let event = LaneEvent::Guarded { generation };
-                tell(LaneNews::Event { event, at: now });
-            }
-            LaneCommand::GiveUpQueue(_)
-            | LaneCommand::Attach { .. }
-            | LaneCommand::Destroyed(_) => {
-                match command {
-                    LaneCommand::Attach { association, .. } => {
-                        self.attached.insert((volume, association));
-                    }
-                    LaneCommand::Destroyed(association) => {
-                        self.freed.push((volume, queue, association));
-                    }
-                    _ => {}
-                }
-                self.told.push((queue, command));
-            }
-            _ => {}
-        }
-    }
-
-    /// A queue thread reports something.
-    pub(crate) fn news(&mut self, volume: StableId, queue: u16, news: LaneNews) {
-        self.host.handle_lane(volume, queue, news, self.now);
-        self.settle();
-    }
-
-    fn finish(&mut self, done: Done) {
-        let now = self.now;
-        let why = |what: &str| Failure::new(what, "no space left on device", "");
-        let failed = |what: &str| Err(why(what));
-        match done {
-            Done::Recorded(path, association, record) => {
-                let outcome = if self.failing.record {
-                    failed("record")
-                } else {
-                    self.disk.associations.insert(association.0, *record);
-                    Ok(())
-                };
-                self.host.handle_recorded(path, association, outcome, now);
-            }
-            Done::Built(spec, device) => {
-                if self.failing.build {
-                    return self.host.handle_built(spec.id, Err(why("build")), now);
-                }
-                let id = device.unwrap_or_else(|| {
-                    self.made += 1;
-                    self.made - 1
-                });
-                let made = (u64::from(id) + 77, self.device_queues);
-                let (cookie, queues) = *self.disk.devices.entry(id).or_insert(made);
-                if device.is_none() {
-                    let record = VolumeRecord::new(&spec, id, cookie);
-                    self.disk.volumes.insert(spec.id, record);
-                }
-                self.queues.insert(spec.id, queues);
-                let facts = DeviceFacts {
-                    device: id,
-                    queues,
-                    cookie,
-                };
-                self.host.handle_built(spec.id, Ok(facts), now);
-            }
-            Done::Registered(volume, association) => {
-                let outcome = if self.failing.register {
-                    failed("register")
-                } else {
-                    Ok(())
-                };
-                self.host
-                    .handle_registered(volume, association, outcome, now);
-            }
-            Done::Started(volume) => {
-                let outcome = if self.failing.start {
-                    failed("start")
-                } else {
-                    Ok(())
-                };
-                self.host.handle_started(volume, outcome, now);
-            }
-            Done::Discarded(volume) => self.end_lanes(volume),
-            Done::Removed(removal, volume) => {
-                if self.failing.remove {
-                    return self
-                        .host
-                        .handle_removed(removal, volume, failed("remove"), now);
-                }
-                self.end_lanes(volume);
-                self.tables.remove(&volume);
-                if let Some(record) = self.disk.volumes.remove(&volume) {
-                    self.disk.devices.remove(&record.device);
-                }
-                self.host.handle_removed(removal, volume, Ok(()), now);
-            }
-            Done::Destroyed(association, remains) => {
-                self.host.handle_destroyed(association, remains, now, now);
-            }
-            Done::Users(removal, volumes) => {
-                let users: Vec<_> = volumes.into_iter().map(|id| (id, Vec::new())).collect();
-                self.host.handle_users(removal, &users, now);
-            }
-        }
     }
 
     pub(crate) fn call(&mut self) -> CallId {
@@ -531,6 +341,7 @@ impl Rig {
             device: "rxe0".to_owned(),
             node: None,
         };
+        self.held.insert(association);
         self.report(path, Report::Up(Box::new(up)));
         association
     }

@@ -2,7 +2,7 @@
 
 use umpath_core::LaneCommand;
 use umpath_host::record::VolumeRecord;
-use umpath_host::{DeviceFacts, VolumeSpec};
+use umpath_host::{DeviceFacts, RemovalOutcome, VolumeSpec};
 use umpath_protocol::Failure;
 use umpath_session::StableId;
 
@@ -44,6 +44,7 @@ impl World {
         let store = self.stores.iter().position(|store| store.id == spec.id);
         let store = store.ok_or_else(|| failure("no such namespace"))?;
         self.check_one_device(store);
+        self.check_record(spec.id);
         self.check_cache(spec);
         let facts = self.new_device(spec);
         let record = VolumeRecord::new(spec, facts.device, facts.cookie);
@@ -56,8 +57,14 @@ impl World {
             self.devices[device].lanes.push(lane);
         }
         self.devices[device].state = State::Made;
-        self.host.served.insert(spec.id, device);
+        self.begin_to_serve(spec.id, device);
         Ok(facts)
+    }
+
+    fn begin_to_serve(&mut self, id: StableId, device: usize) {
+        if self.host.served.insert(id, device).is_some() {
+            self.absurd(&format!("volume {id} has two block devices"));
+        }
     }
 
     /// The driver makes a block device.
@@ -123,7 +130,7 @@ impl World {
         known.table = None;
         known.pathless_since = Some(self.now);
         known.adopted_at = Some(self.now);
-        self.host.served.insert(spec.id, device);
+        self.begin_to_serve(spec.id, device);
         Ok(DeviceFacts {
             device: number,
             queues,
@@ -162,7 +169,7 @@ impl World {
         };
         let open = self.devices[device].is_open(self.now);
         if open && !force && self.devices[device].is_there() {
-            let outcome = Err(failure("the device is in use"));
+            let outcome = RemovalOutcome::Kept(failure("the device is in use"));
             let now = duration(self.now);
             return self.host.core.handle_removed(removal, id, outcome, now);
         }
@@ -178,9 +185,6 @@ impl World {
         let Some(device) = self.served(id) else {
             return;
         };
-        if ending == Ending::Discarded {
-            self.host.served.remove(&id);
-        }
         self.devices[device].ending = Some(ending);
         self.tell_all_lanes(device, || LaneCommand::Stop);
     }
@@ -210,12 +214,14 @@ impl World {
                 self.end_tags(LaneAt { device, queue });
             }
         }
+        let fails = self.has_fault(FaultKind::DriverFails);
         let known = &mut self.devices[device];
         if !known.lanes.iter().all(LaneActor::is_over) {
             return;
         }
         known.ending = None;
         known.state = match ending {
+            Ending::Removed(_) if fails => State::Dead,
             Ending::Removed(_) | Ending::Discarded => State::Gone,
             Ending::Abandoned => State::Waiting,
         };
@@ -223,7 +229,9 @@ impl World {
         if ending == Ending::Abandoned {
             return;
         }
-        self.disk.forget_volume(id, cookie);
+        if known.state == State::Gone {
+            self.disk.forget_volume(id, cookie);
+        }
         if let Ending::Removed(removal) = ending {
             // Number 0: nobody asked, it could not be started.
             if removal > 0 {
@@ -234,7 +242,30 @@ impl World {
             let heard = lanes.map(|lane| lane.outbox_at).max().unwrap_or(0);
             let takes = self.host_chance.tail(50 * MICRO, self.plan.work_delay);
             let takes = takes.max(heard.saturating_sub(self.now) + MICRO);
-            self.work(takes, Work::Removed(removal, id));
+            let outcome = if fails {
+                RemovalOutcome::Stopped(failure("the device is not deleted"))
+            } else {
+                RemovalOutcome::Deleted
+            };
+            self.work(takes, Work::Removed(removal, id, outcome));
         }
+    }
+
+    /// A block device that has stopped is deleted.
+    pub(super) fn sweep(&mut self, record: &VolumeRecord) {
+        let outcome = if self.has_fault(FaultKind::DriverFails) {
+            Err(failure("the device is not deleted"))
+        } else {
+            if let Some(device) = self.device_of(record.device, record.cookie) {
+                if self.devices[device].state != State::Dead {
+                    self.absurd(&format!("device {device} is deleted while it serves"));
+                }
+                self.devices[device].state = State::Gone;
+            }
+            self.disk.forget_volume(record.id, record.cookie);
+            Ok(())
+        };
+        let now = duration(self.now);
+        self.host.core.handle_swept(record.id, outcome, now);
     }
 }

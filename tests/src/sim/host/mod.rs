@@ -28,14 +28,14 @@ mod settings;
 mod words;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use umpath_core::AssociationId;
 use umpath_core::association::Suspicion;
 use umpath_host::path::AssociationNumbers;
-use umpath_host::record::AssociationRecord;
-use umpath_host::{CallId, Host, LaneNews, Path, Remains, Report, Request};
+use umpath_host::record::{AssociationRecord, VolumeRecord};
+use umpath_host::{CallId, Host, LaneNews, Path, Remains, RemovalOutcome, Report, Request};
 use umpath_protocol::Failure;
 use umpath_session::StableId;
 
@@ -76,7 +76,7 @@ pub(crate) enum Inside {
         qps: Vec<QpId>,
     },
     /// The condition of a path's link is known, or changed.
-    Link(u32, umpath_host::path::Link),
+    Link(u32, AssociationId, umpath_host::path::Link),
     /// A piece of work is done.
     Done(usize),
     /// An operator asks.
@@ -119,7 +119,9 @@ pub(crate) enum Work {
         force: bool,
     },
     /// The end of a removal.
-    Removed(u64, StableId),
+    Removed(u64, StableId, RemovalOutcome),
+    /// Deleting a block device that has stopped.
+    Sweep(Box<VolumeRecord>),
     Destroy {
         association: AssociationId,
         remains: Remains,
@@ -135,8 +137,8 @@ pub(crate) struct PathActor {
     pub(crate) route: usize,
     /// Queue pairs of the association at hand that nobody else has.
     pub(crate) qps: Vec<(u16, QpId)>,
-    /// Somebody watches the link.
-    pub(crate) watches: bool,
+    /// Somebody watches the link of this association.
+    pub(crate) watches: Option<AssociationId>,
     pub(crate) inbox_at: Nanos,
     pub(crate) outbox_at: Nanos,
     pub(crate) timer: Option<Nanos>,
@@ -154,6 +156,10 @@ pub(crate) struct Daemon {
     /// Queue pairs of associations that no queue thread has.
     pub(crate) held: BTreeMap<AssociationId, Vec<(u16, QpId)>>,
     handed_back: BTreeMap<(AssociationId, Remains), QpId>,
+    /// Block devices whose memory is registered with associations that are held.
+    registered: BTreeSet<(usize, AssociationId)>,
+    /// Associations that queue threads were to release, in whatever order.
+    pub(crate) released: BTreeSet<AssociationId>,
     /// Block devices of volumes.
     pub(crate) served: BTreeMap<StableId, usize>,
     /// Which association each inherited record stands for.
@@ -188,6 +194,13 @@ impl Daemon {
     pub(crate) fn wants(&self, route: usize) -> bool {
         let mut paths = self.paths.values();
         paths.any(|path| path.route == route && !path.core.is_over())
+    }
+
+    /// A block device that serves no volume any more, and whose memory is still registered.
+    pub(crate) fn registered_in_vain(&self) -> Option<usize> {
+        let serves = |device: &usize| self.served.values().any(|known| known == device);
+        let mut devices = self.registered.iter().map(|(device, _)| *device);
+        devices.find(|device| !serves(device))
     }
 
     /// Somebody asks something.

@@ -81,6 +81,7 @@ impl World {
         match order {
             Order::RunPath(spec) => self.run_path(*spec),
             Order::ToPath(path, request) => {
+                self.judge_request(path, &request);
                 for request in self.seam_to_path(path, request) {
                     self.send_request(path, request);
                 }
@@ -126,11 +127,17 @@ impl World {
                         "memory is registered with {association}, which is gone"
                     ));
                 }
+                // What is deregistered later is so after this.
+                if let Some(device) = self.served(volume) {
+                    self.host.registered.insert((device, association));
+                }
                 self.begin(Work::Register(volume, association));
             }
             Order::Unregister(volume) => {
                 self.must_serve(volume, "unregisters");
-                self.host.served.remove(&volume);
+                if let Some(device) = self.host.served.remove(&volume) {
+                    self.host.registered.retain(|(known, _)| *known != device);
+                }
             }
             Order::Start(volume) => {
                 self.must_serve(volume, "starts");
@@ -160,12 +167,7 @@ impl World {
                 self.must_serve(volume, "abandons");
                 self.let_go(volume, Ending::Abandoned);
             }
-            Order::Sweep(record) => {
-                if let Some(device) = self.device_of(record.device, record.cookie) {
-                    self.devices[device].state = crate::sim::blockdev::State::Gone;
-                }
-                self.disk.forget_volume(record.id, record.cookie);
-            }
+            Order::Sweep(record) => self.begin(Work::Sweep(record)),
             Order::DeleteOrphan { device, .. } => {
                 self.absurd(&format!("device {device} is deleted as an orphan"));
             }
@@ -220,7 +222,7 @@ impl World {
             core: Path::new(spec, numbers, random, duration(self.now)),
             route,
             qps: Vec::new(),
-            watches: false,
+            watches: None,
             inbox_at: 0,
             outbox_at: 0,
             timer: None,
@@ -311,7 +313,11 @@ impl World {
     /// Destroys queue pairs, which blocks.
     fn destroy(&mut self, association: AssociationId, remains: Remains, report: bool) {
         let spare = match remains {
-            Remains::Spare => self.host.held.remove(&association).unwrap_or_default(),
+            Remains::Spare => {
+                let gone = |(_, known): &(usize, AssociationId)| *known != association;
+                self.host.registered.retain(gone);
+                self.host.held.remove(&association).unwrap_or_default()
+            }
             Remains::Lane(..) => Vec::new(),
         };
         let handed_back = self.host.handed_back.remove(&(association, remains));

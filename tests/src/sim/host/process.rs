@@ -1,6 +1,6 @@
 //! The host's process: its death at any moment, and its successors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use umpath_host::path::AssociationNumbers;
@@ -58,6 +58,8 @@ impl Daemon {
             numbers: AssociationNumbers::default(),
             held: BTreeMap::new(),
             handed_back: BTreeMap::new(),
+            registered: BTreeSet::new(),
+            released: BTreeSet::new(),
             served: BTreeMap::new(),
             inherited: BTreeMap::new(),
             stalled_until: 0,

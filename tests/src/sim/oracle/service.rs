@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use umpath_protocol::{DaemonView, PathState, Snapshot};
 
+use crate::sim::blockdev::{BlockDevice, State};
 use crate::sim::checker::{OpKind, Violation};
 use crate::sim::clock::{MILLI, Nanos, SECOND};
 use crate::sim::course::Phase;
@@ -192,6 +193,15 @@ impl World {
         let stale = records.find(|(assoc, _)| self.fences.is_proven(*assoc));
         if let Some((assoc, _)) = stale {
             let what = format!("(22) association {assoc} is fenced, and its record stays");
+            self.fail(Violation(what));
+        }
+        let dead = |device: &BlockDevice| device.state == State::Dead;
+        if let Some(device) = self.devices.iter().position(dead) {
+            let what = format!("(22) device {device} serves nobody, and is not deleted");
+            self.fail(Violation(what));
+        }
+        if let Some(device) = self.host.registered_in_vain() {
+            let what = format!("(22) memory of device {device}, which is gone, stays registered");
             self.fail(Violation(what));
         }
     }
