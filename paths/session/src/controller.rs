@@ -11,6 +11,7 @@
 mod adding;
 mod changes;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use changes::Work;
@@ -71,6 +72,9 @@ pub struct Controller {
     last_qid: u16,
     /// I/O queues that are added to a ready association.
     adding: Option<Box<IoQueues>>,
+    /// Queues that were to be added and were not, for all of an addition when one fails. They are
+    /// never used; at most as many as the controller granted.
+    given_up: BTreeSet<u16>,
     namespaces: Vec<Namespace>,
     /// Namespaces that may have changed since, and could not be read.
     unread: Changed,
@@ -99,6 +103,7 @@ impl Controller {
             granted: 0,
             last_qid: 0,
             adding: None,
+            given_up: BTreeSet::new(),
             namespaces: Vec::new(),
             unread: Changed::default(),
             ana: None,
@@ -162,8 +167,8 @@ impl Controller {
     /// A queue asked for could not be opened, or an open one was lost. Either ends the association,
     /// except where the queue was to be added to a ready one.
     pub fn handle_queue_failed(&mut self, qid: u16, source: TransportSource) {
-        if self.is_adding(qid) {
-            return self.added(Vec::new());
+        if self.added_queue_failed(qid) {
+            return;
         }
         let opening = match &mut self.phase {
             Phase::Opening { .. } => qid == 0,

@@ -1,5 +1,6 @@
 //! Ready and after: keep-alives, events, shutdown.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_nvme::log::AnaState;
@@ -367,6 +368,37 @@ fn an_io_queue_that_cannot_be_added_costs_nothing_but_itself() {
             assert!(rig.session.add_io_queues(1, now), "another one may do");
             rig.settle();
             assert_eq!(added_among(&mut rig).len(), 1, "{fault:?} at {exchange}");
+        }
+    }
+}
+
+/// One that failed gave up the others of the same addition, and what came of those ended the association.
+#[test]
+fn io_queues_that_cannot_be_added_together_cost_nothing_but_themselves() {
+    let faults = [
+        Fault::Lose,
+        Fault::Silence,
+        Fault::WrongCommand,
+        Fault::Status(Status::INVALID_OPCODE),
+    ];
+    for (first, second) in faults.iter().flat_map(|a| faults.map(|b| (*a, b))) {
+        for (i, j) in [(0, 1), (1, 1), (2, 2), (2, 3), (3, 3)] {
+            let mut rig = with_queues_to_spare();
+            rig.faults.insert(rig.exchanges + i, first);
+            rig.faults.insert(rig.exchanges + j, second);
+            let (now, before) = (rig.now, rig.opened.len());
+            assert!(rig.session.add_io_queues(2, now));
+            rig.settle();
+            rig.run_for(Duration::from_secs(12));
+            let scene = format!("{first:?} at {i}, {second:?} at {j}");
+            assert!(added_among(&mut rig).is_empty(), "{scene}");
+            // A controller closes queues that nobody connects.
+            for (qid, ..) in rig.opened.split_off(before) {
+                let closed = std::io::Error::other("closed");
+                rig.session.handle_queue_failed(qid, Arc::new(closed));
+            }
+            rig.settle();
+            assert!(!rig.over, "{scene}");
         }
     }
 }
