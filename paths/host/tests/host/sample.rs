@@ -105,7 +105,7 @@ pub(crate) fn facts(cntlid: u16) -> ControllerFacts {
 /// A controller whose namespace 1 is in this state, and its ANA log.
 pub(crate) fn with_ana(cntlid: u16, state: AnaState) -> (ControllerFacts, Option<AnaTable>) {
     let terms = AnaFacts {
-        transition: Duration::from_millis(10_000),
+        transition: Duration::from_secs(10),
         anacap: 0,
         group_max: 1,
         groups: 1,
