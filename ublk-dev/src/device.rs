@@ -51,6 +51,15 @@ pub type Reports<T> = Box<dyn FnMut(LaneReport<T>) + Send>;
 /// Called with the result of `START_DEV`, from the thread that waited for it.
 pub type Started = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
+/// How far a removal got.
+#[derive(Debug)]
+pub enum Removed {
+    /// The device is gone.
+    Deleted,
+    /// It has stopped for good and its threads have ended, but the driver still has it.
+    Stopped(Error),
+}
+
 struct Queue<T> {
     handle: LaneHandle<T>,
     thread: Option<JoinHandle<()>>,
@@ -288,8 +297,9 @@ impl<T: Pollable + Send + 'static> Device<T> {
     /// `only_unused` it is left alone, and [`Error::InUse`] returned, while somebody has it open;
     /// otherwise nobody's open file or mount is waited for.
     ///
-    /// Each thread hands back its queue pairs in its last report.
-    pub fn remove(&mut self, only_unused: bool) -> Result<(), Error> {
+    /// Each thread hands back its queue pairs in its last report. After an error the device is served
+    /// as before.
+    pub fn remove(&mut self, only_unused: bool) -> Result<Removed, Error> {
         let id = self.info.id;
         if only_unused {
             // An unused device has nothing queued, so the lanes need not be closed first.
@@ -299,11 +309,17 @@ impl<T: Pollable + Send + 'static> Device<T> {
             // A thread that has gone has nothing queued.
             drop(queue.handle.send(LaneCommand::Close));
         }
-        self.control.stop(id)?;
+        let stopped = self.control.stop(id);
+        if !only_unused {
+            stopped?;
+        }
         self.join();
         // Not where the device lives on: there it may wait for a server to answer it.
         drop(self.starter.take().map(JoinHandle::join));
-        self.delete(only_unused)
+        Ok(match self.delete(only_unused) {
+            Ok(()) => Removed::Deleted,
+            Err(error) => Removed::Stopped(error),
+        })
     }
 
     /// Stops serving and leaves the device to the next server, which finds it waiting.

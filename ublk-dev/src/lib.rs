@@ -18,6 +18,8 @@ mod control;
 mod descriptor;
 mod device;
 mod error;
+#[cfg(all(test, umpath_loom))]
+mod explored_wake;
 mod features;
 mod frontend;
 mod limits;
@@ -29,13 +31,14 @@ pub mod process;
 mod request;
 mod ring;
 mod stack;
-#[cfg(all(test, umpath_loom))]
-mod under_loom;
+mod sync;
+#[cfg(not(all(test, umpath_loom)))]
+mod wake;
 
 pub use clock::Clock;
 pub use command::Command;
 pub use control::{Control, DeviceInfo, State};
-pub use device::{Device, DeviceSpec, Reports, Started};
+pub use device::{Device, DeviceSpec, Removed, Reports, Started};
 pub use error::Error;
 pub use features::{Features, KernelVersion};
 pub use limits::LimitsError;

@@ -7,13 +7,12 @@
 //! channel that keeps growing means that the thread is stuck for good; see [`UNREAD_MAX`].
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SendError, Sender, channel};
+use std::os::fd::BorrowedFd;
+use std::sync::mpsc::SendError;
 
-use rustix::event::{EventfdFlags, eventfd};
 use umpath_core::LaneCommand;
+
+use crate::sync::{Arc, AtomicUsize, Ordering, Receiver, Sender, Wake, channel};
 
 /// Messages a thread may have left unread. The control side sends no more than some hundred for a
 /// failover, and asks for counters once a second at most: this is a day's worth.
@@ -26,7 +25,7 @@ pub struct LaneGone<T>(pub LaneCommand<T>);
 /// What both ends of a mailbox share besides the channel.
 #[derive(Debug)]
 struct Shared {
-    wake: OwnedFd,
+    wake: Wake,
     /// Messages sent and not taken. Counts only: the channel orders the messages.
     unread: AtomicUsize,
 }
@@ -57,8 +56,8 @@ impl<T> LaneHandle<T> {
             unread < UNREAD_MAX,
             "a queue thread has taken none of its last {unread} messages"
         );
-        // Fails only when the counter is full, and then the thread is being woken already.
-        let _ = rustix::io::write(&self.shared.wake, &1_u64.to_ne_bytes());
+        // After the message: a thread that wakes finds it.
+        self.shared.wake.ring();
         Ok(())
     }
 }
@@ -79,18 +78,18 @@ impl<T> Mailbox<T> {
 
     /// Takes the wake-ups up to now; call before reading messages.
     pub(crate) fn quiet(&self) {
-        let _ = rustix::io::read(&self.shared.wake, &mut [0; 8]);
+        self.shared.wake.quiet();
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.shared.wake.as_fd()
+        self.shared.wake.fd()
     }
 }
 
 /// Both ends.
 pub(crate) fn pair<T>() -> io::Result<(LaneHandle<T>, Mailbox<T>)> {
     let shared = Arc::new(Shared {
-        wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        wake: Wake::new()?,
         unread: AtomicUsize::new(0),
     });
     let (sender, receiver) = channel();
@@ -101,7 +100,10 @@ pub(crate) fn pair<T>() -> io::Result<(LaneHandle<T>, Mailbox<T>)> {
     Ok((handle, Mailbox { receiver, shared }))
 }
 
-#[cfg(test)]
+#[cfg(all(test, umpath_loom))]
+mod under_loom;
+
+#[cfg(all(test, not(umpath_loom)))]
 mod tests {
     use umpath_core::{AssociationId, PathId};
 

@@ -29,6 +29,12 @@ pub struct PortReport {
     pub traddr: String,
     /// Service number.
     pub trsvcid: u16,
+    /// What keeps hosts from connecting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// How often its soft-RoCE device was deleted and added again (`rdma.replace_dead_devices`).
+    #[serde(default)]
+    pub device_replaced: u32,
 }
 
 /// A subsystem.
@@ -116,6 +122,8 @@ impl<M: Clone> Array<M> {
                     trtype: "rdma".to_owned(),
                     traddr: address.ip().to_string(),
                     trsvcid: address.port(),
+                    trouble: None,
+                    device_replaced: 0,
                 })
                 .collect(),
             subsystems: self

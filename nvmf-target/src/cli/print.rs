@@ -10,6 +10,18 @@ pub(super) fn report(report: &Report) {
             "  {:<5} {} {}:{}",
             port.id, port.trtype, port.traddr, port.trsvcid
         );
+        if let Some(trouble) = &port.trouble {
+            println!("        {trouble}");
+        }
+        match port.device_replaced {
+            0 => {}
+            1 => println!("        its dead soft-RoCE device was deleted and added again once"),
+            times => {
+                println!(
+                    "        its dead soft-RoCE device was deleted and added again {times} times"
+                );
+            }
+        }
     }
     for subsystem in &report.subsystems {
         println!("\nSubsystem {}", subsystem.nqn);

@@ -91,6 +91,8 @@ pub struct Rdma {
     pub in_capsule_bytes: u32,
     /// Registered data memory of each reactor.
     pub buffer: ByteSize,
+    /// Deletes a soft-RoCE device of a port that makes no connections any more, and adds it again.
+    pub replace_dead_devices: bool,
 }
 
 impl Default for Rdma {
@@ -100,6 +102,7 @@ impl Default for Rdma {
             io_queues_max: 64,
             in_capsule_bytes: 4096,
             buffer: ByteSize(64 << 20),
+            replace_dead_devices: true,
         }
     }
 }

@@ -60,7 +60,12 @@ impl Operator {
     /// Carries out a verb.
     pub fn carry_out(&self, verb: Verb) -> Reply {
         if matches!(verb, Verb::Show) {
-            return Reply::Report(Box::new(self.hub.with_array(|array| array.report())));
+            let mut report = self.hub.with_array(|array| array.report());
+            for port in &mut report.ports {
+                port.trouble = self.hub.trouble(PortId(port.id));
+                port.device_replaced = self.hub.devices_replaced(PortId(port.id));
+            }
+            return Reply::Report(Box::new(report));
         }
         if matches!(verb, Verb::FaultList) {
             return Reply::Faults(self.hub.with_faults(|table| table.rules().to_vec()));

@@ -16,6 +16,7 @@ use umpath_transport::ArenaError;
 
 use super::buffers::Buffers;
 use super::clock::Clock;
+use super::devices::{self, Devices};
 use super::doors::{Door, Doorkeeper};
 use super::hub::Hub;
 use super::mailbox::{Bell, Inbox, Mailbox, mailbox};
@@ -119,6 +120,7 @@ impl Conductor {
             Array::new(limits, random_seed()),
             mailboxes,
             timers.clone(),
+            Devices::new(config.rdma.replace_dead_devices),
         ));
         let arenas = parts
             .iter()
@@ -135,6 +137,10 @@ impl Conductor {
                 source,
             })?);
         }
+        devices::watch(Arc::clone(hub.devices())).map_err(|source| StartError::System {
+            what: "cannot start a thread",
+            source,
+        })?;
         let (mailbox, inbox) = mailbox().map_err(system("no eventfd"))?;
         let keeper = Doorkeeper::new(Arc::clone(&hub), limits, arenas);
         let doors = Vec::new();
@@ -186,14 +192,22 @@ impl Conductor {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Open(door) => self.doors.push(door),
-            Order::Shut(port) => self.doors.retain(|door| door.port() != port),
+            Order::Open(door) => {
+                door.announce(self.hub.devices());
+                self.doors.push(door);
+            }
+            Order::Shut(port) => {
+                self.hub.devices().shut(port);
+                self.doors.retain(|door| door.port() != port);
+            }
         }
     }
 
     /// Sleeps until something happens; true when it is the end.
     fn wait(&mut self, alarm: Option<Duration>) -> io::Result<bool> {
-        let retry = self.doors.iter_mut().filter_map(Door::reopen).min();
+        let devices = self.hub.devices();
+        let closed = self.doors.iter_mut();
+        let retry = closed.filter_map(|door| door.reopen(devices)).min();
         let until_retry = retry.map(|at| at.saturating_duration_since(Instant::now()));
         let until_alarm = alarm.map(|at| at.saturating_sub(self.hub.now()));
         let timeout = [until_retry, until_alarm].into_iter().flatten().min();

@@ -1,6 +1,5 @@
 //! The doors: listeners, and what is checked before a connection becomes a queue.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -8,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 use umpath_nvme::rdma::RejectReason;
-use umpath_rdma::{
-    ConnectRequest, Domain, ListenError, Listener, LocalError, TargetParams, TargetQueue,
-};
+use umpath_rdma::{ConnectRequest, ListenError, Listener, TargetParams};
 use umpath_transport::Arena;
 
+use super::admission::Admission;
+use super::devices::Devices;
 use super::hub::Hub;
 use crate::controller::TargetLimits;
 use crate::model::PortId;
@@ -51,12 +50,19 @@ impl Door {
         self.port
     }
 
+    /// Tells which device it listens on.
+    pub(super) fn announce(&self, devices: &Devices) {
+        if let Some(listener) = &self.listener {
+            devices.listens(self.port, listener.device());
+        }
+    }
+
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.listener.as_ref().map(Listener::fd)
     }
 
     /// Tries again to listen on a device that was removed; says when the next attempt is due.
-    pub(super) fn reopen(&mut self) -> Option<Instant> {
+    pub(super) fn reopen(&mut self, devices: &Devices) -> Option<Instant> {
         if self.listener.is_some() {
             return None;
         }
@@ -65,6 +71,7 @@ impl Door {
             self.listener = Listener::bind(self.address, BACKLOG).ok();
             if self.listener.is_some() {
                 info!(port = self.port.0, address = %self.address, "listening again");
+                self.announce(devices);
                 return None;
             }
         }
@@ -72,24 +79,21 @@ impl Door {
     }
 }
 
-/// Turns connection requests into queues.
+/// Judges connection requests.
 #[derive(Debug)]
 pub(super) struct Doorkeeper {
-    pub(super) hub: Arc<Hub>,
+    hub: Arc<Hub>,
     limits: TargetLimits,
-    /// Data memory of every reactor, registered in every domain.
-    arenas: Vec<Arc<Arena>>,
-    /// One for each device. Hosts never learn a key of it: the target alone reads and writes.
-    domains: HashMap<String, Arc<Domain>>,
+    admission: Arc<Admission>,
 }
 
 impl Doorkeeper {
     pub(super) fn new(hub: Arc<Hub>, limits: TargetLimits, arenas: Vec<Arc<Arena>>) -> Self {
+        let admission = Admission::new(Arc::clone(&hub), arenas);
         Self {
             hub,
             limits,
-            arenas,
-            domains: HashMap::new(),
+            admission,
         }
     }
 
@@ -105,7 +109,7 @@ impl Doorkeeper {
                         "the RDMA device was removed, waiting for it"
                     );
                     door.listener = None;
-                    self.domains.clear();
+                    self.admission.forget_devices();
                 }
                 Err(error) => {
                     error!(port = door.port.0, %error, "a connection request was lost");
@@ -116,20 +120,10 @@ impl Doorkeeper {
     }
 
     fn welcome(&mut self, port: PortId, request: ConnectRequest) {
-        let peer = request.peer_address();
         match self.judge(&request) {
-            Ok(params) => {
-                let device = request.device();
-                match self.accept(&device, request, params) {
-                    Ok(queue) => self.hub.adopt(port, queue),
-                    Err(error) => {
-                        warn!(?peer, %device, %error, "a connection could not be accepted");
-                        // The device may be another one under the same name.
-                        self.domains.remove(&device);
-                    }
-                }
-            }
+            Ok(params) => self.admission.admit(port, request, params),
             Err(reason) => {
+                let peer = request.peer_address();
                 info!(?peer, %reason, "connection rejected");
                 if let Err(error) = request.reject(reason) {
                     debug!(%error, "the rejection could not be sent");
@@ -178,23 +172,5 @@ impl Doorkeeper {
                 self.limits.in_capsule_bytes
             },
         })
-    }
-
-    fn accept(
-        &mut self,
-        device: &str,
-        request: ConnectRequest,
-        params: TargetParams,
-    ) -> Result<TargetQueue, LocalError> {
-        let known = self.domains.get(device).cloned();
-        let queue = request.accept(params, known)?;
-        if !self.domains.contains_key(device) {
-            let domain = Arc::clone(queue.domain());
-            for arena in &self.arenas {
-                domain.register(arena)?;
-            }
-            self.domains.insert(device.to_owned(), domain);
-        }
-        Ok(queue)
     }
 }

@@ -1,5 +1,6 @@
 //! What all threads share: the array, the clock, and the way to each reactor.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tracing::{error, info, warn};
 use umpath_rdma::TargetQueue;
 
 use super::clock::Clock;
+use super::devices::Devices;
 use super::fault_rules::FaultRules;
 use super::lobby::Lobby;
 use super::mailbox::{Bell, Mailbox};
@@ -44,6 +46,8 @@ pub(super) enum Message {
     },
     /// Close a queue.
     Close { queue: QueueId },
+    /// A queue's queue pair is destroyed.
+    Destroyed { queue: QueueId },
     /// Close everything and end.
     End,
 }
@@ -57,6 +61,7 @@ pub struct Hub {
     next_queue: AtomicU64,
     fault_rules: FaultRules,
     lobby: Lobby,
+    devices: Arc<Devices>,
     /// Wakes the conductor when it must look at its timers again.
     timers: Bell,
     /// What the conductor sleeps until, in nanoseconds.
@@ -71,6 +76,7 @@ impl Hub {
         array: Array<SharedMedia>,
         reactors: Vec<Mailbox<Message>>,
         timers: Bell,
+        devices: Devices,
     ) -> Self {
         Self {
             clock,
@@ -79,6 +85,7 @@ impl Hub {
             next_queue: AtomicU64::new(0),
             fault_rules: FaultRules::default(),
             lobby: Lobby::default(),
+            devices: Arc::new(devices),
             timers,
             alarm_ns: AtomicU64::new(u64::MAX),
         }
@@ -100,6 +107,20 @@ impl Hub {
 
     pub(super) fn lobby(&self) -> &Lobby {
         &self.lobby
+    }
+
+    pub(super) fn devices(&self) -> &Arc<Devices> {
+        &self.devices
+    }
+
+    /// What keeps hosts from connecting to a port, in words.
+    pub fn trouble(&self, port: PortId) -> Option<String> {
+        self.devices.trouble(port)
+    }
+
+    /// How often a port's RDMA device was deleted and added again.
+    pub fn devices_replaced(&self, port: PortId) -> u32 {
+        self.devices.replaced(port)
     }
 
     /// Works on the array and carries out what it then wants done.
@@ -186,9 +207,8 @@ impl Hub {
         next
     }
 
-    /// Gives a new queue to the reactor whose turn it is.
+    /// Gives a new queue, which is in the lobby, to the reactor whose turn it is.
     pub(super) fn adopt(&self, port: PortId, queue: TargetQueue) {
-        self.lobby.enter();
         let number = self.next_queue.fetch_add(1, Relaxed);
         let reactor = number % self.reactors.len() as u64;
         let id = QueueId(reactor << REACTOR_SHIFT | number & ((1 << REACTOR_SHIFT) - 1));
@@ -200,6 +220,14 @@ impl Hub {
                 queue: Box::new(queue),
             },
         );
+    }
+
+    /// A queue pair that its reactor let go of is destroyed. `fresh`: it never had a controller.
+    pub(super) fn destroyed(&self, queue: QueueId, fresh: bool) {
+        if fresh {
+            self.lobby.leave();
+        }
+        self.send(queue, Message::Destroyed { queue });
     }
 
     pub(super) fn end_reactors(&self) {

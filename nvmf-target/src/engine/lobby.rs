@@ -1,7 +1,8 @@
 //! How many connections wait for their Connect command.
 //!
-//! A queue pair holds receive memory from the moment it is accepted, and who it belongs to is known
-//! only with Connect: so this number is what keeps strangers from taking all memory.
+//! A queue pair holds receive memory from the moment it is accepted until it is destroyed, by a thread
+//! of its own, and who it belongs to is known only with Connect: so this number is what keeps strangers
+//! from taking all memory and all threads.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -25,7 +26,7 @@ impl Lobby {
         self.0.fetch_add(1, Relaxed);
     }
 
-    /// One got a controller, or is closed without one.
+    /// One got a controller, or is destroyed without one.
     pub(super) fn leave(&self) {
         let before = self.0.fetch_sub(1, Relaxed);
         debug_assert!(before > 0, "a connection left that never entered");

@@ -5,14 +5,18 @@
 //! | conductor (`main`) | listeners, timers, the end | connection requests, deadlines, signals |
 //! | reactor, one or more | queues, a ring, data memory | completions, media, its mailbox |
 //! | control | the Unix socket | verbs |
+//! | admission, as many as needed up to a limit | a request to connect | what accepting takes |
+//! | devices | nothing | the next check of the RDMA devices |
 //!
 //! The array sits behind one lock that admin commands and verbs take and I/O commands never do. An
 //! I/O queue has its own access to the controller ([`crate::controller::view::IoAccess`]) and
 //! touches only what its reactor owns.
 
+mod admission;
 mod buffers;
 mod clock;
 mod conductor;
+mod devices;
 mod doors;
 mod execute;
 mod fault_rules;

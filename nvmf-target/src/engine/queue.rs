@@ -31,6 +31,17 @@ pub(super) enum Role {
     },
 }
 
+/// Whether a queue pair was let go of at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retired {
+    /// No, or long ago.
+    NotYet,
+    /// Yes, and no device touches the buffers of its requests any more.
+    Drained,
+    /// Yes, and they are the device's until it is destroyed.
+    Undrained,
+}
+
 /// One connected queue.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -39,8 +50,10 @@ pub(super) struct Queue {
     /// 0 for the admin queue; meaningless while [fresh](Self::is_fresh).
     pub(super) qid: u16,
     pub(super) role: Role,
-    /// `None` once drained, while requests are still on the media.
+    /// `None` once it was let go of, while requests are still on the media.
     transport: Option<Box<TargetQueue>>,
+    /// It was let go of undrained, and its buffers are the device's until it is destroyed.
+    retiring: bool,
     /// Requests that refer to this queue.
     pub(super) requests: u32,
     /// Responses to requests that the host has not taken.
@@ -65,6 +78,7 @@ impl Queue {
             qid: 0,
             role: Role::Fresh,
             transport: Some(transport),
+            retiring: false,
             requests: 0,
             owed: Owed::default(),
             refused: 0,
@@ -158,21 +172,35 @@ impl Queue {
         self.closing
     }
 
-    /// Drops the queue pair when it is drained; true at that moment: from then on no device touches
-    /// the buffers of this queue's requests.
-    pub(super) fn try_drop_transport(&mut self) -> bool {
+    /// Lets go of the queue pair when it is drained or its time is up. A thread of its own destroys it,
+    /// which can take seconds, and calls `done`.
+    pub(super) fn try_retire(&mut self, done: impl FnOnce() + Send + 'static) -> Retired {
         let Some(transport) = self.transport.as_deref_mut().filter(|_| self.closing) else {
-            return false;
+            return Retired::NotYet;
         };
-        if transport.poll_drained(self.since.elapsed()) == Drain::Pending {
-            return false;
+        let drained = match transport.poll_drained(self.since.elapsed()) {
+            Drain::Pending => return Retired::NotYet,
+            Drain::Quiet => true,
+            Drain::DeadlinePassed => false,
+        };
+        if let Some(transport) = self.transport.take() {
+            self.retiring = !drained;
+            transport.retire(done);
         }
-        self.transport = None;
-        true
+        if drained {
+            Retired::Drained
+        } else {
+            Retired::Undrained
+        }
+    }
+
+    /// The queue pair is destroyed.
+    pub(super) fn destroyed(&mut self) {
+        self.retiring = false;
     }
 
     /// Nothing refers to the queue any more.
     pub(super) fn is_over(&self) -> bool {
-        self.closing && self.transport.is_none() && self.requests == 0
+        self.closing && self.transport.is_none() && !self.retiring && self.requests == 0
     }
 }

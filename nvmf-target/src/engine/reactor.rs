@@ -174,6 +174,11 @@ impl Reactor {
                         self.close(queue);
                     }
                 }
+                Message::Destroyed { queue } => {
+                    if let Some(queue) = self.find(queue) {
+                        self.destroyed(queue);
+                    }
+                }
                 Message::End => {
                     self.ending = Some(Instant::now() + END_TIME);
                     self.abandon_waiting();

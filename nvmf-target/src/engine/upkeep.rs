@@ -1,12 +1,13 @@
 //! Keeping queues: what their descriptors report, and how they end.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::{debug, info, warn};
 use umpath_rdma::{CmEvent, QueueError};
 
-use super::queue::Queue;
+use super::queue::{Queue, Retired};
 use super::reactor::Reactor;
 use super::request::Stage;
 use super::ring::Tag;
@@ -81,9 +82,6 @@ impl Reactor {
         if !queue.begin_close() {
             return;
         }
-        if queue.is_fresh() {
-            self.hub.lobby().leave();
-        }
         if let Some(cntlid) = queue.cntlid() {
             let (id, now) = (queue.id, self.hub.now());
             self.hub
@@ -120,9 +118,13 @@ impl Reactor {
             if !queue.is_closing() {
                 continue;
             }
-            if queue.try_drop_transport() {
+            let (hub, id, fresh) = (Arc::clone(&self.hub), queue.id, queue.is_fresh());
+            let retired = queue.try_retire(move || hub.destroyed(id, fresh));
+            if retired != Retired::NotYet {
                 self.ring.unwatch(Tag::Completions(key))?;
                 self.ring.unwatch(Tag::Connection(key))?;
+            }
+            if retired == Retired::Drained {
                 self.retire_all_of(key);
             }
             if self.queues.get(key as usize).is_some_and(Queue::is_over) {
@@ -138,6 +140,14 @@ impl Reactor {
             }
         }
         Ok(())
+    }
+
+    /// A queue pair that was let go of is destroyed.
+    pub(super) fn destroyed(&mut self, key: u32) {
+        if let Some(queue) = self.queues.get_mut(key as usize) {
+            queue.destroyed();
+        }
+        self.retire_all_of(key);
     }
 
     fn retire_all_of(&mut self, key: u32) {

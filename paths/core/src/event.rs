@@ -67,6 +67,12 @@ pub enum LaneEvent {
         association: AssociationId,
         /// Since when: a read or a write has been in flight, and nothing was answered.
         since: Duration,
+        /// The read or write sent last of those that have been in flight all that time. Whether it
+        /// arrived tells a queue pair that is cut off from a controller that is slow.
+        cid: u16,
+        /// Something in flight on it may change the medium: only the order fence of its association
+        /// tells what becomes of that.
+        mutations: bool,
     },
     /// A request waits for want of a path.
     QueueingStarted,

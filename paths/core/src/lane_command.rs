@@ -19,6 +19,10 @@ pub enum LaneCommand<T> {
     },
     /// Choose paths by this table from now on.
     SetTable(Arc<PathTable>),
+    /// Give up one queue pair of an association that lives on: it is cut off from the controller. Answered
+    /// like `Convict` once it is done; not answered where there is nothing to give up, or where the
+    /// fate of a mutation in flight on it would become unknown.
+    GiveUpQueue(AssociationId),
     /// Give up an association: send nothing more, drain the queue pair. Answered by the reports
     /// `Drained` and `BufferFenced`, also where the thread had no queue pair of it.
     Convict(AssociationId),
@@ -56,6 +60,7 @@ impl<T> LaneCommand<T> {
                 transport: attach(association, transport),
             },
             Self::SetTable(table) => LaneCommand::SetTable(table),
+            Self::GiveUpQueue(association) => LaneCommand::GiveUpQueue(association),
             Self::Convict(association) => LaneCommand::Convict(association),
             Self::Destroyed(association) => LaneCommand::Destroyed(association),
             Self::Guard(ghosts) => LaneCommand::Guard(ghosts),

@@ -9,8 +9,8 @@ use umpath_transport::{Loss, Transport};
 /// What a queue thread reports.
 #[derive(Debug)]
 pub enum LaneReport<T: Transport> {
-    /// The queue pair of a convicted association is drained, as far as it would; or there was no room
-    /// for it, and it goes back unused.
+    /// The queue pair of a convicted association, or one that was given up alone, is drained, as far as
+    /// it would; or there was no room for it, and it goes back unused.
     Drained {
         /// The association.
         association: AssociationId,
@@ -26,7 +26,8 @@ pub enum LaneReport<T: Transport> {
         /// Time of the report.
         at: Duration,
     },
-    /// The lane has passed the buffer fence of a convicted association. Comes before any later
+    /// The lane has passed the buffer fence of a convicted association, or of a queue pair that was given
+    /// up alone, which leaves no ghosts. Comes before any later
     /// [`Event`](Self::Event).
     BufferFenced {
         /// The association.

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_core::{
-    Action, AssociationId, BlockError, BlockRequest, Lane, LaneCommand, PathId, SendCommand,
-    SubmitError, Tag, ThreadStats,
+    Action, AssociationId, BlockError, BlockRequest, Lane, LaneCommand, LaneEvent, PathId,
+    SendCommand, SubmitError, Tag, ThreadStats,
 };
 use umpath_transport::{Arena, Loss, Transport};
 
@@ -61,6 +61,9 @@ pub struct QueueThread<F: Frontend, R> {
     reports: R,
     requests: Requests,
     poller: Poller,
+    /// Associations whose queue pair was handed back undrained: its memory is in use until it is
+    /// destroyed.
+    undrained: Vec<AssociationId>,
     course: Course,
 }
 
@@ -75,6 +78,7 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
             lane: setup.lane,
             reports: setup.reports,
             poller: Poller::new(setup.polling),
+            undrained: Vec::new(),
             course: Course::Serve,
         }
     }
@@ -193,12 +197,14 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
                     self.attach(path, association, transport, now);
                 }
                 LaneCommand::SetTable(table) => self.lane.set_table(table, now),
+                LaneCommand::GiveUpQueue(association) => self.give_up_queue(association, now),
                 LaneCommand::Convict(association) => self.convict(association, now),
                 LaneCommand::Destroyed(association) => {
                     assert!(
                         self.pairs.transport(association).is_none(),
                         "the queue pair of {association} is still here"
                     );
+                    self.undrained.retain(|known| *known != association);
                     self.buffer_fenced(association, now);
                 }
                 LaneCommand::Guard(ghosts) => self.lane.guard(ghosts, now),
@@ -228,18 +234,37 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
             .attach(&mut self.frontend, path, association, transport)
         {
             Ok(()) => self.lane.attach(path, association, depth, now),
-            Err(transport) => self.reports.report(LaneReport::Drained {
-                association,
-                silent_at: Some(now),
-                transport: Some(transport),
-                quiet: true,
-                at: now,
-            }),
+            Err(transport) => {
+                self.reports.report(LaneReport::Drained {
+                    association,
+                    silent_at: Some(now),
+                    transport: Some(transport),
+                    quiet: true,
+                    at: now,
+                });
+                // The host counts on this thread to use it.
+                self.reports.report(LaneReport::Broken {
+                    association,
+                    why: Loss::Crowded,
+                    at: now,
+                });
+            }
+        }
+    }
+
+    fn give_up_queue(&mut self, association: AssociationId, now: Duration) {
+        if self.lane.give_up_queue(association, now) {
+            let here = self.pairs.begin_drain(&self.frontend, association);
+            assert!(here, "{association} has no queue pair here");
         }
     }
 
     fn convict(&mut self, association: AssociationId, now: Duration) {
         self.lane.convict(association, now);
+        // Its queue pair was given up before, alone, and would not drain: the end of it is awaited already.
+        if self.undrained.contains(&association) {
+            return;
+        }
         if !self.pairs.begin_drain(&self.frontend, association) {
             self.reports.report(LaneReport::Drained {
                 association,
@@ -297,6 +322,8 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
             });
             if quiet {
                 self.buffer_fenced(association, now);
+            } else {
+                self.undrained.push(association);
             }
         }
     }
@@ -315,9 +342,23 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
         self.pairs
             .ring(|association, why| broken(reports, association, why, now));
         while let Some(event) = self.lane.poll_event() {
-            self.reports.report(LaneReport::Event { event, at: now });
+            if !self.is_slowness(&event) {
+                self.reports.report(LaneReport::Event { event, at: now });
+            }
         }
         any
+    }
+
+    /// A queue pair seems silent and is not: what it waits for has arrived, and the controller is slow.
+    fn is_slowness(&mut self, event: &LaneEvent) -> bool {
+        let LaneEvent::QueueSilent {
+            association, cid, ..
+        } = event
+        else {
+            return false;
+        };
+        let transport = self.pairs.transport(*association);
+        transport.is_none_or(|transport| transport.has_arrived(*cid))
     }
 
     fn send(&mut self, send: &SendCommand, now: Duration) {

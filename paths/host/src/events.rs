@@ -148,37 +148,38 @@ impl EventLog {
         FailoverId(id)
     }
 
-    /// Adds a mark to a failover and records it as an event as well.
+    /// Adds a mark to a failover and records it as an event as well. A subject without a path is
+    /// about the path that failed over.
     pub(crate) fn mark(
         &mut self,
         id: FailoverId,
         at: Duration,
         kind: EventKind,
-        volume: Option<&str>,
+        mut subject: Subject,
         detail: &str,
     ) {
         let at_unix_ms = self.wall(at);
         // The ring may have dropped it.
-        let path = self.failover_mut(id).map(|failover| {
+        if let Some(failover) = self.failover_mut(id) {
+            let lost = failover.timeline.path;
+            let path = *subject.path.get_or_insert(lost);
+            let elsewhere = (path != lost).then(|| format!("path {path}"));
+            let about = subject.volume.iter().cloned().chain(elsewhere);
+            let about = about.collect::<Vec<_>>().join(" ");
             let mark = TimelineMark {
                 kind,
                 at_unix_ms,
                 after_ms: millis(at.saturating_sub(failover.started)),
-                detail: match volume {
-                    Some(name) if detail.is_empty() => name.to_owned(),
-                    Some(name) => format!("{name}: {detail}"),
-                    None => detail.to_owned(),
+                detail: match (about.is_empty(), detail.is_empty()) {
+                    (false, true) => about,
+                    (false, false) => format!("{about}: {detail}"),
+                    (true, _) => detail.to_owned(),
                 },
             };
             let marks = &mut failover.timeline.marks;
             let place = marks.partition_point(|earlier| earlier.after_ms <= mark.after_ms);
             marks.insert(place, mark);
-            failover.timeline.path
-        });
-        let subject = Subject {
-            volume: volume.map(str::to_owned),
-            path,
-        };
+        }
         self.record(at, kind, subject, detail.to_owned());
     }
 
@@ -264,8 +265,20 @@ mod tests {
         let id = log.failover(start, EventKind::Suspected, 1, "rdma,a:1", "link down");
         log.concerns(id, "vol1");
         log.concerns(id, "vol1");
-        log.mark(id, start + ms(300), EventKind::OrderFenced, None, "");
-        log.mark(id, start + ms(100), EventKind::Convicted, None, "");
+        log.mark(
+            id,
+            start + ms(300),
+            EventKind::OrderFenced,
+            Subject::default(),
+            "",
+        );
+        log.mark(
+            id,
+            start + ms(100),
+            EventKind::Convicted,
+            Subject::default(),
+            "",
+        );
         log.stalled(id, ms(120));
         log.stalled(id, ms(80));
         let timeline = log.listing().failovers.remove(0);

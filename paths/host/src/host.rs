@@ -20,12 +20,14 @@
 //! | `inherited` | fences carried over from earlier processes and removed volumes |
 //! | `disconnect` | removal of volumes and paths, all or nothing |
 //! | `recover` | taking over the volumes of a dead process |
+//! | `replace` | replacing one queue pair of a live association |
 //! | `retire` | removing a path from volumes that stay |
 //! | `verbs` | operator requests |
 //! | `steer` | manual changes to paths, groups and policies |
 //! | `stats` | counters, collected from the queue threads |
 //! | `snapshot` | the state that listings show |
 //! | `stop` | process shutdown |
+//! | `sweep` | deleting block devices that have stopped for good |
 
 mod attach;
 mod build;
@@ -41,11 +43,13 @@ mod numbers;
 mod paths;
 mod recover;
 mod refusal;
+mod replace;
 mod retire;
 mod snapshot;
 mod stats;
 mod steer;
 mod stop;
+mod sweep;
 mod teardown;
 mod verbs;
 
@@ -95,12 +99,18 @@ pub struct Host {
     recording: BTreeSet<AssociationId>,
     /// Those of them whose record is of no further use already.
     forgotten: BTreeSet<AssociationId>,
+    /// Queue pairs of queue threads that the shell is destroying, where that has to be known.
+    destroying: BTreeSet<(AssociationId, VolumeKey, u16)>,
     /// Paths being removed that still have commands in flight.
     retirements: Vec<retire::Retirement>,
     removals: BTreeMap<u64, disconnect::Removal>,
     removal_last: u64,
+    /// Paths that an operator removed, by what their numbers are bound to.
+    removed: BTreeSet<String>,
     /// Counter requests not yet answered.
     questions: Vec<stats::Question>,
+    /// Block devices that have stopped for good and are being deleted.
+    sweeps: BTreeMap<StableId, sweep::Sweep>,
     /// Block devices whose server died and of which no record is left.
     orphans: BTreeSet<u32>,
     /// Set once the process is to end.
@@ -130,10 +140,13 @@ impl Host {
             teardowns: BTreeMap::new(),
             recording: BTreeSet::new(),
             forgotten: BTreeSet::new(),
+            destroying: BTreeSet::new(),
             retirements: Vec::new(),
             removals: BTreeMap::new(),
             removal_last: 0,
+            removed: BTreeSet::new(),
             questions: Vec::new(),
+            sweeps: BTreeMap::new(),
             orphans: BTreeSet::new(),
             stopping: None,
         }
@@ -155,12 +168,14 @@ impl Host {
         let questions = self.questions.iter().map(stats::Question::poll_timeout);
         let paths = self.paths.values().filter_map(PathRecord::poll_timeout);
         let stopping = self.stopping.as_ref().map(stop::Stopping::poll_timeout);
+        let sweeps = self.sweeps.values().filter_map(sweep::Sweep::poll_timeout);
         volumes
             .chain(teardowns)
             .chain(retirements)
             .chain(questions)
             .chain(paths)
             .chain(stopping)
+            .chain(sweeps)
             .min()
     }
 
@@ -176,6 +191,7 @@ impl Host {
         self.escalate();
         self.retirements_due();
         self.questions_due();
+        self.sweeps_due();
         self.refusals_due();
         self.check_whether_unused();
         self.settle();

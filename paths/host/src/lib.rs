@@ -35,7 +35,7 @@ mod spec;
 mod volume;
 
 pub use host::{Found, Host, LaneNews, Wanted, ignored_subsystem};
-pub use order::{Answer, CallId, Order, QueueKey, Remains, Verb};
+pub use order::{Answer, CallId, Order, QueueKey, Remains, RemovalOutcome, Verb};
 pub use path::{Path, PathOrder, PathSpec, Report, Request};
 pub use shape::{block_limits, path_limits};
-pub use spec::{DeviceFacts, VolumeKey, VolumeSpec};
+pub use spec::{DeviceFacts, VolumeFacts, VolumeKey, VolumeSpec};

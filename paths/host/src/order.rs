@@ -36,6 +36,18 @@ pub enum Remains {
     Lane(VolumeKey, u16),
 }
 
+/// What became of a block device that was to be removed.
+#[derive(Debug, Clone)]
+pub enum RemovalOutcome {
+    /// It is deleted, and so is its record.
+    Deleted,
+    /// It has stopped for good and its queue threads have ended, but it could not be deleted: it
+    /// still has its number, and its record was kept.
+    Stopped(Failure),
+    /// It was not stopped: it is served as before.
+    Kept(Failure),
+}
+
 /// An order of the host to its shell.
 #[derive(Debug)]
 pub enum Order {
@@ -103,7 +115,8 @@ pub enum Order {
         /// The association to register it with.
         association: AssociationId,
     },
-    /// Deregister it from every association that still exists: the volume is gone.
+    /// Deregister it from every association that still exists, after whatever is being registered
+    /// there: the volume is gone or being dropped, and nothing else is ordered for it.
     Unregister(VolumeKey),
     /// Make the block device visible; [`Host::handle_started`](crate::Host::handle_started)
     /// follows.
@@ -126,11 +139,12 @@ pub enum Order {
         /// Remove it even while it is in use.
         force: bool,
     },
-    /// Drop a block device that was never visible, and its record.
+    /// Drop a block device that was never visible, and its record. [`Self::Unregister`] follows.
     Discard(VolumeKey),
     /// Leave a block device to the next process: its requests wait.
     Abandon(VolumeKey),
-    /// Delete an unusable block device of an earlier process, then its record.
+    /// Delete a block device that has stopped for good, without waiting for those who have it open,
+    /// and then its record; [`Host::handle_swept`](crate::Host::handle_swept) follows.
     Sweep(Box<VolumeRecord>),
     /// Delete a block device whose server died and of which there is no record;
     /// [`Host::handle_orphan_deleted`](crate::Host::handle_orphan_deleted) follows.

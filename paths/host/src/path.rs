@@ -13,6 +13,7 @@ mod attempt;
 mod failure;
 mod request;
 mod spec;
+mod watch;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use attempt::Attempt;
 pub use failure::explain;
 pub use request::{Report, Request, Up};
 pub use spec::PathSpec;
+use watch::{News, Watch, is_back};
 
 /// State of the link an association runs over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +129,8 @@ pub struct Path {
     random: u64,
     /// What the last association learned about late commands.
     patience: Patience,
+    /// The link of the last association that was ready.
+    watch: Watch,
     /// Whether [`Report::GivenUp`] was sent for this loss.
     given_up: bool,
     orders: VecDeque<PathOrder>,
@@ -143,6 +147,7 @@ impl Path {
             stage: Stage::Over,
             random,
             patience: Patience::default(),
+            watch: Watch::default(),
             given_up: false,
             orders: VecDeque::new(),
         };
@@ -249,24 +254,28 @@ impl Path {
         }
     }
 
-    /// The monitored link changed, or its state when monitoring starts.
-    pub fn handle_link(&mut self, link: Link, now: Duration) {
+    /// The monitored link of this association changed, or its state when monitoring starts.
+    pub fn handle_link(&mut self, association: AssociationId, link: Link, now: Duration) {
+        let news = self.watch.heard(association);
+        let back = is_back(news, link);
         match &mut self.stage {
-            Stage::Attempt(attempt) => {
-                if attempt.handle_link(link, now) {
-                    // Packets sent while the link was down are lost, and the connection manager
-                    // resends only after seconds: start the connection over.
-                    self.reconnect.encourage();
-                    let (refused, error) = (false, None);
-                    return self.over(End::Lost { refused, error }, now);
-                }
+            _ if news == News::Stale => {}
+            Stage::Attempt(attempt) if attempt.association() == association => {
+                attempt.handle_link(link, now);
                 self.settle(now);
             }
-            Stage::Pause { .. } if link == Link::Up => {
+            Stage::Attempt(attempt) if back && !attempt.is_stopping() => {
+                // Packets sent while the link was down are lost, and the connection manager
+                // resends only after seconds: start the connection over.
+                self.reconnect.encourage();
+                let (refused, error) = (false, None);
+                self.over(End::Lost { refused, error }, now);
+            }
+            Stage::Pause { .. } if back => {
                 self.reconnect.encourage();
                 self.begin(now);
             }
-            Stage::Pause { .. } | Stage::Over => {}
+            Stage::Attempt(_) | Stage::Pause { .. } | Stage::Over => {}
         }
     }
 
@@ -310,6 +319,9 @@ impl Path {
             return;
         };
         let end = attempt.settle(&self.spec, &mut self.reconnect, &mut self.orders, now);
+        if attempt.was_ready() {
+            self.watch.begin(attempt.association());
+        }
         if let Some(end) = end {
             self.over(end, now);
         }

@@ -4,17 +4,18 @@
 //! Decided here: what is recorded. The host orders when it must be durable; the shell decides how
 //! it is written.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use umpath_core::AssociationId;
 use umpath_core::association::{FenceTerms, quiesce_floor};
-use umpath_core::{AssociationId, BlockLimits};
 use umpath_nvme::Nqn;
 use umpath_nvme::command::Instance;
-use umpath_session::{ControllerFacts, NamespaceFacts, StableId};
+use umpath_session::ControllerFacts;
 
 pub use crate::spec::Asked;
-use crate::spec::VolumeSpec;
+use crate::spec::{VolumeFacts, VolumeSpec};
 
 /// Incremented when a field changes its meaning.
 pub const VERSION: u32 = 1;
@@ -109,26 +110,19 @@ pub struct VolumeRecord {
     pub device: u32,
     /// Cookie the driver stores with it.
     pub cookie: u64,
-    /// Identity of the namespace.
-    pub id: StableId,
-    /// Name of the volume.
-    pub name: String,
-    /// NQN of the subsystem.
-    pub nqn: String,
-    /// Serial number of the subsystem.
-    pub serial: String,
-    /// Model of its controllers.
-    pub model: String,
-    /// Firmware revision of its controllers.
-    pub firmware: String,
-    /// NSID where the namespace was found first.
-    pub nsid: u32,
-    /// Size, format and identity of the namespace.
-    pub namespace: NamespaceFacts,
-    /// Limits of the block device.
-    pub limits: BlockLimits,
+    /// What it is.
+    #[serde(flatten)]
+    pub facts: VolumeFacts,
     /// Paths to reconnect.
     pub paths: Vec<Asked>,
+}
+
+impl Deref for VolumeRecord {
+    type Target = VolumeFacts;
+
+    fn deref(&self) -> &VolumeFacts {
+        &self.facts
+    }
 }
 
 impl VolumeRecord {
@@ -139,15 +133,7 @@ impl VolumeRecord {
             version: VERSION,
             device,
             cookie,
-            id: spec.id,
-            name: spec.name.clone(),
-            nqn: spec.nqn.clone(),
-            serial: spec.serial.clone(),
-            model: spec.model.clone(),
-            firmware: spec.firmware.clone(),
-            nsid: spec.nsid,
-            namespace: spec.namespace.clone(),
-            limits: spec.limits.clone(),
+            facts: spec.facts.clone(),
             paths: spec.paths.clone(),
         }
     }

@@ -100,50 +100,42 @@ pub(crate) fn difference(
     path: (&str, &NamespaceFacts),
 ) -> Option<String> {
     let ((volume_nqn, volume), (path_nqn, path)) = (volume, path);
-    let hex = |bytes: Option<&[u8]>| {
-        bytes.map_or("none".to_owned(), |bytes| {
-            bytes.iter().fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            })
+    let blocks = |blocks: &u64| format!("{blocks} blocks");
+    let bytes = |bytes: &u32| format!("{bytes} bytes");
+    differ("subsystem", [volume_nqn, path_nqn], |nqn| (*nqn).to_owned())
+        .or_else(|| differ("size", [volume.blocks, path.blocks], blocks))
+        .or_else(|| {
+            differ(
+                "block size",
+                [volume, path].map(NamespaceFacts::block_bytes),
+                bytes,
+            )
         })
+        .or_else(|| differ("UUID", [volume.uuid, path.uuid], |id| hex(id.as_ref())))
+        .or_else(|| differ("NGUID", [volume.nguid, path.nguid], |id| hex(id.as_ref())))
+        .or_else(|| differ("EUI64", [volume.eui64, path.eui64], |id| hex(id.as_ref())))
+}
+
+fn differ<T: PartialEq>(
+    what: &str,
+    [volume, path]: [T; 2],
+    show: impl Fn(&T) -> String,
+) -> Option<String> {
+    let words = || {
+        let (volume, path) = (show(&volume), show(&path));
+        format!("{what} {volume} on the volume, {path} on this path")
     };
-    let pair = |what: &str, volume: String, path: String| {
-        (volume != path).then(|| format!("{what} {volume} on the volume, {path} on this path"))
+    (volume != path).then(words)
+}
+
+fn hex<const N: usize>(bytes: Option<&[u8; N]>) -> String {
+    let Some(bytes) = bytes else {
+        return "none".to_owned();
     };
-    pair("subsystem", volume_nqn.to_owned(), path_nqn.to_owned())
-        .or_else(|| {
-            pair(
-                "size",
-                format!("{} blocks", volume.blocks),
-                format!("{} blocks", path.blocks),
-            )
-        })
-        .or_else(|| {
-            let bytes = |facts: &NamespaceFacts| format!("{} bytes", facts.block_bytes());
-            pair("block size", bytes(volume), bytes(path))
-        })
-        .or_else(|| {
-            pair(
-                "UUID",
-                hex(volume.uuid.as_ref().map(<[u8; 16]>::as_slice)),
-                hex(path.uuid.as_ref().map(<[u8; 16]>::as_slice)),
-            )
-        })
-        .or_else(|| {
-            pair(
-                "NGUID",
-                hex(volume.nguid.as_ref().map(<[u8; 16]>::as_slice)),
-                hex(path.nguid.as_ref().map(<[u8; 16]>::as_slice)),
-            )
-        })
-        .or_else(|| {
-            pair(
-                "EUI64",
-                hex(volume.eui64.as_ref().map(<[u8; 8]>::as_slice)),
-                hex(path.eui64.as_ref().map(<[u8; 8]>::as_slice)),
-            )
-        })
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Why two namespaces of one subsystem with different identities are one, or may be; `None`: they are

@@ -1,5 +1,6 @@
 //! What a volume's block device is made from, and what it turned out to be.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -41,13 +42,11 @@ impl std::fmt::Display for VolumeKey {
     }
 }
 
-/// Everything needed to create a volume.
-#[derive(Debug, Clone)]
-pub struct VolumeSpec {
+/// What a volume is, whoever serves it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeFacts {
     /// Identity of the namespace.
     pub id: StableId,
-    /// See [`VolumeKey`]; set by each order that names this specification.
-    pub incarnation: u64,
     /// Name of the volume.
     pub name: String,
     /// NQN of the subsystem.
@@ -64,6 +63,15 @@ pub struct VolumeSpec {
     pub namespace: NamespaceFacts,
     /// Limits of the block device.
     pub limits: BlockLimits,
+}
+
+/// Everything needed to create a volume.
+#[derive(Debug, Clone)]
+pub struct VolumeSpec {
+    /// What it is; recorded with it.
+    pub facts: VolumeFacts,
+    /// See [`VolumeKey`]; set by each order that names this specification.
+    pub incarnation: u64,
     /// Queues to create; for a device taken over, the driver's count applies.
     pub queues: u16,
     /// Requests per queue.
@@ -83,6 +91,14 @@ impl VolumeSpec {
             id: self.id,
             incarnation: self.incarnation,
         }
+    }
+}
+
+impl Deref for VolumeSpec {
+    type Target = VolumeFacts;
+
+    fn deref(&self) -> &VolumeFacts {
+        &self.facts
     }
 }
 

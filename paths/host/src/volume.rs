@@ -45,6 +45,8 @@ struct Member {
     number: PathId,
     /// The last association, alive or not.
     association: AssociationId,
+    /// The one before it.
+    lost: Option<AssociationId>,
     nsid: u32,
     /// Queue identifiers, by queue thread.
     qids: Vec<u16>,
@@ -234,12 +236,14 @@ impl Volume {
         }
     }
 
-    /// Sends nothing new on an association that is to be taken away.
-    pub(crate) fn retire(&mut self, association: AssociationId, fx: &mut Effects) {
-        if let Some(number) = self.number_on(association) {
-            self.core.retire_path(number, fx.now);
-            self.pump(fx);
-        }
+    /// Sends nothing new on an association that is to be taken away; `false`: no path has it.
+    pub(crate) fn retire(&mut self, association: AssociationId, fx: &mut Effects) -> bool {
+        let Some(number) = self.number_on(association) else {
+            return false;
+        };
+        self.core.retire_path(number, fx.now);
+        self.pump(fx);
+        true
     }
 
     /// The core's number of the path that has this association.

@@ -7,8 +7,6 @@ use crate::log::lid;
 /// Bits of the Asynchronous Event Configuration feature (0Bh), the notices the host wants, and of
 /// OAES in Identify Controller, those the controller can send.
 pub mod config {
-    /// Critical warnings of the SMART log, bits 7:0.
-    pub const SMART_MASK: u32 = 0xff;
     /// Attached Namespace Attribute Notices.
     pub const NAMESPACE_ATTRIBUTE: u32 = 1 << 8;
     /// Firmware Activation Notices.
@@ -33,10 +31,6 @@ pub mod kind {
     pub const NOTICE: u8 = 2;
     /// Immediate.
     pub const IMMEDIATE: u8 = 3;
-    /// One-shot.
-    pub const ONE_SHOT: u8 = 4;
-    /// I/O command specific.
-    pub const IO_COMMAND_SET: u8 = 6;
     /// Vendor specific.
     pub const VENDOR: u8 = 7;
 }

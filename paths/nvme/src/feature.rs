@@ -12,10 +12,6 @@ pub const ERROR_RECOVERY: u8 = 0x05;
 pub const VOLATILE_WRITE_CACHE: u8 = 0x06;
 /// Number of Queues, see [`QueueCount`].
 pub const NUMBER_OF_QUEUES: u8 = 0x07;
-/// Interrupt Coalescing.
-pub const INTERRUPT_COALESCING: u8 = 0x08;
-/// Interrupt Vector Configuration.
-pub const INTERRUPT_VECTOR: u8 = 0x09;
 /// Write Atomicity Normal.
 pub const WRITE_ATOMICITY: u8 = 0x0a;
 /// Asynchronous Event Configuration, see [`crate::aen::config`].
@@ -26,16 +22,8 @@ pub const TIMESTAMP: u8 = 0x0e;
 pub const KEEP_ALIVE_TIMER: u8 = 0x0f;
 /// Host Behavior Support, 512 bytes of data.
 pub const HOST_BEHAVIOR: u8 = 0x16;
-/// I/O Command Set Profile.
-pub const IO_COMMAND_SET_PROFILE: u8 = 0x19;
 /// Host Identifier, 8 or 16 bytes of data.
 pub const HOST_IDENTIFIER: u8 = 0x81;
-/// Reservation Notification Mask.
-pub const RESERVATION_MASK: u8 = 0x82;
-/// Reservation Persistence.
-pub const RESERVATION_PERSISTENCE: u8 = 0x83;
-/// Namespace Write Protection.
-pub const NAMESPACE_WRITE_PROTECT: u8 = 0x84;
 
 /// Number of Queues: the I/O queues requested or granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -38,14 +38,6 @@ pub mod nvm {
     pub const DATASET_MANAGEMENT: u8 = 0x09;
     /// Verify.
     pub const VERIFY: u8 = 0x0c;
-    /// Reservation Register.
-    pub const RESERVATION_REGISTER: u8 = 0x0d;
-    /// Reservation Report.
-    pub const RESERVATION_REPORT: u8 = 0x0e;
-    /// Reservation Acquire.
-    pub const RESERVATION_ACQUIRE: u8 = 0x11;
-    /// Reservation Release.
-    pub const RESERVATION_RELEASE: u8 = 0x15;
     /// Cancel.
     pub const CANCEL: u8 = 0x18;
     /// Copy.

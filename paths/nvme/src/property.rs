@@ -14,8 +14,6 @@ pub mod offset {
     pub const CC: u32 = 0x14;
     /// Controller Status, 4 bytes.
     pub const CSTS: u32 = 0x1c;
-    /// NVM Subsystem Reset, 4 bytes.
-    pub const NSSR: u32 = 0x20;
     /// Controller Ready Timeouts, 4 bytes.
     pub const CRTO: u32 = 0x68;
 }
@@ -29,14 +27,10 @@ impl Cap {
     pub const CSS_NVM: u64 = 1 << 37;
     /// CSS: command sets chosen through Identify (CNS 1Ch).
     pub const CSS_IOCS: u64 = 1 << 43;
-    /// CSS: no I/O command set (discovery controllers).
-    pub const CSS_ADMIN_ONLY: u64 = 1 << 44;
     /// Contiguous queues required; always set over fabrics.
     pub const CQR: u64 = 1 << 16;
     /// CRMS: the controller supports "ready with media".
     pub const CRWMS: u64 = 1 << 59;
-    /// CRMS: the controller supports "ready independent of media".
-    pub const CRIMS: u64 = 1 << 60;
 
     /// Capabilities of a fabrics controller of the NVM command set: queues of at most `entries`
     /// commands, ready within `timeout_ms` (rounded up to 500 ms), 4 KiB pages.
@@ -60,11 +54,6 @@ impl Cap {
     /// MPSMIN: the smallest memory page is 4 KiB shifted left by this.
     pub const fn mpsmin(self) -> u8 {
         ((self.0 >> 48) & 0xf) as u8
-    }
-
-    /// MPSMAX: the largest memory page is 4 KiB shifted left by this.
-    pub const fn mpsmax(self) -> u8 {
-        ((self.0 >> 52) & 0xf) as u8
     }
 
     /// Smallest memory page in bytes: the unit of MDTS and of the NVM size limits.
@@ -244,11 +233,6 @@ impl Csts {
     /// Whether a shutdown has completed.
     pub const fn shutdown_complete(self) -> bool {
         self.0 & Self::SHST_MASK == Self::SHUTDOWN_COMPLETE
-    }
-
-    /// Whether a shutdown is in progress.
-    pub const fn shutdown_occurring(self) -> bool {
-        self.0 & Self::SHST_MASK == Self::SHUTDOWN_OCCURRING
     }
 }
 

@@ -122,11 +122,6 @@ impl Status {
     pub const fn is_ana(self) -> bool {
         self.sct() == sct::PATH && matches!(self.sc(), 0x01..=0x03)
     }
-
-    /// A media or data integrity error (type 2h): another path reads the same medium.
-    pub const fn is_media(self) -> bool {
-        self.sct() == sct::MEDIA
-    }
 }
 
 /// Declares each known code once: constant and description.

@@ -22,6 +22,7 @@ use crate::device::devices_in_words;
 use crate::domain::Domain;
 use crate::error::{ConnectError, LocalError, Phase, Unavailable};
 use crate::host::{HostQueue, HostShape};
+use crate::management::DeadDevice;
 use crate::verbs::{Access, CmId, ConnectOptions, EventChannel, RawCmEvent, VerbsError};
 
 /// InfiniBand CM reject reasons met in practice.
@@ -213,23 +214,29 @@ impl Connecting {
     }
 
     /// Begins again because the deadline passed and the request, or its answer, seems lost; or gives
-    /// up. Blocks for as long as the kernel takes to destroy a queue pair.
+    /// up. Blocks for as long as the kernel takes to destroy a queue pair. An unanswered request on a
+    /// [`DeadDevice`] is reported as such.
     pub fn time_out(self) -> Result<Self, ConnectError> {
         let now = Instant::now();
-        if self.phase == Phase::Handshake && self.repeat_at.is_some() && now < self.deadline {
-            let (params, domain) = (self.params.clone(), self.first_domain.clone());
-            drop(self);
-            // All of the time once more: the controller may be slow, and the request not lost.
-            let deadline = now + params.timeout;
-            return Self::begin(params, domain, deadline, false);
+        let Self { params, phase, .. } = &self;
+        let (traddr, after, phase) = (params.traddr, params.timeout, *phase);
+        if phase == Phase::Handshake {
+            let dead = DeadDevice::find(&self.id.device_name());
+            if let Some(device) = dead {
+                return Err(ConnectError::DeviceDead { traddr, device });
+            }
+            if self.repeat_at.is_some() && now < self.deadline {
+                let (params, domain) = (self.params.clone(), self.first_domain.clone());
+                drop(self);
+                // All of the time once more: the controller may be slow, and the request not lost.
+                let deadline = now + after;
+                return Self::begin(params, domain, deadline, false);
+            }
         }
-        let ConnectParams {
-            traddr, timeout, ..
-        } = self.params;
         Err(ConnectError::TimedOut {
             traddr,
-            phase: self.phase,
-            after: timeout,
+            phase,
+            after,
         })
     }
 

@@ -144,12 +144,6 @@ impl Domain {
         self.regions.load(Ordering::Relaxed)
     }
 
-    /// Bytes registered through [`Domain::register`].
-    pub fn registered_bytes(&self) -> usize {
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.iter().map(|entry| entry.arena.bytes()).sum()
-    }
-
     pub(crate) fn pd(&self) -> &Arc<Pd> {
         &self.pd
     }

@@ -11,6 +11,7 @@ use umpath_nvme::rdma::RejectReason;
 use umpath_transport::ArenaError;
 
 use crate::domain::RegisterError;
+use crate::management::DeadDevice;
 use crate::verbs::VerbsError;
 
 /// RDMA cannot be used on this machine at all.
@@ -143,7 +144,7 @@ pub enum ConnectError {
         traddr: SocketAddr,
     },
     /// The time was up.
-    #[error("{traddr} did not answer within {} ms while {phase}; check the cable, the MTU (`ping -M do -s 4000 {}`) and the target", after.as_millis(), traddr.ip())]
+    #[error("{traddr} did not answer within {} ms while {phase}; check the cable, the MTU (`ping -M do -s 4000 {}`) and the target{}", after.as_millis(), traddr.ip(), silence_advice(*phase))]
     TimedOut {
         /// The peer.
         traddr: SocketAddr,
@@ -151,6 +152,14 @@ pub enum ConnectError {
         phase: Phase,
         /// How long it was given.
         after: Duration,
+    },
+    /// This side's device makes no connections any more.
+    #[error("the connection to {traddr} was never requested: {device}")]
+    DeviceDead {
+        /// The peer.
+        traddr: SocketAddr,
+        /// The device.
+        device: DeadDevice,
     },
     /// The peer is reached through another device than the association's domain is on.
     #[error(
@@ -252,17 +261,8 @@ pub struct WcStatus(pub u32);
 impl WcStatus {
     /// Flushed: the queue pair was already in error.
     pub const FLUSHED: Self = Self(5);
-    /// Bad request, length or key on the peer's side.
-    pub const REMOTE_ACCESS: Self = Self(10);
     /// The peer no longer answers: all transport retries were used up.
     pub const RETRY_EXCEEDED: Self = Self(12);
-    /// The peer had no RECV posted for too long.
-    pub const RNR_RETRY_EXCEEDED: Self = Self(13);
-
-    /// Whether this says that the fabric or the peer went silent.
-    pub fn is_silence(self) -> bool {
-        self == Self::RETRY_EXCEEDED
-    }
 }
 
 impl fmt::Display for WcStatus {
@@ -304,6 +304,18 @@ fn reject_advice(reason: RejectReason) -> &'static str {
             "the RDMA devices disagree on outstanding reads"
         }
         _ => "the two ends do not speak the same version of NVMe over RDMA",
+    }
+}
+
+/// What to check when a request to connect is not answered. This side's device is not dead.
+fn silence_advice(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Address | Phase::Route => "",
+        Phase::Handshake => {
+            "; if the address answers a ping and the target runs, the target's RDMA device may have \
+             failed: for soft-RoCE, `rdma resource show qp` there shows type GSI in state ERR, and the \
+             device has to be deleted and added again"
+        }
     }
 }
 

@@ -97,6 +97,12 @@ impl HostQueue {
         self.slots.in_flight()
     }
 
+    /// Whether the SEND of a command that is not over has completed: the peer's device has acknowledged
+    /// it. True as well of a command that is over.
+    pub fn has_arrived(&self, cid: u16) -> bool {
+        self.slots.is_sent(cid)
+    }
+
     /// The association's domain: register data arenas in it, and pass it to further queues.
     pub fn domain(&self) -> &Arc<Domain> {
         self.keys.domain()

@@ -14,6 +14,7 @@
 //! | [`Listener`], [`ConnectRequest`] | target | who wants to connect, and with what |
 //! | [`TargetQueue`] | target | command capsules in, RDMA READ and WRITE, responses out |
 //! | [`AsyncEvents`] | both | port and device events of one device |
+//! | [`DeadDevice`] | both | a soft-RoCE device that makes no connections any more |
 //!
 //! Every descriptor handed out (`*_fd`) is non-blocking and readable when the matching `handle_*`
 //! or `take_*` call has something to do. A queue is `Send` and owned by one thread at a time.
@@ -32,6 +33,8 @@ mod endpoint;
 mod error;
 mod host;
 mod listen;
+mod management;
+mod netlink;
 mod retire;
 mod slots;
 mod target;
@@ -46,6 +49,7 @@ pub use error::{
 };
 pub use host::HostQueue;
 pub use listen::{ConnectRequest, Listener, TargetParams};
+pub use management::{DeadDevice, ReplaceError};
 pub use target::{CapsuleSlot, Remote, TargetEvent, TargetQueue};
 pub use verbs::VerbsError;
 

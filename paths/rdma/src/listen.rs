@@ -49,6 +49,11 @@ impl Listener {
         self.id.local_address()
     }
 
+    /// Name of the RDMA device; empty when it listens on all.
+    pub fn device(&self) -> String {
+        self.id.device_name()
+    }
+
     /// Readable when a request waits.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.channel.as_fd()
@@ -69,7 +74,7 @@ impl Listener {
                     let id = id.migrate(channel).map_err(ListenError::Local)?;
                     let request = CmRequest::decode(&private);
                     return Ok(Some(ConnectRequest {
-                        id,
+                        id: Arc::new(id),
                         request,
                         peer_reads,
                     }));
@@ -98,7 +103,7 @@ pub struct TargetParams {
 /// A host that wants to connect a queue. Dropping it refuses without a reason.
 #[derive(Debug)]
 pub struct ConnectRequest {
-    id: CmId,
+    id: Arc<CmId>,
     request: Result<CmRequest, RejectReason>,
     peer_reads: u8,
 }
@@ -129,7 +134,13 @@ impl ConnectRequest {
         self.peer_reads
     }
 
-    /// Accepts. Without a `domain` a new one is created; a domain must be on the request's device.
+    /// A new domain on the request's device.
+    pub fn new_domain(&self) -> Result<Arc<Domain>, LocalError> {
+        Ok(Domain::new(&self.id, Access::Local)?)
+    }
+
+    /// Accepts, which takes a second where the host is gone. Without a `domain` a new one is created; a
+    /// domain must be on the request's device.
     ///
     /// The queue is complete at once and may receive its first capsule before
     /// [`CmEvent::Established`](crate::CmEvent::Established).
@@ -150,7 +161,7 @@ impl ConnectRequest {
         domain: Option<Arc<Domain>>,
         private: &[u8],
     ) -> Result<TargetQueue, LocalError> {
-        let id = Arc::new(self.id);
+        let id = self.id;
         let domain = match domain {
             Some(domain) if domain.pd().device().verbs() != id.verbs() => {
                 let error = VerbsError::code("accept on another device's domain", libc::EXDEV);

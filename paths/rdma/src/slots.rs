@@ -38,6 +38,12 @@ impl Slots {
         self.in_flight
     }
 
+    /// Whether nothing of this command is still to be sent.
+    pub(crate) fn is_sent(&self, cid: u16) -> bool {
+        let slot = self.slots.get(self.index(cid));
+        slot.is_none_or(|slot| !slot.busy || slot.cid != cid || slot.sent)
+    }
+
     fn index(&self, cid: u16) -> usize {
         cid as usize % self.slots.len()
     }
@@ -109,7 +115,9 @@ mod tests {
         let mut slots = Slots::new(4);
         let a = slots.claim(0x104).unwrap();
         assert_eq!(a, 0);
+        assert!(!slots.is_sent(0x104));
         assert_eq!(slots.sent(a), Ok(None));
+        assert!(slots.is_sent(0x104));
         assert_eq!(slots.answered(response(0x104)), Ok(Some(response(0x104))));
 
         let b = slots.claim(0x105).unwrap();

@@ -314,11 +314,6 @@ impl TargetQueue {
         self.endpoint.is_closed()
     }
 
-    /// RDMA READs and WRITEs that can still be queued.
-    pub fn data_room(&self) -> usize {
-        self.free_data.len()
-    }
-
     fn check_open(&self) -> Result<(), PushError> {
         if self.is_closed() {
             Err(PushError::Closed)

@@ -19,6 +19,10 @@ impl Transport for HostQueue {
         self.in_flight()
     }
 
+    fn has_arrived(&self, cid: u16) -> bool {
+        self.has_arrived(cid)
+    }
+
     fn push(&mut self, sqe: Sqe, data: Data<'_>) -> Result<(), PushError> {
         self.push(sqe, data)
     }

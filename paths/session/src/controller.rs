@@ -3,20 +3,23 @@
 //! Decided here: the order of the phases and what interrupts which. Each phase is a procedure of its
 //! own (`handshake`, `setup`, `scan`, `ana_log`, `io_queues`, `stop`) that asks one thing at a time.
 //!
-//! Changes the controller announces while a procedure runs are remembered and looked at when the
+//! Changes the controller announces while a procedure runs are remembered and read when the
 //! association is ready and idle, so a change during bring-up is never lost and a storm of events
-//! costs at most one read at a time.
+//! costs at most one read at a time. A read that fails leaves what was known in force, and is repeated
+//! (`pending`).
 
 mod adding;
 mod changes;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use changes::{Pending, Work};
+use changes::Work;
 use umpath_nvme::Cqe;
 use umpath_nvme::command::Instance;
 
 use crate::abort::{AbortAnswer, IoCommand};
+use crate::admin_queue::{AdminQueue, Matched};
 use crate::ana::AnaTable;
 use crate::ana_log::AnaRead;
 use crate::answer::Answer;
@@ -28,11 +31,11 @@ use crate::error::{ConfigError, SessionError, TransportError, TransportSource};
 use crate::facts::{ControllerFacts, Role};
 use crate::handshake::Handshake;
 use crate::io_queues::IoQueues;
-use crate::link::{Link, Matched};
 use crate::namespace::Namespace;
-use crate::output::{Event, Output, Ready};
+use crate::output::{Event, Ready, SessionOutput};
+use crate::pending::Pending;
 use crate::resets::ResetAnswer;
-use crate::scan::Scan;
+use crate::scan::{Changed, Scan};
 use crate::setup::{self, Setup};
 use crate::step::Step;
 use crate::stop::Stop;
@@ -58,7 +61,7 @@ enum Phase {
 /// Drives one association; see the crate's head for the host's contract.
 #[derive(Debug)]
 pub struct Controller {
-    link: Link,
+    link: AdminQueue,
     phase: Phase,
     connector: Connector,
     /// Set once the handshake is over.
@@ -69,11 +72,14 @@ pub struct Controller {
     last_qid: u16,
     /// I/O queues that are added to a ready association.
     adding: Option<Box<IoQueues>>,
+    /// Queues that were to be added and were not, for all of an addition when one fails. They are
+    /// never used; at most as many as the controller granted.
+    given_up: BTreeSet<u16>,
     namespaces: Vec<Namespace>,
+    /// Namespaces that may have changed since, and could not be read.
+    unread: Changed,
     /// What was last reported.
     ana: Option<AnaTable>,
-    /// The host waits for a reading, whatever it says.
-    ana_asked: bool,
     pending: Pending,
 }
 
@@ -81,10 +87,10 @@ impl Controller {
     /// Begins: the first output asks for the admin queue.
     pub fn new(config: SessionConfig, now: Duration) -> Result<Self, ConfigError> {
         config.check()?;
-        let mut link = Link::new(config.command_timeout);
+        let mut link = AdminQueue::new(config.command_timeout);
         let connector = Connector::new(config, true);
         let deadline = now.saturating_add(connector.config().open_timeout);
-        link.push(Output::OpenQueue {
+        link.push(SessionOutput::OpenQueue {
             qid: 0,
             cntlid: connector.cntlid(),
             depth: ADMIN_DEPTH,
@@ -97,15 +103,16 @@ impl Controller {
             granted: 0,
             last_qid: 0,
             adding: None,
+            given_up: BTreeSet::new(),
             namespaces: Vec::new(),
+            unread: Changed::default(),
             ana: None,
-            ana_asked: false,
             pending: Pending::default(),
         })
     }
 
     /// The next order or report, oldest first.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<SessionOutput> {
         self.link.poll_output()
     }
 
@@ -114,21 +121,14 @@ impl Controller {
         self.facts.as_ref()
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due; may move after any call.
+    /// When [`handle_timeout`](Self::handle_timeout) is due; may move after any call. Right after that
+    /// call it lies in the future.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let phase = match &self.phase {
             Phase::Opening { deadline } => Some(*deadline),
             Phase::Connecting(queues) => queues.poll_timeout(),
             Phase::Stopping(stop) => Some(stop.deadline()),
-            Phase::Ready(Work::Idle) if self.pending.any() => Some(self.pending.not_before),
-            Phase::Ready(Work::Idle) => {
-                let Pending {
-                    settled_at,
-                    rescan_at,
-                    ..
-                } = self.pending;
-                settled_at.into_iter().chain(rescan_at).min()
-            }
+            Phase::Ready(Work::Idle) => self.pending.due(),
             _ => None,
         };
         let adding = self
@@ -147,7 +147,7 @@ impl Controller {
         self.settle(result);
     }
 
-    /// A queue asked for with [`Output::OpenQueue`] is open.
+    /// A queue asked for with [`SessionOutput::OpenQueue`] is open.
     pub fn handle_queue_connected(&mut self, qid: u16, now: Duration) {
         match &mut self.phase {
             Phase::Opening { .. } if qid == 0 => {
@@ -167,8 +167,8 @@ impl Controller {
     /// A queue asked for could not be opened, or an open one was lost. Either ends the association,
     /// except where the queue was to be added to a ready one.
     pub fn handle_queue_failed(&mut self, qid: u16, source: TransportSource) {
-        if self.is_adding(qid) {
-            return self.added(Vec::new());
+        if self.added_queue_failed(qid) {
+            return;
         }
         let opening = match &mut self.phase {
             Phase::Opening { .. } => qid == 0,
@@ -196,9 +196,10 @@ impl Controller {
     /// Reads the ANA log again: a command came back with an ANA status. The next reading is reported
     /// even where it says nothing new. No effect without ANA reporting.
     pub fn refresh_ana(&mut self, now: Duration) {
-        let reports = self.facts.as_ref().is_some_and(|facts| facts.ana.is_some());
-        self.pending.ana |= reports;
-        self.ana_asked |= reports;
+        if self.reports_ana() {
+            self.pending.ana.news(now);
+            self.pending.ana_asked = true;
+        }
         self.look(now);
     }
 
@@ -321,9 +322,10 @@ impl Controller {
             }
             Phase::Scanning(scan) => {
                 let next = scan.answer(&answer)?;
-                if let Some(namespaces) = self.link.proceed(next, now) {
-                    self.namespaces = namespaces;
-                    self.note_refused(now);
+                if let Some(found) = self.link.proceed(next, now) {
+                    self.namespaces.clone_from(&found.namespaces);
+                    // The list itself says which.
+                    drop(self.note_unread(found, now));
                     self.first_ana(now)?;
                 }
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use umpath_nvme::{Cqe, Nqn};
 
+use crate::admin_queue::{AdminQueue, Matched};
 use crate::answer::Answer;
 use crate::ask::ADMIN_DEPTH;
 use crate::config::SessionConfig;
@@ -15,8 +16,7 @@ use crate::discovery_log::LogRead;
 use crate::error::{ConfigError, PeerError, SessionError, TransportError, TransportSource};
 use crate::facts::{ControllerFacts, Role};
 use crate::handshake::Handshake;
-use crate::link::{Link, Matched};
-use crate::output::{Event, Output};
+use crate::output::{Event, SessionOutput};
 use crate::stop::Stop;
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ enum Phase {
 /// [`Controller`](crate::Controller), with the admin queue only.
 #[derive(Debug)]
 pub struct Discovery {
-    link: Link,
+    link: AdminQueue,
     phase: Phase,
     connector: Connector,
 }
@@ -57,10 +57,10 @@ impl Discovery {
     /// The same with other timeouts; settings of I/O queues and keep-alives are ignored.
     pub fn with_config(config: SessionConfig, now: Duration) -> Result<Self, ConfigError> {
         config.check_times()?;
-        let mut link = Link::new(config.command_timeout);
+        let mut link = AdminQueue::new(config.command_timeout);
         let deadline = now.saturating_add(config.open_timeout);
         let connector = Connector::new(config, false);
-        link.push(Output::OpenQueue {
+        link.push(SessionOutput::OpenQueue {
             qid: 0,
             cntlid: connector.cntlid(),
             depth: ADMIN_DEPTH,
@@ -73,7 +73,7 @@ impl Discovery {
     }
 
     /// The next order or report, oldest first.
-    pub fn poll_output(&mut self) -> Option<Output> {
+    pub fn poll_output(&mut self) -> Option<SessionOutput> {
         self.link.poll_output()
     }
 

@@ -7,7 +7,7 @@ use umpath_nvme::Cqe;
 use crate::answer::Answer;
 use crate::connect::Connector;
 use crate::error::{PeerError, SessionError, TransportError};
-use crate::output::Output;
+use crate::output::SessionOutput;
 use crate::step::Step;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +34,12 @@ impl IoQueues {
         first: u16,
         count: u16,
         now: Duration,
-    ) -> (Self, impl Iterator<Item = Output>) {
+    ) -> (Self, impl Iterator<Item = SessionOutput>) {
         let config = connector.config();
         let (open_timeout, command_timeout) = (config.open_timeout, config.command_timeout);
         let (cntlid, depth) = (connector.cntlid(), connector.io_depth());
         let qids = first..first + count;
-        let orders = qids.map(move |qid| Output::OpenQueue { qid, cntlid, depth });
+        let orders = qids.map(move |qid| SessionOutput::OpenQueue { qid, cntlid, depth });
         let states = vec![(State::Opening, now.saturating_add(open_timeout)); usize::from(count)];
         (
             Self {
@@ -74,12 +74,12 @@ impl IoQueues {
     }
 
     /// The transport opened a queue: connect it. `None` if it was not being opened.
-    pub(crate) fn opened(&mut self, qid: u16, now: Duration) -> Option<Output> {
+    pub(crate) fn opened(&mut self, qid: u16, now: Duration) -> Option<SessionOutput> {
         let deadline = now.saturating_add(self.command_timeout);
         let state = self.state(qid).filter(|state| state.0 == State::Opening)?;
         *state = (State::Connecting, deadline);
         let ask = self.connector.ask(qid);
-        Some(Output::Send {
+        Some(SessionOutput::Send {
             qid,
             sqe: ask.sqe,
             data: ask.data,

@@ -13,7 +13,7 @@
 //! - Pass a monotonic `now` that never runs backwards.
 //! - Hand in every completion of the admin queue, and of an I/O queue until [`Event::Ready`]; then
 //!   the I/O queues belong to the data path.
-//! - After [`Output::CloseAll`] close every queue; a new association needs a new session.
+//! - After [`SessionOutput::CloseAll`] close every queue; a new association needs a new session.
 //!
 //! Everything from the peer is bounded and nothing it sends can panic.
 
@@ -21,6 +21,7 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod abort;
+mod admin_queue;
 mod ana;
 mod ana_log;
 mod answer;
@@ -36,10 +37,10 @@ mod facts;
 mod handshake;
 mod heartbeat;
 mod io_queues;
-mod link;
 mod namespace;
 mod notice;
 mod output;
+mod pending;
 mod refusal;
 mod resets;
 mod scan;
@@ -58,7 +59,7 @@ pub use discovery_log::{DiscoveryLog, DiscoveryRecord};
 pub use error::{ConfigError, Fault, PeerError, SessionError, TransportError, TransportSource};
 pub use facts::{AnaFacts, ControllerFacts, NvmLimits};
 pub use namespace::{Namespace, NamespaceFacts, NamespaceProblem, StableId};
-pub use output::{Event, Output, Ready};
+pub use output::{Event, Ready, SessionOutput};
 pub use refusal::Refusal;
 pub use resets::{LostHost, ResetAnswer, ResetRecord};
 pub use step::Step;

@@ -16,7 +16,7 @@ use crate::resets::{LostHost, ResetAnswer, ResetRecord};
 
 /// An order to the host.
 #[derive(Debug)]
-pub enum Output {
+pub enum SessionOutput {
     /// Open the transport queue, then call `handle_queue_connected` or `handle_queue_failed`.
     OpenQueue {
         /// 0 is the admin queue.
@@ -63,8 +63,8 @@ pub enum Event {
     AnaStale(SessionError),
     /// The complete list of namespaces after a change.
     NamespacesChanged(Vec<Namespace>),
-    /// Namespaces changed but could not be read; what was reported last stays in force and another
-    /// attempt follows.
+    /// Namespaces changed but some or all could not be read; what was reported of those stays in force
+    /// and further attempts follow, less and less often.
     NamespacesStale(SessionError),
     /// A keep-alive was answered.
     KeepAlive {
@@ -101,9 +101,9 @@ pub enum Event {
     LostHosts(Vec<LostHost>),
     /// An asynchronous event the session does not act on.
     Notice(AsyncEvent),
-    /// The association is over. Follows [`Output::CloseAll`].
+    /// The association is over. Follows [`SessionOutput::CloseAll`].
     Failed(SessionError),
-    /// The shutdown the host asked for is over. Follows [`Output::CloseAll`].
+    /// The shutdown the host asked for is over. Follows [`SessionOutput::CloseAll`].
     Closed {
         /// Whether the controller confirmed that its shutdown is complete.
         orderly: bool,

@@ -3,6 +3,10 @@
 //! The first scan looks at all of them. A later one, after a change was announced, reads the list of
 //! changed namespaces (which also re-arms the event), lists again, and identifies only what changed,
 //! is new, or was unusable before.
+//!
+//! The controller lists a change once. So what a scan could not read of it is carried over to the next
+//! one ([`Scan::into_unread`], [`Found::unread`]), and a namespace that could not be read this time stays
+//! what it was.
 
 use std::collections::BTreeSet;
 
@@ -20,9 +24,25 @@ use crate::step::Step;
 
 /// What has to be identified.
 #[derive(Debug)]
-enum Changed {
+pub(crate) enum Changed {
     Everything,
     Some(BTreeSet<u32>),
+}
+
+impl Default for Changed {
+    fn default() -> Self {
+        Self::Some(BTreeSet::new())
+    }
+}
+
+/// What a scan found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) namespaces: Vec<Namespace>,
+    /// Those that could not be read, and may be later.
+    pub(crate) unread: BTreeSet<u32>,
+    /// Why, for one of them.
+    pub(crate) error: Option<SessionError>,
 }
 
 /// One look at the namespaces of a controller.
@@ -42,6 +62,8 @@ pub(crate) struct Scan {
     /// Identify Namespace of the one whose descriptors are being read.
     page: Option<Box<[u8]>>,
     found: Vec<Namespace>,
+    unread: BTreeSet<u32>,
+    error: Option<SessionError>,
 }
 
 impl Scan {
@@ -58,17 +80,30 @@ impl Scan {
             done: 0,
             page: None,
             found: Vec::new(),
+            unread: BTreeSet::new(),
+            error: None,
         }
     }
 
-    /// Looks at what the controller says has changed since `known` was found.
-    pub(crate) fn changes(facts: &ControllerFacts, limit: u32, known: Vec<Namespace>) -> Self {
-        let first = Step::ReadChangedNamespaces;
+    /// Looks at what the controller says has changed since `known` was found, and at what was left
+    /// `unread` then.
+    pub(crate) fn changes(
+        facts: &ControllerFacts,
+        limit: u32,
+        known: Vec<Namespace>,
+        unread: Changed,
+    ) -> Self {
         Self {
-            first,
+            first: Step::ReadChangedNamespaces,
             known,
+            changed: unread,
             ..Self::everything(facts, limit)
         }
+    }
+
+    /// What has to be identified all the same when this scan has failed.
+    pub(crate) fn into_unread(self) -> Changed {
+        self.changed
     }
 
     pub(crate) fn begin(&self) -> Ask {
@@ -86,16 +121,10 @@ impl Scan {
         Ask::read(Step::ListNamespaces, sqe, NsList::SIZE as u32)
     }
 
-    pub(crate) fn answer(
-        &mut self,
-        answer: &Answer<'_>,
-    ) -> Result<Next<Vec<Namespace>>, SessionError> {
+    pub(crate) fn answer(&mut self, answer: &Answer<'_>) -> Result<Next<Found>, SessionError> {
         match answer.step {
             Step::ReadChangedNamespaces => {
-                // Optional: without this log everything counts as changed.
-                if answer.status().is_success() {
-                    self.changed = Self::changed(answer)?;
-                }
+                self.add_changed(answer)?;
                 Ok(Next::Ask(Self::list_after(0)))
             }
             Step::ListNamespaces => {
@@ -107,14 +136,30 @@ impl Scan {
         }
     }
 
-    fn changed(answer: &Answer<'_>) -> Result<Changed, SessionError> {
+    /// Takes the list of changed namespaces. The controller has forgotten it when it answers, so an
+    /// answer that cannot be read stands for everything, and so does a controller without this log.
+    /// Where there is one, the controller announces no change until it has been read: it is read again.
+    fn add_changed(&mut self, answer: &Answer<'_>) -> Result<(), SessionError> {
+        let before = std::mem::replace(&mut self.changed, Changed::Everything);
+        let status = answer.status();
+        if !status.is_success() {
+            let no_log = [
+                Status::INVALID_LOG_PAGE,
+                Status::INVALID_FIELD,
+                Status::INVALID_OPCODE,
+            ];
+            let never = status.dnr() || no_log.iter().any(|known| status.is(*known));
+            self.error = answer.success().err().filter(|_| !never);
+            return Ok(());
+        }
         let nsids: BTreeSet<u32> = ns_list(answer)?.iter().collect();
-        let overflow = nsids.contains(&CHANGED_NAMESPACES_OVERFLOW);
-        Ok(if overflow {
-            Changed::Everything
-        } else {
-            Changed::Some(nsids)
-        })
+        if let Changed::Some(mut known) = before
+            && !nsids.contains(&CHANGED_NAMESPACES_OVERFLOW)
+        {
+            known.extend(nsids);
+            self.changed = Changed::Some(known);
+        }
+        Ok(())
     }
 
     /// Takes one page of the active list; returns where the next one continues.
@@ -143,7 +188,7 @@ impl Scan {
     }
 
     /// Takes over what need not be identified again, then asks for the next that does.
-    fn next(&mut self) -> Next<Vec<Namespace>> {
+    fn next(&mut self) -> Next<Found> {
         while let Some(nsid) = self.active.get(self.done).copied() {
             let Some(namespace) = self.unchanged(nsid) else {
                 let sqe = identify(cns::NAMESPACE, nsid);
@@ -152,7 +197,11 @@ impl Scan {
             };
             self.record(namespace.nsid, namespace.facts);
         }
-        Next::Done(std::mem::take(&mut self.found))
+        Next::Done(Found {
+            namespaces: std::mem::take(&mut self.found),
+            unread: std::mem::take(&mut self.unread),
+            error: self.error.take(),
+        })
     }
 
     fn unchanged(&self, nsid: u32) -> Option<Namespace> {
@@ -161,6 +210,11 @@ impl Scan {
             Changed::Some(nsids) if nsids.contains(&nsid) => return None,
             Changed::Some(_) => {}
         }
+        self.known(nsid)
+    }
+
+    /// What was known of a usable namespace before.
+    fn known(&self, nsid: u32) -> Option<Namespace> {
         let at = self
             .known
             .binary_search_by_key(&nsid, |known| known.nsid)
@@ -177,10 +231,22 @@ impl Scan {
         self.page = None;
     }
 
-    fn identified(&mut self, nsid: u32, answer: &Answer<'_>) -> Next<Vec<Namespace>> {
-        let status = answer.status();
-        if !status.is_success() {
-            self.record(nsid, Err(NamespaceProblem::Refused(status)));
+    /// A namespace could not be read, and may be later: it stays what it was, where that is known.
+    fn put_off(&mut self, nsid: u32, problem: NamespaceProblem, error: SessionError) {
+        let known = self.known(nsid).map(|known| known.facts);
+        self.record(nsid, known.unwrap_or(Err(problem)));
+        self.ask_again(nsid, error);
+    }
+
+    /// A namespace has to be identified again later.
+    fn ask_again(&mut self, nsid: u32, error: SessionError) {
+        self.unread.insert(nsid);
+        self.error.get_or_insert(error);
+    }
+
+    fn identified(&mut self, nsid: u32, answer: &Answer<'_>) -> Next<Found> {
+        if let Err(error) = answer.success() {
+            self.refused(nsid, answer.status(), error);
             return self.next();
         }
         match answer.data(IDENTIFY_BYTES) {
@@ -194,32 +260,48 @@ impl Scan {
                 self.record(nsid, judge(page, &[]));
                 self.next()
             }
-            Err(_) => {
+            Err(error) => {
                 let (got, needed) = (answer.data_up_to(IDENTIFY_BYTES).len(), IDENTIFY_BYTES);
                 let problem = NamespaceProblem::Garbage(Fault::Short { got, needed });
-                self.record(nsid, Err(problem));
+                self.put_off(nsid, problem, error);
                 self.next()
             }
         }
     }
 
-    /// The descriptors came; a controller that has none may refuse the command.
-    fn described(&mut self, answer: &Answer<'_>) -> Next<Vec<Namespace>> {
+    /// A command about a namespace was refused.
+    fn refused(&mut self, nsid: u32, status: Status, error: SessionError) {
+        let problem = NamespaceProblem::Refused(status);
+        if status.is(Status::INVALID_NAMESPACE) {
+            // It is listed, so it went or came in this moment: not what it was, but not for good.
+            self.record(nsid, Err(problem));
+            self.ask_again(nsid, error);
+        } else if status.dnr() {
+            self.record(nsid, Err(problem));
+        } else {
+            self.put_off(nsid, problem, error);
+        }
+    }
+
+    /// The descriptors came; a controller that has none may refuse the command. Without them a
+    /// namespace may seem to be another one, so a refusal for now is not taken for that.
+    fn described(&mut self, answer: &Answer<'_>) -> Next<Found> {
         let (Some(page), Some(nsid)) = (self.page.take(), self.active.get(self.done).copied())
         else {
-            return self.next();
+            unreachable!("descriptors are asked for of the namespace that was identified last")
         };
         let status = answer.status();
+        // The controller means that it has none.
         let has_none = [Status::INVALID_FIELD, Status::INVALID_OPCODE];
-        let facts = if status.is_success() {
-            judge(&page, answer.data_up_to(IDENTIFY_BYTES))
-        } else if status.dnr() || has_none.iter().any(|known| status.is(*known)) {
-            judge(&page, &[])
-        } else {
+        let has_none = status.dnr() || has_none.iter().any(|known| status.is(*known));
+        match answer.success() {
             // With fewer identifiers than it has it would pass for another namespace.
-            Err(NamespaceProblem::Refused(status))
-        };
-        self.record(nsid, facts);
+            Err(error) if !has_none => self.refused(nsid, status, error),
+            Err(_) => self.record(nsid, judge(&page, &[])),
+            Ok(answer) => {
+                self.record(nsid, judge(&page, answer.data_up_to(IDENTIFY_BYTES)));
+            }
+        }
         self.next()
     }
 }

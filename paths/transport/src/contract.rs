@@ -28,6 +28,10 @@ pub trait Transport {
     /// Commands pushed and not over.
     fn in_flight(&self) -> usize;
 
+    /// Whether the peer's device has acknowledged a command that is in flight. Its controller may be slow
+    /// to answer all the same. Not acknowledged for long, the queue pair is cut off.
+    fn has_arrived(&self, cid: u16) -> bool;
+
     /// Queues a command; [`Self::ring`] sends it. The data range stays untouched until the command
     /// is over or the queue pair drained.
     fn push(&mut self, sqe: Sqe, data: Data<'_>) -> Result<(), PushError>;

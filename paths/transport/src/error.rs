@@ -29,6 +29,9 @@ pub enum Loss<E> {
     /// The local device is being removed.
     #[error("the RDMA device is being removed")]
     DeviceRemoved,
+    /// The queue thread has no room for another one: too many are draining.
+    #[error("the queue thread holds too many queue pairs")]
+    Crowded,
     /// It cannot reach the lane's memory: the caller attached it before registering the arena.
     #[error("memory is not registered: {0}")]
     Unregistered(PushError),

@@ -104,6 +104,13 @@ impl Strategy for Latency {
         if candidates.count() == 0 {
             return 0;
         }
+        if ask.bytes == 0 {
+            // A flush or a discard: its answer says nothing of latencies and is not reported, so it
+            // is no probe, and its path owes nothing.
+            let best = self.best(candidates, ask);
+            self.next = best + 1;
+            return best;
+        }
         self.probe_in -= 1;
         let best = if self.probe_in == 0 {
             self.probe_in = PROBE_EVERY;

@@ -52,7 +52,7 @@ pub trait Candidates {
 /// The request that wants a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ask {
-    /// Bytes of its data.
+    /// Bytes of its data; 0: its answer is not reported.
     pub bytes: u32,
     /// It changes the medium.
     pub write: bool,
@@ -60,7 +60,7 @@ pub struct Ask {
     pub now: Duration,
 }
 
-/// A request that was answered with success.
+/// A read or a write that was answered with success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Done {
     /// The path that answered.

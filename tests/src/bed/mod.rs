@@ -8,6 +8,7 @@
 //! either side there. With both sides in it, RDMA loops back inside one machine: fine for data,
 //! useless for pulling cables.
 
+mod clock;
 mod disk;
 mod fio;
 mod iproute;
@@ -24,6 +25,7 @@ mod run;
 mod target;
 mod wait;
 
+pub use clock::unix_ms;
 pub use disk::{LoopDisk, NullDisk, SlowDisk};
 pub use fio::{Fio, FioResult};
 pub use iproute::Iproute;

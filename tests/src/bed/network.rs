@@ -4,9 +4,9 @@
 //! 10.9.n.2 on the host's, MTU 4,200, with soft-RoCE devices `rxa<n>` and `rxh<n>`. Between them is
 //! a switch `sw<n>` with ports `pa<n>` and `ph<n>`, in a namespace `switch` of its own. An end
 //! loses its carrier when its port goes down, as when a plug is pulled: the interface stays up and
-//! keeps its routes. (Taking an interface itself down is different: soft-RoCE then fails a send at
-//! once, where hardware retries, and on Linux 7 a disconnect request sent over an array interface
-//! that is down leaves the management queue pair of its device in error for good.)
+//! keeps its routes. (Switching an interface itself off is different: soft-RoCE then fails a send at
+//! once, where hardware retries, and a failed send of the connection manager leaves the management
+//! queue pair of the device in error for good: [`Cable::makes_connections`].)
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::kernel::{load, rxe_has_namespaces};
 use super::place::Place;
@@ -273,7 +273,62 @@ impl Cable {
         }
     }
 
-    /// Undoes [`Cable::pull`], whichever way it was done.
+    /// Switches the interface of an end off.
+    pub fn switch_off(&self, side: Side) -> Result<()> {
+        self.set_interface(side, "down")
+    }
+
+    /// Switches it on again.
+    pub fn switch_on(&self, side: Side) -> Result<()> {
+        self.set_interface(side, "up")
+    }
+
+    fn set_interface(&self, side: Side, state: &str) -> Result<()> {
+        let netdev = self.netdev(side);
+        run(self.at(side, "ip").args(["link", "set", &netdev, state]))
+    }
+
+    /// Drops what the connection manager of an end sends, as a firewall does, and nothing else. The
+    /// first call on an end may cost the connections over it: soft-RoCE fails a send at the moment
+    /// the interface gets its hook for filters.
+    pub fn refuse_management(&self, side: Side) -> Result<()> {
+        load(&["sch_ingress", "cls_u32", "act_gact"])?;
+        let netdev = self.netdev(side);
+        // Fails where there is one already.
+        attempt(
+            self.at(side, "tc")
+                .args(["qdisc", "add", "dev", &netdev, "clsact"]),
+        )?;
+        // RoCE v2 (UDP port 4791) to queue pair 1, whose number is behind 20 bytes of IP, 8 of UDP and
+        // 5 of the base transport header.
+        let words = "egress protocol ip u32 match ip dport 4791 0xffff match u32 1 0x00ffffff at 32 \
+                     action drop";
+        run(self
+            .at(side, "tc")
+            .args(["filter", "add", "dev", &netdev])
+            .args(words.split_ascii_whitespace()))
+    }
+
+    /// Undoes [`Cable::refuse_management`].
+    pub fn permit_management(&self, side: Side) -> Result<()> {
+        let netdev = self.netdev(side);
+        run(self
+            .at(side, "tc")
+            .args(["filter", "delete", "dev", &netdev, "egress"]))
+    }
+
+    /// Whether the RDMA device of an end can make connections: its management queue pair is not in
+    /// error.
+    pub fn makes_connections(&self, side: Side) -> Result<bool> {
+        let link = format!("{}/1", self.rdma_device(side));
+        let words = ["resource", "show", "qp", "link", &link];
+        let pairs = output(self.at(side, "rdma").args(words))?;
+        let management = pairs.lines().find(|line| line.contains("type GSI"));
+        let management = management.with_context(|| format!("no GSI in: {pairs}"))?;
+        Ok(!management.contains("state ERR"))
+    }
+
+    /// Undoes [`Cable::pull`] and [`Cable::switch_off`].
     pub fn restore(&self) -> Result<()> {
         for side in [Side::Array, Side::Host] {
             let netdev = self.netdev(side);
@@ -282,6 +337,7 @@ impl Cable {
                     .args(["qdisc", "delete", "dev", &netdev, "root"]),
             )?;
             self.set_port(side, "up")?;
+            self.switch_on(side)?;
         }
         Ok(())
     }

@@ -1,12 +1,14 @@
 //! `umpath-sim`: the simulator's command line. `cargo xtask sim` builds it and runs it.
 
+use std::fs;
 use std::panic;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use umpath_tests::sim::batch::{Failure, Kill, Outcome, Runner};
+use umpath_tests::sim::batch::{Failure, Kill, Outcome, Runner, SEEDS_MAX};
 use umpath_tests::sim::mutant::Mutant;
 use umpath_tests::sim::shrink::Part;
 
@@ -42,13 +44,15 @@ struct Arguments {
     /// How often each mistake is planted, each time from another first seed
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..))]
     trials: u64,
-    /// Plant this mistake, or `all` of them one by one, or those that are noticed soon (`frequent`), and
-    /// see whether it is noticed
+    /// Plant this mistake, or `all` of them one by one, and see whether it is noticed
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
-    /// Say in JSON what became of the mistakes
-    #[arg(long, requires = "mutant")]
-    json: bool,
+    /// Seeds after which a planted mistake counts as not noticed
+    #[arg(long, value_name = "SEEDS", default_value_t = SEEDS_MAX)]
+    most: u64,
+    /// Write in JSON what became of the mistakes
+    #[arg(long, value_name = "FILE", requires = "mutant")]
+    json: Option<PathBuf>,
     /// Threads; without it one for each core
     #[arg(long)]
     jobs: Option<usize>,
@@ -68,7 +72,6 @@ fn main() -> Result<ExitCode> {
     let mutants = match arguments.mutant.as_deref() {
         None => Vec::new(),
         Some("all") => Mutant::ALL.to_vec(),
-        Some("frequent") => Mutant::frequent(),
         Some(name) => vec![called(name)?],
     };
     let first = arguments.seed.unwrap_or(1);
@@ -76,15 +79,15 @@ fn main() -> Result<ExitCode> {
         one(&runner, &arguments, first, mutants.first().copied())
     } else if mutants.is_empty() {
         let outcome = runner.run_many(first, arguments.seeds, jobs, FAILURES_MAX);
-        tell(&runner, &outcome, &arguments.commit)
+        report(&runner, &outcome, &arguments.commit)
     } else {
-        let kills = runner.kill(&mutants, first, arguments.trials, jobs);
-        if arguments.json {
-            println!("{}", serde_json::to_string_pretty(&kills)?);
-            kills.iter().all(Kill::is_dead)
-        } else {
-            tell_kills(&kills)
+        let effort = (arguments.trials, arguments.most);
+        let kills = runner.kill(&mutants, first, effort, jobs);
+        if let Some(file) = &arguments.json {
+            let text = serde_json::to_string_pretty(&kills)? + "\n";
+            fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
         }
+        report_kills(&kills)
     };
     Ok(if sound {
         ExitCode::SUCCESS
@@ -136,7 +139,7 @@ fn called(name: &str) -> Result<(&'static str, Mutant)> {
     Ok(*found)
 }
 
-fn tell(runner: &Runner, outcome: &Outcome, commit: &str) -> bool {
+fn report(runner: &Runner, outcome: &Outcome, commit: &str) -> bool {
     let Outcome {
         seeds,
         failures,
@@ -160,7 +163,7 @@ fn tell(runner: &Runner, outcome: &Outcome, commit: &str) -> bool {
     failures.is_empty()
 }
 
-fn tell_kills(kills: &[Kill]) -> bool {
+fn report_kills(kills: &[Kill]) -> bool {
     for kill in kills {
         let name = kill.name;
         match (kill.median, kill.trials.first(), kill.trials.last()) {

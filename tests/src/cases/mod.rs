@@ -1,6 +1,7 @@
 //! The registry of VM cases. A new case is a function in a module here and a line in [`all`].
 
 mod bad_input;
+mod cables;
 mod ccr;
 mod faults;
 mod hostile;
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Case> {
         bad_input::CASES,
         restart::CASES,
         trouble::CASES,
+        cables::CASES,
         hostile::CASES,
         unfit::CASES,
         wrong_words::CASES,

@@ -75,6 +75,16 @@ impl Target {
         self.process.kill()
     }
 
+    /// Starts it again after it was killed.
+    pub(super) fn start_again(&mut self, network: &Network) -> Result<()> {
+        self.process.start_again(network.array())
+    }
+
+    /// All it has printed.
+    pub(super) fn printed(&self) -> String {
+        self.process.printed()
+    }
+
     /// Runs `umpath-target WORDS` against it.
     pub(super) fn verb(&self, words: &[&str]) -> Result<String> {
         self.process.verb(words)
@@ -189,6 +199,11 @@ impl Daemon {
     /// Where its `umpath.toml` is.
     pub(super) fn folder(&self) -> &Path {
         &self.folder.0
+    }
+
+    /// All it has printed since it started.
+    pub(super) fn printed(&self) -> String {
+        self.process.printed()
     }
 
     /// Whether it still runs.

@@ -282,6 +282,16 @@ fn nvme_cli(network: &Network) -> Result<()> {
         let seen = listed().is_ok_and(|text| text.contains("0x2"));
         seen && PathBuf::from(path.replace("n1", "n2")).exists()
     })?;
+    // The node is there before the kernel has looked for partitions, and udev looks afterwards: a
+    // namespace that goes under their hands is a read error, and rightly so.
+    let second = path.replace("n1", "n2");
+    run(Command::new("dd").args([
+        &format!("if={second}"),
+        "of=/dev/null",
+        "bs=1M",
+        "status=none",
+    ]))?;
+    run(Command::new("udevadm").args(["settle", "--timeout=60"]))?;
     target.verb(&["nvmf", "namespace", "remove", "--nqn", NQN, "--nsid", "2"])?;
     within(PATIENCE, "the host losing it again", || {
         !PathBuf::from(path.replace("n1", "n2")).exists()

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::bed::{AnaState, Network, NullDisk, Nvmet, Side, TargetProcess};
+use crate::bed::{AnaState, Network, NullDisk, Nvmet, Side, TargetProcess, unix_ms};
 
-use super::{Target, clock};
+use super::Target;
 
 pub(super) const NQN: &str = "nqn.2026-11.io.umpath:demo";
 /// Cable and port number of the primary controller.
@@ -114,7 +114,7 @@ impl Array {
 
     /// Ends the primary abruptly; returns the time, milliseconds since 1970.
     pub(super) fn kill_primary(&mut self) -> Result<u64> {
-        let at = clock::unix_ms();
+        let at = unix_ms();
         match self {
             Self::Umpath(controllers) => controllers[0].kill()?,
             Self::Kernel(nvmet, _) => nvmet.withdraw(PRIMARY.into())?,

@@ -17,9 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::bed::{Fio, FioResult, Process, within};
-
-use super::clock;
+use crate::bed::{Fio, FioResult, Process, unix_ms, within};
 
 /// Name, block size, file size and depth of each lane: small blocks use in-capsule data, large ones
 /// are fetched by the target.
@@ -146,10 +144,10 @@ impl Lane {
             let pattern = format!("--verify_pattern=0x{:016x}%o", self.seed);
             fio = fio.with(["--verify=pattern".to_owned(), pattern]);
         }
-        let from_unix_ms = clock::unix_ms();
+        let from_unix_ms = unix_ms();
         let mut process = Process::spawn(&format!("fio-{}", self.name), fio.command())?;
         let status = process.wait(ROUND_TIME)?;
-        let to_unix_ms = clock::unix_ms();
+        let to_unix_ms = unix_ms();
         let text = fs::read_to_string(&self.report).unwrap_or_default();
         ensure!(
             status.success(),

@@ -5,7 +5,6 @@
 //! determines the sequence of steps.
 
 mod array;
-mod clock;
 mod file_system;
 mod host;
 mod load;

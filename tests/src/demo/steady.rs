@@ -17,7 +17,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rustix::fs::OFlags;
 
-use super::clock;
+use crate::bed::unix_ms;
 
 const WRITERS: u64 = 4;
 const BLOCK: usize = 4096;
@@ -182,7 +182,7 @@ impl Writer {
         for word in self.buffer.bytes_mut().chunks_exact_mut(8) {
             word.copy_from_slice(&stamp.to_le_bytes());
         }
-        let (from_unix_ms, start) = (clock::unix_ms(), Instant::now());
+        let (from_unix_ms, start) = (unix_ms(), Instant::now());
         self.file
             .write_all_at(self.buffer.bytes(), self.base + index * BLOCK as u64)
             .with_context(|| format!("a steady writer's write {count}"))?;

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::bed::{Network, STEP_TIMEOUT, Side, load as load_modules, within, within_value};
+use crate::bed::{
+    Network, STEP_TIMEOUT, Side, load as load_modules, unix_ms, within, within_value,
+};
 
 use super::array::{self, Allowance, Array, PRIMARY, STANDBY};
 use super::file_system::{self, MountPoint, Mounted};
@@ -19,7 +21,7 @@ use super::report::Report;
 use super::steady::Steady;
 use super::switch::Switch;
 use super::timeline::{Cause, Timeline};
-use super::{Options, clock, tree};
+use super::{Options, tree};
 
 /// Requests that must complete for I/O to count as flowing.
 const FLOWING: u64 = 100;
@@ -126,7 +128,7 @@ fn connect(network: &Network, daemon: &Daemon, report: &Report) -> Result<(PathB
 }
 
 fn mark_kernel_log() -> Result<String> {
-    let mark = format!("umpath demo {}", clock::unix_ms());
+    let mark = format!("umpath demo {}", unix_ms());
     fs::write("/dev/kmsg", &mark).context("cannot write to /dev/kmsg")?;
     Ok(mark)
 }
@@ -188,7 +190,7 @@ impl Scene {
         report.say(words);
         let cause = self.cause(at);
         self.survive(cause, load, report)?;
-        let back = clock::unix_ms();
+        let back = unix_ms();
         self.array.revive_primary(&self.network)?;
         report.say("the primary is started again");
         self.return_to_primary(cause, load, report)?;

@@ -2,9 +2,7 @@
 
 use anyhow::Result;
 
-use crate::bed::{Iproute, Network, Side};
-
-use super::clock;
+use crate::bed::{Iproute, Network, Side, unix_ms};
 
 /// Takes the switch port of the host's end of a cable down and up: the host's carrier follows.
 #[derive(Debug)]
@@ -23,7 +21,7 @@ impl Switch {
 
     /// Sets the link state; returns the time, milliseconds since 1970.
     pub(super) fn set(&mut self, state: &str) -> Result<u64> {
-        let at = clock::unix_ms();
+        let at = unix_ms();
         self.ip.line(&format!("link set {} {state}", self.port))?;
         Ok(at)
     }

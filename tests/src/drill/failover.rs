@@ -7,17 +7,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use serde::Serialize;
 
-use crate::bed::{STEP_TIMEOUT, pause, within, within_value};
+use crate::bed::{STEP_TIMEOUT, pause, unix_ms, within, within_value};
 
 use super::array::SIZE_MIB;
 use super::block::BYTES;
-use super::clock;
 use super::fault::{Fault, Injector};
-use super::load::{Load, Sums};
+use super::load::Load;
 use super::probe::Probe;
-use super::report::{Figures, Outcome};
+use super::report::{Outcome, Repetition};
 use super::scene::Scene;
 use super::steps::{Steps, strays};
 
@@ -25,18 +23,6 @@ use super::steps::{Steps, strays};
 const FIO_MIB: u64 = 16;
 /// Probe requests between two faults, and before the first.
 const FLOWING: u64 = 100;
-
-/// One repetition.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Repetition {
-    /// Longest probe request from just before the fault until the failover was over.
-    pub(super) stall_ms: f64,
-    /// Longest probe request in the undisturbed period before it.
-    pub(super) before_ms: f64,
-    /// The steps from umpathd's event log.
-    #[serde(flatten)]
-    pub(super) steps: Steps,
-}
 
 /// Drills one fault `repeat` times on a scene.
 pub(super) fn drill(
@@ -115,9 +101,9 @@ fn once(
     load: &Load,
     probe: &Probe,
 ) -> Result<Repetition> {
-    let quiet_from = clock::unix_ms();
+    let quiet_from = unix_ms();
     flow(scene, load, probe)?;
-    let fault_at = clock::unix_ms();
+    let fault_at = unix_ms();
     let before_ms = probe.longest_ms(quiet_from, fault_at);
     injector.inject(fault, &scene.network, &mut scene.array)?;
     let steps = within_value(STEP_TIMEOUT, "the failover", || {
@@ -130,7 +116,7 @@ fn once(
         let start = probe.requests();
         move || probe.requests() > start + 2
     })?;
-    let over_at = clock::unix_ms();
+    let over_at = unix_ms();
     let stall_ms = probe.longest_ms(fault_at, over_at);
     fault.undo(&scene.network, &mut scene.array)?;
     within(STEP_TIMEOUT, "failback", || {
@@ -167,14 +153,6 @@ fn flow(scene: &mut Scene, load: &Load, probe: &Probe) -> Result<()> {
     ensure!(load.alive(), "fio ended");
     ensure!(probe.alive(), "the probe has ended");
     // Vary the position between two heartbeats.
-    pause(Duration::from_millis(clock::unix_ms() % 97));
+    pause(Duration::from_millis(unix_ms() % 97));
     scene.all_alive()
 }
-
-/// Distribution of the stalls.
-pub(super) fn figures(repetitions: &[Repetition]) -> Option<Figures> {
-    Figures::of(repetitions.iter().map(|repetition| repetition.stall_ms))
-}
-
-/// Sums of fio's results, for the report.
-pub(super) type FioSums = Sums;

@@ -15,9 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use serde::Serialize;
 
-use crate::bed::{Fio, FioResult, Process};
-
-use super::clock;
+use crate::bed::{Fio, FioResult, Process, unix_ms};
 
 /// Time limit of a round, including emulation and failovers.
 const ROUND_TIME: Duration = Duration::from_secs(240);
@@ -114,7 +112,7 @@ impl Rounds {
             format!("--randseed={}", self.seed),
             format!("--rate_iops={RATE}"),
             "--verify=pattern".to_owned(),
-            format!("--verify_pattern=0x{:016x}%o", self.seed ^ clock::unix_ms()),
+            format!("--verify_pattern=0x{:016x}%o", self.seed ^ unix_ms()),
         ]);
         let mut process = Process::spawn("fio", fio.command())?;
         let status = process.wait(ROUND_TIME)?;

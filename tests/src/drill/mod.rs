@@ -6,10 +6,10 @@
 
 mod array;
 mod block;
-mod clock;
 mod failover;
 mod fault;
 mod ghost;
+mod ghost_run;
 mod load;
 mod probe;
 mod report;

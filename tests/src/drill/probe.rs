@@ -13,10 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use crate::bed::pause;
+use crate::bed::{pause, unix_ms};
 
 use super::block::Device;
-use super::clock;
 
 /// Pause between two requests, so that the probe is not a load of its own.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -118,7 +117,7 @@ fn run(device: &Device, first: u64, blocks: u64, seen: &Seen) -> Result<()> {
 }
 
 fn timed<T>(seen: &Seen, request: impl FnOnce() -> T) -> T {
-    let (from_unix_ms, start) = (clock::unix_ms(), Instant::now());
+    let (from_unix_ms, start) = (unix_ms(), Instant::now());
     let result = request();
     let took = start.elapsed();
     seen.requests.fetch_add(1, Relaxed);

@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use crate::bed;
 
-use super::failover::{FioSums, Repetition, figures};
-use super::ghost::GhostRun;
+use super::ghost_run::GhostRun;
+use super::load::Sums;
+use super::steps::Steps;
 
 /// Incremented when a key changes its meaning.
 const VERSION: u32 = 1;
@@ -40,6 +41,18 @@ impl Figures {
     }
 }
 
+/// One repetition.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Repetition {
+    /// Longest probe request from just before the fault until the failover was over.
+    pub(super) stall_ms: f64,
+    /// Longest probe request in the undisturbed period before it.
+    pub(super) before_ms: f64,
+    /// The steps from umpathd's event log.
+    #[serde(flatten)]
+    pub(super) steps: Steps,
+}
+
 #[derive(Clone, Debug, Serialize)]
 struct Check {
     name: String,
@@ -57,7 +70,7 @@ pub(super) struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     stall_ms: Option<Figures>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    fio: Option<FioSums>,
+    fio: Option<Sums>,
     checks: Vec<Check>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     repetitions: Vec<Repetition>,
@@ -71,7 +84,7 @@ impl Outcome {
         let mut outcome = Self::empty(name);
         let budget_ms = budget.as_millis() as u64;
         outcome.budget_ms = Some(budget_ms);
-        outcome.stall_ms = figures(&repetitions);
+        outcome.stall_ms = Figures::of(repetitions.iter().map(|it| it.stall_ms));
         outcome.repetitions = repetitions;
         // The probe has one request at a time, on one CPU; umpathd's own measurement covers the
         // others.
@@ -138,7 +151,7 @@ impl Outcome {
     }
 
     /// Records what fio wrote and compared.
-    pub(super) fn fio(&mut self, sums: FioSums) {
+    pub(super) fn fio(&mut self, sums: Sums) {
         let detail = format!(
             "{} rounds, {} writes, {} reads compared, longest {:.0} ms",
             sums.rounds, sums.writes, sums.reads_compared, sums.longest_ms
@@ -213,7 +226,6 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::super::steps::Steps;
     use super::*;
 
     #[test]
@@ -241,7 +253,7 @@ mod tests {
         };
         let budget = Duration::from_millis(100);
         let mut outcome = Outcome::new("link-down", budget, vec![repetition]);
-        outcome.fio(FioSums {
+        outcome.fio(Sums {
             rounds: 1,
             writes: 1,
             reads_compared: 1,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use umpath_nvme::command::fabrics::ConnectResponse;
 use umpath_nvme::command::io::DsmRange;
+use umpath_nvme::identify::cns;
 use umpath_nvme::opcode::{self, admin};
 use umpath_nvme::{Cqe, Sqe, Status};
 use umpath_target::controller::io::{Operation, plan};
@@ -71,13 +72,17 @@ impl World {
         }
         match packet {
             Packet::Admin { sqe, data } => self.admin_command(qp, &sqe, data),
-            Packet::Capsule { sqe, copy, values } => self.io_command(qp, &sqe, copy, values),
+            // The array has no part in I/O.
+            Packet::Capsule { sqe, copy, values } => {
+                return self.io_command(qp, &sqe, copy, values);
+            }
             Packet::Fetched { command, values } => {
                 if let Some(known) = self.commands.get_mut(command) {
                     known.values = values;
                     known.fetching = false;
                     self.park(command);
                 }
+                return;
             }
             Packet::Goodbye { counts } => self.target_qp_failed(qp, counts),
             Packet::AdminAnswer { .. } | Packet::Fetch { .. } | Packet::Response { .. } => {}
@@ -176,7 +181,10 @@ impl World {
         let packet = Packet::AdminAnswer { cqe, data };
         match self.reset_leaves(process, sqe) {
             Sent::Now => self.transmit(qp, Way::ToHost, packet),
-            Sent::At(at) => self.agenda.push(at, Happening::LateAnswer { qp, packet }),
+            Sent::At(at) => {
+                let packet = Box::new(packet);
+                self.agenda.push(at, Happening::LateAnswer { qp, packet });
+            }
             Sent::Never => {}
         }
     }
@@ -195,6 +203,10 @@ impl World {
             return None;
         }
         if self.refuses(process, sqe.opcode) {
+            return Some(Answer::failed(Status::INTERNAL_ERROR));
+        }
+        if identifies_namespace(sqe) && self.has_fault(FaultKind::Unreadable { process }) {
+            self.unread.insert(self.qps[qp].association);
             return Some(Answer::failed(Status::INTERNAL_ERROR));
         }
         let sqe = match self.intercept_reset(process, sqe) {
@@ -383,6 +395,11 @@ impl World {
     pub(crate) fn commands_pending(&self) -> bool {
         self.commands.iter().any(|(_, command)| !command.fetching)
     }
+}
+
+fn identifies_namespace(sqe: &Sqe) -> bool {
+    let kind = (sqe.cdw10.get() & 0xff) as u8;
+    sqe.opcode == admin::IDENTIFY && [cns::NAMESPACE, cns::NAMESPACE_DESCRIPTORS].contains(&kind)
 }
 
 /// The one range of a deallocation.

@@ -1,6 +1,6 @@
 //! Many runs: seeds in a row on several threads, and mutants until they die.
 //!
-//! A panic of the code under test is a broken promise like any other.
+//! A panic of the code under test is a broken promise like any other: one of its own assertions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -45,7 +45,8 @@ pub struct Kill {
     pub trials: Vec<Option<u64>>,
     /// The middle one, where it survived none.
     pub median: Option<u64>,
-    /// What gave it away in one of the trials.
+    /// The promise whose violation gave it away in one of the trials: a number, or `assertion` where the
+    /// product itself noticed.
     pub promise: String,
 }
 
@@ -58,8 +59,8 @@ impl Kill {
 
 /// First seeds of two trials lie this far apart.
 const TRIAL_STRIDE: u64 = 1_000_000;
-/// A mutant that lives longer has survived.
-const SEEDS_MAX: u64 = 30_000;
+/// A mutant that lives longer has survived, unless another limit is asked for.
+pub const SEEDS_MAX: u64 = 30_000;
 
 /// Runs single seeds. One serves any number of threads.
 #[derive(Debug)]
@@ -97,7 +98,7 @@ impl Runner {
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
                 let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-                format!("panic: {}", text.unwrap_or("without words"))
+                format!("assertion: {}", text.unwrap_or("without words"))
             }
         };
         Some(Failure { seed, what })
@@ -144,12 +145,13 @@ impl Runner {
         }
     }
 
-    /// Kills mutants, each `trials_each` times, from `first` on.
+    /// Kills mutants, each `trials_each` times, from `first` on. What is not noticed in `seeds_max`
+    /// seeds has survived.
     pub fn kill(
         &self,
         mutants: &[(&'static str, Mutant)],
         first: u64,
-        trials_each: u64,
+        (trials_each, seeds_max): (u64, u64),
         jobs: usize,
     ) -> Vec<Kill> {
         let next = AtomicU64::new(0);
@@ -162,7 +164,7 @@ impl Runner {
                     break;
                 };
                 let begin = first + trial * TRIAL_STRIDE;
-                let found = (0..SEEDS_MAX).find_map(|nth| {
+                let found = (0..seeds_max).find_map(|nth| {
                     let failure = self.run(begin + nth, Some(*mutant_kind), false)?;
                     Some((nth + 1, failure.what))
                 });

@@ -58,7 +58,7 @@ pub(crate) fn stamp(store: StoreId, op: OpId, lba: u64) -> u64 {
     (store as u64) << 48 | u64::from(op) << 16 | lba
 }
 
-fn op_of(value: u64) -> OpId {
+pub(crate) fn op_of(value: u64) -> OpId {
     (value >> 16) as OpId
 }
 
@@ -242,6 +242,16 @@ impl Checker {
             }
         }
         Ok(())
+    }
+
+    /// By block, the latest call among the writes that a FLUSH has to make durable. `None`: the power
+    /// failed since, and nothing is demanded.
+    pub(crate) fn covered(&self, id: OpId) -> Option<&[u64]> {
+        let op = &self.ops[id as usize];
+        let mut flushes = self.flushes.iter();
+        let known = flushes.find(|(flush, _)| *flush == id);
+        let known = known.filter(|_| op.call > self.power_failed);
+        known.map(|(_, covered)| &covered[..])
     }
 
     /// What was not durable may be gone.

@@ -21,6 +21,8 @@ pub(crate) struct Disk {
     pub(crate) later: VecDeque<VolumeRecord>,
     pub(crate) names: Vec<(String, String)>,
     pub(crate) numbers: Vec<(String, u32)>,
+    /// What `numbers` has to be.
+    pub(crate) promised: Vec<(String, u32)>,
 }
 
 impl Disk {

@@ -49,10 +49,12 @@ impl World {
             process,
             life: self.processes[process].life,
             host: HostEnd::Open,
+            sent: false,
             silent_at: 0,
             lane: None,
             port: None,
             cut: 0,
+            cut_since: 0,
             marker_lost: false,
             target: TargetEnd::Fresh,
             last: [0; 2],
@@ -69,6 +71,7 @@ impl World {
     }
 
     pub(crate) fn transmit(&mut self, qp: QpId, way: Way, packet: Packet) {
+        self.qps[qp].sent |= way == Way::ToTarget;
         let back = if way == Way::ToTarget {
             Way::ToHost
         } else {
@@ -77,6 +80,9 @@ impl World {
         let (cut, deaf) = (self.is_cut(qp, way), self.is_cut(qp, back));
         if cut || deaf || self.peer_is_gone(qp, way) {
             self.arm_retry(qp, way);
+            if let (Packet::Capsule { sqe, .. }, Some(port)) = (&packet, &self.qps[qp].port) {
+                port.unacknowledged.borrow_mut().insert(sqe.cid.get());
+            }
         }
         if cut {
             self.qps[qp].waiting[way as usize].push_back(packet);
@@ -94,6 +100,7 @@ impl World {
         let last = &mut self.qps[qp].last[way as usize];
         let at = (self.now + delay).max(*last);
         *last = at;
+        let packet = self.packets.insert(packet);
         self.agenda.push(at, Happening::Arrives { qp, way, packet });
     }
 
@@ -156,6 +163,9 @@ impl World {
             for way in [Way::ToTarget, Way::ToHost] {
                 if open == [true, true] {
                     self.qps[qp].unacknowledged[way as usize] = None;
+                    if let Some(port) = &self.qps[qp].port {
+                        port.unacknowledged.borrow_mut().clear();
+                    }
                 }
                 if !open[way as usize] {
                     continue;

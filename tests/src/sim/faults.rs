@@ -86,6 +86,7 @@ impl World {
             | FaultKind::Forget { .. }
             | FaultKind::Lingers { .. }
             | FaultKind::RefusesOnce { .. }
+            | FaultKind::Unreadable { .. }
             | FaultKind::DiskFull
             | FaultKind::DiskSlow
             | FaultKind::DriverFails
@@ -120,6 +121,7 @@ impl World {
                 for qp in &mut self.qps {
                     if begins && qp.path == path && qp.qid == queue {
                         qp.cut += u32::from(qp.host == HostEnd::Open);
+                        qp.cut_since = self.now;
                     } else if !begins && qp.path == path && qp.qid == queue {
                         qp.cut = 0;
                     }

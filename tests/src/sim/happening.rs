@@ -38,10 +38,11 @@ pub(crate) enum Happening {
         qid: u16,
         depth: u16,
     },
+    /// `packet`: its place among those under way, which keeps what the agenda moves about small.
     Arrives {
         qp: QpId,
         way: Way,
-        packet: Packet,
+        packet: usize,
     },
     PatienceEnds {
         qp: QpId,
@@ -78,7 +79,7 @@ pub(crate) enum Happening {
     /// An answer that a target kept back.
     LateAnswer {
         qp: QpId,
-        packet: Packet,
+        packet: Box<Packet>,
     },
     /// The judges look at the host's listings.
     Inspection,
@@ -103,18 +104,17 @@ pub(crate) fn actor(happening: &Happening, world: &World) -> Actor {
             what: Inside::ToLane(..),
             ..
         } => Actor::Nobody,
-        Happening::Inside { .. }
-        | Happening::Arrives {
-            way: Way::ToHost,
-            packet: Packet::AdminAnswer { .. },
-            ..
-        } => Actor::Control,
+        Happening::Inside { .. } => Actor::Control,
         Happening::OpenArrives { route, .. } => Actor::Process(world.process_of(*route)),
         Happening::Arrives {
             qp,
             way: Way::ToHost,
-            packet: Packet::Goodbye { .. },
-        } if world.qps[*qp].lane.is_none() => Actor::Control,
+            packet,
+        } => match world.packets.get(*packet) {
+            Some(Packet::AdminAnswer { .. }) => Actor::Control,
+            Some(Packet::Goodbye { .. }) if world.qps[*qp].lane.is_none() => Actor::Control,
+            _ => Actor::Nobody,
+        },
         Happening::Arrives {
             qp,
             way: Way::ToTarget,

@@ -105,7 +105,7 @@ impl World {
     }
 
     /// A process goes on with what a controller had accepted after it said that it is over.
-    fn lingers(&self, process: usize) -> bool {
+    pub(crate) fn lingers(&self, process: usize) -> bool {
         let mut active = self.active_faults.iter();
         active.any(|at| self.plan.faults[*at].kind == FaultKind::Lingers { process })
     }
@@ -215,6 +215,8 @@ impl World {
         });
         self.commands[command].done = done;
         if more {
+            // The gate is asked before the rest.
+            self.commands[command].step = 0;
             let pause = self.array_chance.tail(MICRO, 500 * MICRO);
             return self
                 .agenda

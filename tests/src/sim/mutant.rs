@@ -32,6 +32,12 @@ mutants! {
     NoFence = "no-fence",
     /// The fence waits one KATO less than it must.
     FenceShort = "fence-short",
+    /// The fence grants no error to the controller's clock.
+    ClockErrorForgotten = "clock-error-forgotten",
+    /// The fence forgets that the end of a queue pair may count as traffic.
+    EndsForgotten = "ends-forgotten",
+    /// A controller that reports no quiesce time is granted none.
+    QuiesceForgotten = "quiesce-forgotten",
     /// The fence forgets that keep-alives and commands may wait for a controller that stands still: it
     /// counts what the last answer needs and what the last packet needs.
     SleepForgotten = "sleep-forgotten",
@@ -118,6 +124,8 @@ mutants! {
     BufferAtError = "buffer-at-error",
     /// A flush marker counts although it could not be posted.
     MarkerTrusted = "marker-trusted",
+    /// A queue pair that does not drain is waited for without a deadline.
+    DrainForEver = "drain-for-ever",
     /// A queue pair that does not drain in time counts as drained without being destroyed.
     DeadlineTrusted = "deadline-trusted",
     /// A restarted host knows nothing of its earlier associations.
@@ -132,7 +140,7 @@ mutants! {
     CompletionDropped = "completion-dropped",
     /// Sometimes a completion is given twice.
     CompletionTwice = "completion-twice",
-    /// An answer that comes on an old queue pair is taken for one of the new association.
+    /// An answer that comes on an old queue pair is taken for one to what is in flight on the new one.
     StaleAnswer = "stale-answer",
     /// Slow writes are hedged.
     HedgedWrite = "hedged-write",
@@ -140,28 +148,42 @@ mutants! {
     ResendShifted = "resend-shifted",
     /// A lane never hears of convictions.
     ConvictionUnheard = "conviction-unheard",
+    /// A queue pair that is cut off alone is left to its NIC.
+    QueueSilenceIgnored = "queue-silence-ignored",
+    /// A queue pair is replaced although writes are in flight on it, and they are sent again at once.
+    WritesReplaced = "writes-replaced",
+    /// A namespace that could not be read stays unread, and with it what its path says of ANA states.
+    UnreadForEver = "unread-for-ever",
     /// Nobody cares how old a command is.
     AgeIgnored = "age-ignored",
     /// Requests fail when there is no path.
     FailsWithoutPath = "fails-without-path",
     /// A lost association is not connected again.
     NeverReconnects = "never-reconnects",
-    /// What a second kind of controller says of its cache is ignored.
-    CacheIgnored = "cache-ignored",
+    /// A block device is made as if nothing below it had a cache: the kernel sends no FLUSH and no FUA.
+    CacheDenied = "cache-denied",
     /// A restarted host believes the size it had recorded.
     ResizeForgotten = "resize-forgotten",
     /// A restarted host asks for as many queues as are configured, not as the device has.
     TooFewQueues = "too-few-queues",
     /// What was refused once is refused for ever.
     RefusedForEver = "refused-for-ever",
+    /// Memory that could not be registered once is never registered.
+    MemoryRefusedForEver = "memory-refused-for-ever",
+    /// A volume's block device is made without a record of it.
+    VolumeUnrecorded = "volume-unrecorded",
+    /// The numbers of paths are not kept.
+    NumbersForgotten = "numbers-forgotten",
     /// A restart forgets a path that is down.
     RestartForgetsPath = "restart-forgets-path",
     /// The patience with a volume taken over ends with its first path, usable or not.
     GraceEndsEarly = "grace-ends-early",
     /// A block device that could not be taken over is made anew.
     SecondDevice = "second-device",
-    /// A timer goes off before its time, and nothing is done.
+    /// A path's timer goes off, and nothing is done.
     TimerEarly = "timer-early",
+    /// The host's timer goes off, and nothing is done.
+    HostTimerIgnored = "host-timer-ignored",
     /// A suspicion is raised and taken back again and again.
     SuspicionOscillates = "suspicion-oscillates",
     /// A path that did not come back in time is forgotten although it is configured.
@@ -170,25 +192,31 @@ mutants! {
     NamespaceUnheard = "namespace-unheard",
     /// Changes of ANA states are not noticed.
     AnaUnheard = "ana-unheard",
+    /// After a command of a path's session was refused, its ANA states are never read again.
+    AnaFrozen = "ana-frozen",
+    /// What an operator has removed is connected again as if another one had asked for it.
+    RemovedReturns = "removed-returns",
+    /// The host is not told that a queue thread has ended.
+    EndUnheard = "end-unheard",
     /// A queue thread does not get its queue pair.
     AttachLost = "attach-lost",
     /// One lane misses a table now and then.
     TableLost = "table-lost",
     /// An older table comes after a newer one.
     TablesSwapped = "tables-swapped",
-    /// Lanes are not told that ghosts are locked.
+    /// Lanes are not notified that ghosts are locked.
     LockLost = "lock-lost",
-    /// Lanes are not told that an association is fenced.
+    /// Lanes are not notified that an association is fenced.
     FenceLost = "fence-lost",
-    /// A lane is not told that its queue pair was destroyed.
+    /// A lane is not notified that its queue pair was destroyed.
     DestroyedLost = "destroyed-lost",
-    /// The host is not told that a lane has drained.
+    /// The host is not notified that a lane has drained.
     BufferFenceLost = "buffer-fence-lost",
-    /// The host is not told of a conviction.
+    /// The host is not notified of a conviction.
     ConvictionLost = "conviction-lost",
-    /// The host is not told that a suspicion is over.
+    /// The host is not notified that a suspicion is over.
     ClearLost = "clear-lost",
-    /// The host is not told of queues that were opened for it.
+    /// The host is not notified of queues that were opened for it.
     QueuesLost = "queues-lost",
     /// A request that a dead server had is not given to the next one.
     ReissueLost = "reissue-lost",
@@ -198,29 +226,4 @@ mutants! {
     AnswerLost = "answer-lost",
     /// Records of fenced associations stay.
     RecordsStay = "records-stay",
-}
-
-/// Mistakes that a thousand seeds do not show, each of them run once. Some need a rare plan; others may be
-/// no mistake any more, or need a judge that is missing.
-const RARE: &[&str] = &[
-    "cache-ignored",
-    "deadline-trusted",
-    "destroyed-early",
-    "fence-from-conviction",
-    "fence-of-wrong-queue",
-    "fua-not-resent",
-    "grace-ends-early",
-    "marker-trusted",
-    "orderly-admin-ignored",
-    "silence-trusted",
-    "spare-ignored",
-    "stale-answer",
-];
-
-impl Mutant {
-    /// Those that are noticed soon.
-    pub fn frequent() -> Vec<(&'static str, Self)> {
-        let all = Self::ALL.iter().copied();
-        all.filter(|(name, _)| !RARE.contains(name)).collect()
-    }
 }

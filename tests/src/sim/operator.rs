@@ -1,18 +1,20 @@
 //! People: what they ask of the host at the wrong moment, and that all is put right in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use umpath_core::policies::SelectorKind;
 use umpath_host::policy::NoPathRetry;
+use umpath_host::record::Asked;
 use umpath_host::{Answer, CallId, Verb, Wanted};
 use umpath_protocol::{DisconnectTarget, Reply, Steer};
 
 use super::array::NQN;
 use super::checker::Violation;
-use super::clock::{Nanos, SECOND};
+use super::clock::{MILLI, Nanos, SECOND};
 use super::host::{Inside, asked_for};
 use super::mutant::Mutant;
 use super::plan::Nuisance;
+use super::store::StoreId;
 use super::world::World;
 
 /// A call is answered within this time: a removal waits for what is in flight, a path is drained, its
@@ -28,12 +30,19 @@ pub(crate) struct People {
     removed: bool,
     /// Something was disconnected at some time.
     ever_removed: bool,
+    /// Something was disconnected in an earlier life of the host.
+    removed_before: bool,
     /// Paths are failed by hand.
     failed: bool,
     /// The process is to end.
     stops: bool,
+    /// It is being asked to, and carries out what follows at once.
+    asks_to_stop: bool,
     /// They have undone it.
     put_right: bool,
+    /// Namespaces whose block device somebody has removed, and nobody has asked for a path since.
+    taken_away: BTreeSet<StoreId>,
+    asked_at: Nanos,
 }
 
 impl People {
@@ -43,6 +52,23 @@ impl People {
 
     pub(crate) fn removes(&self) -> bool {
         self.ever_removed
+    }
+
+    /// Something was disconnected in this life of the host or in an earlier one.
+    pub(crate) fn has_removed(&self) -> bool {
+        self.ever_removed || self.removed_before
+    }
+
+    /// The same people when the host lives again.
+    pub(crate) fn in_another_life(&self) -> Self {
+        Self {
+            removed_before: self.has_removed(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn asks_to_stop(&self) -> bool {
+        self.asks_to_stop
     }
 
     /// Somebody asks for something that nobody else expects.
@@ -109,6 +135,10 @@ impl World {
             }
             Nuisance::Queueing { on } => {
                 self.people.lets_fail |= !on;
+                for device in self.host.served.values() {
+                    // Whichever it is, it counts more than the wait for a first path.
+                    self.devices[*device].adopted_at = None;
+                }
                 Verb::Queueing { volume: None, on }
             }
             Nuisance::Connect { path } => return self.ask_for_path(path),
@@ -125,9 +155,11 @@ impl World {
                 self.people.removed = true;
                 self.people.ever_removed = true;
                 self.people.stops = true;
+                self.people.asks_to_stop = true;
                 for _ in 0..times {
                     self.tell_host(umpath_host::Host::handle_stop);
                 }
+                self.people.asks_to_stop = false;
                 return;
             }
             Nuisance::Close { .. } => return,
@@ -143,15 +175,61 @@ impl World {
     }
 
     fn ask_for_path(&mut self, path: usize) {
+        self.people.taken_away.clear();
+        self.people.asked_at = self.now;
+        self.ask_again(path);
+    }
+
+    /// A path is asked for as an operator does.
+    pub(crate) fn ask_again(&mut self, path: usize) {
         let asked = asked_for(path);
         let call = self.call();
         let wanted = Wanted {
             spec: self.spec_of(&asked),
             asked,
             standing: self.plan.routes[path].configured,
+            rediscovered: false,
             call: Some(call),
         };
         self.tell_host(|host, now| host.handle_connect(wanted, now));
+    }
+
+    /// A block device was removed as somebody wanted, since then.
+    pub(crate) fn taken_away(&mut self, store: StoreId, since: Nanos) {
+        if self.people.asked_at < since {
+            self.people.taken_away.insert(store);
+        }
+        if self.is(Mutant::RemovedReturns) {
+            let path = self.array_chance.below(self.plan.paths() as u64) as usize;
+            let at = self.now + 100 * MILLI;
+            self.inside(at, self.host.life, Inside::AskedAgain(path));
+        }
+    }
+
+    /// A namespace gets a block device: nobody has taken it away.
+    pub(crate) fn judge_return(&mut self, store: StoreId) {
+        if self.people.taken_away.contains(&store) {
+            let what = format!("(25) namespace {store} gets the block device that was removed");
+            self.fail(Violation(what));
+        }
+    }
+
+    /// A path of the configuration gets its number: the one it had.
+    pub(crate) fn judge_number(&mut self, asked: &Asked, number: u32) {
+        if !self.plan.verbs.is_empty() {
+            // One that was removed and asked for again has another number.
+            return;
+        }
+        let address = format!(",{},", asked.portal.traddr);
+        let mut promised = self.disk.promised.iter();
+        let had = promised.find(|(key, _)| key.contains(&address));
+        if let Some((_, had)) = had.filter(|(_, had)| *had != number) {
+            let what = format!(
+                "(24) path {had} to {} is path {number} after a restart",
+                asked.portal.traddr
+            );
+            self.fail(Violation(what));
+        }
     }
 
     /// Paths that the configuration does not want are asked for.
@@ -200,6 +278,7 @@ impl World {
         self.people = People {
             put_right: true,
             ever_removed: self.people.ever_removed,
+            removed_before: self.people.removed_before,
             ..People::default()
         };
         for path in 0..self.plan.paths() {

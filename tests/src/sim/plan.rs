@@ -48,6 +48,9 @@ pub(crate) struct Plan {
     pub(crate) heartbeat: Nanos,
     /// How long a session waits for the answer to an admin command.
     pub(crate) command_timeout: Nanos,
+    /// A command without an answer for so long convicts, whatever becomes of others. The longer one is
+    /// longer than a path is drained that is removed in good order, as in what ships.
+    pub(crate) io_timeout: Nanos,
     /// A path is given up when it was lost for so long.
     pub(crate) ctrl_loss: Option<Nanos>,
     pub(crate) cqt: Nanos,
@@ -58,6 +61,8 @@ pub(crate) struct Plan {
     pub(crate) slowest: bool,
     /// One path fails and all else is well: then a lost write must not wait for its order fence.
     pub(crate) plain: bool,
+    /// One queue pair is cut off alone, for so long that its NIC does not notice.
+    pub(crate) one_queue: bool,
     /// Controllers offer cross-controller reset.
     pub(crate) ccr: bool,
     /// Processes see each other's gates, as those of one machine do that serve one store.
@@ -193,11 +198,17 @@ impl Plan {
             kato,
             heartbeat,
             command_timeout: chance.pick(&[100, 500]) * MILLI,
+            io_timeout: if swarm.verbs > 0 && chance.percent(20) {
+                14 * SECOND
+            } else {
+                4 * SECOND
+            },
             ctrl_loss: chance.percent(15).then(|| chance.pick(&[100, 500]) * MILLI),
             cqt,
             skew,
             slowest,
             plain: chance.percent(4),
+            one_queue: false,
             ccr: chance.percent(60) && !slowest,
             common_board: processes > 1 && chance.percent(70),
             cntlids: chance.pick(&[4, 16]),
@@ -236,6 +247,9 @@ impl Plan {
             plan.ccr &= (plan.common_board || plan.processes == 1) && chance.percent(50);
             plan.simplify();
         }
+        if !plan.plain && !plan.for_ever && !slowest && chance.percent(5) {
+            plan.cut_one_queue();
+        }
         plan.faults = faults(chance, &plan);
         plan.verbs = verbs(chance, &plan);
         if !plan.verbs.is_empty() {
@@ -257,6 +271,14 @@ impl Plan {
         }
     }
 
+    /// Nothing but the queue pair's own silence tells of it, and there is time to tell.
+    fn cut_one_queue(&mut self) {
+        self.one_queue = true;
+        self.patience = [60 * SECOND, 60 * SECOND];
+        self.active = 6 * SECOND;
+        self.swarm.verbs = 0;
+    }
+
     pub(crate) fn paths(&self) -> usize {
         self.routes.len()
     }
@@ -271,11 +293,13 @@ impl Plan {
         self.cqt / 2
     }
 
-    /// A command without an answer for so long convicts, whatever becomes of others.
-    pub(crate) const IO_TIMEOUT: Nanos = 4_000 * MILLI;
-
     /// Longest pause between two attempts to connect.
     pub(crate) const PAUSE_MAX: Nanos = 500 * MILLI;
+
+    /// Commands are waited for longer than a path is drained.
+    pub(crate) fn is_patient(&self) -> bool {
+        self.io_timeout > 10 * SECOND
+    }
 
     /// Longest time anything of an old association may take to become harmless: the longest park,
     /// the longest fence, and some slack.
@@ -283,7 +307,7 @@ impl Plan {
         let forgotten = |fault: &Fault| matches!(fault.kind, FaultKind::Forget { .. });
         let unanswered = if self.faults.iter().any(forgotten) {
             // A lane looks twice a second, and a command sent again may be forgotten again.
-            2 * (Self::IO_TIMEOUT + 500 * MILLI)
+            2 * (self.io_timeout + 500 * MILLI)
         } else {
             0
         };

@@ -107,7 +107,7 @@ pub(crate) fn subsystem() -> Subsystem<StoreId> {
 
 impl Process {
     /// Starts timers once more that ran out although there was traffic. To be asked before anybody
-    /// looks at a deadline.
+    /// checks a deadline.
     pub(crate) fn restart_timers(&mut self, now: Duration, kato: Duration) {
         self.traffic
             .retain(|known| Arc::strong_count(&known.shared) > 1);
@@ -176,7 +176,7 @@ impl Process {
     }
 
     /// A command came. It counts unless the timer has expired already: a process that wakes up
-    /// looks at its timer first.
+    /// checks its timer first.
     pub(crate) fn note_traffic(&mut self, shared: &Arc<Shared<StoreId>>, now: Duration) {
         if shared
             .gate

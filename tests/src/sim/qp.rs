@@ -75,6 +75,8 @@ pub(crate) struct Qp {
     /// Which life of the process.
     pub(crate) life: u32,
     pub(crate) host: HostEnd,
+    /// The host has sent something on it.
+    pub(crate) sent: bool,
     pub(crate) silent_at: Nanos,
     pub(crate) target: TargetEnd,
     /// The queue thread that has it, or had it last.
@@ -85,6 +87,7 @@ pub(crate) struct Qp {
     pub(super) last: [Nanos; 2],
     /// Its flow is lost in the fabric.
     pub(crate) cut: u32,
+    pub(crate) cut_since: Nanos,
     /// Its marker does not come.
     pub(crate) marker_lost: bool,
     /// Packets that are being repeated, by way.

@@ -61,6 +61,16 @@ pub(crate) struct Made {
     association: Assoc,
 }
 
+impl Made {
+    pub(crate) fn instance(&self) -> Instance {
+        self.instance
+    }
+
+    pub(crate) fn association(&self) -> Assoc {
+        self.association
+    }
+}
+
 /// How late a late answer is at most.
 const LATE_MAX: Nanos = 600 * MILLI;
 
@@ -219,6 +229,8 @@ impl World {
             return;
         };
         let known = self.host.live_associations().any(|id| id == association.id);
+        // Its path may still be shutting it down.
+        let known = known && !self.host.released.contains(&association.id);
         if self.host.alive && association.life == self.host.life && known {
             let what =
                 format!("(8) controller {cntlid} of {association} is reset, which nobody gave up");

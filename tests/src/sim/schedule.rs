@@ -17,6 +17,9 @@ pub(crate) fn faults(chance: &mut Chance, plan: &Plan) -> Vec<Fault> {
     if plan.plain {
         return vec![plain(chance, plan)];
     }
+    if plan.one_queue {
+        return one_queue(chance, plan);
+    }
     let mut faults = Vec::new();
     for (volume, planned) in plan.volumes.iter().enumerate() {
         if !planned.from_start {
@@ -37,8 +40,17 @@ pub(crate) fn faults(chance: &mut Chance, plan: &Plan) -> Vec<Fault> {
             .filter(|fault| spares_a_path(plan, fault.kind))
             .collect();
     }
+    if plan.is_patient() {
+        let process = chance.below(plan.processes as u64) as usize;
+        let (at, lasts) = (chance.below(plan.active), plan.kato / 2);
+        let kind = FaultKind::Forget { process };
+        faults.push(Fault { at, lasts, kind });
+    }
     if plan.swarm.machine > 1 && chance.percent(50) {
         successions(chance, plan, &mut faults);
+    }
+    if plan.swarm.array > 1 && chance.percent(20) {
+        unreadable(chance, plan, &mut faults);
     }
     if chance.percent(60) {
         ghosts(chance, plan, &mut faults);
@@ -78,6 +90,43 @@ fn plain(chance: &mut Chance, plan: &Plan) -> Fault {
         lasts: plan.active,
         kind,
     }
+}
+
+/// Queue pairs that are cut off while their siblings live, the last one for long.
+fn one_queue(chance: &mut Chance, plan: &Plan) -> Vec<Fault> {
+    let mut at = plan.kato + chance.below(plan.active / 4);
+    let mut faults = Vec::new();
+    for _ in 0..chance.within(1, 2) {
+        let path = chance.below(plan.paths() as u64) as usize;
+        let queue = kinds::queue(chance, plan);
+        faults.push(Fault {
+            at,
+            lasts: plan.active,
+            kind: FaultKind::QueueSilent { path, queue },
+        });
+        at += chance.below(plan.active / 4);
+    }
+    faults
+}
+
+/// A namespace changes and cannot be read for a while, and the path's ANA state changes meanwhile.
+fn unreadable(chance: &mut Chance, plan: &Plan, faults: &mut Vec<Fault>) {
+    let path = chance.below(plan.paths() as u64) as usize;
+    let process = path % plan.processes;
+    let at = chance.below(plan.active / 2);
+    let mut push = |at, lasts, kind| faults.push(Fault { at, lasts, kind });
+    let inaccessible = chance.percent(60);
+    let lasts = chance.within(20, 200) * MILLI;
+    push(at, lasts, FaultKind::Ana { path, inaccessible });
+    let at = at + chance.below(lasts);
+    push(
+        at,
+        chance.tail(50 * MILLI, plan.kato),
+        FaultKind::Unreadable { process },
+    );
+    let volume = chance.below(plan.volumes.len() as u64) as usize;
+    let kind = FaultKind::Namespace(NamespaceChange::Grow { volume });
+    push(at + MILLI, 0, kind);
 }
 
 /// What makes ghosts: commands wait in a controller while its path is lost.

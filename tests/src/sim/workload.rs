@@ -240,6 +240,11 @@ impl World {
         {
             self.fail(Violation(format!("(14) op {id} fails: {error}")));
         }
+        if result.is_ok()
+            && let Err(violation) = self.check_durable(store, id)
+        {
+            return self.fail(violation);
+        }
         let checker = &mut self.stores[store].checker;
         if let Err(violation) = checker.done(id, result.is_ok(), &buffer) {
             return self.fail(violation);

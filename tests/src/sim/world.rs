@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use slab::Slab;
-use umpath_nvme::Nqn;
+use umpath_nvme::{Cqe, Nqn};
 use umpath_session::SessionConfig;
 use umpath_target::gate::board::Memory;
 use umpath_target::subsystem::Subsystem;
@@ -28,7 +28,7 @@ use super::operator::People;
 use super::oracle::{Fences, Patient};
 use super::plan::{FaultKind, Plan};
 use super::process::{Graves, Process, subsystem};
-use super::qp::{Assoc, Qp, Way};
+use super::qp::{Assoc, Packet, Qp, Way};
 use super::resets::Made;
 use super::store::{Store, StoreId};
 
@@ -40,6 +40,7 @@ pub(crate) struct Copy {
     pub(crate) lane: LaneAt,
     pub(crate) tag: u16,
     pub(crate) association: Assoc,
+    pub(crate) sent_at: Nanos,
     pub(crate) lba: u64,
     pub(crate) blocks: u64,
     /// First block within the request.
@@ -97,6 +98,8 @@ pub(crate) struct World {
     pub(crate) budget_ends: Nanos,
     pub(crate) routes: Vec<Route>,
     pub(crate) qps: Vec<Qp>,
+    /// Packets under way.
+    pub(crate) packets: Slab<Packet>,
     pub(crate) copies: Vec<Copy>,
     /// Copies of mutations that are neither answered nor fenced.
     pub(crate) at_large: Vec<u32>,
@@ -119,6 +122,10 @@ pub(crate) struct World {
     pub(crate) convicted: BTreeMap<Assoc, Nanos>,
     /// Associations whose target has said goodbye.
     pub(crate) goodbyes: BTreeSet<Assoc>,
+    /// Associations on which a namespace could not be identified.
+    pub(crate) unread: BTreeSet<Assoc>,
+    /// An answer that a mutant keeps: whose, on which path.
+    pub(crate) stale_answer: Option<(LaneAt, usize, Cqe, u32)>,
     /// What a queue thread does in its round.
     pub(crate) log: Log,
     trace: bool,
@@ -154,6 +161,7 @@ impl World {
             budget_ends: 0,
             routes: vec![Route::default(); plan.paths()],
             qps: Vec::new(),
+            packets: Slab::with_capacity(64),
             copies: Vec::with_capacity(512),
             at_large: Vec::new(),
             processes: Vec::new(),
@@ -174,6 +182,8 @@ impl World {
             answered: BTreeMap::new(),
             convicted: BTreeMap::new(),
             goodbyes: BTreeSet::new(),
+            unread: BTreeSet::new(),
+            stale_answer: None,
             log: Rc::default(),
             trace,
             mutant,
@@ -244,16 +254,13 @@ impl World {
                 depth,
                 ..
             } => self.open_arrives(path, route, association, (qid, depth)),
-            Happening::Arrives {
-                qp,
-                way: Way::ToTarget,
-                packet,
-            } => self.target_receives(qp, packet),
-            Happening::Arrives {
-                qp,
-                way: Way::ToHost,
-                packet,
-            } => self.host_receives(qp, packet),
+            Happening::Arrives { qp, way, packet } => {
+                let packet = self.packets.remove(packet);
+                match way {
+                    Way::ToTarget => self.target_receives(qp, packet),
+                    Way::ToHost => self.host_receives(qp, packet),
+                }
+            }
             Happening::PatienceEnds { qp, way, since } => self.patience_ends(qp, way, since),
             Happening::Farewell { qp, way, tries } => self.farewell(qp, way, tries),
             Happening::Enter { command } => self.enter(command),
@@ -262,7 +269,7 @@ impl World {
             Happening::Executed { command, values } => self.executed(command, values),
             Happening::ProcessTimer { process, life, at } => self.process_timer(process, life, at),
             Happening::Restart { process } => self.restart(process),
-            Happening::LateAnswer { qp, packet } => self.late_answer(qp, packet),
+            Happening::LateAnswer { qp, packet } => self.late_answer(qp, *packet),
             Happening::Inspection => self.inspect(),
         }
     }
@@ -290,7 +297,7 @@ impl World {
                 report,
                 qps,
             } => self.released(path, association, report, &qps),
-            Inside::Link(path, link) => self.link(path, link),
+            Inside::Link(path, association, link) => self.link(path, association, link),
             Inside::Done(work) => self.done(work),
             Inside::Verb(nuisance) => {
                 self.people.interfere();
@@ -303,6 +310,7 @@ impl World {
             Inside::Destroyed(association, remains, at) => {
                 self.tell_host(|host, now| host.handle_destroyed(association, remains, at, now));
             }
+            Inside::AskedAgain(path) => self.ask_again(path),
             Inside::Swing(path, association, why, raised) => {
                 self.swing(path, association, why, raised);
             }

@@ -244,6 +244,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_drain_deadline_is_that_of_io_queue_pairs_too() {
+        let defaults = Defaults {
+            drain_deadline_ms: 70,
+            ..Defaults::default()
+        };
+        assert_eq!(defaults.waits().drain_deadline, Duration::from_millis(70));
+    }
+
+    #[test]
     fn the_documented_file_shows_every_key_at_its_default() {
         let documented: Config = toml::from_str(DOCUMENTED).unwrap();
         assert_eq!(documented, Config::default());

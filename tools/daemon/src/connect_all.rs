@@ -102,7 +102,7 @@ pub(crate) async fn connect_all_verb(
                         log_ignored(&shell, &mut ignored, failure);
                         continue;
                     }
-                    let path = connect(shell.clone(), asked(portal, nqn, &line.options), false);
+                    let path = connect(shell.clone(), asked(portal, nqn, &line.options), By::Hand);
                     waiting.push(tokio::spawn(path));
                 }
             }
@@ -161,7 +161,7 @@ pub(crate) async fn connect_verb(
     nqn: String,
     options: ConnectOptions,
 ) -> Reply {
-    match connect(shell, asked(portal, nqn, &options), false).await {
+    match connect(shell, asked(portal, nqn, &options), By::Hand).await {
         // A user who names an ignored subsystem is told why nothing was connected.
         Ok(mut path) if path.volumes.is_empty() && !path.ignored.is_empty() => {
             Reply::Failed(path.ignored.swap_remove(0))
@@ -175,11 +175,22 @@ pub(crate) async fn connect_verb(
     }
 }
 
+/// Who requests a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// An operator.
+    Hand,
+    /// The configuration names it.
+    Configuration,
+    /// A portal of the configuration offers it, now or again.
+    Discovery,
+}
+
 /// Requests a path and waits for the outcome.
 async fn connect(
     shell: mpsc::UnboundedSender<Message>,
     asked: Asked,
-    standing: bool,
+    by: By,
 ) -> Result<PathOutcome, Failure> {
     let portal = resolve(&asked.portal).await.map_err(|why| {
         let fix = "umpath connect -t rdma -a ADDRESS [-s PORT] -n NQN";
@@ -195,7 +206,8 @@ async fn connect(
     let (reply, answer) = oneshot::channel();
     let wanted = Wanted {
         asked: Asked { portal, ..asked },
-        standing,
+        standing: by != By::Hand,
+        rediscovered: by == By::Discovery,
         reply: Some(reply),
     };
     // If the shell is gone, the message is dropped and with it the reply channel.
@@ -235,7 +247,8 @@ pub(crate) async fn keep_portal(
                         log_ignored(&shell, &mut ignored, failure);
                         continue;
                     }
-                    let path = connect(shell.clone(), asked(portal, nqn, &line.options), true);
+                    let asked = asked(portal, nqn, &line.options);
+                    let path = connect(shell.clone(), asked, By::Discovery);
                     tokio::spawn(path);
                 }
                 Duration::from_millis(defaults.rediscover_ms)
@@ -271,5 +284,5 @@ pub(crate) async fn keep_path(
         tokio::time::sleep(pause).await;
     }
     // The event log reports what becomes of it.
-    let _ = connect(shell, asked, true).await;
+    let _ = connect(shell, asked, By::Configuration).await;
 }

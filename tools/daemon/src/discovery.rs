@@ -5,7 +5,7 @@ use std::time::Duration;
 use umpath_host::path::explain;
 use umpath_nvme::Nqn;
 use umpath_protocol::{ConnectOptions, DiscoveryListing, DiscoveryRecord, Failure, Portal};
-use umpath_session::{self as session, Discovery, Event, Output};
+use umpath_session::{self as session, Discovery, Event, SessionOutput};
 
 use crate::association::{Driver, Happened, release};
 use crate::clock;
@@ -73,12 +73,14 @@ async fn read(
     let outcome = 'session: loop {
         while let Some(output) = session.poll_output() {
             match output {
-                Output::OpenQueue { qid, cntlid, depth } => driver.open(qid, cntlid, depth, 0),
-                Output::Send { qid, sqe, data } => driver.send(qid, sqe, &data),
-                Output::Event(Event::Discovered(found)) => log = found,
-                Output::Event(Event::Closed { .. }) => break 'session Ok(log),
-                Output::Event(Event::Failed(error)) => break 'session Err(error),
-                Output::Event(_) | Output::CloseAll => {}
+                SessionOutput::OpenQueue { qid, cntlid, depth } => {
+                    driver.open(qid, cntlid, depth, 0);
+                }
+                SessionOutput::Send { qid, sqe, data } => driver.send(qid, sqe, &data),
+                SessionOutput::Event(Event::Discovered(found)) => log = found,
+                SessionOutput::Event(Event::Closed { .. }) => break 'session Ok(log),
+                SessionOutput::Event(Event::Failed(error)) => break 'session Err(error),
+                SessionOutput::Event(_) | SessionOutput::CloseAll => {}
             }
         }
         let happened = tokio::select! {

@@ -253,14 +253,25 @@ fn is_missing(error: &anyhow::Error) -> bool {
 mod tests {
     use super::*;
 
-    fn record() -> VolumeRecord {
+    /// As it stands in files of earlier releases.
+    fn text() -> String {
         let text = r#"{"version": 1, "device": 3, "cookie": 77, "id": {"Uuid": [7,7,7,7,7,7,7,7,7,7,7,7,7,7,7,7]},
             "name": "vol1", "nqn": "nqn.2026-11.example:a", "serial": "S", "model": "M", "firmware": "1",
             "nsid": 1, "namespace": NAMESPACE, "limits": {"size_bytes": 4294967296,
             "logical_block_bytes": 4096, "physical_block_bytes": 4096, "io_min_bytes": 4096,
             "io_opt_bytes": 131072, "max_io_bytes": 1048576, "volatile_cache": true, "read_only": false,
             "discard": null, "write_zeroes_max_bytes": 1048576}, "paths": []}"#;
-        serde_json::from_str(&text.replace("NAMESPACE", NAMESPACE)).unwrap()
+        text.replace("NAMESPACE", NAMESPACE)
+    }
+
+    fn record() -> VolumeRecord {
+        serde_json::from_str(&text()).unwrap()
+    }
+
+    #[test]
+    fn a_record_is_written_as_it_was_read() {
+        let known: serde_json::Value = serde_json::from_str(&text()).unwrap();
+        assert_eq!(serde_json::to_value(record()).unwrap(), known);
     }
 
     /// As earlier releases wrote it.
@@ -349,11 +360,9 @@ mod tests {
         let keeper = Keeper::open(&folder).unwrap();
         Job::Volume(Box::new(record())).run(&folder).unwrap();
         assert!(loaded(&keeper).is_empty());
-        let successor = VolumeRecord {
-            cookie: record().cookie + 1,
-            name: "vol2".to_owned(),
-            ..record()
-        };
+        let mut successor = record();
+        successor.cookie += 1;
+        successor.facts.name = "vol2".to_owned();
         keeper.write(&successor).unwrap();
         Job::Volume(Box::new(record())).run(&folder).unwrap();
         assert_eq!(

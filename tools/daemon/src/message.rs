@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use umpath_core::AssociationId;
 use umpath_engine::LaneReport;
-use umpath_host::order::{CallId, Remains};
+use umpath_host::order::{CallId, Remains, RemovalOutcome};
 use umpath_host::record::Asked;
 use umpath_host::record::VolumeRecord;
 use umpath_host::{Found, Report, VolumeKey};
@@ -32,6 +32,8 @@ pub(crate) struct Wanted {
     pub(crate) asked: Asked,
     /// Keep trying although it was never up.
     pub(crate) standing: bool,
+    /// Discovery found it again.
+    pub(crate) rediscovered: bool,
     /// Told when it is up, or that it could not be made.
     pub(crate) reply: Option<oneshot::Sender<Result<PathOutcome, Failure>>>,
 }
@@ -81,12 +83,9 @@ pub(crate) enum Message {
     /// Who uses which volume was found out for a removal.
     Users(u64, Vec<(StableId, Vec<String>)>),
     /// A volume's block device was removed, or was not.
-    Removed(
-        u64,
-        VolumeKey,
-        Option<Box<BlockDevice>>,
-        Result<(), Failure>,
-    ),
+    Removed(u64, VolumeKey, Option<Box<BlockDevice>>, RemovalOutcome),
+    /// A block device that had stopped for good was deleted with its record, or was not.
+    Swept(StableId, Result<(), Failure>),
     /// A block device that no record names was deleted, or was not.
     OrphanDeleted(CallId, u32, Result<(), Failure>),
     /// SIGTERM or SIGINT.

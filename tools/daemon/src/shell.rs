@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use umpath_host::order::{Answer, CallId};
 use umpath_host::path::AssociationNumbers;
 use umpath_host::record::VolumeRecord;
-use umpath_host::{Host, Request};
+use umpath_host::{Host, Report, Request};
 use umpath_protocol::{Failure, PathOutcome, Reply};
 
 use crate::association;
@@ -106,7 +106,12 @@ impl Shell {
                 biased;
                 Some(message) = self.inbox.recv() => self.handle(message),
                 Some(call) = self.calls.recv() => self.call(call),
-                () = clock::due(due) => self.host.handle_timeout(clock::now()),
+                () = clock::due(due) => {}
+            }
+            // Checked after every input: timers must not wait until the inbox is empty.
+            let now = clock::now();
+            if self.host.poll_timeout().is_some_and(|due| due <= now) {
+                self.host.handle_timeout(now);
             }
             self.carry_out_all();
         }
@@ -119,6 +124,9 @@ impl Shell {
             Message::Report(path, report, brought) => {
                 if let Some(brought) = brought {
                     self.resources.bring(brought);
+                }
+                if matches!(*report, Report::Ended) {
+                    self.paths.remove(&path);
                 }
                 self.host.handle_report(path, *report, now);
             }
@@ -146,6 +154,7 @@ impl Shell {
                 self.resources.removed(volume, device);
                 self.host.handle_removed(removal, volume, outcome, now);
             }
+            Message::Swept(volume, outcome) => self.host.handle_swept(volume, outcome, now),
             Message::OrphanDeleted(call, device, outcome) => {
                 self.host.handle_orphan_deleted(call, device, outcome, now);
             }

@@ -61,6 +61,8 @@ pub enum EventKind {
     QueuedFailed,
     /// A controller answered with path errors.
     PathErrors,
+    /// A queue pair was cut off from its controller, and another one took its place; the association lives.
+    QueueReplaced,
     /// A controller was asked to abort a command that is overdue.
     CommandAborted,
     /// A path keeps failing or is much slower than others: it is marginal for a while.
@@ -118,6 +120,7 @@ impl EventKind {
             Self::QueueingEnded => "queueing_ended",
             Self::QueuedFailed => "queued_failed",
             Self::PathErrors => "path_errors",
+            Self::QueueReplaced => "queue_replaced",
             Self::CommandAborted => "command_aborted",
             Self::PathHeld => "path_held",
             Self::PathProbation => "path_probation",

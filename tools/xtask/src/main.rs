@@ -5,6 +5,7 @@
 //! machine before anything has been installed.
 
 mod bench;
+mod beside;
 mod binaries;
 mod demo;
 mod drill;

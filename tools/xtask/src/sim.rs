@@ -14,7 +14,7 @@ use crate::host;
 #[derive(Args)]
 pub(crate) struct SimArgs {
     /// Passed to the simulator: --seeds N, --seed S, --trace, --shrink, --without PART,...,
-    /// --mutant NAME|all, --trials N, --jobs N
+    /// --mutant NAME|all, --trials N, --most SEEDS, --json FILE, --jobs N
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }

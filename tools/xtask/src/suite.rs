@@ -42,16 +42,6 @@ pub(crate) fn run(args: &SuiteArgs) -> Result<u8> {
     Ok(tally.status)
 }
 
-/// For `cargo xtask test`: every case on the newest kernel.
-pub(crate) fn all() -> SuiteArgs {
-    SuiteArgs {
-        filters: Vec::new(),
-        kernel: None,
-        profile: "release".to_owned(),
-        timeout: PATIENCE_S,
-    }
-}
-
 /// Results of the cases, over all VMs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {

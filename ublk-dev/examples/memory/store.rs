@@ -332,6 +332,10 @@ impl Transport for MemoryQueue {
         self.in_flight
     }
 
+    fn has_arrived(&self, _: u16) -> bool {
+        true
+    }
+
     fn push(&mut self, sqe: Sqe, data: Data<'_>) -> Result<(), PushError> {
         if self.closed {
             return Err(PushError::Closed);

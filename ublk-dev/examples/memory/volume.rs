@@ -12,7 +12,7 @@ use umpath_core::{
 };
 use umpath_engine::{LaneReport, LaneSetup, Polling};
 use umpath_transport::Arena;
-use umpath_ublk::{Clock, Device, DeviceSpec, Reports};
+use umpath_ublk::{Clock, Device, DeviceSpec, Removed, Reports};
 
 use crate::store::{BLOCK, Cable, MemoryQueue, Store};
 
@@ -281,7 +281,10 @@ impl Volume {
     pub(crate) fn remove(&mut self, only_unused: bool) -> Result<(), Error> {
         let outcome = self.device.remove(only_unused);
         self.print_reports(Duration::from_millis(10));
-        Ok(outcome?)
+        match outcome? {
+            Removed::Deleted => Ok(()),
+            Removed::Stopped(error) => Err(error.into()),
+        }
     }
 
     pub(crate) fn abandon(self) {

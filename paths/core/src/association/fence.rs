@@ -463,6 +463,28 @@ mod tests {
         assert!(longest + tenths(KATO) / 4 > wait, "{longest:?} of {wait:?}");
     }
 
+    /// One disconnect arrives early, the port goes down, and the others arrive together when it is up.
+    #[test]
+    fn disconnects_of_which_one_is_early_and_the_others_late_stay_within_the_fence() {
+        let wait = order_fence_at(ms(0), &terms(KATO, true));
+        for (skew, early) in skews().flat_map(|skew| [0, 450, KATO].map(|early| (skew, early))) {
+            for silent in (0..2 * KATO).step_by(77) {
+                for late in (silent + early..silent + 6 * KATO).step_by(41) {
+                    let mut arrivals = capsules(silent);
+                    arrivals.extend([silent + early, late, late]);
+                    let target = Target {
+                        kato: kato_by(skew),
+                        traffic_based: true,
+                        stops: 0,
+                        wakes: 0,
+                    };
+                    let life = tenths(target.dies_at(&arrivals).saturating_sub(silent));
+                    assert!(life <= wait, "skew {skew}, {life:?} after {silent}");
+                }
+            }
+        }
+    }
+
     #[test]
     #[should_panic(expected = "is not awaited")]
     fn a_queue_pair_cannot_fall_silent_twice() {

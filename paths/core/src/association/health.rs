@@ -213,6 +213,11 @@ impl Health {
         self.hard.get_or_insert(Conviction::QueueFailed);
     }
 
+    /// An I/O queue pair is cut off from the controller and cannot be replaced alone.
+    pub fn queue_silent(&mut self, _now: Duration) {
+        self.hard.get_or_insert(Conviction::QueueSilent);
+    }
+
     /// The local link works.
     pub fn link_up(&mut self, _now: Duration) {
         self.link_down_since = None;

@@ -73,6 +73,9 @@ pub enum Conviction {
     SessionFailed,
     /// An I/O queue pair failed.
     QueueFailed,
+    /// An I/O queue pair is cut off from the controller, and what was in flight on it, or a failed
+    /// replacement, keeps it from being replaced alone.
+    QueueSilent,
     /// The RDMA device reported a fatal error or was removed.
     DeviceFatal,
     /// Somebody took the path out of the configuration.
@@ -96,6 +99,7 @@ impl fmt::Display for Conviction {
             Self::HostLost => f.write_str("it has lost us, as another controller says and we see"),
             Self::SessionFailed => f.write_str("the session with the controller ended"),
             Self::QueueFailed => f.write_str("an I/O queue pair failed"),
+            Self::QueueSilent => f.write_str("an I/O queue pair is cut off from the controller"),
             Self::DeviceFatal => f.write_str("the RDMA device failed"),
             Self::Operator => f.write_str("it was taken out of the configuration"),
         }

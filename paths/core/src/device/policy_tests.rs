@@ -4,6 +4,9 @@ use umpath_policies::{
     Failback, Grouping, Prioritizer, Ranking, SelectorConfig, SelectorKind, Standing,
 };
 
+use super::regression_tests::{
+    changing_for_too_long, flushed_with_the_last_path, lost_one_after_the_other,
+};
 use super::tests::{active_paths, config, kinds, ms, outputs, ready, two_paths};
 use super::*;
 use crate::shared::VolumeShared;
@@ -305,42 +308,23 @@ fn run(device: &mut Device, until: Duration) -> usize {
 
 #[test]
 fn a_hope_that_has_run_out_is_not_due_while_there_is_another() {
-    let mut device = two_paths(DeviceConfig {
-        no_path: NoPath::Fail,
-        fast_io_fail: ms(5_000),
-        ..config()
-    });
-    device.convict(AssociationId(0), Conviction::LinkDown, ms(1_000));
-    device.convict(AssociationId(1), Conviction::LinkDown, ms(4_000));
+    let mut device = lost_one_after_the_other();
     assert_eq!(run(&mut device, ms(8_999)), 1);
     assert_eq!(device.table().on_no_path, OnNoPath::Queue);
     run(&mut device, ms(9_000));
     assert_eq!(device.table().on_no_path, OnNoPath::Fail);
 }
 
-/// An array that fails over for longer than it promised, whose controllers said so 3 s apart.
 #[test]
 fn a_transition_that_lasts_too_long_is_not_due_while_another_is_waited_for() {
-    let mut device = two_paths(config());
-    for path in 0..2 {
-        device.ana_terms(PathId(path), 1, ms(10_000), ms(2));
-    }
-    device.ana(PathId(0), AnaState::Change, ms(1_000));
-    device.ana(PathId(1), AnaState::Change, ms(4_000));
+    let mut device = changing_for_too_long();
     assert_eq!(run(&mut device, ms(60_000)), 2);
 }
 
 #[test]
 fn what_was_flushed_with_the_last_path_does_not_expire_as_well() {
-    let mut device = two_paths(DeviceConfig {
-        flush_on_last_del: true,
-        no_path: NoPath::QueueFor(ms(2_000)),
-        ..config()
-    });
-    device.remove_path(PathId(0), ms(1_000));
-    device.remove_path(PathId(1), ms(1_000));
+    let mut device = flushed_with_the_last_path();
     assert_eq!(device.table().on_no_path, OnNoPath::Fail);
-    outputs(&mut device);
     assert_eq!(run(&mut device, ms(60_000)), 0);
     assert_eq!(outputs(&mut device), []);
 }

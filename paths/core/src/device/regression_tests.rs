@@ -7,6 +7,44 @@ use super::*;
 use crate::ghost::Owner;
 use crate::table::OnNoPath;
 
+/// Both paths are lost, 3 s apart, and each is hoped for during 5 s.
+pub(super) fn lost_one_after_the_other() -> Device {
+    let mut device = two_paths(DeviceConfig {
+        no_path: NoPath::Fail,
+        fast_io_fail: ms(5_000),
+        ..config()
+    });
+    device.convict(AssociationId(0), Conviction::LinkDown, ms(1_000));
+    device.convict(AssociationId(1), Conviction::LinkDown, ms(4_000));
+    outputs(&mut device);
+    device
+}
+
+/// An array that fails over for longer than it promised, whose controllers said so 3 s apart.
+pub(super) fn changing_for_too_long() -> Device {
+    let mut device = two_paths(config());
+    for path in 0..2 {
+        device.ana_terms(PathId(path), 1, ms(10_000), ms(2));
+    }
+    device.ana(PathId(0), AnaState::Change, ms(1_000));
+    device.ana(PathId(1), AnaState::Change, ms(4_000));
+    outputs(&mut device);
+    device
+}
+
+/// The last path was removed, and queueing would have lasted for 2 s.
+pub(super) fn flushed_with_the_last_path() -> Device {
+    let mut device = two_paths(DeviceConfig {
+        flush_on_last_del: true,
+        no_path: NoPath::QueueFor(ms(2_000)),
+        ..config()
+    });
+    device.remove_path(PathId(0), ms(1_000));
+    device.remove_path(PathId(1), ms(1_000));
+    outputs(&mut device);
+    device
+}
+
 /// When the device asks to be called at a time that is over, although it was called then: whoever
 /// serves it would spin.
 fn spins(device: &mut Device, from: u64, until: u64) -> Option<u64> {
@@ -22,40 +60,20 @@ fn spins(device: &mut Device, from: u64, until: u64) -> Option<u64> {
 
 #[test]
 fn paths_lost_one_after_the_other_under_fast_io_fail_ask_for_no_time_that_is_over() {
-    let mut device = two_paths(DeviceConfig {
-        fast_io_fail: ms(5_000),
-        no_path: NoPath::Fail,
-        ..config()
-    });
-    device.convict(AssociationId(0), Conviction::LinkDown, ms(1_000));
-    device.convict(AssociationId(1), Conviction::LinkDown, ms(4_000));
-    outputs(&mut device);
+    let mut device = lost_one_after_the_other();
     assert_eq!(spins(&mut device, 4_000, 20_000), None);
     assert_eq!(device.table().on_no_path, OnNoPath::Fail);
 }
 
 #[test]
 fn flush_on_last_del_with_a_numeric_no_path_retry_asks_for_no_time_that_is_over() {
-    let mut device = two_paths(DeviceConfig {
-        flush_on_last_del: true,
-        no_path: NoPath::QueueFor(ms(2_000)),
-        ..config()
-    });
-    device.remove_path(PathId(0), ms(1_000));
-    device.remove_path(PathId(1), ms(1_000));
-    outputs(&mut device);
+    let mut device = flushed_with_the_last_path();
     assert_eq!(spins(&mut device, 1_000, 20_000), None);
 }
 
 #[test]
 fn transitions_that_last_too_long_ask_for_no_time_that_is_over() {
-    let mut device = two_paths(config());
-    for path in 0..2 {
-        device.ana_terms(PathId(path), 1, ms(10_000), ms(2));
-    }
-    device.ana(PathId(0), AnaState::Change, ms(1_000));
-    device.ana(PathId(1), AnaState::Change, ms(4_000));
-    outputs(&mut device);
+    let mut device = changing_for_too_long();
     assert_eq!(spins(&mut device, 4_000, 20_000), None);
 }
 

@@ -1,12 +1,22 @@
 //! The runs: what may happen in each, small enough to see all of it.
 //!
-//! The last ones take minutes: `cargo test --release -p umpath-core exhaustive -- --ignored`.
+//! The last ones take minutes each and are ignored without a release build asked for by
+//! `cargo test --release -p umpath-core --lib exhaustive -- --ignored`.
 
-use super::{Bounds, Setup, explore};
+use super::{Bounds, Setup, Writes, explore};
 
-const BOUNDS: Bounds = Setup::QUIET.bounds;
+const NOTHING: Bounds = Setup::QUIET.bounds;
 
-fn holds(name: &str, setup: Setup) {
+fn holds(name: &str, writes: Writes, bounds: Bounds) {
+    let setup = Setup {
+        writes,
+        bounds,
+        ..Setup::QUIET
+    };
+    holds_for(name, setup);
+}
+
+fn holds_for(name: &str, setup: Setup) {
     let Some((words, steps)) = explore(name, setup) else {
         return;
     };
@@ -16,147 +26,128 @@ fn holds(name: &str, setup: Setup) {
 
 #[test]
 fn three_writes_a_lost_association_and_a_crash() {
-    let bounds = Bounds {
-        convictions: 1,
-        crashes: 1,
-        ..BOUNDS
-    };
-    let setup = Setup {
-        bounds,
-        ..Setup::QUIET
-    };
-    holds("three writes, a lost association, a crash", setup);
+    holds(
+        "three writes, a lost association, a crash",
+        0b111,
+        Bounds {
+            convictions: 1,
+            crashes: 1,
+            ..NOTHING
+        },
+    );
 }
 
 #[test]
 fn two_writes_a_lost_association_a_crash_and_a_reset_in_trouble() {
-    let bounds = Bounds {
-        convictions: 1,
-        crashes: 1,
-        troubles: 1,
-        ..BOUNDS
-    };
-    let setup = Setup {
-        writes: 0b011,
-        bounds,
-        ..Setup::QUIET
-    };
     holds(
         "two writes, a lost association, a crash, a reset in trouble",
-        setup,
+        0b011,
+        Bounds {
+            convictions: 1,
+            crashes: 1,
+            troubles: 1,
+            ..NOTHING
+        },
     );
 }
 
 #[test]
 fn three_writes_and_a_path_that_comes_back() {
-    let bounds = Bounds {
-        convictions: 1,
-        reconnects: 1,
-        ..BOUNDS
-    };
-    let setup = Setup {
-        bounds,
-        ..Setup::QUIET
-    };
-    holds("three writes, a lost association, a reconnect", setup);
+    holds(
+        "three writes, a lost association, a reconnect",
+        0b111,
+        Bounds {
+            convictions: 1,
+            reconnects: 1,
+            ..NOTHING
+        },
+    );
 }
 
 #[test]
 fn one_write_and_both_associations_lost() {
-    let bounds = Bounds {
-        convictions: 2,
-        reconnects: 1,
-        ..BOUNDS
-    };
-    let setup = Setup {
-        writes: 0b001,
-        bounds,
-        ..Setup::QUIET
-    };
-    holds("one write, two lost associations, a reconnect", setup);
+    holds(
+        "one write, two lost associations, a reconnect",
+        0b001,
+        Bounds {
+            convictions: 2,
+            reconnects: 1,
+            ..NOTHING
+        },
+    );
 }
 
 #[test]
 fn one_write_and_an_association_lost_after_the_crash() {
-    let bounds = Bounds {
-        convictions: 1,
-        convictions_later: 1,
-        crashes: 1,
-        ..BOUNDS
-    };
-    let setup = Setup {
-        writes: 0b001,
-        bounds,
-        ..Setup::QUIET
-    };
-    holds("one write, a lost association after a crash", setup);
+    holds(
+        "one write, a lost association after a crash",
+        0b001,
+        Bounds {
+            convictions: 1,
+            convictions_later: 1,
+            crashes: 1,
+            ..NOTHING
+        },
+    );
 }
 
 #[test]
 fn three_writes_a_lost_association_and_every_message_by_itself() {
     let bounds = Bounds {
         convictions: 1,
-        ..BOUNDS
+        ..NOTHING
     };
     let setup = Setup {
         bounds,
         one_by_one: true,
         ..Setup::QUIET
     };
-    holds(
+    holds_for(
         "three writes, a lost association, message by message",
         setup,
     );
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "takes minutes: cargo test --release -p umpath-core --lib exhaustive -- --ignored"]
 fn three_writes_a_lost_association_a_crash_and_a_reset_in_trouble() {
-    let bounds = Bounds {
-        convictions: 1,
-        crashes: 1,
-        troubles: 1,
-        ..BOUNDS
-    };
-    let setup = Setup {
-        bounds,
-        ..Setup::QUIET
-    };
     holds(
         "three writes, a lost association, a crash, a reset in trouble",
-        setup,
+        0b111,
+        Bounds {
+            convictions: 1,
+            crashes: 1,
+            troubles: 1,
+            ..NOTHING
+        },
     );
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "takes minutes: cargo test --release -p umpath-core --lib exhaustive -- --ignored"]
 fn two_writes_and_an_association_lost_after_the_crash() {
-    let bounds = Bounds {
-        convictions: 1,
-        convictions_later: 1,
-        crashes: 1,
-        ..BOUNDS
-    };
-    let setup = Setup {
-        writes: 0b011,
-        bounds,
-        ..Setup::QUIET
-    };
-    holds("two writes, a lost association after a crash", setup);
+    holds(
+        "two writes, a lost association after a crash",
+        0b011,
+        Bounds {
+            convictions: 1,
+            convictions_later: 1,
+            crashes: 1,
+            ..NOTHING
+        },
+    );
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "takes minutes: cargo test --release -p umpath-core --lib exhaustive -- --ignored"]
 fn one_write_and_both_associations_lost_twice() {
-    let bounds = Bounds {
-        convictions: 2,
-        reconnects: 2,
-        ..BOUNDS
-    };
-    let setup = Setup {
-        writes: 0b001,
-        bounds,
-        ..Setup::QUIET
-    };
-    holds("one write, two lost associations, two reconnects", setup);
+    holds(
+        "one write, two lost associations, two reconnects",
+        0b001,
+        Bounds {
+            convictions: 2,
+            reconnects: 2,
+            ..NOTHING
+        },
+    );
 }

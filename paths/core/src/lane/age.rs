@@ -19,13 +19,6 @@ pub(super) const SILENT: Duration = Duration::from_secs(1);
 pub(super) const CHECK: Duration = Duration::from_millis(500);
 
 impl Lane {
-    /// When to check next; `None`: nothing is in flight.
-    pub(super) fn check_due(&self) -> Option<Duration> {
-        let mut pairs = self.pairs.iter();
-        let busy = pairs.any(|pair| pair.state == QueuePairState::Open && pair.in_flight() > 0);
-        busy.then_some(self.check_due)
-    }
-
     /// Checks, if it is time.
     pub(super) fn check_ages(&mut self, now: Duration) {
         if now < self.check_due {
@@ -47,15 +40,25 @@ impl Lane {
     }
 
     fn silence_of(&self, pair: &QueuePair, now: Duration) -> Option<LaneEvent> {
-        let waiting = pair
-            .commands()
-            .filter(|number| self.never_takes_long(*number));
-        let oldest = waiting.map(|number| self.commands[number].sent_at).min()?;
+        let waiting = || {
+            let quick = pair
+                .commands()
+                .filter(|number| self.never_takes_long(*number));
+            quick.map(|number| &self.commands[number])
+        };
+        let oldest = waiting().map(|command| command.sent_at).min()?;
         let since = oldest.max(pair.answered_at);
-        (now >= since + SILENT).then_some(LaneEvent::QueueSilent {
+        if now < since + SILENT {
+            return None;
+        }
+        let as_long = waiting().filter(|command| now >= command.sent_at + SILENT);
+        let last = as_long.max_by_key(|command| command.sequence)?;
+        Some(LaneEvent::QueueSilent {
             path: pair.path,
             association: pair.association,
             since,
+            cid: last.cid,
+            mutations: self.has_mutation_on(pair),
         })
     }
 

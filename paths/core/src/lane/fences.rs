@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::command::{State, tag_of};
-use super::queue_pair::QueuePairState;
+use super::queue_pair::{QueuePair, QueuePairState};
 use super::{Action, Lane, SendCommand};
 use crate::ghost::Ghost;
 use crate::table::AssociationId;
@@ -19,10 +19,32 @@ impl Lane {
             return;
         }
         self.convicted = Some((association, now));
+        self.stop_sending(at, now);
+    }
+
+    /// Gives up one queue pair of an association that lives on, because the queue pair is cut off from
+    /// the controller. True: [`drained`](Self::drained) is due when it is, and leaves no ghosts, and
+    /// then another one may be [attached](Self::attach). False: it stays, because the controller may
+    /// still execute a mutation that is in flight on it, or because it is not in use.
+    pub fn give_up_queue(&mut self, association: AssociationId, now: Duration) -> bool {
+        let Some(at) = self.pair_of(association) else {
+            return false;
+        };
+        let pair = &self.pairs[at];
+        if pair.state != QueuePairState::Open || self.has_mutation_on(pair) {
+            return false;
+        }
+        self.stop_sending(at, now);
+        true
+    }
+
+    /// Gives up a queue pair: what is in flight on it waits for the buffer fence.
+    fn stop_sending(&mut self, at: u16, now: Duration) {
+        let association = self.pairs[at].association;
         // Commands the host has not taken yet never left.
         self.take_back(now, |_, send, _| send.association == association);
         // What is in flight is no load of the path any more, and its silence says nothing of the
-        // association that comes next.
+        // queue pair or the association that comes next.
         for number in self.pairs[at].commands() {
             self.shared
                 .dropped(self.pairs[at].path, self.data_in_flight(number));
@@ -30,6 +52,10 @@ impl Lane {
         self.pairs[at].state = QueuePairState::Draining;
         self.rebuild_offers();
         self.pump(now);
+    }
+
+    pub(super) fn has_mutation_on(&self, pair: &QueuePair) -> bool {
+        pair.commands().any(|number| self.is_mutation(number))
     }
 
     /// Takes sends back that the host has not taken, and queues their commands again.

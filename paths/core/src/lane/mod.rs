@@ -166,6 +166,7 @@ pub struct Lane {
     node: Option<u16>,
     requests: Table<Request>,
     commands: Table<Command>,
+    /// As many as were ever open at a time: every round goes through them.
     pairs: Table<QueuePair>,
     queues: Queues,
     offers: Offers,
@@ -201,7 +202,7 @@ impl Lane {
             shared,
             requests: Table::new(tags, Request::idle()),
             commands: Table::new(commands, Command::free()),
-            pairs: Table::new(QUEUE_PAIRS_MAX, QueuePair::unused()),
+            pairs: Table::with_room(QUEUE_PAIRS_MAX),
             queues: Queues::new(tags, commands),
             offers: Offers::none(),
             actions: VecDeque::with_capacity(commands + tags),
@@ -253,18 +254,18 @@ impl Lane {
         Ok(())
     }
 
-    /// A queue pair of `depth` entries is connected for `path`. Used when the table says so.
+    /// A queue pair of `depth` entries is connected for `path`. Used when the table says so, which it may
+    /// do already where it takes the place of one that was [given up](Self::give_up_queue).
     pub fn attach(&mut self, path: PathId, association: AssociationId, depth: u16, now: Duration) {
         if self.pair_of(association).is_some() {
             return;
         }
-        match self
-            .pairs
-            .iter_mut()
-            .find(|pair| pair.state == QueuePairState::Free)
-        {
-            Some(pair) => {
-                pair.open(path, association, depth);
+        let free = |pair: &QueuePair| pair.state == QueuePairState::Free;
+        let known = self.pairs.iter().position(free).map(|at| at as u16);
+        match known.or_else(|| self.pairs.add(QUEUE_PAIRS_MAX, QueuePair::unused())) {
+            Some(at) => {
+                self.pairs[at].open(path, association, depth);
+                self.pairs[at].obey(&self.table);
                 self.selector.forget(path, now);
             }
             None => self.stats.links_refused += 1,
@@ -288,20 +289,7 @@ impl Lane {
         self.forget_returned(&table, now);
         self.table = table;
         for pair in self.pairs.iter_mut() {
-            let entry = self
-                .table
-                .paths
-                .iter()
-                .find(|e| e.association == pair.association);
-            let Some(entry) = entry else { continue };
-            pair.nsid = entry.nsid;
-            pair.limits = entry.limits;
-            if pair
-                .ana_refused
-                .is_some_and(|epoch| entry.ana_epoch > epoch)
-            {
-                pair.ana_refused = None;
-            }
+            pair.obey(&self.table);
         }
         self.rebuild_offers();
         self.pump(now);
@@ -328,22 +316,23 @@ impl Lane {
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let delayed = self
-            .queues
-            .delayed
-            .iter()
-            .map(|at| self.commands[*at].not_before)
-            .min();
-        let blocked = self
-            .pairs
-            .iter()
-            .filter(|pair| pair.state == QueuePairState::Open)
-            .filter_map(|pair| pair.blocked_until)
-            .min();
-        [delayed, blocked, self.check_due()]
-            .into_iter()
-            .flatten()
-            .min()
+        let delayed = self.queues.delayed.iter();
+        let mut due = delayed.map(|at| self.commands[*at].not_before).min();
+        let mut busy = false;
+        // One pass: a queue thread asks this in every round.
+        for pair in self.pairs.iter() {
+            if pair.state != QueuePairState::Open {
+                continue;
+            }
+            busy |= pair.in_flight() > 0;
+            if let Some(until) = pair.blocked_until {
+                due = Some(due.map_or(until, |due| due.min(until)));
+            }
+        }
+        if busy {
+            due = Some(due.map_or(self.check_due, |due| due.min(self.check_due)));
+        }
+        due
     }
 
     /// The time asked for has come.

@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use crate::table::{AssociationId, CommandLimits, PathId};
+use crate::table::{AssociationId, CommandLimits, PathId, PathTable};
 
 const EMPTY: u16 = u16::MAX;
 
@@ -85,6 +85,22 @@ impl QueuePair {
             free,
             ..Self::unused()
         };
+    }
+
+    /// Takes over what a table says of its association.
+    pub(super) fn obey(&mut self, table: &PathTable) {
+        let mut entries = table.paths.iter();
+        let Some(entry) = entries.find(|entry| entry.association == self.association) else {
+            return;
+        };
+        self.nsid = entry.nsid;
+        self.limits = entry.limits;
+        if self
+            .ana_refused
+            .is_some_and(|epoch| entry.ana_epoch > epoch)
+        {
+            self.ana_refused = None;
+        }
     }
 
     pub(super) fn close(&mut self) {

@@ -1,15 +1,29 @@
-//! Fixed tables and queues of a lane: made once, never grown.
+//! Fixed tables and queues of a lane: their memory is allocated once.
 
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
 
 /// A table indexed by numbers the lane made itself.
 #[derive(Debug)]
-pub(super) struct Table<T>(Box<[T]>);
+pub(super) struct Table<T>(Vec<T>);
 
 impl<T: Clone> Table<T> {
     pub(super) fn new(count: usize, entry: T) -> Self {
-        Self(vec![entry; count].into())
+        Self(vec![entry; count])
+    }
+
+    /// An empty table with room for `most` entries.
+    pub(super) fn with_room(most: usize) -> Self {
+        Self(Vec::with_capacity(most))
+    }
+
+    /// Adds an entry; `None`: there are `most` already.
+    pub(super) fn add(&mut self, most: usize, entry: T) -> Option<u16> {
+        let at = self.0.len();
+        (at < most).then(|| {
+            self.0.push(entry);
+            at as u16
+        })
     }
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, T> {

@@ -397,6 +397,8 @@ fn a_silent_queue_pair_is_reported_while_another_answers() {
         path: PathId(0),
         association: AssociationId(0),
         since: ms(200),
+        cid: second.sqe.cid.get(),
+        mutations: true,
     };
     assert_eq!(event, silence);
     assert!((1200..1700).contains(&at), "{reported:?}");
@@ -430,4 +432,63 @@ fn ages_are_not_checked_twice_in_a_moment() {
     submit(&mut lane, request(0, Op::Write, 0, 1), ms(100_000));
     lane.handle_timeout(ms(100_000));
     assert_eq!(lane.poll_timeout(), Some(ms(100_500)));
+}
+
+#[test]
+fn a_queue_pair_with_reads_alone_is_replaced_and_loses_nothing() {
+    let mut lane = two_paths();
+    submit(&mut lane, request(0, Op::Read, 0, 1), ms(0));
+    submit(&mut lane, request(1, Op::Flush, 0, 0), ms(100));
+    let [read, flush] = &sends(&mut lane)[..] else {
+        panic!("two commands");
+    };
+    let (read, flush) = (read.clone(), flush.clone());
+    let association = read.association;
+    lane.handle_timeout(ms(1_000));
+    let told = events(&mut lane);
+    let silent = |event: &LaneEvent| {
+        matches!(event, LaneEvent::QueueSilent { cid, mutations: false, .. }
+            if *cid == read.sqe.cid.get())
+    };
+    assert!(told.iter().any(silent), "{told:?}");
+    assert!(lane.give_up_queue(association, ms(1_100)));
+    assert!(!lane.give_up_queue(association, ms(1_100)), "once");
+    submit(&mut lane, request(2, Op::Read, 4, 1), ms(1_100));
+    let elsewhere = only_send(&mut lane);
+    assert_ne!(elsewhere.association, association, "not there any more");
+    assert_eq!(lane.drained(association, ms(1_200)), []);
+    let again = sends(&mut lane);
+    assert_eq!(again.len(), 2, "at once, on the other path");
+    assert!(again.iter().all(|send| send.association != association));
+    for send in again.iter().chain([&elsewhere]) {
+        answer(&mut lane, send, Status::SUCCESS, ms(1_300));
+    }
+    assert_eq!(completions(&mut lane).len(), 3);
+    answer(&mut lane, &flush, Status::SUCCESS, ms(1_300));
+    assert_eq!(
+        completions(&mut lane),
+        [],
+        "what comes late counts for nothing"
+    );
+    // The table names the association already: its number and limits apply at once.
+    lane.attach(read.path, association, 8, ms(1_400));
+    submit(&mut lane, request(0, Op::Write, 0, 1), ms(1_500));
+    let send = only_send(&mut lane);
+    assert_eq!((send.association, send.sqe.nsid.get()), (association, 7));
+}
+
+#[test]
+fn a_queue_pair_with_a_write_in_flight_is_not_given_up_alone() {
+    let mut lane = two_paths();
+    submit(&mut lane, request(0, Op::Read, 0, 1), ms(0));
+    submit(&mut lane, request(1, Op::Discard, 8, 4), ms(0));
+    let association = sends(&mut lane)[0].association;
+    lane.handle_timeout(ms(1_000));
+    let mutation =
+        |event: &LaneEvent| matches!(event, LaneEvent::QueueSilent { mutations, .. } if *mutations);
+    assert!(events(&mut lane).iter().any(mutation));
+    assert!(!lane.give_up_queue(association, ms(1_100)));
+    submit(&mut lane, request(2, Op::Read, 4, 1), ms(1_100));
+    assert_eq!(only_send(&mut lane).association, association, "it stays");
+    assert!(!lane.give_up_queue(AssociationId(77), ms(1_100)));
 }

@@ -6,13 +6,13 @@ mod rig;
 use std::io;
 use std::time::Duration;
 
-use umpath_core::{AssociationId, BlockError, LaneCommand, Op, Tag};
+use umpath_core::{AssociationId, BlockError, LaneCommand, LaneEvent, Op, PATHS_MAX, PathId, Tag};
 use umpath_engine::{Channel, Event, LaneReport};
 use umpath_nvme::Status;
 use umpath_nvme::opcode::nvm;
 use umpath_transport::Loss;
 
-use rig::{DRAIN_DEADLINE, Rig, SHIFT, Wish, ms};
+use rig::{DRAIN_DEADLINE, Pair, Rig, SHIFT, Wish, ms};
 
 #[test]
 fn a_read_goes_out_with_one_doorbell_and_is_answered() {
@@ -297,4 +297,146 @@ fn a_queue_pair_that_is_here_was_not_destroyed() {
     rig.command(LaneCommand::Convict(AssociationId(0)));
     rig.command(LaneCommand::Destroyed(AssociationId(0)));
     rig.round(ms(1));
+}
+
+fn silences(rig: &mut Rig) -> usize {
+    let silent = |report: &LaneReport<Pair>| {
+        matches!(
+            report,
+            LaneReport::Event {
+                event: LaneEvent::QueueSilent { .. },
+                ..
+            }
+        )
+    };
+    rig.reports().iter().filter(|report| silent(report)).count()
+}
+
+#[test]
+fn a_slow_controller_makes_no_silent_queue_pair() {
+    let mut rig = Rig::new();
+    rig.submit(0, Op::Read, 1);
+    rig.round(ms(1));
+    rig.rest(ms(1_600));
+    assert_eq!(silences(&mut rig), 0, "it has the command");
+    rig.pair(0).cut_off = true;
+    rig.rest(ms(2_200));
+    assert_eq!(silences(&mut rig), 1);
+}
+
+#[test]
+fn a_queue_pair_is_given_up_alone_and_another_takes_its_place() {
+    let mut rig = Rig::new();
+    rig.submit(0, Op::Read, 1);
+    rig.round(ms(1));
+    rig.command(LaneCommand::GiveUpQueue(AssociationId(0)));
+    rig.command(LaneCommand::GiveUpQueue(AssociationId(9)));
+    rig.rest(ms(10));
+    assert!(rig.reports().is_empty());
+    rig.pair(0).flushed = true;
+    rig.rest(ms(30));
+    let reports = rig.reports();
+    assert!(
+        matches!(
+            &reports[..],
+            [
+                LaneReport::Drained { transport: Some(_), quiet: true, .. },
+                LaneReport::BufferFenced { ghosts, .. },
+            ] if ghosts.is_empty()
+        ),
+        "{reports:?}"
+    );
+    assert_eq!(rig.pair(1).rung.len(), 1, "the read goes elsewhere");
+    rig.command(LaneCommand::Attach {
+        path: PathId(0),
+        association: AssociationId(0),
+        transport: Pair::new(),
+    });
+    rig.submit(1, Op::Write, 1);
+    rig.rest(ms(40));
+    assert_eq!(rig.pair(0).rung.len(), 1);
+}
+
+#[test]
+fn a_queue_pair_with_a_write_in_flight_stays() {
+    let mut rig = Rig::new();
+    rig.submit(0, Op::Write, 1);
+    rig.round(ms(1));
+    rig.command(LaneCommand::GiveUpQueue(AssociationId(0)));
+    rig.rest(ms(10));
+    assert_eq!(rig.pair(0).deadline, None);
+    rig.pair(0).answer_all(Status::SUCCESS);
+    rig.rest(ms(20));
+    assert_eq!(rig.answers().len(), 1);
+}
+
+/// Its queue pair was given up alone and not drained: a conviction proves nothing that is not true.
+#[test]
+fn a_conviction_waits_for_the_end_of_a_queue_pair_given_up_before() {
+    let mut rig = Rig::new();
+    rig.submit(0, Op::Read, 1);
+    rig.round(ms(1));
+    rig.pair(0).stuck = true;
+    rig.command(LaneCommand::GiveUpQueue(AssociationId(0)));
+    rig.rest(ms(10));
+    rig.rest(ms(20) + DRAIN_DEADLINE);
+    let reports = rig.reports();
+    assert!(matches!(
+        reports[..],
+        [LaneReport::Drained {
+            silent_at: None,
+            quiet: false,
+            ..
+        }]
+    ));
+    rig.command(LaneCommand::Convict(AssociationId(0)));
+    rig.rest(ms(600));
+    assert!(
+        rig.reports().is_empty(),
+        "it may still send, and write memory"
+    );
+    assert!(rig.pair(1).rung.is_empty());
+    rig.command(LaneCommand::Destroyed(AssociationId(0)));
+    rig.rest(ms(700));
+    let reports = rig.reports();
+    assert!(matches!(reports[..], [LaneReport::BufferFenced { .. }]));
+    assert_eq!(rig.pair(1).rung.len(), 1);
+}
+
+/// The host used to believe that the thread used it.
+#[test]
+fn a_queue_pair_there_is_no_room_for_is_handed_back_and_called_broken() {
+    let mut rig = Rig::new();
+    // Each one drains for as long as it may, and the next one comes.
+    let last = 2 * PATHS_MAX as u64;
+    for number in 2..=last {
+        rig.command(LaneCommand::Convict(AssociationId(number - 1)));
+        rig.command(LaneCommand::Attach {
+            path: PathId(1),
+            association: AssociationId(number),
+            transport: Pair::new(),
+        });
+    }
+    rig.round(ms(1));
+    let reports = rig.reports();
+    assert!(
+        matches!(
+            reports[..],
+            [
+                LaneReport::Drained {
+                    association: AssociationId(drained),
+                    transport: Some(_),
+                    quiet: true,
+                    ..
+                },
+                LaneReport::Broken {
+                    association: AssociationId(broken),
+                    why: Loss::Crowded,
+                    ..
+                },
+            ] if (drained, broken) == (last, last)
+        ),
+        "{} reports",
+        reports.len()
+    );
 }

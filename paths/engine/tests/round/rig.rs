@@ -41,6 +41,8 @@ pub(crate) struct Pair {
     pub(crate) deadline: Option<Duration>,
     /// The device has confirmed that it let go of memory.
     pub(crate) flushed: bool,
+    /// Nothing arrives at the other end.
+    pub(crate) cut_off: bool,
     in_flight: usize,
 }
 
@@ -56,6 +58,7 @@ impl Pair {
             armed: false,
             deadline: None,
             flushed: false,
+            cut_off: false,
             in_flight: 0,
         }
     }
@@ -76,6 +79,10 @@ impl Transport for Pair {
 
     fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    fn has_arrived(&self, _: u16) -> bool {
+        !self.cut_off
     }
 
     fn push(&mut self, sqe: Sqe, _: Data<'_>) -> Result<(), PushError> {

@@ -15,6 +15,7 @@ use umpath_session::{Namespace, NamespaceFacts, Ready, StableId};
 
 use super::inherited::Recorded;
 use super::refusal::Refusals;
+use super::replace::Replacements;
 use super::{Host, same};
 use crate::events::Subject;
 use crate::order::{Order, QueueKey, Remains};
@@ -42,8 +43,9 @@ pub(super) struct Live {
     pub(super) node: Option<u16>,
     /// Queue pairs not handed to a queue thread.
     pub(super) spare: BTreeSet<u16>,
-    /// Queue pairs of removed volumes, being destroyed.
+    /// Queue pairs of removed volumes, and others that are being replaced, until they are destroyed.
     pub(super) leaving: BTreeSet<QueueKey>,
+    pub(super) replacements: Replacements,
     /// More queue pairs are being opened.
     pub(super) opening: bool,
     pub(super) recorded: Recorded,
@@ -68,6 +70,7 @@ impl Live {
             node: up.node,
             spare: up.queues.into_iter().collect(),
             leaving: BTreeSet::new(),
+            replacements: Replacements::default(),
             opening: false,
             recorded: Recorded::Pending,
             pending: BTreeSet::new(),
@@ -189,6 +192,9 @@ impl Host {
             }
         } else if self.leaves_alone(path, namespace.nsid, facts) {
             return;
+        } else if self.sweeps.contains_key(&facts.id) {
+            let why = "its last block device has stopped and is not deleted yet".to_owned();
+            return self.refuse(path, namespace.nsid, why, "");
         } else if let Some(why) = self.is_another_s(path, namespace.nsid, facts) {
             let fix = "make all controllers of the array report the same identifiers; if it is another \
                        namespace, disconnect that volume first";
@@ -319,6 +325,13 @@ impl Host {
         live.opening = false;
         let none = qids.is_empty();
         live.spare.extend(qids);
+        // First those that had one.
+        if none {
+            self.replacement_failed(path);
+        } else {
+            self.replace_when_it_can(path);
+        }
+        let live = self.live(path).expect("it is still live");
         let (spare, waiting) = (live.spare.len(), live.registered.clone());
         for id in waiting {
             let volume = self.registered_volume(id);

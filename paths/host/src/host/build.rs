@@ -13,7 +13,7 @@ use super::{Host, same};
 use crate::events::Subject;
 use crate::order::Order;
 use crate::shape;
-use crate::spec::{Asked, DeviceFacts, VolumeKey, VolumeSpec};
+use crate::spec::{Asked, DeviceFacts, VolumeFacts, VolumeKey, VolumeSpec};
 use crate::volume::Volume;
 
 impl Host {
@@ -41,9 +41,8 @@ impl Host {
             .map(|path| path.asked.clone())
             .collect();
         paths.sort_by_key(|path| path.number);
-        let spec = VolumeSpec {
+        let volume = VolumeFacts {
             id: facts.id,
-            incarnation: 0,
             name,
             nqn: record.spec.nqn.to_string(),
             serial: controller.serial.clone(),
@@ -52,6 +51,10 @@ impl Host {
             nsid,
             namespace: facts.clone(),
             limits: shape::block_limits(controller, facts, self.settings.max_io_bytes()),
+        };
+        let spec = VolumeSpec {
+            facts: volume,
+            incarnation: 0,
             queues: record.spec.session.io_queues_per_namespace,
             depth: record.spec.session.io_depth - 1,
             policy: self.settings.policy(&facts.id, &controller.model),
@@ -129,6 +132,7 @@ impl Host {
             && volume.begin_discard()
         {
             self.fx.order(Order::Discard(volume.key()));
+            self.fx.order(Order::Unregister(volume.key()));
         }
     }
 

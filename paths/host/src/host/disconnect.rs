@@ -11,9 +11,9 @@ use std::time::Duration;
 use umpath_protocol::{DisconnectTarget, EventKind, Failure, PathOutcome, Reply};
 use umpath_session::StableId;
 
-use super::{Host, same};
+use super::{Host, numbers, same};
 use crate::events::Subject;
-use crate::order::{CallId, Order};
+use crate::order::{CallId, Order, RemovalOutcome};
 use crate::spec::VolumeKey;
 use crate::volume::Volume;
 
@@ -204,14 +204,15 @@ impl Host {
         &mut self,
         number: u64,
         key: VolumeKey,
-        outcome: Result<(), Failure>,
+        outcome: RemovalOutcome,
         now: Duration,
     ) {
         self.begin(now);
         let volume = same(&mut self.volumes, key).expect("a volume being removed");
         match outcome {
-            Ok(()) => self.removed(number, key),
-            Err(failure) => {
+            RemovalOutcome::Deleted => self.removed(number, key, None),
+            RemovalOutcome::Stopped(failure) => self.removed(number, key, Some(&failure)),
+            RemovalOutcome::Kept(failure) => {
                 volume.removal_failed(&failure, &mut self.fx);
                 if let Some(removal) = self.removals.get_mut(&number) {
                     removal.give_up(failure);
@@ -221,7 +222,8 @@ impl Host {
         self.settle();
     }
 
-    fn removed(&mut self, number: u64, key: VolumeKey) {
+    /// `undeleted`: why its block device, which serves nobody any more, is still to be deleted.
+    fn removed(&mut self, number: u64, key: VolumeKey, undeleted: Option<&Failure>) {
         let id = key.id;
         let volume = self.volumes.remove(&id).expect("a volume being removed");
         self.fx.order(Order::Unregister(key));
@@ -229,6 +231,10 @@ impl Host {
         let subject = Subject::volume(volume.name());
         self.fx
             .event(EventKind::VolumeRemoved, subject, words.clone());
+        if let Some(failure) = undeleted {
+            let record = volume.record().expect("it had a block device");
+            self.sweep_later(record.clone(), failure);
+        }
         let waiting = self.waiting_for(id);
         let Some(removal) = self.removals.get_mut(&number) else {
             // It could not be started; its namespace is retried.
@@ -240,14 +246,18 @@ impl Host {
             return;
         };
         removal.volumes.remove(&id);
-        removal.deleted.push(words);
-        for path in volume.paths().chain(waiting) {
-            if let Some(record) = self.paths.get_mut(&path) {
+        if undeleted.is_none() {
+            removal.deleted.push(words);
+        }
+        let paths = self.paths.values_mut();
+        for record in paths.filter(|record| record.spec.nqn.as_str() == volume.nqn()) {
+            record.ignored.insert(id);
+        }
+        // And those that were about to serve it: nothing would match the namespace again.
+        for record in self.paths.values_mut() {
+            let live = record.live.as_mut();
+            if live.is_some_and(|live| live.registered.remove(&id) | live.pending.remove(&id)) {
                 record.ignored.insert(id);
-                if let Some(live) = &mut record.live {
-                    live.pending.remove(&id);
-                    live.registered.remove(&id);
-                }
             }
         }
         self.remove_next(number);
@@ -256,12 +266,19 @@ impl Host {
     /// Ends the paths of removals whose volumes are gone, and answers the removals that are
     /// complete.
     pub(super) fn settle_removals(&mut self) {
-        let mut going: Vec<u32> = Vec::new();
+        let (mut going, mut by_hand): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
         for removal in self.removals.values_mut() {
             if removal.volumes.is_empty() && !removal.ending {
                 removal.ending = true;
                 going.extend(&removal.paths);
+                if removal.call.is_some() {
+                    by_hand.extend(&removal.paths);
+                }
             }
+        }
+        for record in by_hand.iter().filter_map(|path| self.paths.get(path)) {
+            let asked = &record.asked;
+            self.removed.insert(numbers::key(&asked.portal, &asked.nqn));
         }
         for path in going {
             self.take_path_away(path);

@@ -14,7 +14,7 @@ use umpath_session::StableId;
 use super::Host;
 use super::ladder::instance_of;
 use super::teardown::{Lost, Teardown};
-use crate::events::FailoverId;
+use crate::events::{FailoverId, Subject};
 use crate::order::{Order, QueueKey, Remains};
 use crate::spec::VolumeKey;
 
@@ -45,7 +45,7 @@ impl Host {
         if let Some(failover) = failover {
             self.fx
                 .events
-                .mark(failover, at, EventKind::Cleared, None, "");
+                .mark(failover, at, EventKind::Cleared, Subject::default(), "");
         }
         for volume in self.volumes.values_mut() {
             volume.clear(association, at, &mut self.fx);
@@ -61,7 +61,7 @@ impl Host {
         let record = self.paths.get_mut(&path).expect("a path that is there");
         let events = &mut self.fx.events;
         let id = if let Some(id) = record.failover {
-            events.mark(id, at, kind, None, why);
+            events.mark(id, at, kind, Subject::default(), why);
             id
         } else {
             events.failover(at, kind, path, &record.spec.address(), why)

@@ -13,6 +13,7 @@ use umpath_protocol::EventKind;
 use umpath_session::ControllerFacts;
 
 use super::{Host, same};
+use crate::events::Subject;
 use crate::order::{QueueKey, Remains};
 use crate::spec::VolumeKey;
 
@@ -41,6 +42,7 @@ impl Host {
         match remains {
             Remains::Spare => self.queue_silent(association, QueueKey::Spare, at),
             Remains::Lane(key, queue) => {
+                self.destroying.remove(&(association, key, queue));
                 // Where it was destroyed for its silence alone, the thread has its memory already.
                 let teardown = self.teardowns.get(&association);
                 let awaited = teardown.is_some_and(|it| it.lanes.contains(&(key, queue)));
@@ -48,12 +50,13 @@ impl Host {
                 if let Some(volume) = volume {
                     volume.queue_destroyed(association, queue, &mut self.fx);
                 }
-                let queue = QueueKey::Lane(key, queue);
-                self.queue_silent(association, queue, at);
+                let lane = QueueKey::Lane(key, queue);
+                self.queue_silent(association, lane, at);
                 if let Some((path, _)) = self.path_with(association) {
                     let live = self.live_mut(path).expect("it was just found");
-                    live.leaving.remove(&queue);
+                    live.leaving.remove(&lane);
                 }
+                self.replacement_destroyed(association, (key, queue));
             }
         }
         self.settle();
@@ -159,7 +162,9 @@ impl Host {
         let unconcerned = teardown.failover.filter(|_| teardown.volumes.is_empty());
         if let Some(failover) = unconcerned {
             let (now, kind) = (self.fx.now, EventKind::OrderFenced);
-            self.fx.events.mark(failover, now, kind, None, &proof);
+            self.fx
+                .events
+                .mark(failover, now, kind, Subject::default(), &proof);
         }
         for id in &teardown.volumes {
             if let Some(volume) = self.volumes.get_mut(id) {

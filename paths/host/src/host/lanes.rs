@@ -142,18 +142,18 @@ impl Host {
                 handed_back,
                 quiet,
             } => {
+                let replaced = self.replacement_drained(association, (key, queue), quiet);
                 if handed_back {
                     // A queue pair that is not known to be silent is silent once destroyed.
-                    let report = !quiet || silent_at.is_none();
+                    let report = replaced || !quiet || silent_at.is_none();
+                    if report {
+                        self.destroying.insert((association, key, queue));
+                    }
                     self.fx.order(Order::Destroy {
                         association,
                         remains: Remains::Lane(key, queue),
                         report,
                     });
-                    let teardown = self.teardowns.get_mut(&association);
-                    if let Some(teardown) = teardown.filter(|_| report) {
-                        teardown.destroying.insert(QueueKey::Lane(key, queue));
-                    }
                 }
                 if let Some(at) = silent_at.filter(|_| quiet) {
                     self.queue_silent(association, QueueKey::Lane(key, queue), at);
@@ -164,6 +164,10 @@ impl Host {
                 ghosts,
                 at,
             } => {
+                if self.replacement_fenced(association, (key, queue), ghosts.len()) {
+                    return;
+                }
+                let volume = same(&mut self.volumes, key).expect("it was just there");
                 volume.lane_drained(association, queue, ghosts, at, &mut self.fx);
                 self.lane_drained(key, queue, association);
             }
@@ -194,6 +198,11 @@ impl Host {
                 let stuck = qid.zip(cid).map(|(qid, cid)| Stuck { qid, cid, since });
                 self.tell(association, Request::Overdue(association, since, stuck));
             }
+            LaneEvent::QueueSilent {
+                association,
+                mutations,
+                ..
+            } => self.queue_cut_off(key, queue, association, mutations),
             _ => {}
         }
     }
@@ -223,12 +232,14 @@ impl Host {
                 self.volumes.remove(&key.id);
             }
         }
+        self.forget_replacements(key, queue);
         for association in had {
             let found = self.path_with(*association).map(|(path, _)| path);
             if let Some(live) = found.and_then(|path| self.live_mut(path)) {
                 // The queue pair falls silent only once it is destroyed.
                 live.leaving.insert(QueueKey::Lane(key, queue));
             }
+            self.destroying.insert((*association, key, queue));
             self.fx.order(Order::Destroy {
                 association: *association,
                 remains: Remains::Lane(key, queue),
@@ -237,15 +248,15 @@ impl Host {
         }
         let had: BTreeSet<AssociationId> = had.iter().copied().collect();
         let waits = |teardown: &super::Teardown| teardown.lanes.contains(&(key, queue));
-        // The end of its thread does not silence a queue pair that was handed back before.
-        let lane = QueueKey::Lane(key, queue);
-        let waiting: Vec<(AssociationId, bool)> = self
+        let waiting: Vec<AssociationId> = self
             .teardowns
             .iter()
             .filter(|(_, teardown)| waits(teardown))
-            .map(|(association, teardown)| (*association, teardown.destroying.contains(&lane)))
+            .map(|(association, _)| *association)
             .collect();
-        for (association, destroying) in waiting {
+        for association in waiting {
+            // One that was handed back undrained is silent once it is destroyed, no sooner.
+            let destroying = self.destroying.contains(&(association, key, queue));
             if !destroying && !had.contains(&association) {
                 self.queue_silent(association, QueueKey::Lane(key, queue), now);
             }

@@ -110,7 +110,7 @@ impl Host {
         }
     }
 
-    /// Matches namespaces that the path was set to ignore and no longer is.
+    /// Matches namespaces that were left alone and no longer are.
     pub(super) fn match_again(&mut self, path: u32, ids: &BTreeSet<StableId>) {
         let live = self
             .live_mut(path)

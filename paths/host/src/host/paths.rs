@@ -14,6 +14,7 @@ use crate::record::Asked;
 use crate::volume::Volume;
 
 use super::attach::{Known, Live};
+use super::inherited::Recorded;
 
 /// A request to create a path.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct Wanted {
     pub asked: Asked,
     /// Keep trying even if it was never up.
     pub standing: bool,
+    /// Discovery found it again: what an operator has removed stays removed.
+    pub rediscovered: bool,
     /// The caller to answer with [`Answer::Path`], if any.
     pub call: Option<CallId>,
 }
@@ -110,8 +113,28 @@ impl Host {
     /// Creates a path, or finds the existing one.
     pub fn handle_connect(&mut self, wanted: Wanted, now: Duration) {
         self.begin(now);
+        if wanted.rediscovered && self.was_removed(&wanted.asked) {
+            let failure = Failure::new(
+                format!(
+                    "{} at {} is not connected",
+                    wanted.asked.nqn, wanted.asked.portal.traddr
+                ),
+                "an operator removed this path",
+                "umpath connect brings it back",
+            );
+            if let Some(call) = wanted.call {
+                self.fx
+                    .order(Order::Answer(call, Answer::Path(Err(failure))));
+            }
+            return;
+        }
         self.connect(wanted);
         self.settle();
+    }
+
+    fn was_removed(&self, asked: &Asked) -> bool {
+        let key = numbers::key(&asked.portal, &asked.nqn);
+        self.removed.contains(&key)
     }
 
     pub(super) fn connect(&mut self, wanted: Wanted) {
@@ -144,16 +167,26 @@ impl Host {
             mut spec,
             mut asked,
             standing,
+            rediscovered,
             ..
         } = wanted;
         self.may_connect(&asked.nqn)?;
+        if !rediscovered {
+            self.removed
+                .remove(&numbers::key(&asked.portal, &asked.nqn));
+            self.hurry_sweeps();
+        }
         let twin = self
             .paths
             .iter_mut()
             .find(|(_, record)| record.spec.leads_where(&spec) && !record.ending);
         if let Some((&known, twin)) = twin {
             twin.standing |= standing;
-            let ignored = std::mem::take(&mut twin.ignored);
+            let ignored = if rediscovered {
+                BTreeSet::new()
+            } else {
+                std::mem::take(&mut twin.ignored)
+            };
             self.fx.ask_path(known, Request::Retry);
             self.match_again(known, &ignored);
             self.retry_refusals_of(known);
@@ -165,9 +198,19 @@ impl Host {
         asked.number = Some(number);
         self.fit_queues(&mut spec);
         self.fx.order(Order::RunPath(Box::new(spec.clone())));
-        let record = PathRecord::new(spec, asked, standing);
+        let mut record = PathRecord::new(spec, asked, standing);
+        if rediscovered {
+            record.ignored = self.ignored_in(record.spec.nqn.as_str());
+        }
         self.paths.insert(number, record);
         Ok((number, false))
+    }
+
+    /// Volumes of a subsystem that an operator removed.
+    fn ignored_in(&self, nqn: &str) -> BTreeSet<StableId> {
+        let paths = self.paths.values();
+        let of_it = paths.filter(|record| record.spec.nqn.as_str() == nqn);
+        of_it.flat_map(|record| record.ignored.clone()).collect()
     }
 
     /// The number bound to the path; a new one while another path with that number is being
@@ -313,12 +356,85 @@ impl Host {
         }
     }
 
+    /// Answers callers who wait for a path once all its volumes are attached or refused.
+    pub(super) fn settle_connects(&mut self) {
+        let settled: Vec<u32> = self
+            .paths
+            .iter()
+            // The end of a path that is being removed answers its callers.
+            .filter(|(_, record)| record.is_awaited() && !record.ending)
+            .filter(|(path, record)| {
+                let live = record.live.as_ref();
+                live.is_some_and(|live| self.is_settled(**path, live))
+            })
+            .map(|(path, _)| *path)
+            .collect();
+        for path in settled {
+            self.settle_connect(path);
+        }
+    }
+
+    fn is_settled(&self, path: u32, live: &Live) -> bool {
+        let troubled = |id: &_| {
+            let volume = self.volumes.get(id);
+            volume.is_some_and(|volume| volume.trouble().is_some())
+        };
+        let started = |volume: &Volume| volume.is_started() || volume.trouble().is_some();
+        let mut served = self.volumes.values().filter(|volume| volume.has_path(path));
+        match live.recorded {
+            Recorded::Pending => false,
+            Recorded::Failed { .. } => true,
+            Recorded::Durable => live.pending.iter().all(troubled) && served.all(started),
+        }
+    }
+
+    fn settle_connect(&mut self, path: u32) {
+        let live = self.live(path).expect("an association that is settled");
+        let mut refused: Vec<Failure> = live.refusals.failures().cloned().collect();
+        for id in &live.pending {
+            let volume = self.volumes.get(id).expect("a volume that is waited for");
+            refused.push(Failure::new(
+                format!("volume {} cannot be served yet", volume.name()),
+                volume.trouble().unwrap_or_default(),
+                "it is tried again by itself; umpath show events tells more",
+            ));
+        }
+        let ignored = live.ignored.clone();
+        let mut outcome = self.outcome(path);
+        let none = outcome.volumes.is_empty();
+        // A volume that waits to be taken over, or for its last block device to be deleted, will need
+        // it.
+        let waits = !live.pending.is_empty() || self.awaits_sweep(&live.ready.namespaces);
+        let hopeless = none && !waits;
+        let useless = hopeless && !(refused.is_empty() && ignored.is_empty());
+        let first = refused.first().filter(|_| none).cloned();
+        outcome.refused = refused;
+        outcome.ignored = ignored;
+        let answer = first.map_or(Ok(outcome), Err);
+        self.answer_waiting(path, &answer);
+        if useless && !self.path(path).standing {
+            self.end_path(path);
+        }
+    }
+
     /// Ends a path that no longer serves a volume.
     pub(super) fn end_path(&mut self, path: u32) {
-        let record = self.path_mut(path);
-        record.ending = true;
+        self.attach_no_more(path);
         self.destroy_spares(path);
         self.fx.ask_path(path, Request::Shutdown);
+    }
+
+    /// Attaches nothing more to a path: it is being removed.
+    pub(super) fn attach_no_more(&mut self, path: u32) {
+        let record = self.path_mut(path);
+        record.ending = true;
+        let Some(live) = &mut record.live else {
+            return;
+        };
+        live.registered.clear();
+        for id in std::mem::take(&mut live.pending) {
+            self.discard_if_unwanted(id);
+        }
     }
 
     fn path_ended(&mut self, path: u32) {
@@ -336,6 +452,10 @@ impl Host {
         let words = format!("{} {}", record.spec.address(), record.spec.nqn);
         self.fx
             .event(EventKind::PathRemoved, Subject::path(path), words);
+        // It may have been lost while a volume that never had a path was to be attached to it.
+        for id in self.volumes.keys().copied().collect::<Vec<_>>() {
+            self.discard_if_unwanted(id);
+        }
     }
 
     /// The outcome of a path that is up.

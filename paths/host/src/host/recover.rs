@@ -37,7 +37,7 @@ pub enum Found {
     /// It is gone, or the number now belongs to another device: it ended with its server or at a
     /// reboot.
     Gone,
-    /// The driver could not say.
+    /// The driver could not say: it is not loaded, say. It is asked again.
     Unknown,
 }
 
@@ -91,6 +91,7 @@ impl Host {
                 );
                 self.clear_away(record, found);
                 self.volume_failed(id, &why);
+                self.retry_refusals_for(id);
             }
         }
         self.settle();
@@ -99,7 +100,7 @@ impl Host {
     /// Removes what is left of a volume whose block device is of no use.
     fn clear_away(&mut self, record: VolumeRecord, found: Found) {
         if found == Found::Dead {
-            return self.fx.order(Order::Sweep(Box::new(record)));
+            return self.sweep(record);
         }
         tracing::info!(
             volume = record.name,
@@ -164,16 +165,8 @@ impl Host {
     /// The volume of a record. `queues` of its block device; 0: not known yet.
     fn adopt(&mut self, record: VolumeRecord, queues: u16) -> Volume {
         let spec = VolumeSpec {
-            id: record.id,
+            facts: record.facts.clone(),
             incarnation: 0,
-            name: record.name.clone(),
-            nqn: record.nqn.clone(),
-            serial: record.serial.clone(),
-            model: record.model.clone(),
-            firmware: record.firmware.clone(),
-            nsid: record.nsid,
-            namespace: record.namespace.clone(),
-            limits: record.limits.clone(),
             queues,
             // The queue count the device was created with applies; the driver reports it.
             depth: 0,
@@ -188,6 +181,20 @@ impl Host {
             words,
         );
         Volume::adopted(spec, record, self.fx.now)
+    }
+
+    /// Records the paths of every volume of a path's subsystem: also one that the path did not serve
+    /// yet may have it on record.
+    pub(super) fn note_paths_to(&mut self, path: u32) {
+        let nqn = self.path(path).spec.nqn.to_string();
+        let volumes = self.volumes.values();
+        let volumes: Vec<StableId> = volumes
+            .filter(|volume| volume.nqn() == nqn)
+            .map(Volume::id)
+            .collect();
+        for id in volumes {
+            self.note_paths_of(id);
+        }
     }
 
     /// Records what the next process must know about a volume: its paths and the size of its

@@ -1,15 +1,17 @@
 //! Removing a path from volumes that stay.
 //!
-//! The path gets no new I/O; commands in flight complete normally within [`DRAIN_TIME_MAX`]. Then
-//! the queue threads drain their queue pairs as after a conviction. If nothing of unknown fate is
-//! left, there is nothing to fence; otherwise the order fence is awaited as usual, counted from the
-//! moment when neither the queue threads nor the admin queue can send any more. Finally the
-//! controller is shut down.
+//! The path gets no new I/O. Once every queue thread has confirmed that, and the commands in flight
+//! have completed, or at the latest after [`DRAIN_TIME_MAX`], the queue threads drain their queue
+//! pairs as after a conviction. If nothing of unknown fate is left, there is nothing to fence;
+//! otherwise the order fence is awaited as usual: a survivor is asked to reset the controller, and
+//! time counts from the moment when neither the queue threads nor the admin queue can send any more.
+//! Finally the controller is shut down.
 
 use std::time::Duration;
 
 use umpath_core::AssociationId;
 use umpath_core::association::Conviction;
+use umpath_session::StableId;
 
 use super::Host;
 use super::attach::Live;
@@ -27,6 +29,9 @@ const COUNT_EVERY: Duration = Duration::from_millis(5);
 pub(super) struct Retirement {
     path: u32,
     association: AssociationId,
+    /// Counters requested behind the tables without the path: a queue thread that has answered sends
+    /// nothing new on it, and only then does a count of zero mean that nothing is in flight.
+    confirmations: Vec<(StableId, u64)>,
     count_at: Duration,
     until: Duration,
 }
@@ -43,36 +48,29 @@ impl Host {
         let Some(record) = self.paths.get_mut(&path) else {
             return;
         };
-        record.ending = true;
         record.standing = false;
         let association = record.live.as_ref().map(|live| live.association);
-        let served: Vec<_> = self
-            .volumes
-            .values()
-            .filter(|volume| volume.has_path(path))
-            .map(crate::volume::Volume::id)
-            .collect();
-        for id in served {
-            self.note_paths_of(id);
-        }
+        self.attach_no_more(path);
+        self.note_paths_to(path);
         let Some(association) = association else {
             return self.end_path(path);
         };
-        let mut in_use = false;
+        let mut confirmations = Vec::new();
         for volume in self.volumes.values_mut() {
-            in_use |= volume.number_on(association).is_some();
-            volume.retire(association, &mut self.fx);
+            if volume.retire(association, &mut self.fx) {
+                confirmations.push((volume.id(), volume.ask_counters(&mut self.fx)));
+            }
         }
-        if !in_use {
+        if confirmations.is_empty() {
             return self.end_path(path);
         }
         self.retirements.push(Retirement {
             path,
             association,
-            count_at: self.fx.now,
+            confirmations,
+            count_at: self.fx.now + COUNT_EVERY,
             until: self.fx.now + DRAIN_TIME_MAX,
         });
-        self.retirements_due();
     }
 
     /// Counts the commands in flight on paths being removed.
@@ -85,9 +83,12 @@ impl Host {
                 return true;
             }
             let association = retirement.association;
-            let busy = volumes
-                .values()
-                .any(|volume| volume.in_flight_on(association) > 0);
+            let busy = retirement.confirmations.iter().any(|(id, ticket)| {
+                let volume = volumes.get(id);
+                volume.is_some_and(|volume| {
+                    volume.silent(*ticket) > 0 || volume.in_flight_on(association) > 0
+                })
+            });
             if busy && now < retirement.until {
                 retirement.count_at = (now + COUNT_EVERY).min(retirement.until);
                 return true;
@@ -151,7 +152,13 @@ impl Host {
             // A volume removed meanwhile notified nobody; carry the fence over to its successor, which
             // takes it when it is built.
             .any(|volume| volume.is_none_or(|it| !it.is_built() || it.has_ghosts(association)));
-        if !ghosts {
+        if ghosts {
+            let Lost { nqn, instance, .. } = teardown.lost.clone();
+            let ladder = self.ladder_for(path, &nqn, instance);
+            let teardown = self.teardowns.get_mut(&association);
+            teardown.expect("an orderly end").ladder = Some(ladder);
+            self.carry_out(association);
+        } else {
             self.nothing_lost(association);
         }
         if self.paths.contains_key(&path) {

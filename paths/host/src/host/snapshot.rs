@@ -2,10 +2,9 @@
 
 use umpath_protocol::{Association, DaemonView, Failure, Snapshot};
 
-use super::attach::Live;
+use super::Host;
 use super::paths::PathRecord;
-use super::{Host, inherited::Recorded};
-use crate::volume::{PathFacts, Volume};
+use crate::volume::PathFacts;
 
 impl Host {
     /// Volumes, groups and paths as they are now. `daemon` is the shell's own state.
@@ -70,64 +69,6 @@ impl Host {
             io_queues: live.map_or(0, |live| live.ready.io_queues.into()),
             connects: record.connects,
             last_error: trouble_of(record),
-        }
-    }
-
-    /// Answers callers who wait for a path once all its volumes are attached or refused.
-    pub(super) fn settle_connects(&mut self) {
-        let settled: Vec<u32> = self
-            .paths
-            .iter()
-            .filter(|(_, record)| record.is_awaited())
-            .filter(|(path, record)| {
-                let live = record.live.as_ref();
-                live.is_some_and(|live| self.is_settled(**path, live))
-            })
-            .map(|(path, _)| *path)
-            .collect();
-        for path in settled {
-            self.settle_connect(path);
-        }
-    }
-
-    fn is_settled(&self, path: u32, live: &Live) -> bool {
-        let troubled = |id: &_| {
-            let volume = self.volumes.get(id);
-            volume.is_some_and(|volume| volume.trouble().is_some())
-        };
-        let started = |volume: &Volume| volume.is_started() || volume.trouble().is_some();
-        let mut served = self.volumes.values().filter(|volume| volume.has_path(path));
-        match live.recorded {
-            Recorded::Pending => false,
-            Recorded::Failed { .. } => true,
-            Recorded::Durable => live.pending.iter().all(troubled) && served.all(started),
-        }
-    }
-
-    fn settle_connect(&mut self, path: u32) {
-        let live = self.live(path).expect("an association that is settled");
-        let mut refused: Vec<Failure> = live.refusals.failures().cloned().collect();
-        for id in &live.pending {
-            let volume = self.volumes.get(id).expect("a volume that is waited for");
-            refused.push(Failure::new(
-                format!("volume {} cannot be served yet", volume.name()),
-                volume.trouble().unwrap_or_default(),
-                "it is tried again by itself; umpath show events tells more",
-            ));
-        }
-        let ignored = live.ignored.clone();
-        let mut outcome = self.outcome(path);
-        let none = outcome.volumes.is_empty();
-        // A volume that waits to be taken over will need it.
-        let hopeless = none && live.pending.is_empty();
-        let useless = hopeless && !(refused.is_empty() && ignored.is_empty());
-        let first = refused.first().filter(|_| none).cloned();
-        outcome.refused = refused;
-        outcome.ignored = ignored;
-        let answer = first.map_or(Ok(outcome), Err);
-        self.answer_waiting(path, &answer);
-        if useless && !self.path(path).standing {
-            self.end_path(path);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use umpath_protocol::{DisconnectTarget, EventKind};
 use umpath_session::StableId;
 
-use super::Host;
+use super::{Host, PathRecord};
 use crate::events::Subject;
 use crate::order::Order;
 
@@ -72,7 +72,8 @@ impl Host {
         }
     }
 
-    /// Removes every unused volume, then the paths that serve none.
+    /// Removes every unused volume, then the paths to subsystems of which none is left. A volume in
+    /// use may need a path that does not serve it yet.
     fn remove_unused(&mut self) {
         if !self.removals.is_empty() {
             return;
@@ -85,13 +86,11 @@ impl Host {
         for name in names {
             self.disconnect(&DisconnectTarget::Device(name), false, None);
         }
-        let serves = |path: u32| self.volumes.values().any(|volume| volume.has_path(path));
-        let idle: Vec<u32> = self
-            .paths
-            .keys()
-            .copied()
-            .filter(|path| !serves(*path))
-            .collect();
+        let needed = |nqn: &str| self.volumes.values().any(|volume| volume.nqn() == nqn);
+        let idle = |(path, record): (&u32, &PathRecord)| {
+            (!record.ending && !needed(record.spec.nqn.as_str())).then_some(*path)
+        };
+        let idle: Vec<u32> = self.paths.iter().filter_map(idle).collect();
         for path in idle {
             self.end_path(path);
         }

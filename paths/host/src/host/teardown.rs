@@ -35,8 +35,6 @@ pub(super) struct Teardown {
     pub(super) fence: OrderFence<QueueKey>,
     /// Queue threads that have not passed their buffer fence.
     pub(super) lanes: BTreeSet<(VolumeKey, u16)>,
-    /// Queue pairs whose silence only their destruction proves, which is under way.
-    pub(super) destroying: BTreeSet<QueueKey>,
     /// Volumes that had a path on it.
     pub(super) volumes: BTreeSet<StableId>,
     /// When time proves the fence, once known.
@@ -44,7 +42,7 @@ pub(super) struct Teardown {
     /// The path is being removed by request. Its admin queue lives until the queue threads have
     /// drained, and then falls silent in good order.
     pub(super) orderly: bool,
-    /// The ladder to its fence; an orderly end relies on time alone.
+    /// The ladder to its fence. An orderly end has none until a queue thread reports ghosts.
     pub(super) ladder: Option<Ladder>,
     /// The proof that it executes nothing more, in words.
     pub(super) proof: Option<String>,
@@ -91,7 +89,6 @@ impl Teardown {
             lost,
             failover: None,
             lanes,
-            destroying: BTreeSet::new(),
             volumes,
             fence_due: None,
             orderly: true,

@@ -8,8 +8,8 @@ use umpath_core::association::{Aborts, Health, Patience, Stuck, Verdict};
 use umpath_core::{AssociationId, PathId, VolumeShared};
 use umpath_nvme::command::Instance;
 use umpath_session::{
-    ConfigError, Controller, Event, IoCommand, Output, Ready, Reconnect, ResetAnswer, ResetRecord,
-    SessionError,
+    ConfigError, Controller, Event, IoCommand, Ready, Reconnect, ResetAnswer, ResetRecord,
+    SessionError, SessionOutput,
 };
 
 use super::{End, Link, PathOrder, PathSpec, Report, Request, Up};
@@ -96,6 +96,10 @@ impl Attempt {
         }
     }
 
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
     pub(super) fn shut_down(&mut self, now: Duration) {
         self.stopping = true;
         self.session.shutdown(now);
@@ -127,10 +131,10 @@ impl Attempt {
         })
     }
 
-    fn output(&mut self, output: Output, around: &mut Around<'_>) -> Option<End> {
+    fn output(&mut self, output: SessionOutput, around: &mut Around<'_>) -> Option<End> {
         let association = self.association;
         match output {
-            Output::OpenQueue { qid, cntlid, depth } => {
+            SessionOutput::OpenQueue { qid, cntlid, depth } => {
                 let in_capsule_bytes = self.in_capsule_bytes;
                 around.orders.push_back(PathOrder::OpenQueue {
                     association,
@@ -140,15 +144,15 @@ impl Attempt {
                     in_capsule_bytes,
                 });
             }
-            Output::Send { qid, sqe, data } => around.orders.push_back(PathOrder::Send {
+            SessionOutput::Send { qid, sqe, data } => around.orders.push_back(PathOrder::Send {
                 association,
                 qid,
                 sqe,
                 data,
             }),
-            Output::Event(event) => return self.event(event, around),
+            SessionOutput::Event(event) => return self.event(event, around),
             // The session's last event follows and ends the attempt.
-            Output::CloseAll => {}
+            SessionOutput::CloseAll => {}
         }
         None
     }
@@ -267,6 +271,11 @@ impl Attempt {
                     health.queue_failed(now);
                 }
             }
+            Request::CutOff(association) if association == own => {
+                if let Some(health) = &mut self.health {
+                    health.queue_silent(now);
+                }
+            }
             Request::Overdue(association, since, stuck) if association == own => {
                 if let Some(health) = &mut self.health {
                     health.io_overdue(since, now);
@@ -327,10 +336,10 @@ impl Attempt {
         });
     }
 
-    /// Handles a link change; `true` if a connection in progress should start over.
-    pub(super) fn handle_link(&mut self, link: Link, now: Duration) -> bool {
+    /// Its link changed, or this is its state when monitoring starts.
+    pub(super) fn handle_link(&mut self, link: Link, now: Duration) {
         let Some(health) = &mut self.health else {
-            return link == Link::Up && !self.stopping;
+            return;
         };
         match link {
             Link::Up => health.link_up(now),
@@ -338,7 +347,6 @@ impl Attempt {
             Link::Fatal => health.device_fatal(now),
             Link::Unwatched => {}
         }
-        false
     }
 
     /// Runs the health checks and reports their verdicts.

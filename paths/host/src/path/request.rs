@@ -18,6 +18,8 @@ pub enum Request {
     Serves(AssociationId, PathId, Arc<VolumeShared>),
     /// A queue thread lost its queue pair.
     Broken(AssociationId, String),
+    /// An I/O queue pair is cut off from the controller and cannot be replaced alone.
+    CutOff(AssociationId),
     /// The send time of a queue thread's oldest command in flight. `Some`: that command may be
     /// aborted.
     Overdue(AssociationId, Duration, Option<Stuck>),

@@ -73,6 +73,39 @@ impl Volume {
         self.pump(fx);
     }
 
+    /// Has a queue thread give up its queue pair on an association that lives on.
+    pub(crate) fn give_up_queue(&self, association: AssociationId, queue: u16, fx: &mut Effects) {
+        if !self.ended.contains(&queue) {
+            fx.lane(self.key(), queue, LaneCommand::GiveUpQueue(association));
+        }
+    }
+
+    /// Gives a queue thread another queue pair on an association it serves already. False: nobody is
+    /// there to take it.
+    pub(crate) fn replace_queue(
+        &mut self,
+        association: AssociationId,
+        queue: u16,
+        qid: u16,
+        fx: &mut Effects,
+    ) -> bool {
+        let ended = self.ended.contains(&queue);
+        let Some(member) = self.member_on_mut(association).filter(|_| !ended) else {
+            return false;
+        };
+        if let Some(known) = member.qids.get_mut(usize::from(queue)) {
+            *known = qid;
+        }
+        let path = member.number;
+        let attach = LaneCommand::Attach {
+            path,
+            association,
+            transport: qid,
+        };
+        fx.lane(self.key(), queue, attach);
+        true
+    }
+
     /// A queue pair that had not drained was destroyed: the thread owns its memory again.
     pub(crate) fn queue_destroyed(
         &mut self,

@@ -3,7 +3,7 @@
 //! A failover is open on a path from the first evidence until either the evidence is gone or I/O is
 //! back on the path. A group switch is a step of the failover opened last.
 
-use umpath_core::{Event, EventKind as Core, LaneCommand, ThreadStats};
+use umpath_core::{AssociationId, Event, EventKind as Core, LaneCommand, ThreadStats};
 use umpath_protocol::EventKind;
 
 use super::{Member, Volume};
@@ -71,14 +71,13 @@ impl Volume {
             _ => detail_of(event),
         };
         let path = self.member_of(event).map(|member| member.path);
+        let subject = Subject {
+            volume: Some(self.spec.name.clone()),
+            path,
+        };
         if let Some(failover) = self.failover_of(event, kind) {
-            fx.events
-                .mark(failover, event.at, kind, Some(self.name()), &detail);
+            fx.events.mark(failover, event.at, kind, subject, &detail);
         } else {
-            let subject = Subject {
-                volume: Some(self.spec.name.clone()),
-                path,
-            };
             fx.events.record(event.at, kind, subject, detail);
         }
         if kind == EventKind::FailedBack
@@ -88,18 +87,24 @@ impl Volume {
         }
     }
 
+    /// The path an event names, whatever became of its association meanwhile.
     fn member_of(&self, event: &Event) -> Option<&Member> {
-        let by_association = |member: &&Member| Some(member.association) == event.association;
         let by_path = |member: &&Member| Some(member.number) == event.path;
-        let members = || self.members.iter();
-        members()
-            .find(by_association)
-            .or_else(|| members().find(by_path))
+        self.members.iter().find(by_path)
+    }
+
+    /// The path that has an association, or lost it last.
+    fn owner_of(&self, association: Option<AssociationId>) -> Option<&Member> {
+        let owns = |member: &&Member| {
+            association.is_some_and(|id| member.association == id || member.lost == Some(id))
+        };
+        self.members.iter().find(owns)
     }
 
     /// The failover an event is a step of.
     fn failover_of(&self, event: &Event, kind: EventKind) -> Option<FailoverId> {
-        let own = self.member_of(event).and_then(|member| member.failover);
+        let owner = self.owner_of(event.association);
+        let own = owner.and_then(|member| member.failover);
         let last = || {
             self.members
                 .iter()

@@ -77,7 +77,7 @@ impl Volume {
             .iter_mut()
             .find(|member| member.path == new.path)
         {
-            member.association = new.association;
+            member.lost = Some(std::mem::replace(&mut member.association, new.association));
             member.nsid = new.nsid;
             member.qids.clone_from(&new.qids);
             member.ana_group = new.ana_group;
@@ -105,6 +105,7 @@ impl Volume {
             path: new.path,
             number,
             association: new.association,
+            lost: None,
             nsid: new.nsid,
             qids: new.qids.clone(),
             ana_group: new.ana_group,

@@ -97,9 +97,9 @@ impl Volume {
     /// created with; further paths are compared with this one, also after a restart.
     pub(crate) fn resized(&mut self, blocks: u64) -> bool {
         let news = self.spec.namespace.blocks != blocks;
-        self.spec.namespace.blocks = blocks;
+        self.spec.facts.namespace.blocks = blocks;
         if let Some(record) = &mut self.record {
-            record.namespace.blocks = blocks;
+            record.facts.namespace.blocks = blocks;
         }
         news
     }
@@ -109,7 +109,7 @@ impl Volume {
         members.find(|member| member.association == association)
     }
 
-    fn member_on_mut(&mut self, association: AssociationId) -> Option<&mut Member> {
+    pub(super) fn member_on_mut(&mut self, association: AssociationId) -> Option<&mut Member> {
         let mut members = self.members.iter_mut();
         members.find(|member| member.association == association)
     }

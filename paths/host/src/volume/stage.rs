@@ -266,9 +266,13 @@ impl Volume {
         true
     }
 
-    /// Whether it is being removed.
+    /// Whether it is being removed, or is to be: no path is attached to it any more.
     pub(crate) fn is_going(&self) -> bool {
-        matches!(self.stage, Stage::Removing { .. })
+        match self.stage {
+            Stage::Removing { .. } => true,
+            Stage::Unstarted { .. } => !self.adopted,
+            _ => false,
+        }
     }
 
     /// It could not be removed.

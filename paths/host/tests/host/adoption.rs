@@ -1,15 +1,16 @@
 //! A process takes over what an earlier one left.
 
+use umpath_host::Request;
 use umpath_host::order::{Answer, Verb};
 use umpath_host::policy::NoPathRetry;
 use umpath_protocol::{DisconnectTarget, Reply};
+use umpath_session::AnaState;
 
-use super::failing::Failing;
-use super::rig::{Disk, Rig, ms};
-use super::sample::{asked, facts, id, namespace, policy};
+use super::rig::{Disk, Failing, Rig, ms};
+use super::sample::{asked, facts, id, namespace, policy, with_ana};
 
 /// What a process with a volume over two configured paths leaves when it is killed.
-fn killed() -> Disk {
+pub(super) fn killed() -> Disk {
     let mut rig = Rig::new();
     for path in 1..=2 {
         rig.want(asked(path as u8), true);
@@ -132,7 +133,7 @@ fn threads_of_an_attempt_that_failed_are_not_those_of_the_next() {
     rig.advance(ms(6_000));
     assert_eq!(rig.usable(id(1)), 2);
     assert_eq!(
-        rig.told[&id(1)],
+        rig.told_tables[&id(1)],
         [0, 1].into(),
         "every queue thread has a table"
     );
@@ -200,7 +201,7 @@ fn a_device_is_never_on_record_without_paths() {
 /// A process that cannot ask the driver when it starts.
 fn started_blind() -> Rig {
     let failing = Failing {
-        find: true,
+        driver: true,
         ..Failing::default()
     };
     let mut rig = Rig::failing(policy(), killed(), failing);
@@ -217,7 +218,7 @@ fn a_device_the_driver_did_not_name_is_asked_for_until_it_is_found() {
     rig.advance(ms(20_000));
     assert_eq!(rig.made, 0, "no second block device");
     assert_eq!(rig.usable(id(1)), 0);
-    rig.failing.find = false;
+    rig.failing.driver = false;
     rig.advance(ms(6_000));
     assert_eq!(rig.usable(id(1)), 1);
     assert_eq!((rig.made, rig.disk.volumes[&id(1)].cookie), (0, 77));
@@ -228,10 +229,32 @@ fn a_device_that_turns_out_to_be_gone_is_made_anew() {
     let mut rig = started_blind();
     rig.up(1, &[namespace(1, 1, 1_000)]);
     rig.advance(ms(1_000));
-    rig.failing.find = false;
+    rig.failing.driver = false;
     rig.disk.devices.clear();
     rig.advance(ms(40_000));
     assert_eq!((rig.made, rig.usable(id(1))), (1, 1));
+}
+
+/// Its queue pairs were destroyed by then.
+#[test]
+fn a_path_being_removed_gets_no_volume_that_is_taken_over_meanwhile() {
+    let failing = Failing {
+        build: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let target = DisconnectTarget::Path("1".to_owned());
+    let call = rig.call();
+    let force = true;
+    rig.host
+        .handle_verb(call, Verb::Disconnect { target, force }, rig.now);
+    rig.failing.build = false;
+    rig.advance(ms(6_000));
+    let events = rig.events();
+    assert!(events.iter().any(|(kind, _)| kind == "volume_recovered"));
+    let opens = |(_, request): &(u32, Request)| matches!(request, Request::OpenQueues(..));
+    assert!(!rig.requests.iter().any(opens), "{:?}", rig.requests);
 }
 
 #[test]
@@ -247,13 +270,13 @@ fn writes_wait_for_the_fence_of_what_the_last_process_had() {
     assert_eq!(rig.disk.associations.len(), 1, "the new one");
 }
 
-fn waits(rig: &Rig) -> bool {
+pub(super) fn waits(rig: &Rig) -> bool {
     let table = rig.tables.get(&id(1));
     // Without a table a queue thread lets everything wait.
     table.is_none_or(|table| table.on_no_path == umpath_core::OnNoPath::Queue)
 }
 
-fn taken_over_with_no_path_retry_fail() -> Rig {
+pub(super) fn taken_over_with_no_path_retry_fail() -> Rig {
     let fail = umpath_host::policy::VolumePolicy {
         no_path_retry: NoPathRetry::Fail,
         ..policy()
@@ -269,27 +292,8 @@ fn taken_over_with_no_path_retry_fail() -> Rig {
 fn requests_wait_for_a_usable_path_and_not_for_an_attached_one() {
     let mut rig = taken_over_with_no_path_retry_fail();
     // A standby whose namespace is inaccessible comes first.
-    let transition = ms(10_000);
-    let standby = umpath_session::ControllerFacts {
-        ana: Some(umpath_session::AnaFacts {
-            transition,
-            anacap: 0,
-            group_max: 1,
-            groups: 1,
-            namespaces: 1,
-        }),
-        ..facts(1)
-    };
-    let table = umpath_session::AnaTable {
-        change_count: 1,
-        groups: vec![umpath_session::AnaGroup {
-            id: 1,
-            state: umpath_session::AnaState::Inaccessible,
-            nsids: vec![1],
-            change_count: 1,
-        }],
-    };
-    rig.up_as(1, standby, Some(table), &[namespace(1, 1, 1_000)]);
+    let (standby, table) = with_ana(1, AnaState::Inaccessible);
+    rig.up_as(1, standby, table, &[namespace(1, 1, 1_000)]);
     assert_eq!(rig.usable(id(1)), 0);
     assert!(waits(&rig), "the optimized path is still being connected");
     rig.up(2, &[namespace(1, 1, 1_000)]);
@@ -328,6 +332,21 @@ fn queueing_on_does_not_end_the_wait_for_a_first_path() {
     rig.host.handle_verb(call, Verb::Steer(set), rig.now);
     rig.settle();
     assert!(waits(&rig));
+}
+
+/// The policy came back with the first path, and undid what an operator had said.
+#[test]
+fn an_operator_s_word_outlives_the_first_path() {
+    let mut rig = Rig::with(policy(), killed());
+    rig.settle();
+    let call = rig.call();
+    let (volume, on) = (None, false);
+    rig.host
+        .handle_verb(call, Verb::Queueing { volume, on }, rig.now);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let association = rig.association_of(1);
+    rig.lose(1, association);
+    assert!(!waits(&rig), "queueing is off");
 }
 
 #[test]
@@ -372,7 +391,7 @@ fn a_cache_that_only_a_later_controller_has_is_flushed() {
         "the kernel sends FLUSH and FUA"
     );
     // A device that an earlier release has made otherwise.
-    record.limits.volatile_cache = false;
+    record.facts.limits.volatile_cache = false;
     let mut rig = Rig::with(policy(), rig.disk);
     rig.settle();
     let cached = umpath_session::ControllerFacts {
@@ -386,4 +405,27 @@ fn a_cache_that_only_a_later_controller_has_is_flushed() {
             .last_error
             .contains("volatile write cache")
     );
+}
+
+/// The driver did not answer when the process began, and the first configured path made a second
+/// block device for the namespace, over the record of the one in use.
+#[test]
+fn a_device_the_driver_says_nothing_of_is_taken_over_once_it_does() {
+    let failing = Failing {
+        driver: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.want(asked(1), true);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.advance(ms(10_000));
+    assert_eq!(rig.made, 0, "no second block device");
+    let said = |(kind, words): &(String, String)| kind == "refused" && words.contains("driver");
+    let said = rig.events().iter().filter(|event| said(event)).count();
+    assert_eq!(said, 1, "{:?}", rig.events());
+    rig.failing.driver = false;
+    rig.advance(ms(6_000));
+    rig.up(2, &[namespace(1, 1, 1_000)]);
+    assert_eq!(rig.usable(id(1)), 2);
+    assert_eq!((rig.made, rig.disk.volumes[&id(1)].cookie), (0, 77));
 }

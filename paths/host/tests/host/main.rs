@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod adoption;
-mod failing;
+mod ending;
+mod machine;
+mod races;
+mod replace;
 mod rig;
 mod sample;
+mod timeline;
 mod trouble;

@@ -1,41 +1,35 @@
 //! A shell that does at once whatever the host orders, unless it is told to fail.
 
+mod shell;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use umpath_core::{AssociationId, LaneCommand, LaneEvent, PathTable};
-use umpath_host::order::{Answer, CallId, Order, Remains};
+use umpath_core::{
+    AssociationId, Ghost, LaneCommand, LaneEvent, LaneStats, PathTable, QueueStats, ThreadStats,
+};
+use umpath_host::order::{Answer, CallId, Order, Remains, Verb};
 use umpath_host::path::Up;
 use umpath_host::policy::VolumePolicy;
 use umpath_host::record::{Asked, AssociationRecord, RecordKey, VolumeRecord};
 use umpath_host::{
-    DeviceFacts, Found, Host, LaneNews, PathSpec, Report, Request, VolumeKey, VolumeSpec, Wanted,
+    DeviceFacts, Found, Host, LaneNews, PathSpec, RemovalOutcome, Report, Request, VolumeKey,
+    VolumeSpec, Wanted,
 };
 use umpath_nvme::Nqn;
-use umpath_protocol::{Association, DaemonView, Failure, PathOutcome, Snapshot};
+use umpath_protocol::{Association, DaemonView, DisconnectTarget, Failure, PathOutcome, Snapshot};
 use umpath_session::{
     AnaTable, BackoffPolicy, ControllerFacts, Namespace, Ready, ReconnectPolicy, SessionConfig,
     StableId,
 };
 
-use super::failing::{Failing, Late};
+pub(crate) use super::machine::{Disk, Failing, Late};
 use super::sample::{Plain, facts, policy};
 
 pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
-}
-
-/// What survives the process.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Disk {
-    pub(crate) associations: BTreeMap<u64, AssociationRecord>,
-    pub(crate) volumes: BTreeMap<StableId, VolumeRecord>,
-    pub(crate) numbers: Vec<(String, u32)>,
-    names: Vec<(String, String)>,
-    /// Block devices: their cookies and queues.
-    pub(crate) devices: BTreeMap<u32, (u64, u16)>,
 }
 
 pub(crate) struct Rig {
@@ -52,8 +46,20 @@ pub(crate) struct Rig {
     /// Volumes that queue threads serve, with the last table each was told.
     pub(crate) tables: BTreeMap<StableId, Arc<PathTable>>,
     /// Queue threads that were told a table.
-    pub(crate) told: BTreeMap<StableId, BTreeSet<u16>>,
+    pub(crate) told_tables: BTreeMap<StableId, BTreeSet<u16>>,
+    /// Every table, in the order they were published.
+    pub(crate) published: Vec<Arc<PathTable>>,
     queues: BTreeMap<VolumeKey, u16>,
+    /// Associations of which the queue threads of a volume have queue pairs.
+    attached: BTreeSet<(VolumeKey, AssociationId)>,
+    /// Volumes that were dropped, until their queue threads have ended.
+    dropped: BTreeSet<VolumeKey>,
+    /// Queue threads that were told of the end of a queue pair they had handed back.
+    pub(crate) freed: Vec<(StableId, u16, AssociationId)>,
+    /// What concerns single queue pairs of queue threads.
+    pub(crate) told: Vec<(u16, LaneCommand<u16>)>,
+    /// Queue threads do not answer by themselves.
+    pub(crate) mute: bool,
     pub(crate) specs: Vec<PathSpec>,
     pub(crate) requests: Vec<(u32, Request)>,
     pub(crate) answers: BTreeMap<CallId, Answer>,
@@ -61,6 +67,16 @@ pub(crate) struct Rig {
     /// Block devices that were made, one after the other.
     pub(crate) made: u32,
     pub(crate) successor: Vec<String>,
+    /// Somebody has every block device open.
+    pub(crate) used: bool,
+    /// What queue threads report of an association when they release it.
+    pub(crate) ghosts: Vec<Ghost>,
+    /// Associations that queue threads were to release.
+    pub(crate) convicted: BTreeSet<AssociationId>,
+    /// Associations whose queue pairs no queue thread has, as the shell holds them.
+    held: BTreeSet<AssociationId>,
+    /// Volumes whose memory is registered with associations that still exist.
+    pub(crate) registered: BTreeSet<(VolumeKey, AssociationId)>,
     associations: u64,
     inherited: Vec<u64>,
     calls: u64,
@@ -71,6 +87,8 @@ enum Done {
     Recorded(u32, AssociationId, Box<AssociationRecord>),
     Discarded(VolumeKey),
     Found(Box<VolumeRecord>),
+    Counted(VolumeKey, u16),
+    Swept(StableId),
     Built(Box<VolumeSpec>, Option<u32>),
     Registered(VolumeKey, AssociationId),
     Started(VolumeKey),
@@ -101,14 +119,25 @@ impl Rig {
             stubborn: false,
             device_queues: 2,
             tables: BTreeMap::new(),
-            told: BTreeMap::new(),
+            told_tables: BTreeMap::new(),
+            published: Vec::new(),
             queues: BTreeMap::new(),
+            attached: BTreeSet::new(),
+            dropped: BTreeSet::new(),
+            freed: Vec::new(),
+            told: Vec::new(),
+            mute: false,
             specs: Vec::new(),
             requests: Vec::new(),
             answers: BTreeMap::new(),
             destroyed: Vec::new(),
             made: 0,
             successor: Vec::new(),
+            used: false,
+            ghosts: Vec::new(),
+            convicted: BTreeSet::new(),
+            held: BTreeSet::new(),
+            registered: BTreeSet::new(),
             associations: 1_000 * (1 + disk.associations.len() as u64),
             inherited: Vec::new(),
             calls: 0,
@@ -135,7 +164,7 @@ impl Rig {
     /// What the driver says of a recorded block device.
     fn found(&self, record: &VolumeRecord) -> Found {
         match self.disk.devices.get(&record.device) {
-            _ if self.failing.find => Found::Unknown,
+            _ if self.failing.driver => Found::Unknown,
             Some((cookie, queues)) if *cookie == record.cookie => {
                 Found::Waiting { queues: *queues }
             }
@@ -156,9 +185,10 @@ impl Rig {
                 Done::Recorded(..) => self.late.records,
                 Done::Removed(..) => self.late.removals,
                 Done::Built(..) => self.late.builds,
-                Done::Registered(..) => self.late.registrations,
+                Done::Registered(..) => self.late.registers,
                 Done::Discarded(..) => self.late.ends,
                 Done::Destroyed(..) => self.late.destructions,
+                Done::Counted(..) => self.late.counters,
                 _ => false,
             };
             if late {
@@ -167,6 +197,15 @@ impl Rig {
                 self.finish(done);
             }
         }
+    }
+
+    /// Asks for a removal; its call.
+    pub(crate) fn disconnect(&mut self, target: DisconnectTarget, force: bool) -> CallId {
+        let call = self.call();
+        let verb = Verb::Disconnect { target, force };
+        self.host.handle_verb(call, verb, self.now);
+        self.settle();
+        call
     }
 
     /// What was late is done.
@@ -199,217 +238,6 @@ impl Rig {
         self.now = until;
     }
 
-    fn carry_out(&mut self, order: Order) {
-        match order {
-            Order::RunPath(spec) => self.specs.push(*spec),
-            Order::ToPath(path, request) => self.requests.push((path, request)),
-            Order::Lane {
-                volume,
-                queue,
-                command,
-            } => self.lane(volume, queue, command),
-            Order::Destroy {
-                association,
-                remains,
-                report,
-            } => {
-                self.destroyed.push((association, remains));
-                if report {
-                    self.done.push_back(Done::Destroyed(association, remains));
-                }
-            }
-            Order::Record {
-                path,
-                association,
-                record,
-            } => {
-                self.done
-                    .push_back(Done::Recorded(path, association, record));
-            }
-            Order::Forget(key) => {
-                let key = match key {
-                    RecordKey::Own(association) => association.0,
-                    RecordKey::Inherited(number) => self.inherited[number as usize],
-                };
-                self.disk.associations.remove(&key);
-            }
-            Order::Build(spec) => self.done.push_back(Done::Built(spec, None)),
-            Order::Recover { spec, device, .. } => {
-                self.done.push_back(Done::Built(spec, Some(device)));
-            }
-            Order::FindDevice(record) => self.done.push_back(Done::Found(record)),
-            Order::Register {
-                volume,
-                association,
-            } => self.done.push_back(Done::Registered(volume, association)),
-            Order::Start(volume) => self.done.push_back(Done::Started(volume)),
-            Order::FindUsers { removal, volumes } => {
-                let volumes = volumes.into_iter().map(|(id, _)| id).collect();
-                self.done.push_back(Done::Users(removal, volumes));
-            }
-            Order::Remove {
-                removal, volume, ..
-            } => self.done.push_back(Done::Removed(removal, volume)),
-            Order::Rewrite(record) => {
-                if self.disk.volumes.contains_key(&record.id) && !self.failing.rewrite {
-                    self.disk.volumes.insert(record.id, *record);
-                }
-            }
-            Order::ForgetVolume(record) => drop(self.disk.volumes.remove(&record.id)),
-            Order::SaveNames(names) => self.disk.names = names,
-            Order::SaveNumbers(numbers) => self.disk.numbers = numbers,
-            Order::Answer(call, answer) => {
-                let before = self.answers.insert(call, answer);
-                assert!(before.is_none(), "{call:?} is answered twice");
-            }
-            Order::LeaveToSuccessor(why) => self.successor.push(why),
-            Order::DeleteOrphan { device, call } => {
-                self.host
-                    .handle_orphan_deleted(call, device, Ok(()), self.now);
-            }
-            Order::Discard(volume) => self.done.push_back(Done::Discarded(volume)),
-            Order::Unregister(_) | Order::Abandon(_) | Order::Sweep(_) => {}
-        }
-    }
-
-    /// The queue threads of a volume end in good order.
-    fn end_lanes(&mut self, volume: VolumeKey) {
-        for queue in 0..self.queues.remove(&volume).unwrap_or(0) {
-            let news = LaneNews::Ended {
-                had: Vec::new(),
-                failure: None,
-            };
-            self.host.handle_lane(volume, queue, news, self.now);
-        }
-    }
-
-    fn lane(&mut self, volume: VolumeKey, queue: u16, command: LaneCommand<u16>) {
-        if !self.queues.contains_key(&volume) {
-            // The thread has ended.
-            return;
-        }
-        let now = self.now;
-        let mut tell = |news| self.host.handle_lane(volume, queue, news, now);
-        match command {
-            LaneCommand::SetTable(table) => {
-                self.tables.insert(volume.id, table);
-                self.told.entry(volume.id).or_default().insert(queue);
-            }
-            LaneCommand::Convict(association) if self.stubborn => {
-                tell(LaneNews::Drained {
-                    association,
-                    silent_at: None,
-                    handed_back: true,
-                    quiet: false,
-                });
-            }
-            LaneCommand::Convict(association) => {
-                tell(LaneNews::Drained {
-                    association,
-                    silent_at: Some(now),
-                    handed_back: true,
-                    quiet: true,
-                });
-                tell(LaneNews::BufferFenced {
-                    association,
-                    ghosts: Vec::new(),
-                    at: now,
-                });
-            }
-            LaneCommand::Guard(table) => {
-                let generation = table.generation();
-                let event = LaneEvent::Guarded { generation };
-                tell(LaneNews::Event { event, at: now });
-            }
-            _ => {}
-        }
-    }
-
-    fn finish(&mut self, done: Done) {
-        let now = self.now;
-        let why = |what: &str| Failure::new(what, "no space left on device", "");
-        let failed = |what: &str| Err(why(what));
-        match done {
-            Done::Recorded(path, association, record) => {
-                let outcome = if self.failing.record {
-                    failed("record")
-                } else {
-                    self.disk.associations.insert(association.0, *record);
-                    Ok(())
-                };
-                self.host.handle_recorded(path, association, outcome, now);
-            }
-            Done::Built(spec, device) => {
-                if self.failing.build {
-                    if self.failing.half_way {
-                        self.queues.insert(spec.key(), 1);
-                        self.end_lanes(spec.key());
-                    }
-                    return self.host.handle_built(spec.key(), Err(why("build")), now);
-                }
-                let id = device.unwrap_or_else(|| {
-                    self.made += 1;
-                    self.made - 1
-                });
-                let made = (u64::from(id) + 77, self.device_queues);
-                let (cookie, queues) = *self.disk.devices.entry(id).or_insert(made);
-                if device.is_none() {
-                    let record = VolumeRecord::new(&spec, id, cookie);
-                    self.disk.volumes.insert(spec.id, record);
-                }
-                self.queues.insert(spec.key(), queues);
-                let facts = DeviceFacts {
-                    device: id,
-                    queues,
-                    cookie,
-                };
-                self.host.handle_built(spec.key(), Ok(facts), now);
-            }
-            Done::Registered(volume, association) => {
-                let outcome = if self.failing.register {
-                    failed("register")
-                } else {
-                    Ok(())
-                };
-                self.host
-                    .handle_registered(volume, association, outcome, now);
-            }
-            Done::Started(volume) => {
-                let outcome = if self.failing.start {
-                    failed("start")
-                } else {
-                    Ok(())
-                };
-                self.host.handle_started(volume, outcome, now);
-            }
-            Done::Found(record) => {
-                let found = self.found(&record);
-                self.host.handle_found(record.id, found, now);
-            }
-            Done::Discarded(volume) => self.end_lanes(volume),
-            Done::Removed(removal, volume) => {
-                if self.failing.remove {
-                    return self
-                        .host
-                        .handle_removed(removal, volume, failed("remove"), now);
-                }
-                self.end_lanes(volume);
-                self.tables.remove(&volume.id);
-                if let Some(record) = self.disk.volumes.remove(&volume.id) {
-                    self.disk.devices.remove(&record.device);
-                }
-                self.host.handle_removed(removal, volume, Ok(()), now);
-            }
-            Done::Destroyed(association, remains) => {
-                self.host.handle_destroyed(association, remains, now, now);
-            }
-            Done::Users(removal, volumes) => {
-                let users: Vec<_> = volumes.into_iter().map(|id| (id, Vec::new())).collect();
-                self.host.handle_users(removal, &users, now);
-            }
-        }
-    }
-
     pub(crate) fn call(&mut self) -> CallId {
         self.calls += 1;
         CallId(self.calls)
@@ -417,6 +245,15 @@ impl Rig {
 
     /// Asks for a path; its call.
     pub(crate) fn want(&mut self, asked: Asked, standing: bool) -> CallId {
+        self.wanted(asked, standing, false)
+    }
+
+    /// Discovery finds a path again.
+    pub(crate) fn rediscover(&mut self, asked: Asked) -> CallId {
+        self.wanted(asked, true, true)
+    }
+
+    fn wanted(&mut self, asked: Asked, standing: bool, rediscovered: bool) -> CallId {
         let call = self.call();
         let address: IpAddr = asked.portal.traddr.parse().unwrap();
         let session = SessionConfig {
@@ -454,6 +291,7 @@ impl Rig {
             spec,
             asked,
             standing,
+            rediscovered,
             call: call_given,
         };
         self.host.handle_connect(wanted, self.now);
@@ -513,6 +351,7 @@ impl Rig {
             device: "rxe0".to_owned(),
             node: None,
         };
+        self.held.insert(association);
         self.report(path, Report::Up(Box::new(up)));
         association
     }

@@ -8,9 +8,10 @@ use umpath_host::record::Asked;
 use umpath_host::settings::Settings;
 use umpath_nvme::property::{Cap, Version};
 use umpath_protocol::{ConnectOptions, Portal};
-use umpath_session::{ControllerFacts, Namespace, NamespaceFacts, NvmLimits, StableId};
-
-use super::rig::ms;
+use umpath_session::{
+    AnaFacts, AnaGroup, AnaState, AnaTable, ControllerFacts, Namespace, NamespaceFacts, NvmLimits,
+    StableId,
+};
 
 pub(crate) const NQN: &str = "nqn.2026-11.example:array";
 
@@ -41,7 +42,7 @@ impl Settings for Plain {
         1 << 20
     }
     fn quiesce_floor(&self) -> Option<Duration> {
-        Some(ms(100))
+        Some(Duration::from_millis(100))
     }
 }
 
@@ -70,9 +71,9 @@ pub(crate) fn facts(cntlid: u16) -> ControllerFacts {
         ciu: 0,
         cirn: 0,
         ccr_limit: 0,
-        kato: Some(ms(1_000)),
+        kato: Some(Duration::from_secs(1)),
         traffic_based: false,
-        cqt: ms(0),
+        cqt: Duration::ZERO,
         version: Version(0x0001_0400),
         cap: Cap(0),
         max_transfer: None,
@@ -99,6 +100,32 @@ pub(crate) fn facts(cntlid: u16) -> ControllerFacts {
         firmware: "1".to_owned(),
         subnqn: NQN.to_owned(),
     }
+}
+
+/// A controller whose namespace 1 is in this state, and its ANA log.
+pub(crate) fn with_ana(cntlid: u16, state: AnaState) -> (ControllerFacts, Option<AnaTable>) {
+    let terms = AnaFacts {
+        transition: Duration::from_secs(10),
+        anacap: 0,
+        group_max: 1,
+        groups: 1,
+        namespaces: 1,
+    };
+    let facts = ControllerFacts {
+        ana: Some(terms),
+        ..facts(cntlid)
+    };
+    let group = AnaGroup {
+        id: 1,
+        state,
+        nsids: vec![1],
+        change_count: 1,
+    };
+    let table = AnaTable {
+        change_count: 1,
+        groups: vec![group],
+    };
+    (facts, Some(table))
 }
 
 pub(crate) fn id(name: u8) -> StableId {

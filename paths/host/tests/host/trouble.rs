@@ -10,7 +10,7 @@ use super::rig::{Rig, ms};
 use super::sample::{NQN, asked, id, namespace};
 
 /// A volume over two paths.
-fn two_paths() -> Rig {
+pub(super) fn two_paths() -> Rig {
     let mut rig = Rig::new();
     for path in 1..=2 {
         let call = rig.want(asked(path as u8), false);
@@ -93,6 +93,18 @@ fn a_size_is_news_and_not_identity() {
         2_000,
         "for the next process"
     );
+}
+
+#[test]
+fn a_size_reported_while_the_paths_are_up_is_on_record() {
+    let mut rig = two_paths();
+    for path in 1..=2 {
+        let grown = vec![namespace(1, 1, 2_000)];
+        rig.report(path, Report::Namespaces(rig.association_of(path), grown));
+    }
+    assert_eq!(rig.usable(id(1)), 2);
+    let known = rig.disk.volumes[&id(1)].namespace.blocks;
+    assert_eq!(known, 2_000, "for the next process");
 }
 
 #[test]
@@ -251,6 +263,27 @@ fn a_path_is_named_by_its_number_or_its_address() {
     }
 }
 
+/// A path that was down while the volume was removed used to bring it back when it came.
+#[test]
+fn a_removed_volume_does_not_return_with_another_path_of_its_subsystem() {
+    let mut rig = Rig::new();
+    for path in 1..=2 {
+        rig.want(asked(path), true);
+    }
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let target = DisconnectTarget::Device("vol1".to_owned());
+    let call = rig.call();
+    let force = true;
+    rig.host
+        .handle_verb(call, Verb::Disconnect { target, force }, rig.now);
+    rig.advance(ms(1_000));
+    rig.up(2, &[namespace(1, 1, 1_000)]);
+    rig.advance(ms(1_000));
+    assert_eq!((rig.made, rig.disk.volumes.len()), (1, 0));
+    rig.want(asked(2), true);
+    assert_eq!((rig.made, rig.usable(id(1))), (2, 1), "somebody asked");
+}
+
 /// The queue threads of a device that nobody ever saw end some time after it was dropped. They used
 /// to be taken for those of the next one.
 #[test]
@@ -275,7 +308,7 @@ fn memory_of_a_removed_volume_is_not_that_of_its_successor() {
     let mut rig = Rig::new();
     rig.want(asked(1), true);
     rig.up(1, &[namespace(1, 1, 1_000)]);
-    rig.late.registrations = true;
+    rig.late.registers = true;
     rig.want(asked(2), true);
     let second = rig.up(2, &[namespace(1, 1, 1_000)]);
     let target = DisconnectTarget::Device("vol1".to_owned());
@@ -285,7 +318,7 @@ fn memory_of_a_removed_volume_is_not_that_of_its_successor() {
     rig.settle();
     rig.late.builds = true;
     rig.want(asked(2), true);
-    rig.late.registrations = false;
+    rig.late.registers = false;
     rig.finish_held_back();
     rig.finish_late();
     assert_eq!((rig.made, rig.usable(id(1))), (2, 1));
@@ -306,6 +339,25 @@ fn a_device_that_neither_starts_nor_goes_is_removed_later() {
     rig.failing.remove = false;
     rig.advance(ms(60_000));
     rig.report(1, Report::Queues(association, vec![3, 4]));
+    rig.advance(ms(60_000));
+    assert_eq!((rig.made, rig.usable(id(1))), (2, 1));
+}
+
+/// Seed 4192: a path that had reconnected was attached to the device that was to go, its refusal was
+/// forgotten, and with the device gone nothing matched the namespace again.
+#[test]
+fn a_path_that_reconnects_is_not_attached_to_a_device_that_is_to_go() {
+    let mut rig = Rig::new();
+    rig.failing.start = true;
+    rig.failing.remove = true;
+    rig.want(asked(1), true);
+    let lost = rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.advance(ms(1_000));
+    rig.lose(1, lost);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.advance(ms(1_000));
+    rig.failing.start = false;
+    rig.failing.remove = false;
     rig.advance(ms(60_000));
     assert_eq!((rig.made, rig.usable(id(1))), (2, 1));
 }
@@ -370,12 +422,93 @@ fn a_namespace_whose_device_is_being_removed_is_tried_again_after_that() {
 /// The fence came before the record was on disk: that then stayed, and cost each start a pause.
 #[test]
 fn a_record_that_is_still_being_written_is_forgotten_after_that() {
+    // Just after the fence, while the longest stall is still awaited, and long after.
+    for until in [2_400, 20_000] {
+        let mut rig = Rig::new();
+        rig.late.records = true;
+        rig.want(asked(1), true);
+        let association = rig.up(1, &[namespace(1, 1, 1_000)]);
+        rig.lose(1, association);
+        rig.advance(ms(until));
+        let fenced = |(kind, _): &(String, String)| kind == "order_fenced";
+        assert!(rig.events().iter().any(fenced), "{:?}", rig.events());
+        rig.finish_late();
+        assert!(rig.disk.associations.is_empty(), "after {until} ms");
+    }
+}
+
+fn disconnect(rig: &mut Rig, target: DisconnectTarget) {
+    let call = rig.call();
+    let verb = Verb::Disconnect {
+        target,
+        force: false,
+    };
+    rig.host.handle_verb(call, verb, rig.now);
+    rig.settle();
+}
+
+/// A portal that the configuration names is asked again every minute, and offers what an operator
+/// has removed meanwhile.
+#[test]
+fn rediscovery_brings_back_no_volume_that_an_operator_removed() {
     let mut rig = Rig::new();
-    rig.late.records = true;
-    rig.want(asked(1), true);
+    let both = [namespace(1, 1, 1_000), namespace(2, 2, 500)];
+    rig.rediscover(asked(1));
+    rig.up(1, &both);
+    assert_eq!(rig.made, 2);
+    disconnect(&mut rig, DisconnectTarget::Device("ublkb0".to_owned()));
+    rig.rediscover(asked(1));
+    // Through another port it is the same namespace.
+    rig.rediscover(asked(2));
+    rig.up(2, &both);
+    rig.advance(ms(60_000));
+    assert_eq!((rig.made, rig.usable(id(2))), (2, 2));
+    let call = rig.want(asked(2), false);
+    assert_eq!(rig.made, 3, "an operator may change his mind");
+    rig.report(2, Report::Queues(rig.association_of(2), vec![5, 6]));
+    assert_eq!(rig.path_answer(call).unwrap().unwrap().volumes.len(), 2);
+}
+
+#[test]
+fn rediscovery_brings_back_no_path_that_an_operator_removed() {
+    let mut rig = Rig::new();
+    rig.rediscover(asked(1));
     let association = rig.up(1, &[namespace(1, 1, 1_000)]);
-    rig.lose(1, association);
-    rig.advance(ms(20_000));
+    disconnect(&mut rig, DisconnectTarget::Nqn(NQN.to_owned()));
+    rig.advance(ms(1_000));
+    let at = rig.now;
+    rig.report(1, Report::AdminSilent { association, at });
+    rig.report(1, Report::Ended);
+    let call = rig.rediscover(asked(1));
+    let refused = rig.path_answer(call).unwrap().unwrap_err();
+    assert_eq!(refused.why, "an operator removed this path");
+    assert!(rig.snapshot().associations.is_empty());
+    let said = rig.events();
+    assert!(!said.iter().any(|(kind, _)| kind == "refused"), "{said:?}");
+    rig.want(asked(1), false);
+    assert_eq!(rig.snapshot().associations.len(), 1);
+    rig.rediscover(asked(1));
+}
+
+/// The volume was removed while memory was registered for it, and nothing matched the namespace again on
+/// that path (seed 1969 of an earlier commit).
+#[test]
+fn a_path_that_was_about_to_serve_a_removed_volume_serves_the_next_one() {
+    let mut rig = Rig::new();
+    rig.want(asked(1), false);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.late.registers = true;
+    rig.want(asked(2), false);
+    let association = rig.up(2, &[namespace(1, 1, 1_000)]);
+    let target = DisconnectTarget::Device("vol1".to_owned());
+    let (call, force) = (rig.call(), true);
+    rig.host
+        .handle_verb(call, Verb::Disconnect { target, force }, rig.now);
+    rig.settle();
     rig.finish_late();
-    assert!(rig.disk.associations.is_empty());
+    rig.advance(ms(60_000));
+    assert_eq!(rig.usable(id(1)), 0, "it was removed by hand");
+    rig.want(asked(2), false);
+    rig.report(2, Report::Queues(association, vec![3, 4]));
+    assert_eq!(rig.usable(id(1)), 1);
 }

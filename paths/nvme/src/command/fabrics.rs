@@ -12,12 +12,8 @@ pub const CNTLID_DYNAMIC: u16 = 0xffff;
 
 /// Connect attributes.
 pub mod cattr {
-    /// Bits 1:0: priority class, used only with weighted round robin.
-    pub const PRIORITY_MASK: u8 = 0x03;
     /// Bit 2: the host does not use submission queue flow control.
     pub const DISABLE_SQ_FLOW_CONTROL: u8 = 1 << 2;
-    /// Bit 3: the host supports deleting individual I/O queues.
-    pub const DELETE_QUEUES: u8 = 1 << 3;
 }
 
 fn command(fctype: u8) -> Sqe {

@@ -350,11 +350,6 @@ impl IdentifyController {
         self.sgls.get() & sgls::KEYED != 0
     }
 
-    /// Whether in-capsule data can be addressed by offset.
-    pub const fn has_sgl_offset(&self) -> bool {
-        self.sgls.get() & sgls::OFFSET != 0
-    }
-
     /// Whether the controller accepts cross-controller resets (TP8028).
     pub const fn has_cross_controller_reset(&self) -> bool {
         self.ccrl != 0

@@ -16,16 +16,10 @@ pub mod ctratt {
     pub const HOST_ID_128: u32 = 1;
     /// Traffic based keep alive.
     pub const TRAFFIC_KEEP_ALIVE: u32 = 1 << 6;
-    /// Extended LBA formats: CNS 05h is supported.
-    pub const EXTENDED_LBA_FORMATS: u32 = 1 << 15;
-    /// MDTS and size limits exclude metadata.
-    pub const MDTS_WITHOUT_METADATA: u32 = 1 << 16;
 }
 
 /// CNTRLTYPE of Identify Controller.
 pub mod cntrltype {
-    /// Not reported (before NVMe 1.4).
-    pub const NOT_REPORTED: u8 = 0;
     /// I/O controller.
     pub const IO: u8 = 1;
     /// Discovery controller.
@@ -36,14 +30,10 @@ pub mod cntrltype {
 
 /// LPA of Identify Controller: attributes of Get Log Page.
 pub mod lpa {
-    /// SMART log for each namespace.
-    pub const SMART_PER_NAMESPACE: u8 = 1;
     /// Commands Supported and Effects log.
     pub const EFFECTS: u8 = 1 << 1;
     /// Extended data: 32-bit length and 64-bit offset.
     pub const EXTENDED: u8 = 1 << 2;
-    /// Telemetry logs.
-    pub const TELEMETRY: u8 = 1 << 3;
     /// Supported Log Pages and feature effects logs.
     pub const SUPPORTED_PAGES: u8 = 1 << 5;
 }
@@ -62,8 +52,6 @@ pub mod anacap {
     pub const CHANGE: u8 = 1 << 4;
     /// A namespace's group never changes while it is attached.
     pub const GROUP_ID_FIXED: u8 = 1 << 6;
-    /// Namespaces may have a group other than zero.
-    pub const GROUP_ID_NON_ZERO: u8 = 1 << 7;
 }
 
 /// ONCS of Identify Controller: optional I/O commands.
@@ -94,20 +82,14 @@ pub mod vwc {
     pub const PRESENT: u8 = 1;
     /// Flush with NSID FFFFFFFFh, bits 2:1: not supported.
     pub const FLUSH_ALL_UNSUPPORTED: u8 = 2 << 1;
-    /// Flush with NSID FFFFFFFFh, bits 2:1: supported.
-    pub const FLUSH_ALL_SUPPORTED: u8 = 3 << 1;
 }
 
 /// SGLS of Identify Controller.
 pub mod sgls {
     /// SGLs for the NVM command set, bits 1:0: supported, any alignment.
     pub const SUPPORTED: u32 = 1;
-    /// SGLs for the NVM command set, bits 1:0: supported, dword aligned.
-    pub const SUPPORTED_DWORD: u32 = 2;
     /// Keyed data block descriptors; mandatory over RDMA.
     pub const KEYED: u32 = 1 << 2;
-    /// Bytes beyond the transfer length are allowed.
-    pub const EXCESS_LENGTH: u32 = 1 << 18;
     /// The address field may be an offset: in-capsule data.
     pub const OFFSET: u32 = 1 << 20;
 }
@@ -120,12 +102,8 @@ pub mod nmic {
 
 /// NSFEAT of Identify Namespace.
 pub mod nsfeat {
-    /// Thin provisioning.
-    pub const THIN: u8 = 1;
     /// NAWUN, NAWUPF and NACWU are valid.
     pub const NAMESPACE_ATOMICITY: u8 = 1 << 1;
-    /// Reads of deallocated blocks can be made to fail.
-    pub const DEALLOCATED_ERROR: u8 = 1 << 2;
     /// NGUID and EUI64 are never reused.
     pub const UID_NOT_REUSED: u8 = 1 << 3;
     /// OPTPERF: NPWG, NPWA, NPDG, NPDA and NOWS are valid.
@@ -139,8 +117,6 @@ pub mod nsfeat {
 pub mod independent_nsfeat {
     /// NGUID and EUI64 are never reused.
     pub const UID_NOT_REUSED: u8 = 1 << 3;
-    /// Rotational media.
-    pub const ROTATIONAL: u8 = 1 << 4;
     /// The namespace has no volatile write cache, whatever the controller reports.
     pub const NO_VOLATILE_CACHE: u8 = 1 << 5;
 }
@@ -151,8 +127,6 @@ pub mod dlfeat {
     pub const READ_MASK: u8 = 7;
     /// They read as zeroes.
     pub const READ_ZEROES: u8 = 1;
-    /// They read as FFh.
-    pub const READ_ONES: u8 = 2;
     /// Write Zeroes honours the DEAC bit.
     pub const WRITE_ZEROES_DEALLOCATES: u8 = 1 << 3;
 }
@@ -164,12 +138,7 @@ pub mod nsattr {
 }
 
 /// RESCAP of Identify Namespace.
-pub mod rescap {
-    /// Persist through power loss.
-    pub const PERSIST: u8 = 1;
-    /// All six reservation types.
-    pub const ALL_TYPES: u8 = 0x7e;
-}
+pub mod rescap {}
 
 /// NSTAT of the command set independent Identify Namespace.
 pub mod nstat {

@@ -30,32 +30,18 @@ pub mod cns {
     pub const CSI_NAMESPACE: u8 = 0x05;
     /// Command set specific Identify Controller.
     pub const CSI_CONTROLLER: u8 = 0x06;
-    /// Active namespace list of one command set.
-    pub const CSI_ACTIVE_NAMESPACES: u8 = 0x07;
     /// Command set independent Identify Namespace.
     pub const INDEPENDENT_NAMESPACE: u8 = 0x08;
     /// Allocated namespace list.
     pub const ALLOCATED_NAMESPACES: u8 = 0x10;
     /// Identify Namespace of an allocated namespace.
     pub const ALLOCATED_NAMESPACE: u8 = 0x11;
-    /// Controllers attached to a namespace.
-    pub const NAMESPACE_CONTROLLERS: u8 = 0x12;
     /// Controllers of the subsystem.
     pub const CONTROLLERS: u8 = 0x13;
-    /// Namespace granularity list.
-    pub const NAMESPACE_GRANULARITY: u8 = 0x16;
-    /// UUID list.
-    pub const UUIDS: u8 = 0x17;
-    /// I/O command set combinations.
-    pub const COMMAND_SETS: u8 = 0x1c;
 }
 
 /// Command set identifiers.
 pub mod csi {
     /// NVM command set.
     pub const NVM: u8 = 0;
-    /// Key value command set.
-    pub const KEY_VALUE: u8 = 1;
-    /// Zoned namespace command set.
-    pub const ZONED: u8 = 2;
 }

@@ -18,8 +18,6 @@ pub mod trtype {
     pub const FC: u8 = 2;
     /// TCP.
     pub const TCP: u8 = 3;
-    /// Loopback inside one host.
-    pub const LOOP: u8 = 254;
 }
 
 /// Address families.
@@ -28,16 +26,12 @@ pub mod adrfam {
     pub const IPV4: u8 = 1;
     /// IPv6.
     pub const IPV6: u8 = 2;
-    /// InfiniBand.
-    pub const IB: u8 = 3;
     /// Fibre Channel.
     pub const FC: u8 = 4;
 }
 
 /// Subsystem types.
 pub mod subtype {
-    /// Referral to another discovery service.
-    pub const REFERRAL: u8 = 1;
     /// NVM subsystem.
     pub const NVM: u8 = 2;
     /// This discovery subsystem.
@@ -46,23 +40,12 @@ pub mod subtype {
 
 /// Transport requirements.
 pub mod treq {
-    /// Secure channel: bits 1:0.
-    pub const SECURE_CHANNEL_MASK: u8 = 0x3;
-    /// Secure channel required.
-    pub const SECURE_CHANNEL_REQUIRED: u8 = 1;
-    /// Secure channel not required.
-    pub const SECURE_CHANNEL_NOT_REQUIRED: u8 = 2;
     /// Submission queue flow control can be disabled.
     pub const SQ_FLOW_CONTROL_DISABLE: u8 = 1 << 2;
 }
 
 /// Entry flags.
-pub mod eflags {
-    /// Another entry returns the same information.
-    pub const DUPLICATE: u16 = 1;
-    /// The discovery controller supports explicit persistent connections.
-    pub const EXPLICIT_PERSISTENT: u16 = 1 << 1;
-}
+pub mod eflags {}
 
 /// RDMA: bytes of the transport specific address subtype.
 pub mod rdma {
@@ -70,12 +53,6 @@ pub mod rdma {
     pub const QPTYPE_CONNECTED: u8 = 1;
     /// Byte 1, provider: not specified.
     pub const PRTYPE_NONE: u8 = 1;
-    /// Byte 1, provider: RoCE.
-    pub const PRTYPE_ROCE: u8 = 3;
-    /// Byte 1, provider: RoCE v2.
-    pub const PRTYPE_ROCE_V2: u8 = 4;
-    /// Byte 1, provider: iWARP.
-    pub const PRTYPE_IWARP: u8 = 5;
     /// Byte 2, connection management: RDMA_CM.
     pub const CMS_RDMA_CM: u8 = 1;
 }

@@ -33,8 +33,6 @@ pub mod lid {
     pub const LOST_HOST_COMMUNICATION: u8 = 0x1f;
     /// Discovery.
     pub const DISCOVERY: u8 = 0x70;
-    /// Reservation Notification.
-    pub const RESERVATION: u8 = 0x80;
 }
 
 /// First entry of a changed namespace list if more than 1,024 namespaces have changed.

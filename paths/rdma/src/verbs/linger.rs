@@ -18,6 +18,7 @@
 #![expect(unsafe_code)]
 // UNSAFETY: holds raw ids on behalf of their former owners.
 
+use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -138,10 +139,12 @@ fn watch() {
     loop {
         std::thread::sleep(LOOK_EVERY);
         let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-        let (still, over): (Vec<_>, Vec<_>) = waiting
-            .ids
-            .drain(..)
-            .partition(|id| id.voice.must_wait(state(id.verbs, id.port)));
+        let ids = waiting.ids.drain(..).collect();
+        let (still, over) = split(
+            ids,
+            |id: &Lingering| ((id.verbs, id.port), id.voice),
+            |(verbs, port)| state(verbs, port),
+        );
         waiting.ids = still;
         waiting.watched = !waiting.ids.is_empty();
         let done = !waiting.watched;
@@ -151,6 +154,22 @@ fn watch() {
             return;
         }
     }
+}
+
+/// Ids that must still wait, and those that need not. Every port is asked once, so that all
+/// connections over it end together: Linux nvmet counts each end as traffic, and the order fence by
+/// time rests on it that ends which come late do not come one after the other
+/// (`umpath_core::association::order_fence_at`).
+fn split<I, P: Copy + Ord>(
+    ids: Vec<I>,
+    about: impl Fn(&I) -> (P, Voice),
+    mut state: impl FnMut(P) -> PortState,
+) -> (Vec<I>, Vec<I>) {
+    let mut known = BTreeMap::new();
+    ids.into_iter().partition(|id| {
+        let (port, voice) = about(id);
+        voice.must_wait(*known.entry(port).or_insert_with(|| state(port)))
+    })
 }
 
 /// A port's state.
@@ -181,6 +200,21 @@ mod tests {
         assert_eq!(waits(Voice::Silent), [false; 4]);
         assert_eq!(waits(Voice::HalfOpen), [false, false, true, false]);
         assert_eq!(waits(Voice::Established), [false, true, true, false]);
+    }
+
+    /// A port that gets its link while its ids are gone through, and loses it again.
+    #[test]
+    fn connections_over_one_port_end_together() {
+        let mut answers = 0;
+        let ids = vec![(1_u8, 10), (2, 20), (1, 11), (2, 21), (1, 12)];
+        let about = |id: &(u8, i32)| (id.0, Voice::Established);
+        let (still, over) = split(ids, about, |_| {
+            answers += 1;
+            [PortState::Active, PortState::NoLink][(answers + 1) % 2]
+        });
+        assert_eq!(over, [(1, 10), (1, 11), (1, 12)]);
+        assert_eq!(still, [(2, 20), (2, 21)]);
+        assert_eq!(answers, 2);
     }
 
     #[test]

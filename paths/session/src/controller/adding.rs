@@ -26,15 +26,23 @@ impl Controller {
         true
     }
 
-    pub(super) fn is_adding(&self, qid: u16) -> bool {
+    /// A queue failed that was being added, or was given up while it was: its association lives on.
+    pub(super) fn added_queue_failed(&mut self, qid: u16) -> bool {
         let adding = self.adding.as_ref();
-        adding.is_some_and(|queues| queues.qids().contains(&qid))
+        if adding.is_some_and(|queues| queues.qids().contains(&qid)) {
+            self.give_up_adding();
+            return true;
+        }
+        self.given_up.contains(&qid)
     }
 
-    /// Adding is over. Identifiers are not used again: the controller may have taken some of them.
-    pub(super) fn added(&mut self, qids: Vec<u16>) {
-        self.adding = None;
-        self.link.event(Event::QueuesAdded(qids));
+    /// No queue of those that are being added will be used. What the others of them still bring, an
+    /// answer or their end, is no news.
+    fn give_up_adding(&mut self) {
+        let queues = self.adding.take();
+        let qids = queues.as_ref().map(|queues| queues.qids());
+        self.given_up.extend(qids.into_iter().flatten());
+        self.link.event(Event::QueuesAdded(Vec::new()));
     }
 
     pub(super) fn begin_io_queues(&mut self, count: u16, now: Duration) -> IoQueues {
@@ -50,7 +58,7 @@ impl Controller {
         let adding = self.adding.as_ref();
         let late = adding.is_some_and(|queues| queues.handle_timeout(now).is_err());
         if late {
-            self.added(Vec::new());
+            self.give_up_adding();
         }
     }
 
@@ -65,6 +73,9 @@ impl Controller {
     /// A completion on an I/O queue of a ready association: it can only answer the Connect of a queue
     /// that is being added.
     pub(super) fn added_queue_response(&mut self, qid: u16, cqe: &Cqe) -> Result<(), SessionError> {
+        if self.given_up.contains(&qid) {
+            return Ok(());
+        }
         let adding = self.adding.as_mut();
         let Some(queues) = adding.filter(|queues| queues.qids().contains(&qid)) else {
             let cid = cqe.cid.get();
@@ -74,9 +85,10 @@ impl Controller {
             Ok(false) => {}
             Ok(true) => {
                 let qids = queues.qids().collect();
-                self.added(qids);
+                self.adding = None;
+                self.link.event(Event::QueuesAdded(qids));
             }
-            Err(_) => self.added(Vec::new()),
+            Err(_) => self.give_up_adding(),
         }
         Ok(())
     }

@@ -1,4 +1,8 @@
 //! Changes that a controller announces, and how a ready session reads them again: one read at a time.
+//!
+//! Decided here: what is read first. Writes may wait for what became of a reset. Then comes the ANA log, by
+//! which I/O finds its paths, and only then the namespaces. When a read that failed is repeated is
+//! decided in `pending`.
 
 use std::time::Duration;
 
@@ -8,14 +12,12 @@ use super::{Controller, Phase};
 use crate::ana::AnaTable;
 use crate::ana_log::AnaRead;
 use crate::answer::Answer;
-use crate::namespace::{Namespace, NamespaceProblem};
+use crate::error::SessionError;
 use crate::notice::Notice;
 use crate::output::Event;
+use crate::pending::PAUSE;
 use crate::resets::{self, LogKind};
-use crate::scan::Scan;
-
-/// Pause before a failed read of the ANA log or of the namespaces is repeated.
-const REREAD_PAUSE: Duration = Duration::from_secs(1);
+use crate::scan::{Changed, Found, Scan};
 
 /// What a ready session is busy with.
 #[derive(Debug)]
@@ -24,27 +26,6 @@ pub(super) enum Work {
     Scan(Scan),
     Ana(AnaRead),
     Log(LogKind),
-}
-
-/// Changes not yet looked at, and from when on they may be.
-#[derive(Debug, Default)]
-pub(super) struct Pending {
-    pub(super) namespaces: bool,
-    pub(super) ana: bool,
-    pub(super) resets: bool,
-    pub(super) lost_hosts: bool,
-    pub(super) not_before: Duration,
-    /// A group is in transition, which is over by then: the log is read again whether or not an
-    /// event says so.
-    pub(super) settled_at: Option<Duration>,
-    /// A namespace could not be identified for now, and nothing will announce that it can be.
-    pub(super) rescan_at: Option<Duration>,
-}
-
-impl Pending {
-    pub(super) fn any(&self) -> bool {
-        self.namespaces || self.ana || self.resets || self.lost_hosts
-    }
 }
 
 impl Controller {
@@ -57,8 +38,9 @@ impl Controller {
             self.link.request_event();
         }
         match Notice::of(cqe.dw0()) {
-            Notice::Namespaces => self.pending.namespaces = true,
-            Notice::Ana => self.pending.ana = true,
+            Notice::Namespaces => self.pending.namespaces.news(now),
+            Notice::Ana if self.reports_ana() => self.pending.ana.news(now),
+            Notice::Ana => {}
             Notice::Resets => self.pending.resets = true,
             Notice::LostHosts => self.pending.lost_hosts = true,
             Notice::Other(event) => self.link.event(Event::Notice(event)),
@@ -66,39 +48,32 @@ impl Controller {
         self.look(now);
     }
 
-    /// Starts looking at announced changes if nothing else is going on.
+    pub(super) fn reports_ana(&self) -> bool {
+        self.facts.as_ref().is_some_and(|facts| facts.ana.is_some())
+    }
+
+    /// Starts to read what has changed if nothing else is going on.
     pub(super) fn look(&mut self, now: Duration) {
         let (Phase::Ready(work @ Work::Idle), Some(facts)) = (&mut self.phase, &self.facts) else {
             return;
         };
-        if self.pending.settled_at.is_some_and(|at| at <= now) {
-            self.pending.settled_at = None;
-            self.pending.ana = true;
+        if self.pending.settled_at.take_if(|at| *at <= now).is_some() {
+            self.pending.ana.news(now);
         }
-        if self.pending.rescan_at.is_some_and(|at| at <= now) {
-            self.pending.rescan_at = None;
-            self.pending.namespaces = true;
-        }
-        let paused = now < self.pending.not_before && !self.pending.resets;
-        if !self.pending.any() || paused {
-            return;
-        }
-        // Writes may wait for what became of a reset: nothing else comes first.
         if std::mem::take(&mut self.pending.resets) {
             self.link.ask(LogKind::Resets.begin(), now);
             *work = Work::Log(LogKind::Resets);
-        } else if std::mem::take(&mut self.pending.namespaces) {
-            // A new namespace may have joined a group.
-            self.pending.ana |= facts.ana.is_some();
-            let limit = self.connector.config().namespaces_max;
-            let scan = Scan::changes(facts, limit, self.namespaces.clone());
-            self.link.ask(scan.begin(), now);
-            *work = Work::Scan(scan);
-        } else if std::mem::take(&mut self.pending.ana)
+        } else if self.pending.ana.take(now)
             && let Ok(Some(read)) = AnaRead::new(facts)
         {
             self.link.ask(read.begin(), now);
             *work = Work::Ana(read);
+        } else if self.pending.namespaces.take(now) {
+            let limit = self.connector.config().namespaces_max;
+            let unread = std::mem::take(&mut self.unread);
+            let scan = Scan::changes(facts, limit, self.namespaces.clone(), unread);
+            self.link.ask(scan.begin(), now);
+            *work = Work::Scan(scan);
         } else if std::mem::take(&mut self.pending.lost_hosts) {
             self.link.ask(LogKind::LostHosts.begin(), now);
             *work = Work::Log(LogKind::LostHosts);
@@ -107,51 +82,81 @@ impl Controller {
 
     /// Goes on with a read after [`Phase::Ready`]; a failure costs only the read.
     pub(super) fn work(&mut self, work: Work, answer: &Answer<'_>, now: Duration) {
-        let (work, failed) = match work {
-            Work::Idle => (Work::Idle, None),
+        let next = match work {
+            Work::Idle => Work::Idle,
             Work::Log(kind) => {
                 self.log_read(kind, answer);
-                (Work::Idle, None)
+                Work::Idle
             }
-            Work::Scan(mut scan) => match scan.answer(answer) {
-                Ok(next) => match self.link.proceed(next, now) {
-                    None => (Work::Scan(scan), None),
-                    Some(namespaces) => {
-                        self.scanned(namespaces);
-                        self.note_refused(now);
-                        (Work::Idle, None)
-                    }
-                },
-                Err(error) => {
-                    self.pending.namespaces = true;
-                    (Work::Idle, Some(Event::NamespacesStale(error)))
-                }
-            },
-            Work::Ana(mut read) => match read.answer(answer) {
-                Ok(next) => match self.link.proceed(next, now) {
-                    None => (Work::Ana(read), None),
-                    Some(table) => {
-                        self.note_transition(&table, now);
-                        self.ana_read(table);
-                        (Work::Idle, None)
-                    }
-                },
-                Err(error) => {
-                    self.pending.ana = true;
-                    (Work::Idle, Some(Event::AnaStale(error)))
-                }
-            },
+            Work::Scan(scan) => self.scan(scan, answer, now),
+            Work::Ana(read) => self.read_ana(read, answer, now),
         };
-        self.phase = Phase::Ready(work);
-        if let Some(event) = failed {
-            self.pending.not_before = now.saturating_add(REREAD_PAUSE);
-            self.link.event(event);
-        }
+        self.phase = Phase::Ready(next);
         self.look(now);
     }
 
+    fn scan(&mut self, mut scan: Scan, answer: &Answer<'_>, now: Duration) -> Work {
+        match scan.answer(answer) {
+            Ok(next) => match self.link.proceed(next, now) {
+                None => return Work::Scan(scan),
+                Some(found) => self.scanned(found, now),
+            },
+            Err(error) => {
+                self.unread = scan.into_unread();
+                self.pending.namespaces.failed(now);
+                self.link.event(Event::NamespacesStale(error));
+            }
+        }
+        Work::Idle
+    }
+
+    fn scanned(&mut self, found: Found, now: Duration) {
+        if found.namespaces != self.namespaces {
+            self.namespaces.clone_from(&found.namespaces);
+            let namespaces = found.namespaces.clone();
+            self.link.event(Event::NamespacesChanged(namespaces));
+        }
+        if self.reports_ana() {
+            // A new namespace may have joined a group.
+            self.pending.ana.news(now);
+        }
+        if let Some(error) = self.note_unread(found, now) {
+            self.link.event(Event::NamespacesStale(error));
+        }
+    }
+
+    /// What could not be read is read again later; until then what was known of it stands. Returns
+    /// why, if that is news.
+    pub(super) fn note_unread(&mut self, found: Found, now: Duration) -> Option<SessionError> {
+        self.unread = Changed::Some(found.unread);
+        if found.error.is_none() {
+            self.pending.namespaces.succeeded();
+            return None;
+        }
+        let again = self.pending.namespaces.failed(now);
+        found.error.filter(|_| !again)
+    }
+
+    fn read_ana(&mut self, mut read: AnaRead, answer: &Answer<'_>, now: Duration) -> Work {
+        match read.answer(answer) {
+            Ok(next) => match self.link.proceed(next, now) {
+                None => return Work::Ana(read),
+                Some(table) => {
+                    self.pending.ana.succeeded();
+                    self.note_transition(&table, now);
+                    self.ana_read(table);
+                }
+            },
+            Err(error) => {
+                self.pending.ana.failed(now);
+                self.link.event(Event::AnaStale(error));
+            }
+        }
+        Work::Idle
+    }
+
     /// A log of resets or lost hosts is not read again by itself: whoever waits for it asks.
-    pub(super) fn log_read(&mut self, kind: LogKind, answer: &Answer<'_>) {
+    fn log_read(&mut self, kind: LogKind, answer: &Answer<'_>) {
         let event = match kind {
             LogKind::Resets => match resets::resets(answer) {
                 Ok(records) => Event::Resets(records),
@@ -165,34 +170,17 @@ impl Controller {
         self.link.event(event);
     }
 
-    pub(super) fn scanned(&mut self, namespaces: Vec<Namespace>) {
-        if namespaces != self.namespaces {
-            self.namespaces.clone_from(&namespaces);
-            self.link.event(Event::NamespacesChanged(namespaces));
-        }
-    }
-
-    /// Namespaces that were refused for now are identified again after a while.
-    pub(super) fn note_refused(&mut self, now: Duration) {
-        let refused = |namespace: &Namespace| match &namespace.facts {
-            Err(NamespaceProblem::Refused(status)) => !status.dnr(),
-            _ => false,
-        };
-        let refused = self.namespaces.iter().any(refused);
-        self.pending.rescan_at = refused.then(|| now.saturating_add(REREAD_PAUSE));
-    }
-
     /// No transition lasts longer than ANATT, in whole seconds.
     pub(super) fn note_transition(&mut self, table: &AnaTable, now: Duration) {
         let longest = self.facts.as_ref().and_then(|facts| facts.ana);
         let longest = longest.map_or(Duration::ZERO, |ana| ana.transition);
         self.pending.settled_at = table
             .is_changing()
-            .then(|| now.saturating_add(longest.max(REREAD_PAUSE)));
+            .then(|| now.saturating_add(longest.max(PAUSE)));
     }
 
-    pub(super) fn ana_read(&mut self, table: AnaTable) {
-        if std::mem::take(&mut self.ana_asked) || self.ana.as_ref() != Some(&table) {
+    fn ana_read(&mut self, table: AnaTable) {
+        if std::mem::take(&mut self.pending.ana_asked) || self.ana.as_ref() != Some(&table) {
             self.ana = Some(table.clone());
             self.link.event(Event::AnaChanged(table));
         }

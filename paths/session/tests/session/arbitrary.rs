@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use umpath_nvme::{Cqe, Nqn, Status};
-use umpath_session::{AdminData, Controller, DATA_MAX, Discovery, Output};
+use umpath_session::{AdminData, Controller, DATA_MAX, Discovery, SessionOutput};
 
 use crate::model::{Model, host};
 use crate::rig::{CablePulled, Fault, Session, config, controller};
@@ -59,7 +59,7 @@ fn chaos(mut session: impl Session, ops: Vec<Op>) {
     for op in ops {
         while let Some(output) = session.poll_output() {
             match output {
-                Output::Send { qid, sqe, data } => {
+                SessionOutput::Send { qid, sqe, data } => {
                     assert!(!closed);
                     let bytes = match &data {
                         AdminData::None => 0,
@@ -69,12 +69,12 @@ fn chaos(mut session: impl Session, ops: Vec<Op>) {
                     assert!(bytes <= DATA_MAX);
                     sent.push((qid, sqe.cid.get()));
                 }
-                Output::OpenQueue { .. } => assert!(!closed),
-                Output::CloseAll => {
+                SessionOutput::OpenQueue { .. } => assert!(!closed),
+                SessionOutput::CloseAll => {
                     assert!(!closed);
                     closed = true;
                 }
-                Output::Event(_) => finals += u32::from(closed),
+                SessionOutput::Event(_) => finals += u32::from(closed),
             }
         }
         match op {

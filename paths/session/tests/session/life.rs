@@ -1,14 +1,15 @@
 //! Ready and after: keep-alives, events, shutdown.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_nvme::log::AnaState;
 use umpath_nvme::opcode::admin;
 use umpath_nvme::{AsyncEvent, Sqe, Status, U16};
-use umpath_session::{Controller, Event, NamespaceProblem, SessionConfig};
+use umpath_session::{Controller, Event, SessionConfig};
 
 use crate::bring_up::words;
-use crate::model::{Model, ModelNamespace};
+use crate::model::Model;
 use crate::rig::{Fault, MS, Rig, config, controller, controller_with};
 
 #[test]
@@ -222,91 +223,6 @@ fn a_failed_ana_read_keeps_the_last_state_and_is_repeated() {
 }
 
 #[test]
-fn changes_during_bring_up_are_looked_at_once_it_is_over() {
-    let raise_at_list = Some(AsyncEvent::NAMESPACE_ATTRIBUTE);
-    let mut rig = controller(Model {
-        raise_at_list,
-        ..Model::new()
-    });
-    rig.model.changed.insert(1);
-    rig.ready();
-    let sent = words(&rig);
-    let (_, after) = sent.split_once("3:connect").unwrap();
-    assert!(after.starts_with(" log4 id2/0 id0/1 id3/1 logc"), "{after}");
-}
-
-#[test]
-fn changed_namespaces_are_identified_again_and_others_are_not() {
-    let mut rig = controller(Model::new());
-    rig.ready();
-    let before = rig.sent.len();
-    rig.model
-        .namespaces
-        .get_mut(&5)
-        .unwrap()
-        .page
-        .nsze
-        .set(1 << 20);
-    rig.model.namespaces.insert(9, ModelNamespace::new(9, 1));
-    rig.model.changed.extend([5, 9]);
-    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
-    let sent = words(&rig);
-    let since = sent.split(' ').skip(before).collect::<Vec<_>>().join(" ");
-    assert_eq!(since, "aer log4 id2/0 id0/5 id3/5 id0/9 id3/9 logc");
-    match rig.event() {
-        Some(Event::NamespacesChanged(namespaces)) => {
-            let nsids: Vec<_> = namespaces.iter().map(|namespace| namespace.nsid).collect();
-            assert_eq!(nsids, [1, 5, 9]);
-            assert_eq!(namespaces[1].facts.as_ref().unwrap().blocks, 1 << 20);
-        }
-        other => panic!("{other:?}"),
-    }
-
-    rig.model.namespaces.remove(&1);
-    rig.model.changed.insert(u32::MAX);
-    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
-    match rig.event() {
-        Some(Event::NamespacesChanged(namespaces)) => assert_eq!(namespaces.len(), 2),
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(
-        words(&rig).matches("id0/5").count(),
-        3,
-        "an overflow means everything"
-    );
-}
-
-#[test]
-fn an_event_without_a_change_is_not_reported() {
-    let mut rig = controller(Model::new());
-    rig.ready();
-    rig.model.changed.insert(1);
-    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
-    assert!(rig.event().is_none());
-}
-
-#[test]
-fn a_namespace_that_vanishes_while_identified_is_reported_as_such() {
-    let mut rig = controller(Model::new());
-    rig.ready();
-    rig.model.changed.insert(5);
-    rig.faults
-        .insert(rig.exchanges + 2, Fault::Status(Status::INVALID_NAMESPACE));
-    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
-    match rig.event() {
-        Some(Event::NamespacesChanged(namespaces)) => {
-            let refused = NamespaceProblem::Refused(Status::INVALID_NAMESPACE);
-            assert_eq!(namespaces[1].facts, Err(refused));
-        }
-        other => panic!("{other:?}"),
-    }
-    // Looked at again with the next change, whatever that is.
-    rig.model.changed.insert(1);
-    rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
-    assert!(matches!(rig.event(), Some(Event::NamespacesChanged(list)) if list[1].facts.is_ok()));
-}
-
-#[test]
 fn other_events_are_passed_on() {
     let mut rig = controller(Model::new());
     rig.ready();
@@ -452,6 +368,37 @@ fn an_io_queue_that_cannot_be_added_costs_nothing_but_itself() {
             assert!(rig.session.add_io_queues(1, now), "another one may do");
             rig.settle();
             assert_eq!(added_among(&mut rig).len(), 1, "{fault:?} at {exchange}");
+        }
+    }
+}
+
+/// One that failed gave up the others of the same addition, and what came of those ended the association.
+#[test]
+fn io_queues_that_cannot_be_added_together_cost_nothing_but_themselves() {
+    let faults = [
+        Fault::Lose,
+        Fault::Silence,
+        Fault::WrongCommand,
+        Fault::Status(Status::INVALID_OPCODE),
+    ];
+    for (first, second) in faults.iter().flat_map(|a| faults.map(|b| (*a, b))) {
+        for (i, j) in [(0, 1), (1, 1), (2, 2), (2, 3), (3, 3)] {
+            let mut rig = with_queues_to_spare();
+            rig.faults.insert(rig.exchanges + i, first);
+            rig.faults.insert(rig.exchanges + j, second);
+            let (now, before) = (rig.now, rig.opened.len());
+            assert!(rig.session.add_io_queues(2, now));
+            rig.settle();
+            rig.run_for(Duration::from_secs(12));
+            let scene = format!("{first:?} at {i}, {second:?} at {j}");
+            assert!(added_among(&mut rig).is_empty(), "{scene}");
+            // A controller closes queues that nobody connects.
+            for (qid, ..) in rig.opened.split_off(before) {
+                let closed = std::io::Error::other("closed");
+                rig.session.handle_queue_failed(qid, Arc::new(closed));
+            }
+            rig.settle();
+            assert!(!rig.over, "{scene}");
         }
     }
 }

@@ -6,6 +6,7 @@
 mod aborts;
 mod arbitrary;
 mod bring_up;
+mod changes;
 mod discovery;
 mod failures;
 mod life;

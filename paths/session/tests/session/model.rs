@@ -53,6 +53,8 @@ pub(crate) struct Model {
     pub(crate) id: IdentifyController,
     pub(crate) nvm: NvmController,
     pub(crate) namespaces: BTreeMap<u32, ModelNamespace>,
+    /// Which Identify commands fail for now: by CNS and namespace.
+    pub(crate) refuses: BTreeSet<(u8, u32)>,
     /// The active list has a hole before its last entry, which makes it look like a full page.
     pub(crate) list_has_hole: bool,
     pub(crate) ana_count: u64,
@@ -125,6 +127,7 @@ impl Model {
             id,
             nvm: NvmController::default(),
             namespaces,
+            refuses: BTreeSet::new(),
             list_has_hole: false,
             ana_count: 1,
             ana_changes: 0,
@@ -257,6 +260,9 @@ impl Model {
 
     fn identify(&mut self, identify: &Identify) -> Answer {
         let nsid = identify.nsid;
+        if self.refuses.contains(&(identify.cns, nsid)) {
+            return (Status::INTERNAL_ERROR, 0, Vec::new());
+        }
         match identify.cns {
             cns::CONTROLLER => page(self.id.as_bytes()),
             cns::CSI_CONTROLLER => page(self.nvm.as_bytes()),

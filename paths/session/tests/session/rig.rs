@@ -9,8 +9,8 @@ use umpath_nvme::identify::cns;
 use umpath_nvme::opcode::admin;
 use umpath_nvme::{AsyncEvent, Cqe, Sqe, Status};
 use umpath_session::{
-    ADMIN_DEPTH, AdminData, Controller, DATA_MAX, Discovery, Event, Output, Ready, SessionConfig,
-    SessionError, TransportSource,
+    ADMIN_DEPTH, AdminData, Controller, DATA_MAX, Discovery, Event, Ready, SessionConfig,
+    SessionError, SessionOutput, TransportSource,
 };
 
 use crate::model::{Model, host, subsystem};
@@ -22,7 +22,7 @@ pub(crate) const MS: Duration = Duration::from_millis(1);
 
 /// What `Controller` and `Discovery` have in common.
 pub(crate) trait Session {
-    fn poll_output(&mut self) -> Option<Output>;
+    fn poll_output(&mut self) -> Option<SessionOutput>;
     fn poll_timeout(&self) -> Option<Duration>;
     fn handle_timeout(&mut self, now: Duration);
     fn handle_queue_connected(&mut self, qid: u16, now: Duration);
@@ -34,7 +34,7 @@ pub(crate) trait Session {
 macro_rules! session {
     ($($type:ty),+) => {$(
         impl Session for $type {
-            fn poll_output(&mut self) -> Option<Output> {
+            fn poll_output(&mut self) -> Option<SessionOutput> {
                 self.poll_output()
             }
             fn poll_timeout(&self) -> Option<Duration> {
@@ -141,21 +141,21 @@ impl<S: Session> Rig<S> {
         while let Some(output) = self.session.poll_output() {
             assert!(!self.over, "{output:?} after the final event");
             match output {
-                Output::OpenQueue { qid, cntlid, depth } => {
+                SessionOutput::OpenQueue { qid, cntlid, depth } => {
                     assert!(!self.closed);
                     self.opened.push((qid, cntlid, depth));
                     self.open(qid);
                 }
-                Output::Send { qid, sqe, data } => {
+                SessionOutput::Send { qid, sqe, data } => {
                     assert!(!self.closed);
                     self.sent.push((qid, sqe));
                     self.exchange(qid, &sqe, &data);
                 }
-                Output::CloseAll => {
+                SessionOutput::CloseAll => {
                     assert!(!self.closed);
                     self.closed = true;
                 }
-                Output::Event(event) => {
+                SessionOutput::Event(event) => {
                     let last = matches!(event, Event::Failed(_) | Event::Closed { .. });
                     assert_eq!(last, self.closed, "{event:?}");
                     self.over |= last;

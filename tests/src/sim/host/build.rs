@@ -2,7 +2,7 @@
 
 use umpath_core::LaneCommand;
 use umpath_host::record::VolumeRecord;
-use umpath_host::{DeviceFacts, LaneNews, VolumeKey, VolumeSpec};
+use umpath_host::{DeviceFacts, LaneNews, RemovalOutcome, VolumeKey, VolumeSpec};
 use umpath_protocol::Failure;
 
 use super::{LaneActor, LaneAt, SimQp, Work, failure};
@@ -46,18 +46,29 @@ impl World {
         let store = self.stores.iter().position(|store| store.id == spec.id);
         let store = store.ok_or_else(|| failure("no such namespace"))?;
         self.check_one_device(store);
+        self.check_record(spec.id);
         self.check_cache(spec);
         let facts = self.new_device(spec);
         let record = VolumeRecord::new(spec, facts.device, facts.cookie);
-        self.disk.volumes.insert(spec.id, record);
+        if !self.is(Mutant::VolumeUnrecorded) {
+            self.disk.volumes.insert(spec.id, record);
+        }
         let device = self.devices.len() - 1;
         for queue in 0..facts.queues {
             let lane = self.new_lane(queue, &spec.shared);
             self.devices[device].lanes.push(lane);
         }
         self.devices[device].state = State::Made;
-        self.host.served.insert(spec.key(), device);
+        self.begin_to_serve(spec.key(), device);
         Ok(facts)
+    }
+
+    fn begin_to_serve(&mut self, volume: VolumeKey, device: usize) {
+        let mut served = self.host.served.keys();
+        if served.any(|known| known.id == volume.id) {
+            self.absurd(&format!("volume {volume} has two block devices"));
+        }
+        self.host.served.insert(volume, device);
     }
 
     /// An attempt fails after some of its queue threads began: they end, and say so.
@@ -142,7 +153,7 @@ impl World {
         known.table = None;
         known.pathless_since = Some(self.now);
         known.adopted_at = Some(self.now);
-        self.host.served.insert(spec.key(), device);
+        self.begin_to_serve(spec.key(), device);
         Ok(DeviceFacts {
             device: number,
             queues,
@@ -183,14 +194,14 @@ impl World {
         };
         let open = self.devices[device].is_open(self.now);
         if open && !force && self.devices[device].is_there() {
-            let outcome = Err(failure("the device is in use"));
+            let outcome = RemovalOutcome::Kept(failure("the device is in use"));
             let now = duration(self.now);
             return self.host.core.handle_removed(removal, volume, outcome, now);
         }
         let unseen = self.devices[device].state == State::Made;
         let fails = unseen && self.has_fault(FaultKind::DriverFails);
         if fails && self.host_chance.percent(50) {
-            let outcome = Err(failure("the device does not go"));
+            let outcome = RemovalOutcome::Kept(failure("the device does not go"));
             let now = duration(self.now);
             return self.host.core.handle_removed(removal, volume, outcome, now);
         }
@@ -206,9 +217,6 @@ impl World {
         let Some(device) = self.served(volume) else {
             return;
         };
-        if ending == Ending::Discarded {
-            self.host.served.remove(&volume);
-        }
         self.devices[device].ending = Some(ending);
         self.tell_all_lanes(device, || LaneCommand::Stop);
     }
@@ -238,26 +246,59 @@ impl World {
                 self.end_tags(LaneAt { device, queue });
             }
         }
+        let fails = self.has_fault(FaultKind::DriverFails);
         let known = &mut self.devices[device];
         if !known.lanes.iter().all(LaneActor::is_over) {
             return;
         }
         known.ending = None;
         known.state = match ending {
+            Ending::Removed(_) if fails => State::Dead,
             Ending::Removed(_) | Ending::Discarded => State::Gone,
             Ending::Abandoned => State::Waiting,
         };
         let (volume, cookie) = (known.volume, known.cookie);
-        // Whoever waits for the threads has their last reports before him.
-        let reported = known.lanes.iter().map(|lane| lane.outbox_at).max();
+        let (store, since) = (known.store, known.dying_since);
         if ending == Ending::Abandoned {
             return;
         }
-        self.disk.forget_volume(volume.id, cookie);
-        if let Ending::Removed(removal) = ending {
-            let takes = self.host_chance.tail(50 * MICRO, self.plan.work_delay);
-            let reported = reported.map_or(0, |at| at.saturating_sub(self.now));
-            self.work(takes.max(reported), Work::Removed(removal, volume));
+        if known.state == State::Gone {
+            self.disk.forget_volume(volume.id, cookie);
         }
+        if let Ending::Removed(removal) = ending {
+            // Number 0: nobody asked, it could not be started.
+            if removal > 0 {
+                self.taken_away(store, since);
+            }
+            // It comes by the channel that the threads' last reports came by, and after them.
+            let lanes = self.devices[device].lanes.iter();
+            let heard = lanes.map(|lane| lane.outbox_at).max().unwrap_or(0);
+            let takes = self.host_chance.tail(50 * MICRO, self.plan.work_delay);
+            let takes = takes.max(heard.saturating_sub(self.now) + MICRO);
+            let outcome = if fails {
+                RemovalOutcome::Stopped(failure("the device is not deleted"))
+            } else {
+                RemovalOutcome::Deleted
+            };
+            self.work(takes, Work::Removed(removal, volume, outcome));
+        }
+    }
+
+    /// A block device that has stopped is deleted.
+    pub(super) fn sweep(&mut self, record: &VolumeRecord) {
+        let outcome = if self.has_fault(FaultKind::DriverFails) {
+            Err(failure("the device is not deleted"))
+        } else {
+            if let Some(device) = self.device_of(record.device, record.cookie) {
+                if self.devices[device].state != State::Dead {
+                    self.absurd(&format!("device {device} is deleted while it serves"));
+                }
+                self.devices[device].state = State::Gone;
+            }
+            self.disk.forget_volume(record.id, record.cookie);
+            Ok(())
+        };
+        let now = duration(self.now);
+        self.host.core.handle_swept(record.id, outcome, now);
     }
 }

@@ -98,6 +98,15 @@ impl Frontend for Front {
         if channel == Channel::Completions {
             transport.port.pair.set(Some(pair));
             self.watched.push((pair, Rc::clone(&transport.port)));
+        } else if transport.port.disconnected.get() {
+            // It broke before anybody watched: what is readable wakes at once.
+            let watched = true;
+            let event = Event::QueuePair {
+                pair,
+                channel,
+                watched,
+            };
+            self.arrived.push_back(event);
         }
     }
 

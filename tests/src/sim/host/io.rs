@@ -4,7 +4,7 @@ use umpath_core::{AssociationId, BlockError, Op};
 use umpath_engine::Channel;
 use umpath_nvme::command::io::ReadWrite;
 use umpath_nvme::opcode::nvm;
-use umpath_nvme::{Cqe, Sqe, Status};
+use umpath_nvme::{Cqe, Sqe};
 
 use super::{LaneAt, Range};
 use crate::sim::array::range_of;
@@ -93,6 +93,7 @@ impl World {
             lane: at,
             tag,
             association: self.qps[qp].association,
+            sent_at: self.now,
             lba,
             blocks,
             mutation: client.body.op.is_mutation(),
@@ -177,6 +178,7 @@ impl World {
 
     /// The marker of a queue pair came: its NIC touches nothing any more.
     pub(crate) fn flushed(&mut self, qp: QpId) {
+        self.silence(qp);
         self.qps[qp].host = HostEnd::Drained;
         self.say_flushed(qp);
     }
@@ -270,17 +272,15 @@ impl World {
     }
 
     /// The NIC gets a response, and writes it where the thread finds it.
-    fn response(&mut self, mut qp: QpId, cqe: Cqe, copy: u32, values: Option<Values>) {
+    fn response(&mut self, qp: QpId, cqe: Cqe, copy: u32, values: Option<Values>) {
         let drained = self.qps[qp].host == HostEnd::Drained;
         if let Some(values) = values
             && !drained
         {
             self.land(copy, &values);
         }
-        if self.is(Mutant::StaleAnswer) {
-            qp = self.newest_of_path(qp);
-        } else if drained {
-            return;
+        if drained {
+            return self.seam_late_answer(qp, cqe, copy);
         }
         if let Some(port) = &self.qps[qp].port {
             port.answers.borrow_mut().push_back((cqe, copy));
@@ -305,15 +305,6 @@ impl World {
         let client = self.client_mut(copy.lane, copy.tag);
         let blocks = copy.blocks as usize;
         client.buffer[copy.offset..copy.offset + blocks].copy_from_slice(&values[..blocks]);
-    }
-
-    /// A command that a mutant's thread has made up is over.
-    pub(crate) fn make_up_answer(&mut self, qp: QpId, sqe: &Sqe, copy: u32) {
-        let cqe = Cqe::new(sqe.cid.get(), 0, Status::SUCCESS, 0);
-        if let Some(port) = &self.qps[qp].port {
-            port.answers.borrow_mut().push_back((cqe, copy));
-        }
-        self.ring_bell(qp, Channel::Completions);
     }
 
     /// Puts a new request's data where the NIC will fetch it.

@@ -85,7 +85,7 @@ impl World {
             polling: Polling {
                 at_most: duration(self.plan.polling),
             },
-            drain_deadline: duration(self.plan.drain_deadline),
+            drain_deadline: self.seam_drain_deadline(),
         };
         LaneActor {
             thread: Some(QueueThread::new(Front::new(Rc::clone(&self.log)), setup)),
@@ -219,6 +219,9 @@ impl World {
 
     /// What a queue thread did takes effect.
     fn did(&mut self, at: LaneAt) {
+        if self.log.borrow().is_empty() {
+            return;
+        }
         let mut log = std::mem::take(&mut *self.log.borrow_mut());
         for did in log.drain(..) {
             match did {
@@ -252,6 +255,7 @@ impl World {
         {
             self.note(|| format!("{at} left {} ghosts on {association}", ghosts.len()));
             self.lost_with(at, *association);
+            self.judge_buffer_fence(at, *association);
         }
         for (news, brought) in self.seam_from_lane(at, news, brought) {
             self.send_news(at, news, brought);

@@ -2,7 +2,7 @@
 //!
 //! Everything that decides is the product's. Played here is what carries orders out: threads,
 //! channels, files, the driver, the adapter. The host, every path and every queue thread are actors
-//! of their own, and what they tell each other takes time; between two of them it keeps its order.
+//! of their own, and messages between them take time; between two of them they keep their order.
 //!
 //! | file | plays |
 //! |---|---|
@@ -28,14 +28,16 @@ mod settings;
 mod words;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use umpath_core::AssociationId;
 use umpath_core::association::Suspicion;
 use umpath_host::path::AssociationNumbers;
-use umpath_host::record::AssociationRecord;
-use umpath_host::{CallId, Host, LaneNews, Path, Remains, Report, Request, VolumeKey};
+use umpath_host::record::{AssociationRecord, VolumeRecord};
+use umpath_host::{
+    CallId, Host, LaneNews, Path, Remains, RemovalOutcome, Report, Request, VolumeKey,
+};
 use umpath_protocol::Failure;
 use umpath_session::StableId;
 
@@ -76,7 +78,7 @@ pub(crate) enum Inside {
         qps: Vec<QpId>,
     },
     /// The condition of a path's link is known, or changed.
-    Link(u32, umpath_host::path::Link),
+    Link(u32, AssociationId, umpath_host::path::Link),
     /// A piece of work is done.
     Done(usize),
     /// An operator asks.
@@ -87,6 +89,8 @@ pub(crate) enum Inside {
     RecordedEarly(u32, AssociationId),
     /// A mutant calls something destroyed.
     Destroyed(AssociationId, Remains, Duration),
+    /// A mutant asks for a path as an operator does.
+    AskedAgain(usize),
     /// A mutant raises a suspicion, or takes it back.
     Swing(u32, AssociationId, Suspicion, bool),
 }
@@ -108,7 +112,7 @@ pub(crate) enum Work {
         device: u32,
         cookie: u64,
     },
-    Find(Box<umpath_host::record::VolumeRecord>),
+    Find(Box<VolumeRecord>),
     Register(VolumeKey, AssociationId),
     Start(VolumeKey),
     FindUsers(u64, Vec<StableId>),
@@ -118,7 +122,9 @@ pub(crate) enum Work {
         force: bool,
     },
     /// The end of a removal.
-    Removed(u64, VolumeKey),
+    Removed(u64, VolumeKey, RemovalOutcome),
+    /// Deleting a block device that has stopped.
+    Sweep(Box<VolumeRecord>),
     Destroy {
         association: AssociationId,
         remains: Remains,
@@ -134,8 +140,8 @@ pub(crate) struct PathActor {
     pub(crate) route: usize,
     /// Queue pairs of the association at hand that nobody else has.
     pub(crate) qps: Vec<(u16, QpId)>,
-    /// Somebody watches the link.
-    pub(crate) watches: bool,
+    /// Somebody watches the link of this association.
+    pub(crate) watches: Option<AssociationId>,
     pub(crate) inbox_at: Nanos,
     pub(crate) outbox_at: Nanos,
     pub(crate) timer: Option<Nanos>,
@@ -153,6 +159,10 @@ pub(crate) struct Daemon {
     /// Queue pairs of associations that no queue thread has.
     pub(crate) held: BTreeMap<AssociationId, Vec<(u16, QpId)>>,
     handed_back: BTreeMap<(AssociationId, Remains), QpId>,
+    /// Block devices whose memory is registered with associations that are held.
+    registered: BTreeSet<(usize, AssociationId)>,
+    /// Associations that queue threads were to release, in whatever order.
+    pub(crate) released: BTreeSet<AssociationId>,
     /// Block devices of volumes.
     pub(crate) served: BTreeMap<VolumeKey, usize>,
     /// Which association each inherited record stands for.
@@ -166,6 +176,8 @@ pub(crate) struct Daemon {
     pub(crate) reported_at: Option<Nanos>,
     /// A record could not be written.
     pub(crate) record_failed: bool,
+    /// Memory could not be registered.
+    pub(crate) memory_failed: bool,
     /// It dies when it has carried out so many more orders.
     pub(crate) orders_left: Option<u32>,
 }
@@ -181,9 +193,17 @@ impl Daemon {
             .filter_map(|path| path.core.association())
     }
 
-    /// The queue pair that a queue thread handed back.
-    pub(crate) fn handed_back(&self, key: (AssociationId, Remains)) -> Option<QpId> {
-        self.handed_back.get(&key).copied()
+    /// It has a path that leads by this route.
+    pub(crate) fn wants(&self, route: usize) -> bool {
+        let mut paths = self.paths.values();
+        paths.any(|path| path.route == route && !path.core.is_over())
+    }
+
+    /// A block device that serves no volume any more, and whose memory is still registered.
+    pub(crate) fn registered_in_vain(&self) -> Option<usize> {
+        let serves = |device: &usize| self.served.values().any(|known| known == device);
+        let mut devices = self.registered.iter().map(|(device, _)| *device);
+        devices.find(|device| !serves(device))
     }
 
     /// Somebody asks something.

@@ -65,7 +65,9 @@ impl World {
         }
         self.host.timer = None;
         let now = duration(self.now);
-        self.host.core.handle_timeout(now);
+        if !self.is(Mutant::HostTimerIgnored) || self.array_chance.percent(90) {
+            self.host.core.handle_timeout(now);
+        }
         self.pump_host();
         let due = self.host.core.poll_timeout();
         if self.host.alive && due.is_some_and(|due| due <= now) {
@@ -78,6 +80,7 @@ impl World {
         match order {
             Order::RunPath(spec) => self.run_path(*spec),
             Order::ToPath(path, request) => {
+                self.judge_request(path, &request);
                 for request in self.seam_to_path(path, request) {
                     self.send_request(path, request);
                 }
@@ -123,11 +126,17 @@ impl World {
                         "memory is registered with {association}, which is gone"
                     ));
                 }
+                // What is deregistered later is so after this.
+                if let Some(device) = self.served(volume) {
+                    self.host.registered.insert((device, association));
+                }
                 self.begin(Work::Register(volume, association));
             }
             Order::Unregister(volume) => {
                 self.must_serve(volume, "unregisters");
-                self.host.served.remove(&volume);
+                if let Some(device) = self.host.served.remove(&volume) {
+                    self.host.registered.retain(|(known, _)| *known != device);
+                }
             }
             Order::Start(volume) => {
                 self.must_serve(volume, "starts");
@@ -157,12 +166,7 @@ impl World {
                 self.must_serve(volume, "abandons");
                 self.let_go(volume, Ending::Abandoned);
             }
-            Order::Sweep(record) => {
-                if let Some(device) = self.device_of(record.device, record.cookie) {
-                    self.devices[device].state = crate::sim::blockdev::State::Gone;
-                }
-                self.disk.forget_volume(record.id, record.cookie);
-            }
+            Order::Sweep(record) => self.begin(Work::Sweep(record)),
             Order::DeleteOrphan { device, .. } => {
                 self.absurd(&format!("device {device} is deleted as an orphan"));
             }
@@ -172,7 +176,12 @@ impl World {
                 self.on_disk(Work::Rewrite);
             }
             Order::SaveNames(names) => self.disk.names = names,
-            Order::SaveNumbers(numbers) => self.disk.numbers = numbers,
+            Order::SaveNumbers(numbers) => {
+                self.disk.promised.clone_from(&numbers);
+                if !self.is(Mutant::NumbersForgotten) {
+                    self.disk.numbers = numbers;
+                }
+            }
             Order::Answer(call, answer) => self.answer_call(call, &answer),
             Order::LeaveToSuccessor(why) => {
                 self.note(|| why);
@@ -214,7 +223,7 @@ impl World {
             core: Path::new(spec, numbers, random, duration(self.now)),
             route,
             qps: Vec::new(),
-            watches: false,
+            watches: None,
             inbox_at: 0,
             outbox_at: 0,
             timer: None,
@@ -265,6 +274,7 @@ impl World {
                 }
             }
             LaneCommand::SetTable(table) => LaneCommand::SetTable(table),
+            LaneCommand::GiveUpQueue(association) => LaneCommand::GiveUpQueue(association),
             LaneCommand::Convict(association) => LaneCommand::Convict(association),
             LaneCommand::Destroyed(association) => LaneCommand::Destroyed(association),
             LaneCommand::Guard(ghosts) => LaneCommand::Guard(ghosts),
@@ -287,7 +297,7 @@ impl World {
         self.fences.used(self.host.assoc(association));
         let port = Rc::new(Port::default());
         let lost = self.fabric_chance.percent(self.plan.lost_markers);
-        let stubborn = lost && self.fabric_chance.percent(50);
+        let stubborn = self.fabric_chance.percent(self.plan.lost_markers / 2);
         port.stubborn.set(stubborn);
         port.trusted.set(self.is(Mutant::SilenceTrusted));
         let known = &mut self.qps[qp];
@@ -304,7 +314,11 @@ impl World {
     /// Destroys queue pairs, which blocks.
     fn destroy(&mut self, association: AssociationId, remains: Remains, report: bool) {
         let spare = match remains {
-            Remains::Spare => self.host.held.remove(&association).unwrap_or_default(),
+            Remains::Spare => {
+                let gone = |(_, known): &(usize, AssociationId)| *known != association;
+                self.host.registered.retain(gone);
+                self.host.held.remove(&association).unwrap_or_default()
+            }
             Remains::Lane(..) => Vec::new(),
         };
         let handed_back = self.host.handed_back.remove(&(association, remains));

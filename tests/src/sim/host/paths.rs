@@ -54,7 +54,7 @@ impl World {
                         self.transmit(qp, Way::ToTarget, Packet::Admin { sqe, data });
                     }
                 }
-                PathOrder::WatchLink(_) => self.watch_link(path),
+                PathOrder::WatchLink(association) => self.watch_link(path, association),
                 PathOrder::Release {
                     association,
                     report,
@@ -101,13 +101,13 @@ impl World {
         }
     }
 
-    fn watch_link(&mut self, path: u32) {
+    fn watch_link(&mut self, path: u32, association: AssociationId) {
         let Some(actor) = self.path(path) else { return };
-        actor.watches = true;
+        actor.watches = Some(association);
         let route = actor.route;
         let link = self.link_of(route);
         let (at, life) = (self.now + self.a_moment(), self.host.life);
-        self.inside(at, life, Inside::Link(path, link));
+        self.inside(at, life, Inside::Link(path, association, link));
     }
 
     fn link_of(&self, route: usize) -> Link {
@@ -121,14 +121,14 @@ impl World {
     }
 
     /// The condition of a link is known to a path, or has changed.
-    pub(crate) fn link(&mut self, path: u32, link: Link) {
+    pub(crate) fn link(&mut self, path: u32, association: AssociationId, link: Link) {
         let Some(actor) = self.path(path) else { return };
-        if !actor.watches {
+        if actor.watches != Some(association) {
             return;
         }
-        actor.watches = link != Link::Fatal;
+        actor.watches = Some(association).filter(|_| link != Link::Fatal);
         self.note(|| format!("path {path}: link {link:?}"));
-        self.tell_path(path, |core, now| core.handle_link(link, now));
+        self.tell_path(path, |core, now| core.handle_link(association, link, now));
     }
 
     /// The link of a route has changed.
@@ -138,11 +138,12 @@ impl World {
         }
         let link = self.link_of(route);
         let watching = self.host.paths.iter();
-        let watching = watching.filter(|(_, actor)| actor.route == route && actor.watches);
-        let watching: Vec<u32> = watching.map(|(path, _)| *path).collect();
-        for path in watching {
+        let watching = watching.filter(|(_, actor)| actor.route == route);
+        let watching = watching.filter_map(|(path, actor)| Some((*path, actor.watches?)));
+        let watching: Vec<(u32, AssociationId)> = watching.collect();
+        for (path, association) in watching {
             let at = self.now + self.fabric_chance.tail(MICRO, 100 * MICRO);
-            self.inside(at, self.host.life, Inside::Link(path, link));
+            self.inside(at, self.host.life, Inside::Link(path, association, link));
         }
     }
 
@@ -236,6 +237,7 @@ impl World {
                 None => self.destroy_qp(qp),
             }
         }
+        self.hear_of_resets(&report);
         let judged = self.begin_judging(&report);
         self.host.reported_at = match &report {
             Report::Suspect { at, .. } | Report::Convict { at, .. } => Some(nanos(*at)),

@@ -4,7 +4,7 @@
 //! which it did it ([`Did`]), and takes effect when its round is over.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -65,6 +65,8 @@ pub(crate) struct Port {
     /// The flush markers have come.
     pub(crate) flushed: Cell<bool>,
     pub(crate) in_flight: Cell<usize>,
+    /// Commands that the target's NIC has not acknowledged.
+    pub(crate) unacknowledged: RefCell<BTreeSet<u16>>,
     deadline: Cell<Option<Duration>>,
 }
 
@@ -92,6 +94,7 @@ impl SimQp {
         while let Some((cqe, copy)) = self.port.answers.borrow_mut().pop_front() {
             let left = self.port.in_flight.get().saturating_sub(1);
             self.port.in_flight.set(left);
+            self.port.unacknowledged.borrow_mut().remove(&cqe.cid.get());
             self.log.borrow_mut().push(Did::Reaped(copy));
             report(cqe);
             count += 1;
@@ -127,6 +130,10 @@ impl Transport for SimQp {
 
     fn in_flight(&self) -> usize {
         self.port.in_flight.get()
+    }
+
+    fn has_arrived(&self, cid: u16) -> bool {
+        !self.port.unacknowledged.borrow().contains(&cid)
     }
 
     fn push(&mut self, sqe: Sqe, data: Data<'_>) -> Result<(), PushError> {

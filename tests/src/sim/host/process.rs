@@ -1,6 +1,6 @@
 //! The host's process: its death at any moment, and its successors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use umpath_host::path::AssociationNumbers;
@@ -15,7 +15,6 @@ use crate::sim::clock::{EPOCH, MILLI, Nanos, duration};
 use crate::sim::disk::Disk;
 use crate::sim::happening::Happening;
 use crate::sim::mutant::Mutant;
-use crate::sim::operator::People;
 use crate::sim::plan::{FaultKind, Plan};
 use crate::sim::qp::HostEnd;
 use crate::sim::store::Store;
@@ -40,7 +39,7 @@ impl Daemon {
                 .map(|(store, plan)| (store.id, policy(plan.policy)))
                 .collect(),
             default: policy(VolumePolicy::default()),
-            quiesce: Some(duration(if plan.cqt_unreported { plan.cqt } else { 0 })),
+            quiesce: Some(Mutant::quiesce(mutant, plan)),
         };
         let (names, numbers) = (disk.names.clone(), disk.numbers.clone());
         let core = Host::new(
@@ -58,6 +57,8 @@ impl Daemon {
             numbers: AssociationNumbers::default(),
             held: BTreeMap::new(),
             handed_back: BTreeMap::new(),
+            registered: BTreeSet::new(),
+            released: BTreeSet::new(),
             served: BTreeMap::new(),
             inherited: BTreeMap::new(),
             stalled_until: 0,
@@ -66,6 +67,7 @@ impl Daemon {
             call_last: 0,
             reported_at: None,
             record_failed: false,
+            memory_failed: false,
             orders_left: None,
         }
     }
@@ -114,12 +116,13 @@ impl World {
         }
     }
 
-    /// A device that somebody may use is left with paths to connect it by.
+    /// A device that somebody may use is left with paths to connect it by, unless somebody removed them.
     fn judge_record(&mut self, device: usize) {
         let known = &self.devices[device];
         let mut records = self.disk.volumes.values();
         let record = records.find(|record| record.cookie == known.cookie);
-        if known.state == State::Live && record.is_some_and(|record| record.paths.is_empty()) {
+        let pathless = record.is_some_and(|record| record.paths.is_empty());
+        if known.state == State::Live && pathless && !self.people.has_removed() {
             self.absurd(&format!("device {device} is on record without a path"));
         }
     }
@@ -205,7 +208,7 @@ impl World {
         };
         let kept = (&self.stores[..], &self.disk);
         self.host = Daemon::new(&self.plan, mutant, kept, life, begins);
-        self.people = People::default();
+        self.people = self.people.in_another_life();
         self.begin_process(begins);
     }
 
@@ -216,26 +219,33 @@ impl World {
         }
         let records: Vec<VolumeRecord> = self.disk.volumes.values().cloned().collect();
         for record in records {
-            let found = self.driver_says(&record);
-            self.note(|| format!("volume {} of an earlier life: {found:?}", record.name));
-            let paths = record.paths.clone();
-            let now = duration(self.now);
-            let adopted = self.host.core.handle_recorded_volume(record, found, now);
-            for asked in paths.into_iter().filter(|_| adopted) {
-                self.connect(asked);
-            }
+            self.find_device(record);
         }
         self.find_orphans();
         let routes = 0..self.plan.paths();
         let configured = routes.filter(|route| self.plan.routes[*route].configured);
         let mut configured: Vec<Asked> = configured.map(asked_for).collect();
         for asked in &mut configured {
-            asked.number = Some(self.host.core.reserve(asked));
+            let number = self.host.core.reserve(asked);
+            self.judge_number(asked, number);
+            asked.number = Some(number);
         }
         for asked in configured {
             self.connect(asked);
         }
         self.pump_host();
+    }
+
+    /// Reports what became of a recorded block device.
+    fn find_device(&mut self, record: VolumeRecord) {
+        let found = self.driver_says(&record);
+        self.note(|| format!("volume {} of an earlier life: {found:?}", record.name));
+        let paths = record.paths.clone();
+        let now = duration(self.now);
+        let adopted = self.host.core.handle_recorded_volume(record, found, now);
+        for asked in paths.into_iter().filter(|_| adopted) {
+            self.connect(asked);
+        }
     }
 
     /// Block devices that wait, and of which nothing is on record.
@@ -265,6 +275,7 @@ impl World {
             spec: self.spec_of(&asked),
             asked,
             standing: true,
+            rediscovered: false,
             call: None,
         };
         self.host.core.handle_connect(wanted, duration(self.now));

@@ -117,8 +117,8 @@ pub(crate) fn spec_for(plan: &Plan, route: usize, session: &SessionConfig) -> Pa
         health: HealthConfig {
             link_down_grace: ms(50),
             io_silence: duration(plan.heartbeat),
-            io_slow: duration(Plan::IO_TIMEOUT / 2),
-            io_timeout: duration(Plan::IO_TIMEOUT),
+            io_slow: duration(plan.io_timeout / 2),
+            io_timeout: duration(plan.io_timeout),
             ..HealthConfig::default()
         },
         drain_deadline: duration(plan.drain_deadline),

@@ -57,6 +57,7 @@ pub(super) fn of_command<T>(command: &LaneCommand<T>) -> String {
                 table.on_no_path
             )
         }
+        LaneCommand::GiveUpQueue(association) => format!("give up the queue of {association}"),
         LaneCommand::Convict(association) => format!("convict {association}"),
         LaneCommand::Destroyed(association) => format!("destroyed {association}"),
         LaneCommand::Guard(table) => {

@@ -67,7 +67,11 @@ impl World {
                 self.host.core.handle_found(record.id, found, now);
             }
             Work::Register(volume, association) => {
-                let fails = self.has_fault(FaultKind::DriverFails);
+                let fails = self.has_fault(FaultKind::DriverFails) || self.seam_memory_fails();
+                self.host.memory_failed |= fails;
+                if let Some(device) = self.served(volume).filter(|_| fails) {
+                    self.host.registered.remove(&(device, association));
+                }
                 let why = || failure("memory cannot be registered");
                 let outcome = if fails { Err(why()) } else { Ok(()) };
                 let core = &mut self.host.core;
@@ -80,9 +84,11 @@ impl World {
                 volume,
                 force,
             } => self.remove_device(removal, volume, force),
-            Work::Removed(removal, volume) => {
-                self.host.core.handle_removed(removal, volume, Ok(()), now);
+            Work::Removed(removal, volume, outcome) => {
+                let core = &mut self.host.core;
+                core.handle_removed(removal, volume, outcome, now);
             }
+            Work::Sweep(record) => self.sweep(&record),
             Work::Destroy {
                 association,
                 remains,

@@ -6,12 +6,14 @@
 //! | file | judges |
 //! |---|---|
 //! | `sends` | what may be sent, and what executes |
-//! | `orders` | what the host tells its queue threads, and how often it changes its mind |
+//! | `truth` | what the host concludes: fences, memory that is free, what is durable |
+//! | `orders` | commands of the host to its queue threads, and how often it changes its mind |
 //! | `service` | that what is well serves |
 
 mod orders;
 mod sends;
 mod service;
+mod truth;
 
 pub(crate) use sends::Fences;
 pub(crate) use service::Patient;

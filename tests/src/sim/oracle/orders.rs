@@ -1,11 +1,12 @@
-//! What the host tells its queue threads, and how often it changes its mind.
+//! Commands of the host to its queue threads, and how often it changes its mind.
 
 use umpath_core::{LaneCommand, OnNoPath, PathId, PathTable};
 use umpath_host::policy::NoPathRetry;
 use umpath_host::record::Asked;
-use umpath_host::{Report, VolumeSpec};
+use umpath_host::{Report, Request, VolumeSpec};
+use umpath_session::StableId;
 
-use crate::sim::blockdev::State;
+use crate::sim::blockdev::{BlockDevice, State};
 use crate::sim::checker::Violation;
 use crate::sim::clock::{Nanos, SECOND};
 use crate::sim::store::StoreId;
@@ -70,7 +71,20 @@ impl World {
                 }
             }
             LaneCommand::FailQueued => self.judge_failing(device),
+            LaneCommand::Convict(association) => {
+                self.host.released.insert(*association);
+            }
             _ => {}
+        }
+    }
+
+    /// A request of the host to a path. Whoever asks a process to stop wants volumes in use to be
+    /// served until then, by paths that may not be there yet.
+    pub(crate) fn judge_request(&mut self, path: u32, request: &Request) {
+        let ends = self.people.asks_to_stop() && matches!(request, Request::Shutdown);
+        if ends && self.devices.iter().any(BlockDevice::is_there) {
+            let what = format!("(16) path {path} is ended by a stop while there are volumes");
+            self.fail(Violation(what));
         }
     }
 
@@ -161,8 +175,21 @@ impl World {
 
     /// A namespace gets a block device: it must not have one already.
     pub(crate) fn check_one_device(&mut self, store: StoreId) {
+        self.judge_return(store);
         if self.device_for(store).is_some() {
             let what = format!("(18) namespace {store} gets a second block device");
+            self.fail(Violation(what));
+        }
+    }
+
+    /// The record of a device that the driver still has is not overwritten: no later process would find
+    /// that device.
+    pub(crate) fn check_record(&mut self, id: StableId) {
+        let known = self.disk.volumes.get(&id);
+        let device = known.and_then(|known| self.device_of(known.device, known.cookie));
+        if let Some(device) = device {
+            let what =
+                format!("(18) the record of device {device}, which is there, is overwritten");
             self.fail(Violation(what));
         }
     }

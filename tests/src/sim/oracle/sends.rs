@@ -19,6 +19,8 @@ pub(crate) struct Fences {
     locked: Vec<(StoreId, Assoc)>,
     /// They execute nothing more, by the host's word.
     proven: BTreeSet<Assoc>,
+    /// The host has word that another controller has reset theirs.
+    reset: BTreeSet<Assoc>,
     /// Of earlier lives of the host, used and not fenced.
     inherited: Vec<Assoc>,
 }
@@ -40,6 +42,14 @@ impl Fences {
 
     pub(crate) fn is_proven(&self, assoc: Assoc) -> bool {
         self.proven.contains(&assoc)
+    }
+
+    pub(super) fn heard_reset(&mut self, assocs: impl IntoIterator<Item = Assoc>) {
+        self.reset.extend(assocs);
+    }
+
+    pub(super) fn was_reset(&self, assoc: Assoc) -> bool {
+        self.reset.contains(&assoc)
     }
 
     /// An association that a volume must not forget: one of the others that are not fenced.
@@ -131,8 +141,11 @@ impl World {
     /// The host concludes that an association executes nothing more.
     pub(crate) fn fence_stands(&mut self, assoc: Assoc) {
         self.note(|| format!("association {assoc} is fenced, says the host"));
-        let prompt = self.check_prompt(assoc);
-        if let Err(violation) = prompt.and_then(|()| self.check_reset(assoc)) {
+        let sound = self
+            .check_fence(assoc)
+            .and_then(|()| self.check_prompt(assoc))
+            .and_then(|()| self.check_reset(assoc));
+        if let Err(violation) = sound {
             return self.fail(violation);
         }
         self.fences.prove(assoc);

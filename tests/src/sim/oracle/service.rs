@@ -4,19 +4,24 @@ use std::collections::BTreeMap;
 
 use umpath_protocol::{DaemonView, PathState, Snapshot};
 
-use crate::sim::checker::Violation;
+use crate::sim::blockdev::{BlockDevice, State};
+use crate::sim::checker::{OpKind, Violation};
 use crate::sim::clock::{MILLI, Nanos, SECOND};
 use crate::sim::course::Phase;
 use crate::sim::happening::Happening;
-use crate::sim::plan::{FaultKind, NamespaceChange, Plan};
-use crate::sim::world::World;
+use crate::sim::plan::{Fault, FaultKind, NamespaceChange, Plan};
+use crate::sim::qp::{HostEnd, Qp, QpId};
+use crate::sim::world::{Copy, World};
 
-/// How often the listings are looked at while faults happen.
+/// How often the listings are checked while faults happen.
 const INSPECTION: Nanos = 300 * MILLI;
 
 /// How long a path may take to serve again after all is well: attempts, pauses, controllers of old
 /// associations that have to end first.
 const PATIENCE: Nanos = 4 * SECOND;
+
+/// How long commands may stay on a queue pair that is cut off alone.
+const CUT_OFF: Nanos = 3 * SECOND;
 
 /// How long a path may take that nothing has ever befallen.
 const UNTROUBLED: Nanos = 1_500 * MILLI;
@@ -59,6 +64,7 @@ impl Plan {
                     | FaultKind::DriverFails
                     | FaultKind::DriverBusy
                     | FaultKind::RefusesOnce { .. }
+                    | FaultKind::Unreadable { .. }
                     | FaultKind::Namespace(_)
             )
         };
@@ -93,6 +99,7 @@ impl Plan {
             | FaultKind::Lingers { process }
             | FaultKind::Stop { process }
             | FaultKind::RefusesOnce { process, .. }
+            | FaultKind::Unreadable { process }
             | FaultKind::Namespace(NamespaceChange::Detach { process, .. }) => of(process),
             FaultKind::Resets { .. } => Vec::new(),
             _ => (0..self.paths()).collect(),
@@ -125,12 +132,13 @@ impl World {
         self.agenda.push(at, Happening::Inspection);
     }
 
-    /// The host's listings are looked at.
+    /// The host's listings are checked.
     pub(crate) fn inspect(&mut self) {
         if self.phase != Phase::Active {
             return;
         }
         self.judge_service();
+        self.judge_cut_off();
         self.begin_inspections();
     }
 
@@ -139,9 +147,13 @@ impl World {
             return;
         }
         let (now, patience) = (self.now, self.plan.repair_time());
+        // One that was asked for by hand is given up for good, or refused while another path cannot say that
+        // a namespace has grown.
+        let unreadable = |fault: &Fault| matches!(fault.kind, FaultKind::Unreadable { .. });
+        let gives_up = self.plan.ctrl_loss.is_some() || self.plan.faults.iter().any(unreadable);
         let well = |route: &usize| {
-            // One that was asked for by hand is given up for good.
-            let stands = self.plan.routes[*route].configured || self.plan.ctrl_loss.is_none();
+            let by_hand = || !gives_up && self.host.wants(*route);
+            let stands = self.plan.routes[*route].configured || by_hand();
             stands && self.patient.is_well(*route, now, patience)
         };
         let well: Vec<usize> = (0..self.plan.paths()).filter(well).collect();
@@ -183,6 +195,15 @@ impl World {
             let what = format!("(22) association {assoc} is fenced, and its record stays");
             self.fail(Violation(what));
         }
+        let dead = |device: &BlockDevice| device.state == State::Dead;
+        if let Some(device) = self.devices.iter().position(dead) {
+            let what = format!("(22) device {device} serves nobody, and is not deleted");
+            self.fail(Violation(what));
+        }
+        if let Some(device) = self.host.registered_in_vain() {
+            let what = format!("(22) memory of device {device}, which is gone, stays registered");
+            self.fail(Violation(what));
+        }
     }
 
     fn serves(&self, listing: &Snapshot, store: usize, route: usize) -> bool {
@@ -199,7 +220,49 @@ impl World {
             )
         };
         let mut own = paths.filter(|path| path.address == address);
-        own.any(|path| fit(path.state))
+        own.any(|path| fit(path.state)) && self.has_queue_pairs(store, route)
+    }
+
+    /// Every queue thread of a namespace has a queue pair there that works.
+    fn has_queue_pairs(&self, store: usize, route: usize) -> bool {
+        let Some(device) = self.device_for(store) else {
+            return true;
+        };
+        let works = |qp: &QpId| {
+            let known = &self.qps[*qp];
+            known.path == route && known.host == HostEnd::Open && known.cut == 0
+        };
+        let mut lanes = self.devices[device].lanes.iter();
+        lanes.all(|lane| lane.is_over() || lane.qps.iter().any(works))
+    }
+
+    /// What was sent on a queue pair that is cut off while all else of its path is well is taken back
+    /// soon, whatever its NIC thinks.
+    fn judge_cut_off(&mut self) {
+        if !self.host.alive || self.people.meddled() {
+            return;
+        }
+        let now = self.now;
+        let cut = |qp: &&Qp| {
+            qp.cut > 0 && qp.host == HostEnd::Open && self.patient.troubles[qp.path] == 1
+        };
+        let waits = |qp: &Qp, copy: &Copy| {
+            let kind = self.stores[copy.store].checker.ops[copy.op as usize].kind;
+            let quick = matches!(kind, OpKind::Read | OpKind::Write);
+            let since = copy.sent_at.max(self.patient.well_since[qp.path]);
+            let own = qp.lane == Some(copy.lane) && qp.association == copy.association;
+            let out = own && quick && !copy.answered && !copy.lost;
+            out && copy.sent_at > qp.cut_since && since + CUT_OFF <= now
+        };
+        let mut cut = self.qps.iter().filter(cut);
+        let stuck = cut.find(|qp| self.copies.iter().any(|copy| waits(qp, copy)));
+        if let Some(qp) = stuck {
+            let what = format!(
+                "(19) queue {} of route {} is cut off, and what was sent on it still waits",
+                qp.qid, qp.path
+            );
+            self.fail(Violation(what));
+        }
     }
 }
 

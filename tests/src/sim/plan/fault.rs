@@ -45,6 +45,8 @@ pub(crate) enum FaultKind {
     AdminDead { path: usize },
     /// A process refuses this once: Connect, Identify, or whatever comes next.
     RefusesOnce { process: usize, opcode: u8 },
+    /// A process cannot identify its namespaces for now.
+    Unreadable { process: usize },
     /// The host's process is killed once it has carried out so many more orders; another takes its
     /// place.
     Kill { orders: u32 },

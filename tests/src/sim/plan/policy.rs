@@ -1,6 +1,6 @@
 //! Which kinds of trouble a run has, and the policies of its volumes.
 //!
-//! A run that has a bit of everything meets few things deeply, so every seed leaves some kinds out
+//! A run that has a bit of everything tests few things deeply, so every seed leaves some kinds out
 //! and has more of others.
 
 use std::time::Duration;

@@ -42,7 +42,7 @@ fn volume(chance: &mut Chance, plan: &Plan) -> usize {
 }
 
 /// An I/O queue that a queue thread is likely to have.
-fn queue(chance: &mut Chance, plan: &Plan) -> u16 {
+pub(super) fn queue(chance: &mut Chance, plan: &Plan) -> u16 {
     1 + chance.below((plan.lanes * plan.volumes.len()) as u64) as u16
 }
 
@@ -95,6 +95,7 @@ fn of_admin_commands(chance: &mut Chance, plan: &Plan) -> FaultKind {
         0 => FaultKind::AdminDead {
             path: path(chance, plan),
         },
+        1 if chance.percent(30) => FaultKind::Unreadable { process },
         1 => FaultKind::RefusesOnce {
             process,
             opcode: chance.pick(&[
@@ -162,8 +163,23 @@ pub(crate) fn verbs(chance: &mut Chance, plan: &Plan) -> Vec<(Nanos, Nuisance)> 
     let mut verbs: Vec<_> = (0..count)
         .map(|_| (chance.below(plan.active), verb(chance, plan)))
         .collect();
+    verbs.extend(unanswered_removal(chance, plan));
     verbs.sort_by_key(|(at, _)| *at);
     verbs
+}
+
+/// A path is removed in good order while its target forgets to answer: where that is waited for, ghosts
+/// are left.
+fn unanswered_removal(chance: &mut Chance, plan: &Plan) -> Option<(Nanos, Nuisance)> {
+    let forgets = plan.faults.iter().find_map(|fault| match fault.kind {
+        FaultKind::Forget { process } => Some((fault, process)),
+        _ => None,
+    });
+    let (fault, process) = forgets.filter(|_| plan.is_patient() && chance.percent(50))?;
+    let at = fault.at + chance.below(fault.lasts.max(1));
+    let path = process;
+    let removal = Nuisance::DisconnectPath { path, force: false };
+    (at < plan.active).then_some((at, removal))
 }
 
 fn verb(chance: &mut Chance, plan: &Plan) -> Nuisance {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_core::{
-    AssociationId, Ghost, GhostTable, LaneCommand, LaneEvent, LaneId, OnNoPath, PathTable, Resend,
+    AssociationId, Ghost, GhostTable, LaneCommand, LaneEvent, LaneId, PathTable, Resend,
 };
 use umpath_host::LaneNews;
 
@@ -85,9 +85,6 @@ impl World {
                 Vec::new()
             }
             (Mutant::TablesSwapped, LaneCommand::SetTable(table)) => self.swapped(at, table),
-            (Mutant::GraceEndsEarly, LaneCommand::SetTable(table)) => {
-                vec![LaneCommand::SetTable(self.impatient(at, table))]
-            }
             (Mutant::FenceOfAnother, LaneCommand::Fenced(association)) => {
                 let assoc = self.host.assoc(association);
                 let other = self.fences.another_unfenced(assoc);
@@ -98,6 +95,9 @@ impl World {
                 if self.host.live_associations().any(|id| id == association) {
                     self.admin_silent(association, duration(self.now));
                 }
+                vec![LaneCommand::Convict(association)]
+            }
+            (Mutant::WritesReplaced, LaneCommand::GiveUpQueue(association)) => {
                 vec![LaneCommand::Convict(association)]
             }
             (mutant, LaneCommand::Guard(table)) => self.guards(at, mutant, &table),
@@ -119,18 +119,6 @@ impl World {
             }
             None => vec![LaneCommand::SetTable(table)],
         }
-    }
-
-    /// A volume that was taken over has a path, if no usable one: its patience ends.
-    fn impatient(&self, at: LaneAt, table: Arc<PathTable>) -> Arc<PathTable> {
-        let device = &self.devices[at.device];
-        let queues = device.adopted_at.is_some() && !table.paths.is_empty();
-        if !queues || table.has_usable() {
-            return table;
-        }
-        let mut table = (*table).clone();
-        table.on_no_path = OnNoPath::Fail;
-        Arc::new(table)
     }
 
     /// A lane gets a table of ghosts.
@@ -221,12 +209,40 @@ impl World {
         let mut news = news;
         match (mutant, &mut news) {
             (
+                Mutant::WritesReplaced,
+                LaneNews::Event {
+                    event: LaneEvent::QueueSilent { mutations, .. },
+                    ..
+                },
+            ) => *mutations = false,
+            // Nobody was to hear of them: the host gives the thread another queue pair.
+            (
+                Mutant::WritesReplaced,
+                LaneNews::BufferFenced {
+                    association,
+                    ghosts,
+                    ..
+                },
+            ) if self.host.live_associations().any(|id| id == *association) => {
+                ghosts.clear();
+                let fenced = LaneCommand::Fenced(*association);
+                self.mail(at, fenced);
+            }
+            (
                 Mutant::AgeIgnored,
                 LaneNews::Event {
                     event: LaneEvent::Overdue { .. },
                     ..
                 },
-            ) => return Vec::new(),
+            )
+            | (
+                Mutant::QueueSilenceIgnored,
+                LaneNews::Event {
+                    event: LaneEvent::QueueSilent { .. },
+                    ..
+                },
+            )
+            | (Mutant::EndUnheard, LaneNews::Ended { failure: None, .. }) => return Vec::new(),
             (
                 mutant,
                 LaneNews::Event {
@@ -325,6 +341,12 @@ impl World {
         match self.mutant {
             Some(Mutant::NoFence) => long_ago,
             Some(Mutant::FenceShort) => short,
+            Some(Mutant::ClockErrorForgotten) => {
+                let periods = if self.plan.traffic_based { 4 } else { 2 };
+                let granted = periods * (self.plan.kato_at_most() - self.plan.kato);
+                at.saturating_sub(duration(granted))
+            }
+            Some(Mutant::EndsForgotten) if self.plan.traffic_based => short,
             Some(Mutant::FenceFromAnswer) => answered().min(at),
             Some(Mutant::SleepForgotten) => answered().max(short).min(at),
             Some(Mutant::FenceFromConviction) => known(&self.convicted).unwrap_or(at).min(at),

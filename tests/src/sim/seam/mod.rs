@@ -13,15 +13,19 @@ mod lanes;
 mod paths;
 mod wire;
 
-use umpath_core::AssociationId;
+use std::sync::Arc;
+use std::time::Duration;
+
+use umpath_core::{AssociationId, LaneCommand, OnNoPath, PathTable};
 use umpath_host::policy::{NoPathRetry, VolumePolicy};
 use umpath_host::record::VolumeRecord;
-use umpath_host::{Order, Remains};
+use umpath_host::{Order, Remains, VolumeKey};
 
-use super::clock::duration;
+use super::clock::{SECOND, duration};
 use super::host::Inside;
 use super::mutant::Mutant;
-use super::qp::{Assoc, HostEnd};
+use super::plan::Plan;
+use super::qp::Assoc;
 use super::world::World;
 
 impl Mutant {
@@ -33,6 +37,16 @@ impl Mutant {
             _ => {}
         }
         policy
+    }
+
+    /// What a host under this mistake grants a controller that reports no quiesce time.
+    pub(crate) fn quiesce(mutant: Option<Self>, plan: &Plan) -> Duration {
+        let forgotten = mutant == Some(Self::QuiesceForgotten);
+        if plan.cqt_unreported && !forgotten {
+            duration(plan.cqt)
+        } else {
+            Duration::ZERO
+        }
     }
 }
 
@@ -58,22 +72,42 @@ impl World {
                 Some(mutant @ (Mutant::DestroyedEarly | Mutant::SpareIgnored)),
                 Order::Destroy {
                     association,
-                    remains: remains @ Remains::Lane(..),
+                    remains,
                     report,
                 },
             ) if *report => {
-                let key = (*association, *remains);
-                let qp = self.host.handed_back(key);
-                let open = qp.is_some_and(|qp| self.qps[qp].host == HostEnd::Open);
-                if open == (mutant == Mutant::SpareIgnored) {
+                let spare = *remains == Remains::Spare;
+                if spare == (mutant == Mutant::SpareIgnored) {
                     *report = false;
                     let (association, remains, at) = (*association, *remains, duration(now));
                     self.inside(now, life, Inside::Destroyed(association, remains, at));
                 }
             }
+            (
+                Some(Mutant::GraceEndsEarly),
+                Order::Lane {
+                    volume,
+                    command: LaneCommand::SetTable(table),
+                    ..
+                },
+            ) => self.end_grace(*volume, table),
+            (Some(Mutant::CacheDenied), Order::Build(spec)) => {
+                spec.facts.limits.volatile_cache = false;
+            }
             _ => {}
         }
         order
+    }
+
+    /// A volume that was taken over has a path, if no usable one: its patience ends.
+    fn end_grace(&self, volume: VolumeKey, table: &mut Arc<PathTable>) {
+        let device = self.host.served.get(&volume);
+        let adopted = device.is_some_and(|device| self.devices[*device].adopted_at.is_some());
+        if adopted && !table.paths.is_empty() && !table.has_usable() {
+            let mut impatient = (**table).clone();
+            impatient.on_no_path = OnNoPath::Fail;
+            *table = Arc::new(impatient);
+        }
     }
 
     /// A path that is down is not noted.
@@ -87,6 +121,21 @@ impl World {
     /// A record is not written although the disk would take it.
     pub(crate) fn seam_record_fails(&self) -> bool {
         self.is(Mutant::RefusedForEver) && self.host.record_failed
+    }
+
+    /// Memory is not registered although the driver would do it.
+    pub(crate) fn seam_memory_fails(&self) -> bool {
+        self.is(Mutant::MemoryRefusedForEver) && self.host.memory_failed
+    }
+
+    /// How long a queue thread waits for the end of a drain.
+    pub(crate) fn seam_drain_deadline(&self) -> Duration {
+        let never = self.is(Mutant::DrainForEver);
+        duration(if never {
+            3_600 * SECOND
+        } else {
+            self.plan.drain_deadline
+        })
     }
 
     /// The record of an association is not removed although it is fenced.

@@ -9,9 +9,10 @@ use umpath_nvme::log::reset::ResetOutcome;
 use umpath_session::{Namespace, ResetAnswer};
 
 use crate::sim::array::LBA_SHIFT;
-use crate::sim::clock::{MILLI, duration};
+use crate::sim::clock::{EPOCH, MILLI, duration};
 use crate::sim::host::{Brought, Inside, LaneAt};
 use crate::sim::mutant::Mutant;
+use crate::sim::plan::FaultKind;
 use crate::sim::world::World;
 
 /// How often a suspicion is raised again under [`Mutant::SuspicionOscillates`], and after how long.
@@ -46,6 +47,13 @@ impl World {
             | (Mutant::QueuesLost, Report::Queues(..))
             | (Mutant::NamespaceUnheard, Report::Namespaces(..))
             | (Mutant::AnaUnheard, Report::Ana(..)) => return Vec::new(),
+            (
+                Mutant::UnreadForEver,
+                Report::Namespaces(association, _) | Report::Ana(association, _),
+            ) if self.unread.contains(&self.host.assoc(*association)) => {
+                return Vec::new();
+            }
+            (Mutant::AnaFrozen, Report::Ana(..)) if self.was_refused(path) => return Vec::new(),
             (_, Report::AdminSilent { association, at }) => {
                 *at = self.seam_silent_at(*association, *at);
             }
@@ -89,10 +97,22 @@ impl World {
         vec![report]
     }
 
+    /// The process that a path leads to has refused a command.
+    fn was_refused(&self, path: u32) -> bool {
+        let Some(actor) = self.host.paths.get(&path) else {
+            return false;
+        };
+        let of = self.process_of(actor.route);
+        self.plan.faults.iter().any(|fault| {
+            let refuses =
+                matches!(fault.kind, FaultKind::RefusesOnce { process, .. } if process == of);
+            refuses && EPOCH + fault.at <= self.now
+        })
+    }
+
     fn up_told(&mut self, path: u32, up: &mut Up) {
         match self.mutant {
             Some(Mutant::TrafficIgnored) => up.ready.facts.traffic_based = false,
-            Some(Mutant::CacheIgnored) => up.ready.facts.volatile_cache = false,
             Some(Mutant::ResizeForgotten) if self.host.life > 1 && path % 2 == 1 => {
                 for namespace in &mut up.ready.namespaces {
                     self.recorded_size(namespace);

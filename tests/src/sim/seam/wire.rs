@@ -1,7 +1,8 @@
 //! Between queue threads and the fabric.
 
-use umpath_nvme::Sqe;
+use umpath_engine::Channel;
 use umpath_nvme::opcode::nvm;
+use umpath_nvme::{Cqe, Sqe, Status};
 
 use crate::sim::host::LaneAt;
 use crate::sim::mutant::Mutant;
@@ -27,6 +28,7 @@ impl World {
                 self.make_up_answer(qp, sqe, index);
                 return true;
             }
+            Mutant::StaleAnswer => self.answer_stale(at, qp, sqe),
             _ => {}
         }
         false
@@ -56,13 +58,36 @@ impl World {
         self.transmit(qp, Way::ToTarget, packet);
     }
 
-    /// A mutant takes what comes on an old queue pair for an answer on the newest of its path.
-    pub(crate) fn newest_of_path(&self, qp: QpId) -> QpId {
-        let known = &self.qps[qp];
-        let newer = |other: &crate::sim::qp::Qp| {
-            other.lane == known.lane && other.path == known.path && other.port.is_some()
-        };
-        self.qps.iter().rposition(newer).unwrap_or(qp)
+    /// An answer comes on a queue pair that is drained: a mutant keeps it.
+    pub(crate) fn seam_late_answer(&mut self, qp: QpId, cqe: Cqe, copy: u32) {
+        if self.is(Mutant::StaleAnswer)
+            && let Some(lane) = self.qps[qp].lane
+        {
+            self.stale_answer = Some((lane, self.qps[qp].path, cqe, copy));
+        }
+    }
+
+    /// A mutant takes an answer of an old queue pair for one to the command that leaves now.
+    fn answer_stale(&mut self, at: LaneAt, qp: QpId, sqe: &Sqe) {
+        let path = self.qps[qp].path;
+        let of = |(lane, of, ..): &mut (LaneAt, usize, Cqe, u32)| (*lane, *of) == (at, path);
+        if let Some((.., mut cqe, copy)) = self.stale_answer.take_if(of) {
+            cqe.cid.set(sqe.cid.get());
+            self.answers(qp, cqe, copy);
+        }
+    }
+
+    fn answers(&mut self, qp: QpId, cqe: Cqe, copy: u32) {
+        if let Some(port) = &self.qps[qp].port {
+            port.answers.borrow_mut().push_back((cqe, copy));
+        }
+        self.ring_bell(qp, Channel::Completions);
+    }
+
+    /// A command that a mutant's thread has made up is over.
+    fn make_up_answer(&mut self, qp: QpId, sqe: &Sqe, copy: u32) {
+        let cqe = Cqe::new(sqe.cid.get(), 0, Status::SUCCESS, 0);
+        self.answers(qp, cqe, copy);
     }
 
     /// A target closes a connection.

@@ -42,6 +42,8 @@ struct Task {
     link: Option<watch::Receiver<Link>>,
     /// The link's watcher while it is being made.
     watcher: Option<Watcher>,
+    /// The association whose link is watched.
+    watched: Option<AssociationId>,
 }
 
 /// Runs a path until it ends.
@@ -59,6 +61,7 @@ pub(crate) async fn run(
         current: None,
         link: None,
         watcher: None,
+        watched: None,
     };
     loop {
         while let Some(order) = task.path.poll_order() {
@@ -76,7 +79,12 @@ pub(crate) async fn run(
             (association, happened) = next(&mut task.current) => {
                 task.happened(association, happened);
             }
-            () = clock::due(due) => task.time_passed(due),
+            () = clock::due(due) => {}
+        }
+        // Checked after every input: timers must not wait until nothing else happens.
+        let due = task.path.poll_timeout();
+        if due.is_some_and(|due| due <= clock::now()) {
+            task.time_passed(due);
         }
     }
 }
@@ -103,15 +111,10 @@ impl Task {
                 sqe,
                 data,
             } => {
-                if let Some((known, driver)) = &mut self.current {
-                    assert_eq!(
-                        *known, association,
-                        "commands are for the association at hand"
-                    );
-                    driver.send(qid, sqe, &data);
-                }
+                let driver = self.at_hand(association);
+                driver.send(qid, sqe, &data);
             }
-            PathOrder::WatchLink(_) => self.begin_to_watch(),
+            PathOrder::WatchLink(association) => self.begin_to_watch(association),
             PathOrder::Release {
                 association,
                 report,
@@ -137,12 +140,20 @@ impl Task {
         Ok(driver)
     }
 
-    fn begin_to_watch(&mut self) {
+    /// The driver of an association that has queues.
+    fn at_hand(&mut self, association: AssociationId) -> &mut Driver {
+        let (known, driver) = self.current.as_mut().expect("an association with queues");
+        assert_eq!(*known, association, "only one association is at hand");
+        driver
+    }
+
+    fn begin_to_watch(&mut self, association: AssociationId) {
         self.link = None;
-        let driver = self.current.as_ref().map(|(_, driver)| driver);
-        let device =
-            driver.and_then(|driver| Some((driver.domain()?.device().to_owned(), driver.port()?)));
-        let Some((device, port)) = device else { return };
+        self.watched = Some(association);
+        let driver = self.at_hand(association);
+        let domain = driver.domain().expect("an association that is ready");
+        let device = domain.device().to_owned();
+        let port = driver.port().expect("an association that is ready");
         let links = self.around.links.clone();
         // Elsewhere: opening a device takes a look at all of them.
         self.watcher = Some(tokio::task::spawn_blocking(move || {
@@ -168,7 +179,8 @@ impl Task {
         if matches!(link, Link::Fatal | Link::Unwatched) {
             self.link = None;
         }
-        self.path.handle_link(link, clock::now());
+        let association = self.watched.expect("a link that is watched");
+        self.path.handle_link(association, link, clock::now());
     }
 
     /// Lets go of what is left of an association, in the background.
@@ -193,26 +205,26 @@ impl Task {
 
     /// Passes a report on, with what it brings.
     fn report(&mut self, mut report: Report) {
-        let mut brought = None;
-        if let Some((association, driver)) = &mut self.current {
-            brought = match &mut report {
-                Report::Up(up) => driver.domain().cloned().map(|domain| {
-                    domain.device().clone_into(&mut up.device);
-                    up.node = links::node_of(domain.device());
-                    Brought {
-                        association: *association,
-                        queues: driver.take_queues(&up.queues),
-                        domain: Some(domain),
-                    }
-                }),
-                Report::Queues(_, qids) => Some(Brought {
-                    association: *association,
-                    queues: driver.take_queues(qids),
-                    domain: None,
-                }),
-                _ => None,
-            };
-        }
+        let brought = match &mut report {
+            Report::Up(up) => {
+                let driver = self.at_hand(up.association);
+                let domain = driver.domain().expect("an association that is ready");
+                let domain = Arc::clone(domain);
+                domain.device().clone_into(&mut up.device);
+                up.node = links::node_of(domain.device());
+                Some(Brought {
+                    association: up.association,
+                    queues: driver.take_queues(&up.queues),
+                    domain: Some(domain),
+                })
+            }
+            Report::Queues(association, qids) => Some(Brought {
+                association: *association,
+                queues: self.at_hand(*association).take_queues(qids),
+                domain: None,
+            }),
+            _ => None,
+        };
         let id = self.path.spec().id;
         let message = Message::Report(id, Box::new(report), brought);
         // The shell outlives its paths; when it does not, the process is ending.

@@ -68,6 +68,7 @@ impl Shell {
         let Wanted {
             asked,
             standing,
+            rediscovered,
             reply,
         } = wanted;
         let now = clock::now();
@@ -79,6 +80,7 @@ impl Shell {
                     spec,
                     asked,
                     standing,
+                    rediscovered,
                     call,
                 };
                 self.host.handle_connect(wanted, now);

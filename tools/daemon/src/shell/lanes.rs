@@ -13,7 +13,9 @@ impl Shell {
         let (news, queue_pairs) = LaneNews::from_report(report);
         for (association, queue_pair) in queue_pairs {
             let key = (association, Remains::Lane(volume, queue));
-            self.resources.handed_back.insert(key, queue_pair);
+            // The host orders its destruction at once.
+            let before = self.resources.handed_back.insert(key, queue_pair);
+            assert!(before.is_none(), "{key:?} was handed back twice");
         }
         self.host.handle_lane(volume, queue, news, clock::now());
     }

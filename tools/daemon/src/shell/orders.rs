@@ -1,15 +1,13 @@
 //! Carrying out orders.
 
-use std::sync::Arc;
-
 use tokio::sync::mpsc;
 use umpath_core::{AssociationId, LaneCommand};
-use umpath_host::order::{Order, Remains};
-use umpath_host::record::RecordKey;
+use umpath_host::order::{Order, Remains, RemovalOutcome};
+use umpath_host::record::{RecordKey, VolumeRecord};
 use umpath_host::{PathSpec, VolumeKey, VolumeSpec};
 use umpath_protocol::Failure;
 use umpath_session::StableId;
-use umpath_ublk::Control;
+use umpath_ublk::{Control, Removed};
 
 use super::start::ask_driver;
 use super::{EXIT_SOFTWARE, Message, Shell};
@@ -89,12 +87,12 @@ impl Shell {
                 force,
             } => self.remove(removal, volume, force),
             Order::Discard(volume) => {
-                let served = self.resources.volumes.remove(&volume);
-                let served = served.expect("a volume that was built");
+                let device = self.resources.take_device(volume);
+                let record = self.resources.served(volume).record.clone();
                 let keeper = self.context.keeper.clone();
                 tokio::task::spawn_blocking(move || {
-                    drop(served.device);
-                    keeper.remove(&served.record);
+                    drop(device);
+                    keeper.remove(&record);
                 });
             }
             Order::Abandon(volume) => {
@@ -104,11 +102,16 @@ impl Shell {
             }
             Order::Sweep(record) => {
                 let keeper = self.context.keeper.clone();
-                let swept = Control::open().and_then(|mut control| control.delete(record.device));
-                match swept {
-                    Ok(()) => keeper.remove(&record),
-                    Err(error) => tracing::error!(volume = record.name, "{error}"),
-                }
+                self.elsewhere(move || {
+                    let outcome = sweep(&record).map_err(|error| {
+                        let what = format!("cannot remove /dev/ublkb{}", record.device);
+                        Failure::new(what, error.to_string(), "dmesg tells more")
+                    });
+                    if outcome.is_ok() {
+                        keeper.remove(&record);
+                    }
+                    Message::Swept(record.id, outcome)
+                });
             }
             Order::DeleteOrphan { device, call } => self.elsewhere(move || {
                 let deleted = Control::open().and_then(|mut control| control.delete(device));
@@ -131,9 +134,8 @@ impl Shell {
         let defaults = &self.context.config.defaults;
         let params = connect_params(defaults, spec.traddr, spec.host_traddr);
         let (requests, inbox) = mpsc::unbounded_channel();
-        self.paths.insert(spec.id, requests);
-        // Tasks of paths that have ended are forgotten when a new one comes.
-        self.paths.retain(|_, task| !task.is_closed());
+        let before = self.paths.insert(spec.id, requests);
+        assert!(before.is_none(), "path {} is run twice", spec.id);
         let around = self.around.clone();
         tokio::spawn(association::run(spec, params, around, inbox));
     }
@@ -189,13 +191,10 @@ impl Shell {
 
     fn register(&mut self, volume: VolumeKey, association: AssociationId) {
         let arenas = self.resources.served(volume).arenas.clone();
-        let known = self.resources.associations.get(&association);
-        let domain = Arc::clone(
-            &known
-                .expect("the host registers with live associations")
-                .domain,
-        );
-        self.elsewhere(move || {
+        let known = self.resources.associations.get_mut(&association);
+        let known = known.expect("the host registers with live associations");
+        let outbox = self.outbox.clone();
+        known.change_memory(move |domain| {
             let outcome = arenas.iter().try_for_each(|arena| domain.register(arena));
             let outcome = outcome.map_err(|error| {
                 let what = format!("cannot register memory with {}", domain.device());
@@ -203,18 +202,18 @@ impl Shell {
                            io_queues or max_io_kib in umpath.toml";
                 Failure::new(what, error.to_string(), fix)
             });
-            Message::Registered(volume, association, outcome)
+            let _ = outbox.send(Message::Registered(volume, association, outcome));
         });
     }
 
-    /// Associations that live on let go of a removed volume's memory.
+    /// Associations that live on let go of the memory of a volume that is gone.
     fn unregister(&mut self, volume: VolumeKey) {
         let Some(served) = self.resources.volumes.remove(&volume) else {
             return;
         };
-        for association in self.resources.associations.values() {
-            let (domain, arenas) = (Arc::clone(&association.domain), served.arenas.clone());
-            tokio::task::spawn_blocking(move || {
+        for association in self.resources.associations.values_mut() {
+            let arenas = served.arenas.clone();
+            association.change_memory(move |domain| {
                 for arena in &arenas {
                     domain.unregister(arena);
                 }
@@ -247,21 +246,39 @@ impl Shell {
         let mut device = self.resources.take_device(volume);
         let record = self.resources.served(volume).record.clone();
         let keeper = self.context.keeper.clone();
-        self.elsewhere(move || match device.remove(!force) {
-            Ok(()) => {
-                drop(device);
-                keeper.remove(&record);
-                Message::Removed(removal, volume, None, Ok(()))
-            }
-            Err(error) => {
-                let failure = Failure::new(
-                    format!("cannot remove /dev/ublkb{}", record.device),
-                    error.to_string(),
-                    "unmount and close it first, or --force",
-                );
-                Message::Removed(removal, volume, Some(device), Err(failure))
-            }
+        self.elsewhere(move || {
+            let failure = |error: &umpath_ublk::Error, fix: &str| {
+                let what = format!("cannot remove /dev/ublkb{}", record.device);
+                Failure::new(what, error.to_string(), fix)
+            };
+            let (device, outcome) = match device.remove(!force) {
+                Ok(Removed::Deleted) => {
+                    drop(device);
+                    keeper.remove(&record);
+                    (None, RemovalOutcome::Deleted)
+                }
+                Ok(Removed::Stopped(error)) => {
+                    drop(device);
+                    let failure = failure(&error, "dmesg tells more");
+                    (None, RemovalOutcome::Stopped(failure))
+                }
+                Err(error) => {
+                    let failure = failure(&error, "unmount and close it first, or --force");
+                    (Some(device), RemovalOutcome::Kept(failure))
+                }
+            };
+            Message::Removed(removal, volume, device, outcome)
         });
+    }
+}
+
+/// Deletes a block device that has stopped, if the driver still has it: its number may belong to
+/// another one by now.
+fn sweep(record: &VolumeRecord) -> Result<(), umpath_ublk::Error> {
+    let mut control = Control::open()?;
+    match control.info(record.device)? {
+        Some(info) if info.cookie == record.cookie => control.delete_in_use(record.device),
+        _ => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
 use umpath_core::AssociationId;
 use umpath_host::order::Remains;
 use umpath_host::record::VolumeRecord;
@@ -18,11 +19,29 @@ use crate::message::{BlockDevice, Brought, Built};
 pub(super) struct Association {
     pub(super) domain: Arc<Domain>,
     pub(super) queues: BTreeMap<u16, HostQueue>,
+    /// The last change ordered of the memory registered there.
+    memory: Option<JoinHandle<()>>,
+}
+
+impl Association {
+    /// Changes what memory is registered, elsewhere and in the order of the calls: memory that is
+    /// deregistered while it is being registered would stay registered.
+    pub(super) fn change_memory(&mut self, change: impl FnOnce(&Domain) + Send + 'static) {
+        let domain = Arc::clone(&self.domain);
+        let before = self.memory.take();
+        self.memory = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                // A change that panicked ends the process.
+                let _ = before.await;
+            }
+            let _ = tokio::task::spawn_blocking(move || change(&domain)).await;
+        }));
+    }
 }
 
 /// A volume's block device and queue threads.
 pub(super) struct Served {
-    /// Absent while it is being removed.
+    /// Absent while it is being removed, and from then on.
     pub(super) device: Option<Box<BlockDevice>>,
     pub(super) lanes: Vec<LaneHandle<HostQueue>>,
     pub(super) arenas: Vec<Arc<Arena>>,
@@ -45,7 +64,12 @@ impl Resources {
         match brought.domain {
             Some(domain) => {
                 let queues = queues.collect();
-                let new = Association { domain, queues };
+                let memory = None;
+                let new = Association {
+                    domain,
+                    queues,
+                    memory,
+                };
                 let before = self.associations.insert(brought.association, new);
                 assert!(before.is_none(), "an association is brought once");
             }

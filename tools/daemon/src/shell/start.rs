@@ -44,25 +44,28 @@ impl Shell {
         }
         for record in records {
             let found = match &mut control {
-                Ok(control) => found(control, &record),
+                Ok(control) => find(control, &record),
                 // The host asks again.
                 Err(_) => Found::Unknown,
             };
-            let paths = record.paths.clone();
-            if !self
-                .host
-                .handle_recorded_volume(record, found, clock::now())
-            {
-                continue;
-            }
-            for asked in paths {
-                let (standing, reply) = (true, None);
-                self.connect(Wanted {
-                    asked,
-                    standing,
-                    reply,
-                });
-            }
+            self.adopt_if(record, found);
+        }
+    }
+
+    /// Reports a recorded volume to the host; if that takes it over, its paths are wanted.
+    fn adopt_if(&mut self, record: VolumeRecord, found: Found) {
+        let paths = record.paths.clone();
+        let adopted = self
+            .host
+            .handle_recorded_volume(record, found, clock::now());
+        for asked in paths.into_iter().filter(|_| adopted) {
+            let (standing, rediscovered, reply) = (true, false, None);
+            self.connect(Wanted {
+                asked,
+                standing,
+                rediscovered,
+                reply,
+            });
         }
     }
 
@@ -127,7 +130,7 @@ fn is_orphan(control: &mut Control, device: u32) -> bool {
 /// Whether a recorded block device exists. Blocks.
 pub(super) fn ask_driver(record: &VolumeRecord) -> Found {
     match Control::open() {
-        Ok(mut control) => found(&mut control, record),
+        Ok(mut control) => find(&mut control, record),
         Err(error) => {
             tracing::error!(volume = record.name, "{error}");
             Found::Unknown
@@ -136,7 +139,7 @@ pub(super) fn ask_driver(record: &VolumeRecord) -> Found {
 }
 
 /// What the driver says of a recorded block device.
-fn found(control: &mut Control, record: &VolumeRecord) -> Found {
+fn find(control: &mut Control, record: &VolumeRecord) -> Found {
     match control.info(record.device) {
         Ok(Some(info)) if info.cookie != record.cookie => Found::Gone,
         Ok(Some(info)) if info.state == State::Dead => Found::Dead,

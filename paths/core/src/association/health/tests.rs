@@ -192,6 +192,7 @@ fn hard_evidence_convicts_at_once() {
             Conviction::SessionFailed,
         ),
         (Health::queue_failed, Conviction::QueueFailed),
+        (Health::queue_silent, Conviction::QueueSilent),
         (Health::device_fatal, Conviction::DeviceFatal),
     ] {
         let mut health = health();

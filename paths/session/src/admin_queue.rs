@@ -16,7 +16,7 @@ use crate::abort::{AbortAnswer, IoCommand};
 use crate::ask::{ADMIN_DEPTH, AdminData, Ask, Next};
 use crate::error::{PeerError, SessionError};
 use crate::heartbeat::Heartbeat;
-use crate::output::{Event, Output};
+use crate::output::{Event, SessionOutput};
 use crate::resets::{OUTSTANDING_MAX, ResetAnswer};
 use crate::step::Step;
 
@@ -60,8 +60,8 @@ struct Slot {
 
 /// The admin queue as a session sees it.
 #[derive(Debug)]
-pub(crate) struct Link {
-    outputs: VecDeque<Output>,
+pub(crate) struct AdminQueue {
+    outputs: VecDeque<SessionOutput>,
     slots: [Slot; SLOTS],
     /// Where the search for a free slot begins, so that identifiers are reused late.
     cursor: usize,
@@ -72,7 +72,7 @@ pub(crate) struct Link {
     over: bool,
 }
 
-impl Link {
+impl AdminQueue {
     pub(crate) fn new(command_timeout: Duration) -> Self {
         Self {
             outputs: VecDeque::new(),
@@ -88,18 +88,18 @@ impl Link {
         }
     }
 
-    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+    pub(crate) fn poll_output(&mut self) -> Option<SessionOutput> {
         self.outputs.pop_front()
     }
 
-    pub(crate) fn push(&mut self, output: Output) {
+    pub(crate) fn push(&mut self, output: SessionOutput) {
         if !self.over {
             self.outputs.push_back(output);
         }
     }
 
     pub(crate) fn event(&mut self, event: Event) {
-        self.push(Output::Event(event));
+        self.push(SessionOutput::Event(event));
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -112,9 +112,9 @@ impl Link {
             return;
         }
         self.outputs
-            .retain(|output| matches!(output, Output::Event(_)));
-        self.outputs.push_back(Output::CloseAll);
-        self.outputs.push_back(Output::Event(last));
+            .retain(|output| matches!(output, SessionOutput::Event(_)));
+        self.outputs.push_back(SessionOutput::CloseAll);
+        self.outputs.push_back(SessionOutput::Event(last));
         self.over = true;
         self.heartbeat = None;
         self.abandon();
@@ -230,7 +230,7 @@ impl Link {
             };
         }
         let cid = (generation << SLOT_BITS) | at as u16;
-        self.outputs.push_back(Output::Send {
+        self.outputs.push_back(SessionOutput::Send {
             qid: 0,
             sqe: sqe.with_cid(cid),
             data,
@@ -320,7 +320,7 @@ impl Link {
                 _ => continue,
             };
             slot.outstanding = Some((owed, None));
-            self.outputs.push_back(Output::Event(event));
+            self.outputs.push_back(SessionOutput::Event(event));
         }
     }
 
@@ -359,28 +359,28 @@ mod tests {
 
     use super::*;
 
-    fn sent(link: &mut Link) -> Sqe {
-        match link.poll_output() {
-            Some(Output::Send { qid: 0, sqe, .. }) => sqe,
+    fn sent(queue: &mut AdminQueue) -> Sqe {
+        match queue.poll_output() {
+            Some(SessionOutput::Send { qid: 0, sqe, .. }) => sqe,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn identifiers_are_never_ffff_and_a_stale_completion_is_noticed() {
-        let mut link = Link::new(Duration::from_secs(1));
+        let mut queue = AdminQueue::new(Duration::from_secs(1));
         let mut last = None;
         for _ in 0..200_000 {
-            link.ask(Ask::bare(Step::ReadVersion, Sqe::new(0, 0)), Duration::ZERO);
-            let cid = sent(&mut link).cid.get();
+            queue.ask(Ask::bare(Step::ReadVersion, Sqe::new(0, 0)), Duration::ZERO);
+            let cid = sent(&mut queue).cid.get();
             assert_ne!(cid, 0xffff);
             if let Some(stale) = last {
                 let cqe = Cqe::new(stale, 0, Status::SUCCESS, 0);
-                assert!(link.accept(&cqe, Duration::ZERO).is_err());
+                assert!(queue.accept(&cqe, Duration::ZERO).is_err());
             }
             let cqe = Cqe::new(cid, 0, Status::SUCCESS, 0);
             assert!(matches!(
-                link.accept(&cqe, Duration::ZERO),
+                queue.accept(&cqe, Duration::ZERO),
                 Ok(Matched::Procedure(_))
             ));
             last = Some(cid);
@@ -389,20 +389,20 @@ mod tests {
 
     #[test]
     fn ending_withdraws_orders_and_keeps_events() {
-        let mut link = Link::new(Duration::from_secs(1));
-        link.event(Event::KeepAliveMissed { count: 1 });
-        link.ask(Ask::bare(Step::ReadVersion, Sqe::new(0, 0)), Duration::ZERO);
-        link.end(Event::Closed { orderly: false });
-        link.request_event();
+        let mut queue = AdminQueue::new(Duration::from_secs(1));
+        queue.event(Event::KeepAliveMissed { count: 1 });
+        queue.ask(Ask::bare(Step::ReadVersion, Sqe::new(0, 0)), Duration::ZERO);
+        queue.end(Event::Closed { orderly: false });
+        queue.request_event();
         assert!(matches!(
-            link.poll_output(),
-            Some(Output::Event(Event::KeepAliveMissed { .. }))
+            queue.poll_output(),
+            Some(SessionOutput::Event(Event::KeepAliveMissed { .. }))
         ));
-        assert!(matches!(link.poll_output(), Some(Output::CloseAll)));
+        assert!(matches!(queue.poll_output(), Some(SessionOutput::CloseAll)));
         assert!(matches!(
-            link.poll_output(),
-            Some(Output::Event(Event::Closed { .. }))
+            queue.poll_output(),
+            Some(SessionOutput::Event(Event::Closed { .. }))
         ));
-        assert!(link.poll_output().is_none() && link.poll_timeout().is_none());
+        assert!(queue.poll_output().is_none() && queue.poll_timeout().is_none());
     }
 }
