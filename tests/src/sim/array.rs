@@ -240,8 +240,15 @@ impl World {
         let now = duration(self.processes[process].clock(self.now));
         self.processes[process].restart_timers(now, duration(self.plan.kato));
         self.processes[process].note_traffic(&shared, now);
-        let (operation, store) = match plan(access.view(), sqe) {
-            Ok(plan) => (plan.operation, plan.namespace.media),
+        let named = access.view().namespace(sqe.nsid.get());
+        let named = named.map(|namespace| namespace.media);
+        let planned = plan(access.view(), sqe).map(|plan| (plan.operation, plan.namespace.media));
+        if named.is_some_and(|store| self.is_misdirected(copy, store)) {
+            let status = Status::INVALID_NAMESPACE.with_dnr();
+            return self.respond(qp, cid, status, copy, None);
+        }
+        let (operation, store) = match planned {
+            Ok(planned) => planned,
             Err(status) => return self.respond(qp, cid, status, copy, None),
         };
         let (offset, bytes) = match operation {

@@ -28,6 +28,7 @@ mod happening;
 mod host;
 mod medium;
 pub mod mutant;
+mod namespaces;
 mod operator;
 mod oracle;
 mod plan;

@@ -190,6 +190,8 @@ mutants! {
     CtrlLossForgets = "ctrl-loss-forgets",
     /// New namespaces are not noticed.
     NamespaceUnheard = "namespace-unheard",
+    /// A volume is served under the number its namespace had first.
+    NumberKept = "number-kept",
     /// Changes of ANA states are not noticed.
     AnaUnheard = "ana-unheard",
     /// After a command of a path's session was refused, its ANA states are never read again.

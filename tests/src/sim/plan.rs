@@ -32,8 +32,12 @@ pub(crate) const CLOCK_ERROR: i64 = CLOCK_ERROR_PERMILLE as i64;
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) volumes: Vec<VolumePlan>,
+    /// Suspicions, drains and reconnects have the times that are configured by default.
+    pub(crate) shipped: bool,
     /// Queues wished for each volume.
     pub(crate) lanes: usize,
+    /// The same of a host's process that is not the first: its configuration may have changed.
+    pub(crate) lanes_later: usize,
     /// Most queues the driver gives a device.
     pub(crate) driver_queues: u16,
     pub(crate) tags: u16,
@@ -135,7 +139,7 @@ impl Plan {
         let swarm = Swarm::new(chance);
         let paths = chance.pick(&[2, 2, 3, 3, 4]);
         let processes = chance.within(1, 2) as usize;
-        let shipped = chance.percent(8);
+        let shipped = chance.percent(28);
         let mut kato = if shipped {
             SECOND
         } else {
@@ -143,7 +147,7 @@ impl Plan {
         };
         let mut cqt = chance.pick(&[20, 50, 100]) * MILLI;
         let mut active = if shipped { 2 } else { chance.within(2, 6) } * kato;
-        let slowest = processes > 1 && chance.percent(15);
+        let slowest = processes > 1 && !shipped && chance.percent(15);
         if slowest {
             // The clocks' error is large against everything else, and there is time to sleep out.
             (kato, cqt) = (500 * MILLI, 20 * MILLI);
@@ -155,11 +159,7 @@ impl Plan {
         } else {
             chance.pick(&[2, 3, 4, 5, 8])
         };
-        let heartbeat = if shipped && !slowest {
-            60 * MILLI
-        } else {
-            kato / beats
-        };
+        let heartbeat = if shipped { 60 * MILLI } else { kato / beats };
         let skewed = chance.percent(30);
         let mut skew = || match (slowest, skewed) {
             (true, _) => -CLOCK_ERROR,
@@ -182,7 +182,13 @@ impl Plan {
         let lanes = chance.pick(&[1, 2, 2, 3]);
         let mut plan = Self {
             seed,
+            shipped,
             lanes,
+            lanes_later: if chance.percent(80) {
+                lanes
+            } else {
+                chance.within(1, lanes as u64) as usize
+            },
             driver_queues: if chance.percent(15) { 1 } else { 8 },
             tags: chance.within(1, if volumes.len() > 1 { 2 } else { SLOTS.into() }) as u16,
             depth: chance.within(3, 9) as u16,
@@ -230,7 +236,11 @@ impl Plan {
             message_delay: chance.pick(&[10, 500, 5_000]) * MICRO,
             work_delay: chance.pick(&[500, 5_000, 50_000]) * MICRO,
             polling: chance.pick(&[0, 0, 0, 50]) * MICRO,
-            drain_deadline: chance.pick(&[10, 100]) * MILLI,
+            drain_deadline: if shipped {
+                500
+            } else {
+                chance.pick(&[10, 100])
+            } * MILLI,
             lost_markers: chance.pick(&[0, 0, 30]),
             inline: chance.percent(50),
             overlaps: chance.percent(60),
@@ -252,9 +262,10 @@ impl Plan {
         }
         plan.faults = faults(chance, &plan);
         plan.verbs = verbs(chance, &plan);
-        if !plan.verbs.is_empty() {
+        let refuses = |fault: &Fault| matches!(fault.kind, FaultKind::RefusesOnce { .. });
+        if !plan.verbs.is_empty() || plan.faults.iter().any(refuses) {
             // An association does not use the identifiers of queues again, so whoever removes a volume
-            // and connects it again needs more of them.
+            // and connects it again needs more of them, and so does who is refused one.
             plan.io_queues = 32;
         }
         plan

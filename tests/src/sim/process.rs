@@ -19,8 +19,7 @@ use umpath_target::subsystem::Subsystem;
 use super::array::NQN;
 use super::clock::{MICRO, MILLI, Nanos, duration};
 use super::happening::Happening;
-use super::plan::{FaultKind, NamespaceChange};
-use super::store::{StoreId, nsid_of};
+use super::store::{StoreId, ana_group_of};
 use super::world::World;
 
 /// A target process.
@@ -230,7 +229,7 @@ impl World {
             (self.plan.cqt / MILLI) as u16
         };
         for (store, known) in self.stores.iter().enumerate() {
-            if known.exists && !self.is_detached(store, process) {
+            if self.is_presented(store, process) {
                 let namespace = known.namespace(store, self.plan.cache);
                 subsystem.namespaces.insert(namespace.nsid, namespace);
             }
@@ -300,52 +299,8 @@ impl World {
         let port = PortId(path as u16 + 1);
         for store in 0..self.stores.len() {
             let array = &mut self.processes[process].array;
-            let done = array.set_ana(NQN, port, nsid_of(store), state);
+            let done = array.set_ana(NQN, port, ana_group_of(store), state);
             debug_assert!(done.is_ok());
-        }
-        self.array_outputs(process);
-    }
-
-    /// A fault is in force that has taken a namespace from a process's controllers.
-    fn is_detached(&self, store: StoreId, process: usize) -> bool {
-        let (volume, change) = (store, |volume| NamespaceChange::Detach { volume, process });
-        let wanted = FaultKind::Namespace(change(volume));
-        let mut active = self.active_faults.iter();
-        active.any(|at| self.plan.faults[*at].kind == wanted)
-    }
-
-    /// An array's administrator begins a change, or ends it.
-    pub(crate) fn change_namespace(&mut self, change: NamespaceChange, begins: bool) {
-        let (volume, only) = match change {
-            NamespaceChange::Add { volume } if begins => {
-                self.stores[volume].exists = true;
-                (volume, None)
-            }
-            NamespaceChange::Grow { volume } if begins => {
-                let store = &mut self.stores[volume];
-                store.blocks = store.medium.seen.len() as u64;
-                (volume, None)
-            }
-            NamespaceChange::Detach { volume, process } => (volume, Some(process)),
-            NamespaceChange::Add { .. } | NamespaceChange::Grow { .. } => return,
-        };
-        for process in 0..self.processes.len() {
-            if self.processes[process].alive && only.is_none_or(|only| only == process) {
-                self.present(volume, process);
-            }
-        }
-    }
-
-    /// A process presents a namespace as it is now.
-    fn present(&mut self, store: StoreId, process: usize) {
-        let there = self.stores[store].exists && !self.is_detached(store, process);
-        let namespace = there.then(|| self.stores[store].namespace(store, self.plan.cache));
-        let array = &mut self.processes[process].array;
-        // It may not have been there.
-        let _ = array.remove_namespace(NQN, nsid_of(store));
-        if let Some(namespace) = namespace {
-            let added = array.add_namespace(NQN, namespace);
-            debug_assert!(added.is_ok());
         }
         self.array_outputs(process);
     }

@@ -9,8 +9,8 @@ use super::chance::Chance;
 use super::clock::{MILLI, Nanos};
 use super::plan::{Fault, FaultKind, NamespaceChange, Plan};
 use super::resets::OddReset;
-use kinds::one;
 pub(crate) use kinds::verbs;
+use kinds::{one, other_number};
 
 /// The faults of a plan that is complete but for them.
 pub(crate) fn faults(chance: &mut Chance, plan: &Plan) -> Vec<Fault> {
@@ -51,6 +51,9 @@ pub(crate) fn faults(chance: &mut Chance, plan: &Plan) -> Vec<Fault> {
     }
     if plan.swarm.array > 1 && chance.percent(20) {
         unreadable(chance, plan, &mut faults);
+    }
+    if plan.swarm.array > 1 && chance.percent(30) {
+        unseen_numbers(chance, plan, &mut faults);
     }
     if chance.percent(60) {
         ghosts(chance, plan, &mut faults);
@@ -274,6 +277,27 @@ fn successions(chance: &mut Chance, plan: &Plan, faults: &mut Vec<Fault>) {
             push(at, lasts + chance.below(plan.kato), trouble);
         }
         at += lasts + chance.tail(10 * MILLI, plan.kato);
+    }
+}
+
+/// Numbers change while a path is down, and sometimes the host too: both come back to what they did
+/// not see.
+fn unseen_numbers(chance: &mut Chance, plan: &Plan, faults: &mut Vec<Fault>) {
+    let path = chance.below(plan.paths() as u64) as usize;
+    let at = chance.below(plan.active / 2);
+    let lasts = chance.within(100, 500) * MILLI;
+    let mut push = |at, lasts, kind| faults.push(Fault { at, lasts, kind });
+    push(at, lasts, FaultKind::LinkDown { path });
+    let change_at = at + chance.below(lasts);
+    let change = FaultKind::Namespace(other_number(chance, plan));
+    push(change_at, chance.tail(MILLI, plan.kato), change);
+    if chance.percent(40) {
+        let kill_at = at + chance.below(lasts);
+        push(
+            kill_at,
+            chance.tail(MILLI, lasts),
+            FaultKind::Kill { orders: 0 },
+        );
     }
 }
 

@@ -29,7 +29,7 @@ type Simplify = fn(&mut Plan);
 /// Options, simplified.
 const OPTIONS: &[(&str, Simplify)] = &[
     ("volumes", |plan| plan.volumes.truncate(1)),
-    ("lanes", |plan| plan.lanes = 1),
+    ("lanes", |plan| (plan.lanes, plan.lanes_later) = (1, 1)),
     ("few-driver-queues", |plan| plan.driver_queues = 8),
     ("tags", |plan| plan.tags = 1),
     ("skew", |plan| plan.skew.fill(0)),

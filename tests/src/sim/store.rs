@@ -8,7 +8,7 @@ use super::array::{LBA_SHIFT, NQN};
 use super::checker::{Checker, stamp};
 use super::plan::VolumePlan;
 
-/// A namespace's place among all of a run; its number (NSID) is one more.
+/// A namespace's place among all of a run; its number (NSID) is one more at first.
 pub(crate) type StoreId = usize;
 
 /// How much a namespace may grow.
@@ -22,6 +22,8 @@ pub(crate) struct Store {
     pub(crate) blocks: u64,
     /// The array has it.
     pub(crate) exists: bool,
+    /// The number (NSID) it has now.
+    pub(crate) nsid: u32,
     pub(crate) checker: Checker,
     pub(crate) medium: Medium,
 }
@@ -30,9 +32,10 @@ impl Store {
     pub(crate) fn new(store: StoreId, plan: &VolumePlan, cache: bool) -> Self {
         let most = plan.blocks + GROWTH;
         Self {
-            id: StableId::Uuid(derive_uuid(NQN, nsid_of(store)).into_bytes()),
+            id: StableId::Uuid(derive_uuid(NQN, first_nsid(store)).into_bytes()),
             blocks: plan.blocks,
             exists: plan.from_start,
+            nsid: first_nsid(store),
             checker: Checker::new(store, most, cache),
             medium: Medium::new(store, most),
         }
@@ -40,11 +43,10 @@ impl Store {
 
     /// As the array presents it now.
     pub(crate) fn namespace(&self, store: StoreId, cache: bool) -> Namespace<StoreId> {
-        let nsid = nsid_of(store);
         Namespace {
-            nsid,
-            ana_group: nsid,
-            uuid: derive_uuid(NQN, nsid),
+            nsid: self.nsid,
+            ana_group: ana_group_of(store),
+            uuid: derive_uuid(NQN, first_nsid(store)),
             nguid: Nguid([7 + store as u8; 16]),
             eui64: None,
             geometry: Geometry {
@@ -58,7 +60,13 @@ impl Store {
     }
 }
 
-pub(crate) fn nsid_of(store: StoreId) -> u32 {
+/// The number a namespace has until somebody changes it.
+pub(crate) fn first_nsid(store: StoreId) -> u32 {
+    store as u32 + 1
+}
+
+/// Each namespace is alone in its ANA group, whatever its number.
+pub(crate) fn ana_group_of(store: StoreId) -> u32 {
     store as u32 + 1
 }
 

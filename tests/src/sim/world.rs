@@ -126,6 +126,10 @@ pub(crate) struct World {
     pub(crate) unread: BTreeSet<Assoc>,
     /// An answer that a mutant keeps: whose, on which path.
     pub(crate) stale_answer: Option<(LaneAt, usize, Cqe, u32)>,
+    /// Which numbers mean which namespaces, as the host has heard last of each association.
+    pub(crate) listed: BTreeMap<Assoc, Vec<(u32, StoreId)>>,
+    /// A number has come to mean another namespace, or none.
+    pub(crate) renumbered: bool,
     /// What a queue thread does in its round.
     pub(crate) log: Log,
     trace: bool,
@@ -184,6 +188,8 @@ impl World {
             goodbyes: BTreeSet::new(),
             unread: BTreeSet::new(),
             stale_answer: None,
+            listed: BTreeMap::new(),
+            renumbered: false,
             log: Rc::default(),
             trace,
             mutant,

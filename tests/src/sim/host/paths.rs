@@ -227,8 +227,13 @@ impl World {
     /// A path's report reaches the host.
     pub(crate) fn report_arrives(&mut self, path: u32, report: Report, brought: Brought) {
         self.note(|| format!("path {path} reports {}", words::of_report(&report)));
-        if let Report::Up(up) = &report {
-            self.host.held.insert(up.association, Vec::new());
+        match &report {
+            Report::Up(up) => {
+                self.host.held.insert(up.association, Vec::new());
+                self.hears_of(up.association, &up.ready.namespaces);
+            }
+            Report::Namespaces(association, list) => self.hears_of(*association, list),
+            _ => {}
         }
         for (association, qid, qp) in brought {
             match self.host.held.get_mut(&association) {
@@ -249,6 +254,7 @@ impl World {
         self.pump_host();
         self.host.reported_at = None;
         self.end_judging(judged);
+        self.judge_numbers();
     }
 
     /// What was left of an association has been destroyed.

@@ -284,6 +284,6 @@ impl World {
     pub(crate) fn spec_of(&self, asked: &Asked) -> umpath_host::PathSpec {
         let address = asked.portal.traddr.parse();
         let route = address.map_or(0, route_of);
-        spec_for(&self.plan, route, &self.session)
+        spec_for(&self.plan, self.host.life, route, &self.session)
     }
 }

@@ -86,18 +86,24 @@ pub(crate) fn route_of(address: IpAddr) -> usize {
 }
 
 /// Everything a path needs.
-pub(crate) fn spec_for(plan: &Plan, route: usize, session: &SessionConfig) -> PathSpec {
+pub(crate) fn spec_for(plan: &Plan, life: u32, route: usize, session: &SessionConfig) -> PathSpec {
     let ms = Duration::from_millis;
     let mut session = session.clone();
     session.kato = duration(plan.kato);
     session.heartbeat = duration(plan.heartbeat);
     session.io_queues = IO_QUEUES_MAX;
-    session.io_queues_per_namespace = plan.lanes as u16;
+    let lanes = if life > 1 {
+        plan.lanes_later
+    } else {
+        plan.lanes
+    };
+    session.io_queues_per_namespace = lanes as u16;
     session.io_depth = plan.depth;
     session.open_timeout = ms(300);
     session.command_timeout = duration(plan.command_timeout);
     session.shutdown_timeout = ms(500);
     let pause = duration(Plan::PAUSE_MAX);
+    let usual = HealthConfig::default();
     PathSpec {
         id: 0,
         traddr: SocketAddr::from(([10, 0, route as u8, 1], 4420)),
@@ -107,7 +113,7 @@ pub(crate) fn spec_for(plan: &Plan, route: usize, session: &SessionConfig) -> Pa
         reconnect: ReconnectPolicy {
             first: ms(20),
             backoff: BackoffPolicy {
-                base: ms(50),
+                base: ms(if plan.shipped { 250 } else { 50 }),
                 cap: pause,
             },
             refused: pause,
@@ -115,11 +121,19 @@ pub(crate) fn spec_for(plan: &Plan, route: usize, session: &SessionConfig) -> Pa
             ctrl_loss: plan.ctrl_loss.map(duration),
         },
         health: HealthConfig {
-            link_down_grace: ms(50),
-            io_silence: duration(plan.heartbeat),
+            link_down_grace: if plan.shipped {
+                usual.link_down_grace
+            } else {
+                ms(50)
+            },
+            io_silence: if plan.shipped {
+                usual.io_silence
+            } else {
+                duration(plan.heartbeat)
+            },
             io_slow: duration(plan.io_timeout / 2),
             io_timeout: duration(plan.io_timeout),
-            ..HealthConfig::default()
+            ..usual
         },
         drain_deadline: duration(plan.drain_deadline),
         preferred: plan.routes[route].preferred,

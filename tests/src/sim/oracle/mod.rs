@@ -5,11 +5,13 @@
 //!
 //! | file | judges |
 //! |---|---|
+//! | `numbers` | under which numbers namespaces are served |
 //! | `sends` | what may be sent, and what executes |
 //! | `truth` | what the host concludes: fences, memory that is free, what is durable |
 //! | `orders` | commands of the host to its queue threads, and how often it changes its mind |
 //! | `service` | that what is well serves |
 
+mod numbers;
 mod orders;
 mod sends;
 mod service;

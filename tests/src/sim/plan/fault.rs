@@ -87,6 +87,10 @@ pub(crate) enum NamespaceChange {
     Grow { volume: usize },
     /// Takes a namespace from the controllers of one process, and gives it back.
     Detach { volume: usize, process: usize },
+    /// Gives a namespace another number.
+    Renumber { volume: usize },
+    /// Takes a namespace away and gives its number to another one. It comes back under a new number.
+    Replace { volume: usize, by: usize },
 }
 
 /// What an operator asks.

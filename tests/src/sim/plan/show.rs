@@ -83,10 +83,11 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "  host: {} queues wished for, at most {} to be had, {tags} tags, queue pairs of {depth}; \
+            "  host: {} queues wished for ({} after a restart), at most {} to be had, {tags} tags, queue pairs of {depth}; \
              messages take up to {} ms, work up to {} ms, a drain up to {} ms, {} % of the markers are \
              lost; polling for {} us",
             self.lanes,
+            self.lanes_later,
             self.driver_queues,
             ms(self.message_delay),
             ms(self.work_delay),

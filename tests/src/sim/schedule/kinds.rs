@@ -141,16 +141,27 @@ fn of_the_machine(chance: &mut Chance, _: &Plan) -> FaultKind {
 fn of_the_array(chance: &mut Chance, plan: &Plan) -> FaultKind {
     let volume = volume(chance, plan);
     let inaccessible = chance.percent(60);
-    match chance.below(6) {
+    match chance.below(8) {
         0 => FaultKind::Namespace(NamespaceChange::Grow { volume }),
         1 => FaultKind::Namespace(NamespaceChange::Detach {
             volume,
             process: process(chance, plan),
         }),
+        2 | 3 => FaultKind::Namespace(other_number(chance, plan)),
         _ => FaultKind::Ana {
             path: path(chance, plan),
             inaccessible,
         },
+    }
+}
+
+/// Another number for a namespace, and often another namespace for its number.
+pub(super) fn other_number(chance: &mut Chance, plan: &Plan) -> NamespaceChange {
+    let (volume, by) = (volume(chance, plan), volume(chance, plan));
+    if volume == by {
+        NamespaceChange::Renumber { volume }
+    } else {
+        NamespaceChange::Replace { volume, by }
     }
 }
 

@@ -26,6 +26,7 @@ use super::host::Inside;
 use super::mutant::Mutant;
 use super::plan::Plan;
 use super::qp::Assoc;
+use super::store::first_nsid;
 use super::world::World;
 
 impl Mutant {
@@ -91,6 +92,14 @@ impl World {
                     ..
                 },
             ) => self.end_grace(*volume, table),
+            (
+                Some(Mutant::NumberKept),
+                Order::Lane {
+                    volume,
+                    command: LaneCommand::SetTable(table),
+                    ..
+                },
+            ) => self.keep_number(*volume, table),
             (Some(Mutant::CacheDenied), Order::Build(spec)) => {
                 spec.facts.limits.volatile_cache = false;
             }
@@ -107,6 +116,18 @@ impl World {
             let mut impatient = (**table).clone();
             impatient.on_no_path = OnNoPath::Fail;
             *table = Arc::new(impatient);
+        }
+    }
+
+    /// A table has the number that a namespace had first, on every path.
+    fn keep_number(&self, volume: StableId, table: &mut Arc<PathTable>) {
+        let store = self.stores.iter().position(|store| store.id == volume);
+        if let Some(store) = store.filter(|_| self.renumbered) {
+            let mut kept = (**table).clone();
+            for entry in &mut kept.paths {
+                entry.nsid = first_nsid(store);
+            }
+            *table = Arc::new(kept);
         }
     }
 
