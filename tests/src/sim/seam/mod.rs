@@ -120,8 +120,8 @@ impl World {
     }
 
     /// A table has the number that a namespace had first, on every path.
-    fn keep_number(&self, volume: StableId, table: &mut Arc<PathTable>) {
-        let store = self.stores.iter().position(|store| store.id == volume);
+    fn keep_number(&self, volume: VolumeKey, table: &mut Arc<PathTable>) {
+        let store = self.stores.iter().position(|store| store.id == volume.id);
         if let Some(store) = store.filter(|_| self.renumbered) {
             let mut kept = (**table).clone();
             for entry in &mut kept.paths {
