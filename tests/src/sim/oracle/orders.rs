@@ -9,6 +9,7 @@ use umpath_session::StableId;
 use crate::sim::blockdev::{BlockDevice, State};
 use crate::sim::checker::Violation;
 use crate::sim::clock::{Nanos, SECOND};
+use crate::sim::host::route_of;
 use crate::sim::store::StoreId;
 use crate::sim::world::World;
 
@@ -163,7 +164,19 @@ impl World {
         };
         let excused = self.people.removes() || self.plan.ctrl_loss.is_some();
         let stays = |asked: &Asked| new.paths.iter().any(|path| path.portal == asked.portal);
-        let gone = old.paths.iter().find(|asked| !stays(asked));
+        // A path asked for by hand whose first connect failed was never wanted for longer than that.
+        let never_was = |asked: &Asked| {
+            let address = asked.portal.traddr.parse();
+            let route = route_of(address.expect("an address of the simulated fabric"));
+            let by_hand = !self.plan.routes[route].configured && !self.host.wants(route);
+            by_hand
+                && !self
+                    .qps
+                    .iter()
+                    .any(|qp| qp.path == route && qp.lane.is_some())
+        };
+        let mut gone = old.paths.iter().filter(|asked| !stays(asked));
+        let gone = gone.find(|asked| !never_was(asked));
         if let Some(gone) = gone.filter(|_| !excused && old.cookie == new.cookie) {
             let what = format!(
                 "(21) the record of {} forgets {}",
