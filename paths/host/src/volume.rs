@@ -67,6 +67,9 @@ pub(crate) struct Volume {
     lanes: u16,
     /// Queue threads that have ended and confirm nothing any more.
     ended: BTreeSet<u16>,
+    /// What queue threads noticed before all of them had begun: requests of a device that is taken
+    /// over may come that early.
+    early: Vec<(LaneId, LaneEvent, Duration)>,
     /// It is being dropped before anybody saw it.
     unseen: bool,
     members: Vec<Member>,
@@ -106,6 +109,7 @@ impl Volume {
             device: None,
             lanes: 0,
             ended: BTreeSet::new(),
+            early: Vec::new(),
             unseen: false,
             members: Vec::new(),
             measures: Measures::default(),
@@ -211,6 +215,9 @@ impl Volume {
         at: Duration,
         fx: &mut Effects,
     ) {
+        if !self.is_built() {
+            return self.early.push((LaneId(queue), event, at));
+        }
         self.core.lane_event(LaneId(queue), event, at);
         self.pump(fx);
     }

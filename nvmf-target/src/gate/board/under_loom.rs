@@ -8,6 +8,7 @@ use loom::thread;
 
 use super::super::Fenced;
 use super::*;
+use crate::sync::AtomicU32;
 
 const NOW: std::time::Duration = std::time::Duration::ZERO;
 const HOST: &str = "nqn.2026-11.test:host";

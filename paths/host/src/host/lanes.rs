@@ -129,8 +129,10 @@ impl Host {
     fn lane_news(&mut self, key: VolumeKey, queue: u16, news: LaneNews) {
         let volume = same(&mut self.volumes, key);
         let volume = volume.expect("a volume does not go before its queue threads have ended");
-        // Threads of an attempt that fails half-way end before anything is asked of them.
-        let expected = volume.is_built() || matches!(news, LaneNews::Ended { .. });
+        // Threads of an attempt that fails half-way end before anything is asked of them, and one that
+        // has taken a device over may have requests before all have.
+        let early = matches!(news, LaneNews::Ended { .. } | LaneNews::Event { .. });
+        let expected = volume.is_built() || early;
         assert!(
             expected,
             "thread {queue} of {key}, not built, reports {news:?}"
@@ -155,7 +157,9 @@ impl Host {
                         report,
                     });
                 }
-                if let Some(at) = silent_at.filter(|_| quiet) {
+                // A thread that has no queue pair says so, and one it handed back may be on its way out.
+                let leaving = self.destroying.contains(&(association, key, queue));
+                if let Some(at) = silent_at.filter(|_| quiet && (handed_back || !leaving)) {
                     self.queue_silent(association, QueueKey::Lane(key, queue), at);
                 }
             }

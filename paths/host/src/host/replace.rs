@@ -161,6 +161,9 @@ impl Host {
     /// Gives queue threads that wait for it a new queue pair, or orders one.
     pub(super) fn replace_when_it_can(&mut self, path: u32) {
         let now = self.fx.now;
+        if self.path(path).ending {
+            return;
+        }
         while let Some(live) = self.live_mut(path)
             && let Some(key) = live.replacements.waiting()
         {
@@ -195,6 +198,7 @@ impl Host {
     /// one.
     pub(super) fn replacement_failed(&mut self, path: u32) {
         if let Some(live) = self.live(path)
+            && !self.path(path).ending
             && live.spare.is_empty()
             && live.replacements.waiting().is_some()
         {

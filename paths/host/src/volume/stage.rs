@@ -157,6 +157,9 @@ impl Volume {
         if self.queueing == Some(false) {
             self.core.stop_queueing(fx.now);
         }
+        for (lane, event, at) in std::mem::take(&mut self.early) {
+            self.core.lane_event(lane, event, at);
+        }
     }
 
     /// Taking over its block device failed; schedules a retry. Its users hold open files on it, so
@@ -164,6 +167,7 @@ impl Volume {
     pub(crate) fn recovery_failed(&mut self, why: &Failure, fx: &mut Effects) {
         let ordered = matches!(self.stage, Stage::Building | Stage::Finding);
         assert!(ordered, "a recovery nobody ordered");
+        self.early.clear();
         let retry_at = self.put_off(why, fx);
         self.stage = Stage::Unrecovered { retry_at };
     }

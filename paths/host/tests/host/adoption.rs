@@ -1,8 +1,9 @@
 //! A process takes over what an earlier one left.
 
-use umpath_host::Request;
+use umpath_core::LaneEvent;
 use umpath_host::order::{Answer, Verb};
 use umpath_host::policy::NoPathRetry;
+use umpath_host::{LaneNews, Request};
 use umpath_protocol::{DisconnectTarget, Reply};
 use umpath_session::AnaState;
 
@@ -41,6 +42,21 @@ fn paths_have_their_numbers_again_whichever_is_up_first() {
         .map(|path| path.path.0)
         .collect();
     assert_eq!(numbers, [0, 1], "and their places in the volume");
+}
+
+/// The kernel may send requests of a device that is taken over before every queue has its server.
+#[test]
+fn what_queue_threads_notice_before_all_have_begun_is_not_lost() {
+    let mut rig = Rig::with(policy(), killed());
+    rig.late.builds = true;
+    rig.settle();
+    let at = rig.now;
+    let event = LaneEvent::QueueingStarted;
+    rig.news(id(1), 0, LaneNews::Event { event, at });
+    rig.finish_late();
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let noticed = |kind: &str| rig.events().iter().any(|(known, _)| known == kind);
+    assert!(noticed("queueing_started"), "{:?}", rig.events());
 }
 
 #[test]

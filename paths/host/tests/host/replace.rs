@@ -204,3 +204,41 @@ fn the_fence_waits_for_a_queue_pair_whose_thread_has_ended() {
         assert_eq!(rig.disk.associations.len(), 1);
     }
 }
+
+/// It was given up alone and is being destroyed when the association is convicted: the thread has no queue
+/// pair any more, which proves nothing.
+#[test]
+fn the_fence_waits_for_a_queue_pair_that_was_given_up_alone() {
+    let (mut rig, association) = scene();
+    rig.late.destructions = true;
+    rig.mute = true;
+    rig.cut_off(association, false);
+    rig.drained(association, true);
+    rig.fenced(association);
+    rig.lose(1, association);
+    for queue in 0..2 {
+        let drained = LaneNews::Drained {
+            association,
+            silent_at: Some(rig.now),
+            handed_back: queue != QUEUE,
+            quiet: true,
+        };
+        rig.news(id(1), queue, drained);
+        let at = rig.now;
+        let ghosts = Vec::new();
+        rig.news(
+            id(1),
+            queue,
+            LaneNews::BufferFenced {
+                association,
+                ghosts,
+                at,
+            },
+        );
+    }
+    rig.advance(ms(20_000));
+    assert_eq!(rig.disk.associations.len(), 2, "it may still send");
+    rig.finish_late();
+    rig.advance(ms(20_000));
+    assert_eq!(rig.disk.associations.len(), 1);
+}
