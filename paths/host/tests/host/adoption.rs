@@ -47,9 +47,14 @@ fn paths_have_their_numbers_again_whichever_is_up_first() {
 /// The kernel may send requests of a device that is taken over before every queue has its server.
 #[test]
 fn what_queue_threads_notice_before_all_have_begun_is_not_lost() {
-    let mut rig = Rig::with(policy(), killed());
+    let failing = Failing {
+        build: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.failing.build = false;
     rig.late.builds = true;
-    rig.settle();
+    rig.advance(ms(5_000));
     let at = rig.now;
     let event = LaneEvent::QueueingStarted;
     rig.news(id(1), 0, LaneNews::Event { event, at });

@@ -44,6 +44,7 @@ impl Rig {
             Order::FindDevice(record) => self.done.push_back(Done::Found(record)),
             Order::Build(spec) => self.done.push_back(Done::Built(spec, None)),
             Order::Recover { spec, device, .. } => {
+                self.queues.insert(spec.key(), self.device_queues);
                 self.done.push_back(Done::Built(spec, Some(device)));
             }
             Order::Register {
@@ -215,6 +216,7 @@ impl Rig {
             }
             Done::Built(spec, device) => {
                 if self.failing.build {
+                    self.queues.remove(&spec.key());
                     if self.failing.half_way {
                         self.queues.insert(spec.key(), 1);
                         self.end_lanes(spec.key());
