@@ -225,6 +225,10 @@ impl World {
         let routes = 0..self.plan.paths();
         let configured = routes.filter(|route| self.plan.routes[*route].configured);
         let mut configured: Vec<Asked> = configured.map(asked_for).collect();
+        // Somebody has turned the configuration around meanwhile: numbers belong to paths, not to lines.
+        if self.host.life.is_multiple_of(2) {
+            configured.reverse();
+        }
         for asked in &mut configured {
             let number = self.host.core.reserve(asked);
             self.judge_number(asked, number);

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use umpath_core::{AssociationId, LaneCommand, OnNoPath, PathTable};
 use umpath_host::policy::{NoPathRetry, VolumePolicy};
-use umpath_host::record::VolumeRecord;
+use umpath_host::record::{Asked, VolumeRecord};
 use umpath_host::{Order, Remains, VolumeKey};
 
 use super::clock::{SECOND, duration};
@@ -28,6 +28,13 @@ use super::plan::Plan;
 use super::qp::Assoc;
 use super::store::first_nsid;
 use super::world::World;
+
+/// Records do not say which number a path has.
+fn forget_numbers(paths: &mut [Asked]) {
+    for asked in paths {
+        asked.number = None;
+    }
+}
 
 impl Mutant {
     /// The policies a host under this mistake believes in.
@@ -60,6 +67,12 @@ impl World {
                 spec.session.io_queues_per_namespace = 1;
             }
             (Some(Mutant::RestartForgetsPath), Order::Rewrite(record)) => self.forget_down(record),
+            (Some(Mutant::NumbersForgotten), Order::Rewrite(record)) => {
+                forget_numbers(&mut record.paths);
+            }
+            (Some(Mutant::NumbersForgotten), Order::Build(spec)) => {
+                forget_numbers(&mut spec.paths);
+            }
             (
                 Some(Mutant::RecordNotAwaited),
                 Order::Record {
