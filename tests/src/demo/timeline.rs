@@ -81,10 +81,14 @@ impl Events {
     }
 
     fn find(&self, cause: Cause, kind: &str) -> Option<&Event> {
+        // First I/O names the path it went to.
+        let elsewhere = kind == "first_io";
         self.events.iter().find(|event| {
             event.kind == kind
                 && event.at_unix_ms >= cause.at_unix_ms
-                && event.path.is_none_or(|path| path == cause.path)
+                && event
+                    .path
+                    .is_none_or(|path| (path == cause.path) != elsewhere)
         })
     }
 
@@ -234,7 +238,9 @@ mod tests {
                 {"seq":3,"at_unix_ms":1110,"at_ms":0,"kind":"convicted","volume":null,"path":2,
                  "detail":"another"},
                 {"seq":4,"at_unix_ms":1111,"at_ms":0,"kind":"convicted","volume":null,"path":1,
-                 "detail":"link down"}]}"#;
+                 "detail":"link down"},
+                {"seq":5,"at_unix_ms":1200,"at_ms":0,"kind":"first_io","volume":"v","path":2,
+                 "detail":"longest wait so far 165 ms"}]}"#;
         serde_json::from_str(text).expect("events")
     }
 
@@ -251,7 +257,11 @@ mod tests {
             .collect();
         assert_eq!(
             after,
-            [("suspected".to_owned(), 10), ("convicted".to_owned(), 111)]
+            [
+                ("suspected".to_owned(), 10),
+                ("convicted".to_owned(), 111),
+                ("first_io".to_owned(), 200)
+            ]
         );
         assert_eq!(events().longest_stall_ms(cause), Some(700));
         assert_eq!(events().evidence(cause), Some("link down"));
