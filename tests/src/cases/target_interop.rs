@@ -282,16 +282,7 @@ fn nvme_cli(network: &Network) -> Result<()> {
         let seen = listed().is_ok_and(|text| text.contains("0x2"));
         seen && PathBuf::from(path.replace("n1", "n2")).exists()
     })?;
-    // The node is there before the kernel has looked for partitions, and udev looks afterwards: a
-    // namespace that goes under their hands is a read error, and rightly so.
-    let second = path.replace("n1", "n2");
-    run(Command::new("dd").args([
-        &format!("if={second}"),
-        "of=/dev/null",
-        "bs=1M",
-        "status=none",
-    ]))?;
-    run(Command::new("udevadm").args(["settle", "--timeout=60"]))?;
+    let_udev_look()?;
     target.verb(&["nvmf", "namespace", "remove", "--nqn", NQN, "--nsid", "2"])?;
     within(PATIENCE, "the host losing it again", || {
         !PathBuf::from(path.replace("n1", "n2")).exists()
@@ -302,8 +293,17 @@ fn nvme_cli(network: &Network) -> Result<()> {
     log.expect_silence()
 }
 
+/// Waits for those who read a namespace when it appears: the kernel, for partitions, and udev afterwards. One
+/// that goes under their hands is a read error, and rightly so.
+fn let_udev_look() -> Result<()> {
+    let script = "for d in /dev/nvme*n*; do test -b $d && dd if=$d of=/dev/null bs=4k count=1 status=none; done; \
+                  udevadm settle --timeout=60";
+    run(Command::new("sh").args(["-c", script]))
+}
+
 /// Disconnects the kernel's host; nothing is left on either side.
 fn disconnect(target: &Target, host: &KernelHost) -> Result<()> {
+    let_udev_look()?;
     run(Command::new("nvme").args(["disconnect", "-n", NQN]))?;
     within(PATIENCE, "both sides forgetting each other", || {
         host.controllers().is_empty()
