@@ -5,13 +5,13 @@
 //! such a moment, and that a dead device is found. A target replaces its own; umpathd names the device
 //! and the command to replace it, which these cases then run.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::disk::Disk;
 use super::rig::{Daemon, PATIENCE, SERVICE, Said, Target};
 use crate::bed::{Network, Process, Pull, Side, binary, pause, run, within};
 use crate::drill::verifier::Verifier;
@@ -63,23 +63,6 @@ const REPLACED: &str = "was deleted and added again";
 /// the pause before the next one grows with every failure.
 const RETURN: Duration = Duration::from_secs(60);
 
-struct Disk;
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        drop(fs::remove_file(DISK));
-    }
-}
-
-fn subsystem(port: u8, state: &str) -> String {
-    format!(
-        "[[subsystem]]\nnqn = \"{NQN}\"\nallow_any_host = true\nports = [{port}]\n\
-         [[subsystem.namespace]]\nnsid = 1\n\
-         backend = {{ type = \"file\", path = \"{DISK}\", size = \"64MiB\" }}\n\
-         [[subsystem.ana]]\nport = {port}\nstate = \"{state}\"\n"
-    )
-}
-
 /// A volume with a path over each cable.
 struct Scene<'a> {
     verifier: Verifier,
@@ -92,10 +75,10 @@ struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     fn set(network: &'a Network, config: &str) -> Result<Self> {
-        let disk = Disk;
+        let disk = Disk::new(NQN, DISK, "64MiB");
         let targets = [
-            Target::start(network, 1, &subsystem(1, "optimized"))?,
-            Target::start(network, 2, &subsystem(2, "non-optimized"))?,
+            disk.serve(network, 1, "optimized")?,
+            disk.serve(network, 2, "non-optimized")?,
         ];
         let daemon = Daemon::start(network, config)?;
         for cable in CABLES {
@@ -371,8 +354,8 @@ fn answers(scene: &Scene<'_>, what: &str) -> Result<()> {
 /// second of address resolution, and nobody else's time.
 fn half_open_requests(network: &Network) -> Result<()> {
     const CROWD: usize = 10;
-    let _disk = Disk;
-    let target = Target::start(network, 1, &subsystem(1, "optimized"))?;
+    let disk = Disk::new(NQN, DISK, "64MiB");
+    let target = disk.serve(network, 1, "optimized")?;
     let other = network.cable(2).address(Side::Array).to_string();
     target.verb(&["nvmf", "listener", "add", "--nqn", NQN, "--traddr", &other])?;
     let daemon = Daemon::start(network, QUICK)?;

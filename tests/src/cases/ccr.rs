@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::disk::Disk;
 use super::rig::{Daemon, PATIENCE, Target, ublk_nodes};
 use crate::bed::{Fio, FioResult, Network, Process, Pull, Side, pause, within, within_value};
 use crate::drill::verifier::Verifier;
@@ -55,24 +56,6 @@ const BLOCK: u64 = 20_000;
 /// A resumed target executes pending commands within this time, if at all.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// The file both targets serve as one namespace; deleted when dropped.
-struct Disk;
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(DISK));
-    }
-}
-
-fn subsystem(port: u8, state: &str, ccr: bool) -> String {
-    format!(
-        "[[subsystem]]\nnqn = \"{NQN}\"\nallow_any_host = true\nports = [{port}]\nccr = {ccr}\n\
-         [[subsystem.namespace]]\nnsid = 1\n\
-         backend = {{ type = \"file\", path = \"{DISK}\", size = \"128MiB\" }}\n\
-         [[subsystem.ana]]\nport = {port}\nstate = \"{state}\"\n"
-    )
-}
-
 /// A volume being written to.
 struct Scene {
     fio: Process,
@@ -93,9 +76,10 @@ struct Fence {
 
 impl Scene {
     fn set(network: &Network, ccr: bool) -> Result<Self> {
-        let disk = Disk;
-        let primary = Target::start(network, 1, &subsystem(1, "optimized", ccr))?;
-        let standby = Target::start(network, 2, &subsystem(2, "non-optimized", ccr))?;
+        let disk = Disk::new(NQN, DISK, "128MiB");
+        let keys = format!("ccr = {ccr}\n");
+        let primary = disk.serve_with(network, 1, "optimized", &keys)?;
+        let standby = disk.serve_with(network, 2, "non-optimized", &keys)?;
         let daemon = Daemon::start(network, &format!("[defaults]\nkato_ms = {KATO_MS}\n"))?;
         daemon.connect(network, 1, NQN, &[])?;
         daemon.connect(network, 2, NQN, &[])?;

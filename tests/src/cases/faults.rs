@@ -1,12 +1,12 @@
 //! The target's fault injection on the real stack: each fault works as documented, and the volume
 //! survives.
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use super::disk::Disk;
 use super::rig::{Daemon, PATIENCE, Target};
 use crate::bed::{Network, within};
 use crate::drill::verifier::Verifier;
@@ -28,27 +28,10 @@ const BLOCK: u64 = 77;
 /// A command is aborted after 2 s, and its controller given up after 8 s.
 const IMPATIENT: &str = "[defaults]\nio_slow_ms = 2000\nio_timeout_ms = 8000\n";
 
-struct Disk;
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        drop(fs::remove_file(DISK));
-    }
-}
-
-fn subsystem(port: u8, state: &str) -> String {
-    format!(
-        "[[subsystem]]\nnqn = \"{NQN}\"\nallow_any_host = true\nports = [{port}]\n\
-         [[subsystem.namespace]]\nnsid = 1\n\
-         backend = {{ type = \"file\", path = \"{DISK}\", size = \"64MiB\" }}\n\
-         [[subsystem.ana]]\nport = {port}\nstate = \"{state}\"\n"
-    )
-}
-
 fn faults(network: &Network) -> Result<()> {
-    let _disk = Disk;
-    let primary = Target::start(network, 1, &subsystem(1, "optimized"))?;
-    let _standby = Target::start(network, 2, &subsystem(2, "non-optimized"))?;
+    let disk = Disk::new(NQN, DISK, "64MiB");
+    let primary = disk.serve(network, 1, "optimized")?;
+    let _standby = disk.serve(network, 2, "non-optimized")?;
     let daemon = Daemon::start(network, IMPATIENT)?;
     daemon.connect(network, 1, NQN, &[])?;
     daemon.connect(network, 2, NQN, &[])?;

@@ -3,6 +3,7 @@
 mod bad_input;
 mod cables;
 mod ccr;
+mod disk;
 mod faults;
 mod hostile;
 mod ignore;

@@ -1,13 +1,13 @@
 //! Path policies on a running volume: group switches and failback, by ANA and by hand, while fio
 //! writes and compares. `cargo xtask bench selectors` measures selectors on unequal paths.
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::rig::{Daemon, PATIENCE, Target};
+use super::disk::Disk;
+use super::rig::{Daemon, PATIENCE};
 use crate::bed::{AnaState, Fio, Load, Network, NullDisk, Nvmet, Side, pause, within};
 use crate::suite::{Case, Topology};
 
@@ -30,33 +30,14 @@ pub(super) const CASES: &[Case] = &[
 const NQN: &str = "nqn.2026-11.io.umpath:policies";
 const DISK: &str = "/tmp/umpath-policies.disk";
 
-/// The file both targets serve as one namespace; deleted when dropped.
-struct Disk;
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        drop(fs::remove_file(DISK));
-    }
-}
-
-fn serve(network: &Network, port: u8, state: &str) -> Result<Target> {
-    let subsystem = format!(
-        "[[subsystem]]\nnqn = \"{NQN}\"\nallow_any_host = true\nports = [{port}]\n\
-         [[subsystem.namespace]]\nnsid = 1\n\
-         backend = {{ type = \"file\", path = \"{DISK}\", size = \"64MiB\" }}\n\
-         [[subsystem.ana]]\nport = {port}\nstate = \"{state}\"\n"
-    );
-    Target::start(network, port, &subsystem)
-}
-
 /// Sets the ANA state of a cable's port.
 type SetAna<'a> = &'a dyn Fn(u8, AnaState) -> Result<()>;
 
 fn groups_with_ours(network: &Network) -> Result<()> {
-    let _disk = Disk;
+    let disk = Disk::new(NQN, DISK, "64MiB");
     let targets = [
-        serve(network, 1, "optimized")?,
-        serve(network, 2, "non-optimized")?,
+        disk.serve(network, 1, "optimized")?,
+        disk.serve(network, 2, "non-optimized")?,
     ];
     let set = |cable: u8, state: AnaState| {
         let (port, state) = (cable.to_string(), state.to_string());

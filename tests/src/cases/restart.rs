@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::rig::{Daemon, PATIENCE, Progress, Target, ublk_nodes};
+use super::disk::Disk;
+use super::rig::{Daemon, PATIENCE, Progress, ublk_nodes};
 use crate::bed::{Fio, FioResult, Network, Process, within};
 use crate::suite::{Case, Topology};
 
@@ -22,30 +23,12 @@ const NQN: &str = "nqn.2026-11.io.umpath:restart";
 const BLOCKS: u64 = 10_240;
 const DISK: &str = "/tmp/umpath-restart.disk";
 
-/// The file both targets serve as one namespace; deleted when dropped.
-struct Disk;
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(DISK));
-    }
-}
-
-fn subsystem(port: u8, state: &str) -> String {
-    format!(
-        "[[subsystem]]\nnqn = \"{NQN}\"\nallow_any_host = true\nports = [{port}]\n\
-         [[subsystem.namespace]]\nnsid = 1\n\
-         backend = {{ type = \"file\", path = \"{DISK}\", size = \"128MiB\" }}\n\
-         [[subsystem.ana]]\nport = {port}\nstate = \"{state}\"\n"
-    )
-}
-
 /// umpathd is killed twice while fio writes; each time its successor takes the device over with all
 /// its requests, and fio notices nothing but a pause.
 fn after_kill(network: &Network) -> Result<()> {
-    let _disk = Disk;
-    let _first = Target::start(network, 1, &subsystem(1, "optimized"))?;
-    let _second = Target::start(network, 2, &subsystem(2, "non-optimized"))?;
+    let disk = Disk::new(NQN, DISK, "128MiB");
+    let _first = disk.serve(network, 1, "optimized")?;
+    let _second = disk.serve(network, 2, "non-optimized")?;
     let mut daemon = Daemon::start(network, "[defaults]\nkato_ms = 1000\n")?;
     daemon.connect(network, 1, NQN, &[])?;
     daemon.connect(network, 2, NQN, &[])?;

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::rig::{Daemon, PATIENCE, Target, ublk_nodes};
+use super::disk::Disk;
+use super::rig::{Daemon, PATIENCE, ublk_nodes};
 use crate::bed::{Fio, Network, Side, attempt, load, output, run, within};
 use crate::suite::{Case, Topology};
 
@@ -29,24 +30,6 @@ pub(super) const CASES: &[Case] = &[
 const NQN: &str = "nqn.2026-11.io.umpath:volume";
 const MOUNT: &str = "/mnt/umpath";
 const DISK: &str = "/tmp/umpath-volume.disk";
-
-/// The file both targets serve as one namespace; deleted when dropped.
-struct Disk;
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        drop(fs::remove_file(DISK));
-    }
-}
-
-fn subsystem(port: u8, state: &str, size: &str) -> String {
-    format!(
-        "[[subsystem]]\nnqn = \"{NQN}\"\nallow_any_host = true\nports = [{port}]\n\
-         [[subsystem.namespace]]\nnsid = 1\n\
-         backend = {{ type = \"file\", path = \"{DISK}\", size = \"{size}\" }}\n\
-         [[subsystem.ana]]\nport = {port}\nstate = \"{state}\"\n"
-    )
-}
 
 /// A mounted file system.
 struct Mounted;
@@ -73,9 +56,9 @@ impl Drop for Mounted {
 /// mkfs, mount, verified I/O, unmount, fsck, mount again, compare: ext4, xfs and btrfs on one
 /// volume with two paths.
 fn file_systems(network: &Network) -> Result<()> {
-    let _disk = Disk;
-    let _first = Target::start(network, 1, &subsystem(1, "optimized", "512MiB"))?;
-    let _second = Target::start(network, 2, &subsystem(2, "non-optimized", "512MiB"))?;
+    let disk = Disk::new(NQN, DISK, "512MiB");
+    let _first = disk.serve(network, 1, "optimized")?;
+    let _second = disk.serve(network, 2, "non-optimized")?;
     let daemon = Daemon::start(network, "")?;
     daemon.connect(network, 1, NQN, &[])?;
     daemon.connect(network, 2, NQN, &[])?;
@@ -105,8 +88,8 @@ fn file_systems(network: &Network) -> Result<()> {
 /// The kernel resends a lost connection request after 4.3 s; we give up after 3 s.
 fn lost_connection_request(network: &Network) -> Result<()> {
     load(&["sch_netem"])?;
-    let _disk = Disk;
-    let _target = Target::start(network, 1, &subsystem(1, "optimized", "64MiB"))?;
+    let disk = Disk::new(NQN, DISK, "64MiB");
+    let _target = disk.serve(network, 1, "optimized")?;
     let daemon = Daemon::start(network, "")?;
     let (host, cable) = (network.host(), network.cable(1));
     // With a permanent neighbour entry there is no ARP: the first packet lost is the request.
