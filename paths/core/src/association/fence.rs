@@ -438,6 +438,17 @@ mod tests {
         assert!(longest + tenths(KATO) / 4 > wait, "{longest:?} of {wait:?}");
     }
 
+    /// How long a traffic-based controller that never stands still lives after `silent`.
+    fn life_awake(arrivals: &[u64], skew: i64, silent: u64) -> Duration {
+        let target = Target {
+            kato: kato_by(skew),
+            traffic_based: true,
+            stops: 0,
+            wakes: 0,
+        };
+        tenths(target.dies_at(arrivals).saturating_sub(silent))
+    }
+
     /// The port is down for any time, and then all connections end at once, or nearly.
     #[test]
     fn disconnects_of_any_time_find_a_controller_that_did_not_sleep_within_the_fence() {
@@ -448,13 +459,7 @@ mod tests {
                 for first in (silent..silent + 6 * KATO).step_by(41) {
                     let mut arrivals = capsules(silent);
                     arrivals.extend([first, first + apart]);
-                    let target = Target {
-                        kato: kato_by(skew),
-                        traffic_based: true,
-                        stops: 0,
-                        wakes: 0,
-                    };
-                    let life = tenths(target.dies_at(&arrivals).saturating_sub(silent));
+                    let life = life_awake(&arrivals, skew, silent);
                     assert!(life <= wait, "skew {skew}, {life:?} after {silent}");
                     longest = longest.max(life);
                 }
@@ -472,13 +477,7 @@ mod tests {
                 for late in (silent + early..silent + 6 * KATO).step_by(41) {
                     let mut arrivals = capsules(silent);
                     arrivals.extend([silent + early, late, late]);
-                    let target = Target {
-                        kato: kato_by(skew),
-                        traffic_based: true,
-                        stops: 0,
-                        wakes: 0,
-                    };
-                    let life = tenths(target.dies_at(&arrivals).saturating_sub(silent));
+                    let life = life_awake(&arrivals, skew, silent);
                     assert!(life <= wait, "skew {skew}, {life:?} after {silent}");
                 }
             }

@@ -326,13 +326,7 @@ fn an_unusable_namespace_says_why_and_spares_its_neighbours() {
         assert!(ready.namespaces[1].facts.is_ok());
     }
     let mut model = Model::new();
-    model
-        .namespaces
-        .get_mut(&5)
-        .unwrap()
-        .page
-        .nsze
-        .set(u64::MAX);
+    model.resize(5, u64::MAX);
     let (_, ready) = until_ready(model, config());
     let oversize = NamespaceProblem::Oversize {
         blocks: u64::MAX,

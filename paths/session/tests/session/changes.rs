@@ -30,13 +30,7 @@ fn changed_namespaces_are_identified_again_and_others_are_not() {
     let mut rig = controller(Model::new());
     rig.ready();
     let before = rig.sent.len();
-    rig.model
-        .namespaces
-        .get_mut(&5)
-        .unwrap()
-        .page
-        .nsze
-        .set(1 << 20);
+    rig.model.resize(5, 1 << 20);
     rig.model.namespaces.insert(9, ModelNamespace::new(9, 1));
     rig.model.changed.extend([5, 9]);
     rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);
@@ -146,13 +140,7 @@ fn since(rig: &Rig<Controller>, before: usize) -> String {
 fn a_namespace_that_cannot_be_read_stays_what_it_was_and_is_read_again() {
     let mut rig = controller(Model::new());
     rig.ready();
-    rig.model
-        .namespaces
-        .get_mut(&5)
-        .unwrap()
-        .page
-        .nsze
-        .set(1 << 20);
+    rig.model.resize(5, 1 << 20);
     rig.model.changed.insert(5);
     rig.model.refuses.insert((cns::NAMESPACE, 5));
     rig.raise(AsyncEvent::NAMESPACE_ATTRIBUTE);

@@ -90,6 +90,12 @@ pub(crate) struct Model {
 }
 
 impl Model {
+    /// A namespace has so many blocks from now on; nobody is notified.
+    pub(crate) fn resize(&mut self, nsid: u32, blocks: u64) {
+        let namespace = self.namespaces.get_mut(&nsid).unwrap();
+        namespace.page.nsze.set(blocks);
+    }
+
     pub(crate) fn new() -> Self {
         let mut id = IdentifyController::default();
         id.set_texts("SN0001", "umpath-array", "0.1");
