@@ -3,7 +3,7 @@
 //! To accept is to find the host's hardware address, and where the host is gone by then the kernel
 //! waits a second for it to answer. Such requests come in crowds: everything that arrived while the
 //! target stood still. So neither timers nor other hosts wait for them. Threads start on demand, up to a
-//! limit; how many requests wait for one, the lobby limits.
+//! limit; how many requests wait for one, `pending_connects` limits.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -103,7 +103,7 @@ impl Admission {
         request: ConnectRequest,
         params: TargetParams,
     ) {
-        self.hub.lobby().enter();
+        self.hub.pending_connects().enter();
         let job = Job {
             port,
             request,
@@ -121,7 +121,7 @@ impl Admission {
             let refused = self.pending.lock().not_started();
             warn!(%error, refused = refused.len(), "no thread to accept connections with");
             for _ in refused {
-                self.hub.lobby().leave();
+                self.hub.pending_connects().leave();
             }
         }
     }
@@ -146,7 +146,7 @@ impl Admission {
             Ok(queue) => self.hub.adopt(port, queue),
             Err(error) => {
                 warn!(?peer, %device, %error, "a connection could not be accepted");
-                self.hub.lobby().leave();
+                self.hub.pending_connects().leave();
             }
         }
     }

@@ -156,7 +156,7 @@ impl Doorkeeper {
         if qid != 0 && !known(cm.cntlid.get()) {
             return Err(RejectReason::INVALID_CNTLID);
         }
-        if !self.hub.lobby().has_room() {
+        if !self.hub.pending_connects().has_room() {
             return Err(RejectReason::NO_RESOURCES);
         }
         if request.peer_reads() == 0 {

@@ -69,7 +69,7 @@ impl Reactor {
                     authreq: 0,
                 };
                 queue.connected(connected);
-                self.hub.lobby().leave();
+                self.hub.pending_connects().leave();
                 let (status, result) = accepted.to_result();
                 self.finish(index, status, result);
             }

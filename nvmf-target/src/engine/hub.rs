@@ -12,8 +12,8 @@ use umpath_rdma::TargetQueue;
 use super::clock::Clock;
 use super::devices::Devices;
 use super::fault_rules::FaultRules;
-use super::lobby::Lobby;
 use super::mailbox::{Bell, Mailbox};
+use super::pending_connects::PendingConnects;
 use crate::array::Array;
 use crate::controller::abort_result;
 use crate::fault::Table;
@@ -60,7 +60,7 @@ pub struct Hub {
     reactors: Vec<Mailbox<Message>>,
     next_queue: AtomicU64,
     fault_rules: FaultRules,
-    lobby: Lobby,
+    pending_connects: PendingConnects,
     devices: Arc<Devices>,
     /// Wakes the conductor when it must look at its timers again.
     timers: Bell,
@@ -84,7 +84,7 @@ impl Hub {
             reactors,
             next_queue: AtomicU64::new(0),
             fault_rules: FaultRules::default(),
-            lobby: Lobby::default(),
+            pending_connects: PendingConnects::default(),
             devices: Arc::new(devices),
             timers,
             alarm_ns: AtomicU64::new(u64::MAX),
@@ -105,8 +105,8 @@ impl Hub {
         &self.fault_rules
     }
 
-    pub(super) fn lobby(&self) -> &Lobby {
-        &self.lobby
+    pub(super) fn pending_connects(&self) -> &PendingConnects {
+        &self.pending_connects
     }
 
     pub(super) fn devices(&self) -> &Arc<Devices> {
@@ -207,7 +207,7 @@ impl Hub {
         next
     }
 
-    /// Gives a new queue, which is in the lobby, to the reactor whose turn it is.
+    /// Gives a new queue, which waits for its Connect, to the reactor whose turn it is.
     pub(super) fn adopt(&self, port: PortId, queue: TargetQueue) {
         let number = self.next_queue.fetch_add(1, Relaxed);
         let reactor = number % self.reactors.len() as u64;
@@ -225,7 +225,7 @@ impl Hub {
     /// A queue pair that its reactor let go of is destroyed. `fresh`: it never had a controller.
     pub(super) fn destroyed(&self, queue: QueueId, fresh: bool) {
         if fresh {
-            self.lobby.leave();
+            self.pending_connects.leave();
         }
         self.send(queue, Message::Destroyed { queue });
     }

@@ -13,9 +13,9 @@ const WAITING_MAX: usize = 512;
 
 /// Connections without a controller.
 #[derive(Debug, Default)]
-pub(super) struct Lobby(AtomicUsize);
+pub(super) struct PendingConnects(AtomicUsize);
 
-impl Lobby {
+impl PendingConnects {
     /// Whether there is room for one more; only the thread that asks lets anyone in.
     pub(super) fn has_room(&self) -> bool {
         self.0.load(Relaxed) < WAITING_MAX
@@ -29,7 +29,7 @@ impl Lobby {
     /// One got a controller, or is destroyed without one.
     pub(super) fn leave(&self) {
         let before = self.0.fetch_sub(1, Relaxed);
-        debug_assert!(before > 0, "a connection left that never entered");
+        assert!(before > 0, "a connection left that never entered");
     }
 }
 
@@ -39,13 +39,13 @@ mod tests {
 
     #[test]
     fn strangers_are_let_in_up_to_a_number() {
-        let lobby = Lobby::default();
+        let pending = PendingConnects::default();
         for _ in 0..WAITING_MAX {
-            assert!(lobby.has_room());
-            lobby.enter();
+            assert!(pending.has_room());
+            pending.enter();
         }
-        assert!(!lobby.has_room());
-        lobby.leave();
-        assert!(lobby.has_room());
+        assert!(!pending.has_room());
+        pending.leave();
+        assert!(pending.has_room());
     }
 }
