@@ -151,7 +151,7 @@ impl Host {
             return;
         };
         replacement.gone = true;
-        let quiet = replacement.drained.unwrap_or(true);
+        let quiet = replacement.drained.expect("it was handed back before");
         if !quiet && let Some(volume) = same(&mut self.volumes, key.0) {
             volume.queue_destroyed(association, key.1, &mut self.fx);
         }
