@@ -27,13 +27,23 @@ pub(crate) fn build(repository: &Path, profile: &str) -> Result<PathBuf> {
 /// Builds all programs and the `extra` targets in one go, so that they share their dependencies;
 /// returns their directory.
 pub(crate) fn build_with(repository: &Path, profile: &str, extra: &[&str]) -> Result<PathBuf> {
+    run(repository, profile, &[&["--bins"], extra].concat())
+}
+
+/// Builds one of the programs, optimized; returns its directory. What lies below has the features that
+/// all programs together ask for, so that neither this nor [`build`] builds anything once more.
+pub(crate) fn build_one(repository: &Path, program: &str) -> Result<PathBuf> {
+    run(repository, "release", &["--bin", program])
+}
+
+fn run(repository: &Path, profile: &str, targets: &[&str]) -> Result<PathBuf> {
     host::install(&[host::BUILD_NEEDS])?;
     let mut command = cargo(repository);
-    command.args(["build", "--locked", "--bins", "--profile", profile]);
+    command.args(["build", "--locked", "--profile", profile]);
     for package in PACKAGES {
         command.args(["--package", package]);
     }
-    command.args(extra);
+    command.args(targets);
     command.stdout(std::io::stderr());
     host::succeed(&mut command)?;
     Ok(target(repository)?.join(folder(profile)))

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::binaries::{self, cargo};
+use crate::binaries;
 use crate::host;
 
 #[derive(Args)]
@@ -31,19 +31,8 @@ pub(crate) fn run(args: &SimArgs) -> Result<u8> {
 /// Builds the simulator; returns the command that runs it.
 pub(crate) fn prepare() -> Result<Command> {
     let repository = host::repository()?;
-    host::install(&[host::BUILD_NEEDS])?;
-    let mut build = cargo(&repository);
-    build.args([
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "umpath-tests",
-    ]);
-    build.args(["--bin", "umpath-sim"]);
-    build.stdout(std::io::stderr());
-    host::succeed(&mut build)?;
-    let mut command = Command::new(binaries::target(&repository)?.join("release/umpath-sim"));
+    let programs = binaries::build_one(&repository, "umpath-sim")?;
+    let mut command = Command::new(programs.join("umpath-sim"));
     let mut git = Command::new("git");
     git.args(["rev-parse", "--short", "HEAD"])
         .current_dir(&repository);
