@@ -1,14 +1,14 @@
 //! The atomics that processes share: the standard library's, or loom's where loom explores orders.
 
-#[cfg(all(test, umpath_loom))]
+#[cfg(all(test, feature = "loom"))]
 pub(crate) use self::sequential::{AtomicU32, AtomicU64};
-#[cfg(not(all(test, umpath_loom)))]
+#[cfg(not(all(test, feature = "loom")))]
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Loom knows sequential consistency of fences, not of accesses: those it takes for acquire and
 /// release, which allow more than they do. An access that reads and writes in one step always sees
 /// the newest value, so a program of such accesses alone is sequentially consistent, and these are.
-#[cfg(all(test, umpath_loom))]
+#[cfg(all(test, feature = "loom"))]
 mod sequential {
     use std::sync::atomic::Ordering::{self, AcqRel, Acquire, SeqCst};
 

@@ -18,7 +18,7 @@ mod control;
 mod descriptor;
 mod device;
 mod error;
-#[cfg(all(test, umpath_loom))]
+#[cfg(all(test, feature = "loom"))]
 mod explored_wake;
 mod features;
 mod frontend;
@@ -32,7 +32,7 @@ mod request;
 mod ring;
 mod stack;
 mod sync;
-#[cfg(not(all(test, umpath_loom)))]
+#[cfg(not(all(test, feature = "loom")))]
 mod wake;
 
 pub use clock::Clock;

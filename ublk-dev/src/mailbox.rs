@@ -100,10 +100,10 @@ pub(crate) fn pair<T>() -> io::Result<(LaneHandle<T>, Mailbox<T>)> {
     Ok((handle, Mailbox { receiver, shared }))
 }
 
-#[cfg(all(test, umpath_loom))]
+#[cfg(all(test, feature = "loom"))]
 mod under_loom;
 
-#[cfg(all(test, not(umpath_loom)))]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use umpath_core::{AssociationId, PathId};
 

@@ -434,5 +434,5 @@ mod tests {
     }
 }
 
-#[cfg(all(test, umpath_loom))]
+#[cfg(all(test, feature = "loom"))]
 mod under_loom;

@@ -10,9 +10,17 @@ use umpath_nvme::command::Instance;
 use crate::sync::{AtomicU32, AtomicU64};
 
 /// Processes that may serve one subsystem.
-pub const PROCESSES_MAX: usize = if cfg!(all(test, umpath_loom)) { 2 } else { 4 };
+pub const PROCESSES_MAX: usize = if cfg!(all(test, feature = "loom")) {
+    2
+} else {
+    4
+};
 /// Controllers of one subsystem that one process may have; for loom no more than it must explore.
-pub(super) const CELLS_EACH: usize = if cfg!(all(test, umpath_loom)) { 1 } else { 256 };
+pub(super) const CELLS_EACH: usize = if cfg!(all(test, feature = "loom")) {
+    1
+} else {
+    256
+};
 
 /// The gate of one controller incarnation.
 #[derive(Debug, Default)]

@@ -36,7 +36,7 @@ pub mod association;
 mod block_limits;
 pub mod device;
 mod event;
-#[cfg(all(test, not(umpath_loom)))]
+#[cfg(all(test, not(feature = "loom")))]
 mod exhaustive;
 pub mod ghost;
 pub mod lane;

@@ -13,12 +13,12 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::table::{PATHS_MAX, PathId};
 
 /// What there is of each: loom explores no more than it must.
-const PATHS: usize = if cfg!(all(test, umpath_loom)) {
+const PATHS: usize = if cfg!(all(test, feature = "loom")) {
     1
 } else {
     PATHS_MAX
 };
-const BUCKETS: usize = if cfg!(all(test, umpath_loom)) {
+const BUCKETS: usize = if cfg!(all(test, feature = "loom")) {
     2
 } else {
     LATENCY_BUCKETS
@@ -32,7 +32,11 @@ pub struct VolumeShared {
 }
 
 /// Lanes that count latencies in the same place are so many apart.
-const STRIPES: usize = if cfg!(all(test, umpath_loom)) { 2 } else { 4 };
+const STRIPES: usize = if cfg!(all(test, feature = "loom")) {
+    2
+} else {
+    4
+};
 
 /// Latencies counted by some of the lanes.
 #[derive(Debug, Default)]
@@ -183,5 +187,5 @@ impl VolumeShared {
     }
 }
 
-#[cfg(all(test, umpath_loom))]
+#[cfg(all(test, feature = "loom"))]
 mod under_loom;

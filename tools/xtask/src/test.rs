@@ -163,26 +163,23 @@ fn tests(repository: &Path, multipath_tools: Option<&Path>) -> Result<Count> {
 /// Crates with tests under loom.
 const LOOM: [&str; 3] = ["umpath-core", "umpath-ublk", "umpath-target"];
 
-/// The tests in which loom plays the atomics. Everything is built anew for them, in a place of its own.
+/// The tests in which loom plays the atomics.
 fn loom(repository: &Path) -> Result<Count> {
-    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
     let mut command = cargo(repository);
-    command
-        .env("RUSTFLAGS", format!("{flags} --cfg umpath_loom"))
-        .env(
-            "CARGO_TARGET_DIR",
-            binaries::target(repository)?.join("loom"),
-        )
-        .args([
-            "test",
-            "--locked",
-            "--lib",
-            "--no-fail-fast",
-            "--color=never",
-        ]);
+    command.args([
+        "test",
+        "--locked",
+        "--lib",
+        "--no-fail-fast",
+        "--color=never",
+    ]);
     for package in LOOM {
-        command.args(["--package", package]);
+        command.args(["--package", package, "--features"]);
+        command.arg(format!("{package}/loom"));
     }
+    // It has none. With it the features of what lies below are those of the whole workspace, and
+    // nothing of that is built once more.
+    command.args(["--package", "umpath-import"]);
     let (count, success) = counted(command.arg("under_loom"), cargo_test_line)?;
     Ok(or_one_failure(count, success))
 }

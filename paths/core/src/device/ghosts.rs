@@ -253,5 +253,5 @@ impl Device {
     }
 }
 
-#[cfg(all(test, not(umpath_loom)))]
+#[cfg(all(test, not(feature = "loom")))]
 mod projection;

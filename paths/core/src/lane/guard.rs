@@ -242,5 +242,5 @@ impl Lane {
     }
 }
 
-#[cfg(all(test, not(umpath_loom)))]
+#[cfg(all(test, not(feature = "loom")))]
 mod projection;
