@@ -21,10 +21,17 @@ pub(crate) enum Happening {
     /// An operator asks, by position in the plan.
     Nuisance(usize),
     Phase,
-    /// In the host's process, as long as that lives.
+    /// A queue thread's next round, as long as the host's process lives.
+    Round {
+        life: u32,
+        at: LaneAt,
+        due: Nanos,
+    },
+    /// In the host's process, as long as that lives. Rarer than rounds and packets, and larger: in a box, so
+    /// that two of what the agenda keeps fit a cache line.
     Inside {
         life: u32,
-        what: Inside,
+        what: Box<Inside>,
     },
     /// A supervisor starts the host's process.
     Revive,
@@ -32,11 +39,7 @@ pub(crate) enum Happening {
     Flushed(QpId),
     OpenArrives {
         life: u32,
-        path: u32,
-        route: usize,
-        association: AssociationId,
-        qid: u16,
-        depth: u16,
+        opening: Box<Opening>,
     },
     /// `packet`: its place among those under way, which keeps what the agenda moves about small.
     Arrives {
@@ -85,6 +88,16 @@ pub(crate) enum Happening {
     Inspection,
 }
 
+/// A connection that the host asks for.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) path: u32,
+    pub(crate) route: usize,
+    pub(crate) association: AssociationId,
+    pub(crate) qid: u16,
+    pub(crate) depth: u16,
+}
+
 /// Who has to be awake for something to happen.
 pub(crate) enum Actor {
     Nobody,
@@ -95,17 +108,14 @@ pub(crate) enum Actor {
 
 pub(crate) fn actor(happening: &Happening, world: &World) -> Actor {
     match happening {
-        Happening::Inside {
-            what: Inside::Round(at, _) | Inside::Unlock(at, _),
-            ..
-        } => Actor::Lane(*at),
-        // A mailbox is there whether or not its owner is awake.
-        Happening::Inside {
-            what: Inside::ToLane(..),
-            ..
-        } => Actor::Nobody,
-        Happening::Inside { .. } => Actor::Control,
-        Happening::OpenArrives { route, .. } => Actor::Process(world.process_of(*route)),
+        Happening::Round { at, .. } => Actor::Lane(*at),
+        Happening::Inside { what, .. } => match &**what {
+            Inside::Unlock(at, _) => Actor::Lane(*at),
+            // A mailbox is there whether or not its owner is awake.
+            Inside::ToLane(..) => Actor::Nobody,
+            _ => Actor::Control,
+        },
+        Happening::OpenArrives { opening, .. } => Actor::Process(world.process_of(opening.route)),
         Happening::Arrives {
             qp,
             way: Way::ToHost,

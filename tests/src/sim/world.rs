@@ -249,17 +249,11 @@ impl World {
             Happening::Fault { at, begins } => self.fault(at, begins),
             Happening::Nuisance(at) => self.nuisance(at),
             Happening::Phase => self.phase_due(),
-            Happening::Inside { what, .. } => self.happens_inside(what),
+            Happening::Round { at, due, .. } => self.round(at, due),
+            Happening::Inside { what, .. } => self.happens_inside(*what),
             Happening::Revive => self.revive_host(),
             Happening::Flushed(qp) => self.flushed(qp),
-            Happening::OpenArrives {
-                path,
-                route,
-                association,
-                qid,
-                depth,
-                ..
-            } => self.open_arrives(path, route, association, (qid, depth)),
+            Happening::OpenArrives { opening, .. } => self.open_arrives(&opening),
             Happening::Arrives { qp, way, packet } => {
                 let packet = self.packets.remove(packet);
                 match way {
@@ -282,7 +276,6 @@ impl World {
 
     fn happens_inside(&mut self, what: Inside) {
         match what {
-            Inside::Round(at, due) => self.round(at, due),
             Inside::ToLane(at, command) => self.mail(at, *command),
             Inside::FromLane(at, news, brought) => self.news_arrives(at, *news, brought),
             Inside::ToPath(path, request) => {
@@ -325,15 +318,16 @@ impl World {
 
     /// Something will happen in the host's process of this life.
     pub(crate) fn inside(&mut self, at: Nanos, life: u32, what: Inside) {
+        let what = Box::new(what);
         self.agenda.push(at, Happening::Inside { life, what });
     }
 
     /// It concerns a life of the host that is over.
     fn is_void(&self, happening: &Happening) -> bool {
         match happening {
-            Happening::Inside { life, .. } | Happening::OpenArrives { life, .. } => {
-                !self.host.alive || *life != self.host.life
-            }
+            Happening::Round { life, .. }
+            | Happening::Inside { life, .. }
+            | Happening::OpenArrives { life, .. } => !self.host.alive || *life != self.host.life,
             _ => false,
         }
     }

@@ -7,7 +7,7 @@ use umpath_core::AssociationId;
 use umpath_nvme::Cqe;
 
 use super::{Inside, PathActor};
-use crate::sim::happening::Happening;
+use crate::sim::happening::{Happening, Opening};
 use crate::sim::qp::{Assoc, HostEnd, QpId, Way};
 use crate::sim::world::World;
 
@@ -38,26 +38,27 @@ impl World {
         let (route, life) = (actor.route, self.host.life);
         let at = self.now + self.travel(route);
         if !self.routes[route].is_cut(Way::ToTarget) {
-            let opening = Happening::OpenArrives {
-                life,
+            let opening = Box::new(Opening {
                 path,
                 route,
                 association,
                 qid,
                 depth,
-            };
-            self.agenda.push(at, opening);
+            });
+            self.agenda
+                .push(at, Happening::OpenArrives { life, opening });
         }
     }
 
     /// A connection request reaches the target.
-    pub(crate) fn open_arrives(
-        &mut self,
-        path: u32,
-        route: usize,
-        association: AssociationId,
-        (qid, depth): (u16, u16),
-    ) {
+    pub(crate) fn open_arrives(&mut self, opening: &Opening) {
+        let Opening {
+            path,
+            route,
+            association,
+            qid,
+            depth,
+        } = *opening;
         if self.routes[route].is_cut(Way::ToHost) {
             return;
         }

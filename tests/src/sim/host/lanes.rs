@@ -20,6 +20,7 @@ use crate::sim::arenas;
 use crate::sim::array::LBA_SHIFT;
 use crate::sim::checker::Violation;
 use crate::sim::clock::{MICRO, Nanos, duration, nanos};
+use crate::sim::happening::Happening;
 use crate::sim::plan::{Plan, REQUEST_BLOCKS};
 use crate::sim::qp::{HostEnd, QpId};
 use crate::sim::world::World;
@@ -44,6 +45,9 @@ pub(crate) struct LaneActor {
     pub(crate) inbox_at: Nanos,
     pub(crate) outbox_at: Nanos,
     round_at: Option<Nanos>,
+    /// Rounds on the agenda. One that comes too early for a timer is put off then: a thread's timer moves with
+    /// each answer, and the agenda would be full of rounds nobody waits for.
+    rounds_set: Vec<Nanos>,
     /// Rounds in a row that wished not to sleep although nothing had come.
     restless: u32,
     /// Queue pairs it has.
@@ -93,6 +97,7 @@ impl World {
             inbox_at: 0,
             outbox_at: 0,
             round_at: None,
+            rounds_set: Vec::new(),
             restless: 0,
             qps: Vec::new(),
             fails: false,
@@ -120,9 +125,14 @@ impl World {
     fn round_by(&mut self, at: LaneAt, when: Nanos) {
         let life = self.host.life;
         let Some(lane) = self.lane(at) else { return };
-        if lane.round_at.is_none_or(|known| when < known) {
-            lane.round_at = Some(when);
-            self.inside(when, life, Inside::Round(at, when));
+        if lane.round_at.is_some_and(|known| known <= when) {
+            return;
+        }
+        lane.round_at = Some(when);
+        if lane.rounds_set.iter().all(|set| when < *set) {
+            lane.rounds_set.push(when);
+            let due = when;
+            self.agenda.push(when, Happening::Round { life, at, due });
         }
     }
 
@@ -165,10 +175,16 @@ impl World {
     pub(crate) fn round(&mut self, at: LaneAt, due: Nanos) {
         let now = self.now;
         let Some(lane) = self.lane(at) else { return };
-        if lane.round_at != Some(due) {
+        let Some(place) = lane.rounds_set.iter().position(|set| *set == due) else {
             return;
+        };
+        lane.rounds_set.swap_remove(place);
+        let Some(wanted) = lane.round_at.take() else {
+            return;
+        };
+        if wanted > now {
+            return self.round_by(at, wanted);
         }
-        lane.round_at = None;
         for _ in 0..ROUNDS_MAX {
             let Some(lane) = self.lane(at) else { return };
             let Some(thread) = lane.thread.as_mut() else {

@@ -55,8 +55,6 @@ pub(crate) type Brought = Vec<(AssociationId, u16, QpId)>;
 /// Something that happens in the host's process, and not any more when that is over.
 #[derive(Debug)]
 pub(crate) enum Inside {
-    /// A queue thread's next round.
-    Round(LaneAt, Nanos),
     ToLane(LaneAt, Box<umpath_core::LaneCommand<SimQp>>),
     FromLane(LaneAt, Box<LaneNews>, Brought),
     ToPath(u32, Box<Request>),
