@@ -5,6 +5,7 @@
 //! which fails the case. One line is printed for each case, its whole log only when it failed.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -56,25 +57,59 @@ pub struct Case {
     pub run: fn(&Network) -> Result<()>,
 }
 
+/// Which of the cases a VM runs, and in which order.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// Those whose names contain one of these; all without any.
+    pub filters: Vec<String>,
+    /// But none of these.
+    pub without: Vec<String>,
+    /// A directory that several VMs share: each case is run by the VM that makes its file there.
+    pub claims: Option<PathBuf>,
+    /// The last one first: two VMs that share their cases meet in the middle.
+    pub from_end: bool,
+}
+
+impl Choice {
+    fn of<'a>(&self, cases: &'a [Case]) -> Vec<&'a Case> {
+        let chosen = |case: &&Case| {
+            let matches = |filter: &String| case.name.contains(filter.as_str());
+            (self.filters.is_empty() || self.filters.iter().any(matches))
+                && self.without.iter().all(|name| name != case.name)
+        };
+        let mut chosen: Vec<&Case> = cases.iter().filter(chosen).collect();
+        if self.from_end {
+            chosen.reverse();
+        }
+        chosen
+    }
+
+    /// This case is ours, and no other VM's.
+    fn claim(&self, case: &Case) -> Result<bool> {
+        let Some(claims) = &self.claims else {
+            return Ok(true);
+        };
+        match File::create_new(claims.join(case.name)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("cannot claim {}", case.name)),
+        }
+    }
+}
+
 /// Runs one case in this process.
 pub fn run_one(case: &Case) -> Result<()> {
     let network = case.topology.build()?;
     (case.run)(&network)
 }
 
-/// Runs the cases whose names contain any of `filters` (all without filters) and are none of
-/// `without`; true when all passed, and there were any.
-pub fn run(cases: &[Case], filters: &[String], without: &[String]) -> Result<bool> {
-    let chosen = |case: &&Case| {
-        let matches = |filter: &String| case.name.contains(filter.as_str());
-        (filters.is_empty() || filters.iter().any(matches))
-            && without.iter().all(|name| name != case.name)
-    };
-    let chosen: Vec<&Case> = cases.iter().filter(chosen).collect();
-    if chosen.is_empty() && without.is_empty() {
+/// Runs the cases of this choice; true when all passed, and there were any.
+pub fn run(cases: &[Case], choice: &Choice) -> Result<bool> {
+    let chosen = choice.of(cases);
+    if chosen.is_empty() && choice.without.is_empty() {
         bail!(
             "no case is called like {}; `vm-suite --list` shows them",
-            filters.join(" or ")
+            choice.filters.join(" or ")
         );
     }
     println!(
@@ -91,6 +126,9 @@ pub fn run(cases: &[Case], filters: &[String], without: &[String]) -> Result<boo
                 case.name
             );
             skipped += 1;
+            continue;
+        }
+        if !choice.claim(case)? {
             continue;
         }
         println!("begins  {}", case.name);
@@ -112,12 +150,13 @@ pub fn run(cases: &[Case], filters: &[String], without: &[String]) -> Result<boo
         println!("{skipped} skipped");
     }
     println!("{passed} passed, {failed} failed");
-    Ok(is_success(passed, failed))
+    Ok(is_success(passed, failed, choice.claims.is_some()))
 }
 
-/// Nothing failed, and something was tried: where every case was skipped nothing is known.
-const fn is_success(passed: u32, failed: u32) -> bool {
-    failed == 0 && passed > 0
+/// Nothing failed, and something was tried: where every case was skipped nothing is known. Of cases that
+/// are shared another VM may have tried all.
+const fn is_success(passed: u32, failed: u32, shared: bool) -> bool {
+    failed == 0 && (passed > 0 || shared)
 }
 
 fn run_apart(case: &Case, logs: &Path) -> Result<()> {
@@ -202,8 +241,40 @@ mod tests {
 
     #[test]
     fn a_suite_that_tried_nothing_has_not_passed() {
-        assert!(is_success(1, 0));
-        assert!(!is_success(1, 1));
-        assert!(!is_success(0, 0));
+        assert!(is_success(1, 0, false));
+        assert!(!is_success(1, 1, true));
+        assert!(!is_success(0, 0, false));
+    }
+
+    #[test]
+    fn two_that_share_their_cases_run_each_once() {
+        let case = |name| Case {
+            name,
+            topology: Topology::Loopback(1),
+            limit_seconds: 1,
+            run: |_| Ok(()),
+        };
+        let cases = ["a", "b", "c"].map(case);
+        let claims = std::env::temp_dir().join(format!("umpath-claims-{}", std::process::id()));
+        fs::create_dir_all(&claims).unwrap();
+        let first = Choice {
+            claims: Some(claims.clone()),
+            ..Choice::default()
+        };
+        let second = Choice {
+            from_end: true,
+            ..first.clone()
+        };
+        let names = |choice: &Choice| -> Vec<&str> {
+            choice.of(&cases).iter().map(|case| case.name).collect()
+        };
+        assert_eq!(
+            (names(&first), names(&second)),
+            (vec!["a", "b", "c"], vec!["c", "b", "a"])
+        );
+        assert!(first.claim(&cases[1]).unwrap());
+        assert!(!second.claim(&cases[1]).unwrap());
+        assert!(second.claim(&cases[2]).unwrap());
+        fs::remove_dir_all(&claims).unwrap();
     }
 }

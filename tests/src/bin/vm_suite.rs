@@ -1,9 +1,11 @@
 //! `vm-suite [FILTER...]`: the cases that need a real kernel, run as root inside the VM.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
+use umpath_tests::suite::Choice;
 use umpath_tests::{cases, suite};
 
 #[derive(Parser)]
@@ -14,6 +16,12 @@ struct Arguments {
     /// Leave out this case
     #[arg(long, value_name = "NAME")]
     without: Vec<String>,
+    /// Share the cases with other VMs: each is run by the one that makes its file in this directory
+    #[arg(long, value_name = "DIR")]
+    claims: Option<PathBuf>,
+    /// Run the last one first
+    #[arg(long)]
+    from_end: bool,
     /// Print the names and exit
     #[arg(long)]
     list: bool,
@@ -23,7 +31,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    match run(Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -33,7 +41,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<bool> {
+fn run(arguments: Arguments) -> Result<bool> {
     let all = cases::all();
     if arguments.list {
         for case in &all {
@@ -44,12 +52,18 @@ fn run(arguments: &Arguments) -> Result<bool> {
     if !rustix::process::geteuid().is_root() {
         bail!("needs root on a machine of its own: `cargo xtask vm-suite` boots one");
     }
-    if let Some(name) = &arguments.one {
+    if let Some(name) = arguments.one {
         let case = all
             .iter()
             .find(|case| case.name == name)
             .context("no such case")?;
         return suite::run_one(case).map(|()| true);
     }
-    suite::run(&all, &arguments.filters, &arguments.without)
+    let choice = Choice {
+        filters: arguments.filters,
+        without: arguments.without,
+        claims: arguments.claims,
+        from_end: arguments.from_end,
+    };
+    suite::run(&all, &choice)
 }

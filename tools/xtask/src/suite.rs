@@ -4,14 +4,16 @@
 //! retried once in a new VM, and the others continue there. A case that loses two VMs has failed.
 
 use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::binaries;
 use crate::host;
-use crate::vm::{Machine, STATUS_VM_FAILED};
+use crate::vm::{First, Machine, STATUS_VM_FAILED};
 
 /// Number of VMs that may be lost before the suite gives up.
 const LOSSES_MAX: usize = 3;
@@ -23,6 +25,12 @@ pub(crate) struct SuiteArgs {
     /// Kernel series, such as 6.12 or 7.2; default: the newest in Debian's backports
     #[arg(long, value_name = "SERIES")]
     kernel: Option<String>,
+    /// Share the cases with other VMs: each is run by the one that makes its file in this directory
+    #[arg(long, value_name = "DIR")]
+    claims: Option<PathBuf>,
+    /// Run the last case first
+    #[arg(long)]
+    from_end: bool,
     /// Cargo profile of the programs under test
     #[arg(long, default_value = "release")]
     profile: String,
@@ -99,7 +107,10 @@ impl Tally {
 /// Builds the programs and runs the cases.
 pub(crate) fn run_cases(args: &SuiteArgs) -> Result<Tally> {
     let repository = host::repository()?;
+    // Beside other steps the VM is what takes longest, so its programs come first.
+    let first = First::take();
     let programs = binaries::build(&repository, &args.profile)?;
+    drop(first);
     let mut machine = Machine::prepare(&repository, args.kernel.as_deref())?;
     machine.timeout = Duration::from_secs(args.timeout);
     eprintln!("xtask: {}", machine.describe());
@@ -107,12 +118,23 @@ pub(crate) fn run_cases(args: &SuiteArgs) -> Result<Tally> {
     loop {
         let mut command = vec![programs.join("vm-suite").into_os_string()];
         command.extend(args.filters.iter().map(OsString::from));
+        if let Some(claims) = &args.claims {
+            command.extend([OsString::from("--claims"), claims.into()]);
+        }
+        if args.from_end {
+            command.push(OsString::from("--from-end"));
+        }
         for case in &tally.done {
             command.extend([OsString::from("--without"), OsString::from(case)]);
         }
         let status = machine.run_observed(&command, |line| tally.see(line))?;
         if !tally.ended(status) {
             return Ok(tally);
+        }
+        if let (Some(claims), Some(case)) = (&args.claims, tally.lost_in.last())
+            && !tally.done.contains(case)
+        {
+            fs::remove_file(claims.join(case)).context("cannot give a lost case back")?;
         }
     }
 }

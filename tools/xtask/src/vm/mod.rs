@@ -27,6 +27,7 @@ use clap::Args;
 
 pub(crate) use boot::Machine;
 pub(crate) use here::run as run_here;
+pub(crate) use priority::First;
 
 use crate::host;
 
