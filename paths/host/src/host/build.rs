@@ -105,6 +105,9 @@ impl Host {
         }
         // Its users hold open files on it: neither drop it nor create a new device.
         volume.recovery_failed(failure, &mut self.fx);
+        if self.stopping.is_some() {
+            volume.leave();
+        }
     }
 
     /// Drops a volume whose device cannot be created, and informs everyone who waited for it.

@@ -184,6 +184,18 @@ impl Host {
             return;
         };
         let volume = self.volumes.get_mut(&id).expect("a volume that is there");
+        if volume.is_unrecovered() {
+            if removal.force {
+                return self.remove_unrecovered(number, id);
+            }
+            let why = volume.trouble().unwrap_or_default();
+            removal.give_up(Failure::new(
+                format!("volume {} is not taken over yet", volume.name()),
+                format!("its users wait for that: {why}"),
+                "--force fails their requests and removes its block device",
+            ));
+            return;
+        }
         if !volume.begin_removal() {
             removal.give_up(Failure::new(
                 format!("{} is being made or removed", volume.name()),
@@ -197,6 +209,39 @@ impl Host {
             volume: volume.key(),
             force: removal.force,
         });
+    }
+
+    /// Drops a volume that could not be taken over. No queue thread serves it, so nothing is left to do
+    /// but to delete its block device, as soon as the driver lets that happen; until then no other one
+    /// is made for its namespace.
+    fn remove_unrecovered(&mut self, number: u64, id: StableId) {
+        let volume = self.volumes.remove(&id).expect("a volume that is there");
+        let record = volume.record().expect("an earlier process left it").clone();
+        let words = format!(
+            "/dev/{}, which was not taken over; it is deleted as soon as the driver allows it",
+            volume.device_name()
+        );
+        let subject = Subject::volume(volume.name());
+        self.fx.event(EventKind::VolumeRemoved, subject, words);
+        self.sweep(record);
+        self.ignore_removed(volume.nqn(), id);
+        let removal = self.removals.get_mut(&number);
+        let removal = removal.expect("a removal that was begun");
+        removal.volumes.remove(&id);
+        self.remove_next(number);
+    }
+
+    /// Nothing matches the namespace of a volume that was removed by request again before somebody asks.
+    fn ignore_removed(&mut self, nqn: &str, id: StableId) {
+        for record in self.paths.values_mut() {
+            // Those of its subsystem, and those that were about to serve it.
+            let live = record.live.as_mut();
+            let waits =
+                live.is_some_and(|live| live.registered.remove(&id) | live.pending.remove(&id));
+            if waits || record.spec.nqn.as_str() == nqn {
+                record.ignored.insert(id);
+            }
+        }
     }
 
     /// A block device was removed, or could not be.
@@ -249,17 +294,7 @@ impl Host {
         if undeleted.is_none() {
             removal.deleted.push(words);
         }
-        let paths = self.paths.values_mut();
-        for record in paths.filter(|record| record.spec.nqn.as_str() == volume.nqn()) {
-            record.ignored.insert(id);
-        }
-        // And those that were about to serve it: nothing would match the namespace again.
-        for record in self.paths.values_mut() {
-            let live = record.live.as_mut();
-            if live.is_some_and(|live| live.registered.remove(&id) | live.pending.remove(&id)) {
-                record.ignored.insert(id);
-            }
-        }
+        self.ignore_removed(volume.nqn(), id);
         self.remove_next(number);
     }
 

@@ -75,10 +75,11 @@ impl Host {
     /// What the driver says of a recorded block device that is still to be taken over.
     pub fn handle_found(&mut self, id: StableId, found: Found, now: Duration) {
         self.begin(now);
-        let volume = self
-            .volumes
-            .get_mut(&id)
-            .expect("a volume that was asked for");
+        let volume = self.volumes.get_mut(&id);
+        let Some(volume) = volume.filter(|volume| volume.is_asked_for()) else {
+            // It was removed by force meanwhile, or is left to the next process.
+            return;
+        };
         match found {
             Found::Waiting { queues } => volume.found(queues, &mut self.fx),
             Found::Unknown => volume.not_found(&mut self.fx),

@@ -1,9 +1,9 @@
 //! Deleting block devices that have stopped for good.
 //!
 //! Such a device answers nothing: its server died before it started it, or stopped it and then could
-//! not delete it. Deleting it may fail and is retried. Its record stays until then, so that a later
-//! process finds the device, and so no new volume of the same identity, which would overwrite the
-//! record, is created meanwhile.
+//! not delete it. Or it could not be taken over, and an operator insisted on its removal. Deleting it
+//! may fail and is retried. Its record stays until then, so that a later process finds the device, and
+//! so no new volume of the same identity, which would overwrite the record, is created meanwhile.
 
 use std::time::Duration;
 

@@ -48,4 +48,6 @@ pub(crate) struct Late {
     pub(crate) destructions: bool,
     /// The registration of memory.
     pub(crate) registers: bool,
+    /// What the driver says of a block device.
+    pub(crate) answers: bool,
 }

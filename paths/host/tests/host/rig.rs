@@ -189,6 +189,7 @@ impl Rig {
                 Done::Discarded(..) => self.late.ends,
                 Done::Destroyed(..) => self.late.destructions,
                 Done::Counted(..) => self.late.counters,
+                Done::Found(..) => self.late.answers,
                 _ => false,
             };
             if late {
