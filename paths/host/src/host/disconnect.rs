@@ -23,7 +23,7 @@ pub(super) struct Removal {
     /// The caller waiting for the answer; `None` when the process is stopping.
     call: Option<CallId>,
     /// Volumes whose block device is removed.
-    volumes: BTreeSet<StableId>,
+    volumes: BTreeSet<VolumeKey>,
     /// Paths to remove.
     paths: BTreeSet<u32>,
     /// How the answer describes those paths.
@@ -79,7 +79,7 @@ impl Host {
         if force || volumes.is_empty() {
             return self.remove_next(number);
         }
-        let name = |id: &StableId| Some((*id, self.volumes.get(id)?.device_name()));
+        let name = |key: &VolumeKey| Some((key.id, self.volumes.get(&key.id)?.device_name()));
         let volumes = volumes.iter().filter_map(name).collect();
         self.fx.order(Order::FindUsers {
             removal: number,
@@ -91,7 +91,7 @@ impl Host {
     fn what_goes(
         &self,
         target: &DisconnectTarget,
-    ) -> Result<(BTreeSet<u32>, BTreeSet<StableId>), Failure> {
+    ) -> Result<(BTreeSet<u32>, BTreeSet<VolumeKey>), Failure> {
         let known = |path: &u32| self.paths.get(path).is_some_and(|record| !record.ending);
         let (mut paths, mut volumes) = (BTreeSet::new(), BTreeSet::new());
         match target {
@@ -103,7 +103,7 @@ impl Host {
                 paths.extend(all.map(|(path, _)| *path).filter(known));
                 // Volumes without any path still belong to their subsystem.
                 let all = self.volumes.values().filter(|volume| volume.nqn() == nqn);
-                volumes.extend(all.map(Volume::id));
+                volumes.extend(all.map(Volume::key));
             }
             DisconnectTarget::Path(path) => {
                 paths.insert(self.path_named(path)?);
@@ -114,14 +114,14 @@ impl Host {
                         || volume.name() == device
                         || volume.id().to_string() == *device
                 });
-                volumes.extend(named.map(Volume::id));
+                volumes.extend(named.map(Volume::key));
                 let only = |path: &u32| {
                     let mut served = self
                         .volumes
                         .values()
                         .filter(|volume| volume.has_path(*path))
                         .peekable();
-                    served.peek().is_some() && served.all(|volume| volumes.contains(&volume.id()))
+                    served.peek().is_some() && served.all(|volume| volumes.contains(&volume.key()))
                 };
                 paths.extend(self.paths.keys().copied().filter(only).filter(known));
             }
@@ -130,7 +130,7 @@ impl Host {
             let left = self.volumes.values().filter(|volume| {
                 volume.paths().next().is_some() && volume.paths().all(|path| paths.contains(&path))
             });
-            volumes.extend(left.map(Volume::id).collect::<Vec<_>>());
+            volumes.extend(left.map(Volume::key).collect::<Vec<_>>());
         }
         if paths.is_empty() && volumes.is_empty() {
             let what = match target {
@@ -178,9 +178,13 @@ impl Host {
     fn remove_next(&mut self, number: u64) {
         let removal = self.removals.get_mut(&number);
         let removal = removal.expect("a removal that was begun");
-        // Another request may have removed this volume already.
-        removal.volumes.retain(|id| self.volumes.contains_key(id));
-        let Some(&id) = removal.volumes.first() else {
+        // Another request may have removed this volume already, and its successor is not meant. One that
+        // is being taken over is the same at every attempt.
+        removal.volumes.retain(|key| {
+            let volume = self.volumes.get(&key.id);
+            volume.is_some_and(|volume| volume.key() == *key || volume.is_adopted())
+        });
+        let Some(&VolumeKey { id, .. }) = removal.volumes.first() else {
             return;
         };
         let volume = self.volumes.get_mut(&id).expect("a volume that is there");
@@ -227,7 +231,7 @@ impl Host {
         self.ignore_removed(volume.nqn(), id);
         let removal = self.removals.get_mut(&number);
         let removal = removal.expect("a removal that was begun");
-        removal.volumes.remove(&id);
+        removal.volumes.retain(|key| key.id != id);
         self.remove_next(number);
     }
 
@@ -290,7 +294,7 @@ impl Host {
             }
             return;
         };
-        removal.volumes.remove(&id);
+        removal.volumes.retain(|key| key.id != id);
         if undeleted.is_none() {
             removal.deleted.push(words);
         }

@@ -50,4 +50,6 @@ pub(crate) struct Late {
     pub(crate) registers: bool,
     /// What the driver says of a block device.
     pub(crate) answers: bool,
+    /// Who uses a block device.
+    pub(crate) users: bool,
 }

@@ -190,6 +190,7 @@ impl Rig {
                 Done::Destroyed(..) => self.late.destructions,
                 Done::Counted(..) => self.late.counters,
                 Done::Found(..) => self.late.answers,
+                Done::Users(..) => self.late.users,
                 _ => false,
             };
             if late {
