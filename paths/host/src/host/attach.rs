@@ -188,7 +188,7 @@ impl Host {
             }
             if volume.is_going() {
                 let why = format!("volume {} is being removed", volume.name());
-                return self.refuse(path, namespace.nsid, why, "");
+                return self.refuse_until_gone(path, namespace.nsid, why);
             }
         } else if self.leaves_alone(path, namespace.nsid, facts) {
             return;

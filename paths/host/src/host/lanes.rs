@@ -234,6 +234,7 @@ impl Host {
             volume.lane_gone(queue, &mut self.fx);
             if volume.is_discarded() {
                 self.volumes.remove(&key.id);
+                self.retry_those_waiting_for(key.id);
             }
         }
         self.forget_replacements(key, queue);

@@ -404,7 +404,7 @@ impl Host {
         let none = outcome.volumes.is_empty();
         // A volume that waits to be taken over, or for its last block device to be deleted, will need
         // it.
-        let waits = !live.pending.is_empty() || self.awaits_sweep(&live.ready.namespaces);
+        let waits = !live.pending.is_empty() || self.awaits_sweep(live);
         let hopeless = none && !waits;
         let useless = hopeless && !(refused.is_empty() && ignored.is_empty());
         let first = refused.first().filter(|_| none).cloned();

@@ -255,3 +255,36 @@ fn a_volume_that_is_taken_over_meanwhile_is_removed() {
         other => panic!("{other:?}"),
     }
 }
+
+/// A second path was refused while the volume was dropped: it waited for its own time, or was ended where
+/// somebody had connected it by hand.
+#[test]
+fn a_namespace_whose_volume_is_being_dropped_is_tried_again_after_that() {
+    let mut rig = Rig::new();
+    rig.late.ends = true;
+    rig.failing.register = true;
+    rig.want(asked(1), true);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.failing.register = false;
+    let call = rig.want(asked(2), false);
+    rig.up(2, &[namespace(1, 1, 1_000)]);
+    let refused = rig.path_answer(call).unwrap().unwrap_err();
+    assert!(refused.why.contains("is being removed"), "{refused}");
+    let ends = |(_, request): &(u32, Request)| matches!(request, Request::Shutdown);
+    assert!(!rig.requests.iter().any(ends), "{:?}", rig.requests);
+    rig.finish_late();
+    assert_eq!((rig.made, rig.usable(id(1))), (2, 1));
+}
+
+/// A volume that cannot be used is dropped, and what dropped it is not tried again before its time.
+#[test]
+fn a_namespace_that_cannot_be_used_is_not_tried_again_at_once() {
+    let mut rig = Rig::new();
+    rig.failing.register = true;
+    for path in 1..=2 {
+        rig.want(asked(path), true);
+        rig.up(path.into(), &[namespace(1, 1, 1_000)]);
+    }
+    rig.advance(ms(10_000));
+    assert!(rig.made < 16, "{} block devices were made", rig.made);
+}
