@@ -511,3 +511,26 @@ fn a_second_record_of_a_volume_is_refused() {
         assert_eq!(rig.events().iter().filter(refused).count(), 1);
     }
 }
+
+/// Only the events said it, and called it the making of a block device.
+#[test]
+fn a_path_shows_that_its_volume_cannot_be_taken_over() {
+    let failing = Failing {
+        build: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let shown = rig.association(1).last_error;
+    assert_eq!(
+        shown,
+        "volume vol1 cannot be served yet: no space left on device"
+    );
+    let said = |(kind, words): &(String, String)| {
+        kind == "refused" && words.starts_with("volume vol1 cannot be taken over: no space")
+    };
+    assert!(rig.events().iter().any(said), "{:?}", rig.events());
+    rig.failing.build = false;
+    rig.advance(ms(6_000));
+    assert_eq!(rig.association(1).last_error, "");
+}

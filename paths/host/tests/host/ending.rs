@@ -3,7 +3,7 @@
 use umpath_core::Ghost;
 use umpath_host::order::Answer;
 use umpath_host::{Found, Report, Request};
-use umpath_protocol::{DisconnectTarget, Reply};
+use umpath_protocol::{DisconnectTarget, Failure, Reply};
 use umpath_session::ControllerFacts;
 
 use super::rig::{Failing, Rig, ms};
@@ -294,4 +294,29 @@ fn a_volume_that_is_not_taken_over_is_removed_by_force() {
     rig.advance(ms(40_000));
     assert_eq!((rig.made, rig.usable(id(1))), (1, 1), "somebody asked");
     assert_eq!(rig.disk.volumes[&id(1)].device, 0);
+}
+
+/// It said that the path was tried again by itself, and ended it.
+#[test]
+fn whoever_connects_a_path_hears_what_becomes_of_it() {
+    for standing in [true, false] {
+        let mut rig = Rig::new();
+        let call = rig.want(asked(1), standing);
+        let failure = Failure::new("cannot connect", "no answer", "check the cable");
+        let retry_at = Some(ms(500));
+        rig.report(1, Report::Failed { failure, retry_at });
+        let first = rig.path_answer(call).unwrap().unwrap_err().fix;
+        let mut rig = Rig::new();
+        rig.failing.record = true;
+        let call = rig.want(asked(1), standing);
+        rig.up(1, &[namespace(1, 1, 1_000)]);
+        let second = rig.path_answer(call).unwrap().unwrap_err().fix;
+        for fix in [first, second] {
+            let again = fix.ends_with("it is tried again by itself");
+            let given_up = fix.contains("the path is given up");
+            assert_eq!((again, given_up), (standing, !standing), "{fix}");
+        }
+        let ends = |request: &(u32, Request)| matches!(request.1, Request::Shutdown);
+        assert_eq!(rig.requests.iter().any(ends), !standing);
+    }
 }
