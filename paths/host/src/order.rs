@@ -143,7 +143,7 @@ pub enum Order {
     Discard(VolumeKey),
     /// Leave a block device to the next process: its requests wait.
     Abandon(VolumeKey),
-    /// Delete a block device that has stopped for good, without waiting for those who have it open,
+    /// Delete a block device that nobody serves any more, without waiting for those who have it open,
     /// and then its record; [`Host::handle_swept`](crate::Host::handle_swept) follows.
     Sweep(Box<VolumeRecord>),
     /// Delete a block device whose server died and of which there is no record;

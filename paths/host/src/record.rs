@@ -4,6 +4,7 @@
 //! Decided here: what is recorded. The host orders when it must be durable; the shell decides how
 //! it is written.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -137,4 +138,54 @@ impl VolumeRecord {
             paths: spec.paths.clone(),
         }
     }
+}
+
+/// Which of the volume files of an earlier process are in force.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// Records to be taken over.
+    pub in_force: Vec<VolumeRecord>,
+    /// Names of files that are not used, and why.
+    pub refused: Vec<(String, String)>,
+}
+
+/// Judges volume files, each by its name without the extension: people copy, rename and edit them.
+///
+/// A volume has one file, named after its identity; under another name it would never be written again
+/// or removed. Of two volumes that claim one block device neither is believed: its requests would go to
+/// the namespace of whichever came first.
+#[must_use]
+pub fn judge(files: impl IntoIterator<Item = (String, VolumeRecord)>) -> Judged {
+    let mut judged = Judged::default();
+    let mut named = Vec::new();
+    for (name, record) in files {
+        if name == record.id.to_string() {
+            named.push((name, record));
+            continue;
+        }
+        let why = format!(
+            "the file of the volume inside is {}.json; remove this one, or rename it if there is no \
+             other of that volume",
+            record.id
+        );
+        judged.refused.push((name, why));
+    }
+    let device = |record: &VolumeRecord| (record.device, record.cookie);
+    let mut claims = BTreeMap::new();
+    for (_, record) in &named {
+        *claims.entry(device(record)).or_insert(0) += 1;
+    }
+    for (name, record) in named {
+        if claims.get(&device(&record)) == Some(&1) {
+            judged.in_force.push(record);
+            continue;
+        }
+        let why = format!(
+            "another volume claims its block device ublkb{} too; remove the file of the one that does \
+             not have it",
+            record.device
+        );
+        judged.refused.push((name, why));
+    }
+    judged
 }

@@ -26,6 +26,7 @@ use umpath_core::{
     AssociationId, Device, DeviceOutput, LaneCommand, LaneEvent, LaneId, NoPath, PathId,
     VolumeShared, policies,
 };
+use umpath_protocol::Failure;
 use umpath_session::{AnaState, StableId};
 
 use crate::effects::Effects;
@@ -192,6 +193,16 @@ impl Volume {
     /// Why its block device is not taken over or started yet.
     pub(crate) fn trouble(&self) -> Option<&str> {
         Some(self.trouble.as_str()).filter(|why| !why.is_empty())
+    }
+
+    /// That its block device is not taken over or started yet, for those who wait for it.
+    pub(crate) fn not_served(&self) -> Option<Failure> {
+        let what = format!("volume {} cannot be served yet", self.name());
+        Some(Failure::new(
+            what,
+            self.trouble()?,
+            "umpath show events tells more",
+        ))
     }
 
     /// Its on-disk record, once the block device exists.

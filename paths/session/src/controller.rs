@@ -61,7 +61,7 @@ enum Phase {
 /// Drives one association; see the crate's head for the host's contract.
 #[derive(Debug)]
 pub struct Controller {
-    link: AdminQueue,
+    admin: AdminQueue,
     phase: Phase,
     connector: Connector,
     /// Set once the handshake is over.
@@ -87,16 +87,16 @@ impl Controller {
     /// Begins: the first output asks for the admin queue.
     pub fn new(config: SessionConfig, now: Duration) -> Result<Self, ConfigError> {
         config.check()?;
-        let mut link = AdminQueue::new(config.command_timeout);
+        let mut admin = AdminQueue::new(config.command_timeout);
         let connector = Connector::new(config, true);
         let deadline = now.saturating_add(connector.config().open_timeout);
-        link.push(SessionOutput::OpenQueue {
+        admin.push(SessionOutput::OpenQueue {
             qid: 0,
             cntlid: connector.cntlid(),
             depth: ADMIN_DEPTH,
         });
         Ok(Self {
-            link,
+            admin,
             phase: Phase::Opening { deadline },
             connector,
             facts: None,
@@ -113,7 +113,7 @@ impl Controller {
 
     /// The next order or report, oldest first.
     pub fn poll_output(&mut self) -> Option<SessionOutput> {
-        self.link.poll_output()
+        self.admin.poll_output()
     }
 
     /// What is known of the controller, once it is identified.
@@ -135,7 +135,7 @@ impl Controller {
             .adding
             .as_ref()
             .and_then(|queues| queues.poll_timeout());
-        [phase, adding, self.link.poll_timeout()]
+        [phase, adding, self.admin.poll_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -152,12 +152,12 @@ impl Controller {
         match &mut self.phase {
             Phase::Opening { .. } if qid == 0 => {
                 let handshake = Handshake::new(self.connector.clone(), Role::Nvm);
-                self.link.ask(handshake.begin(), now);
+                self.admin.ask(handshake.begin(), now);
                 self.phase = Phase::Handshake(Box::new(handshake));
             }
             Phase::Connecting(queues) => {
                 if let Some(order) = queues.opened(qid, now) {
-                    self.link.push(order);
+                    self.admin.push(order);
                 }
             }
             _ => self.added_queue_connected(qid, now),
@@ -182,7 +182,7 @@ impl Controller {
 
     /// A completion arrived, with what the controller wrote (empty if nothing).
     pub fn handle_response(&mut self, qid: u16, cqe: &Cqe, data: &[u8], now: Duration) {
-        if self.link.is_over() {
+        if self.admin.is_over() {
             return;
         }
         let result = if qid == 0 {
@@ -208,13 +208,13 @@ impl Controller {
     /// and not too many are outstanding. The session's own work goes on meanwhile.
     pub fn reset_other(&mut self, impacted: Instance, now: Duration) -> bool {
         let offers = self.facts.as_ref().is_some_and(|facts| facts.ccr_limit > 0);
-        matches!(self.phase, Phase::Ready(_)) && offers && self.link.reset(impacted, now)
+        matches!(self.phase, Phase::Ready(_)) && offers && self.admin.reset(impacted, now)
     }
 
     /// Asks this controller to abort an I/O command; the answer is [`Event::Abort`]. False, and no
     /// answer, while another one is outstanding or the session is not ready.
     pub fn abort(&mut self, command: IoCommand, now: Duration) -> bool {
-        matches!(self.phase, Phase::Ready(_)) && self.link.abort(command, now)
+        matches!(self.phase, Phase::Ready(_)) && self.admin.abort(command, now)
     }
 
     /// Reads the log of resets, which [`Event::Resets`] or [`Event::ResetsUnknown`] reports. No
@@ -235,8 +235,8 @@ impl Controller {
             return;
         };
         let stop = Stop::new(facts, self.connector.config().shutdown_timeout, now);
-        self.link.abandon();
-        self.link.ask(stop.begin(), now);
+        self.admin.abandon();
+        self.admin.ask(stop.begin(), now);
         self.phase = Phase::Stopping(stop);
     }
 
@@ -254,7 +254,7 @@ impl Controller {
             _ => {}
         }
         self.tick_adding(now);
-        self.link.handle_timeout(now)?;
+        self.admin.handle_timeout(now)?;
         self.look(now);
         Ok(())
     }
@@ -265,7 +265,7 @@ impl Controller {
         data: &[u8],
         now: Duration,
     ) -> Result<(), SessionError> {
-        match self.link.accept(cqe, now)? {
+        match self.admin.accept(cqe, now)? {
             Matched::Procedure(step) => self.advance(Answer::new(step, cqe, data), now),
             Matched::AsyncEvent => {
                 self.async_event(cqe, now);
@@ -273,12 +273,12 @@ impl Controller {
             }
             Matched::Reset(impacted) => {
                 let answer = ResetAnswer::of(cqe);
-                self.link.event(Event::Reset { impacted, answer });
+                self.admin.event(Event::Reset { impacted, answer });
                 Ok(())
             }
             Matched::Abort(command) => {
                 let answer = AbortAnswer::of(cqe);
-                self.link.event(Event::Abort { command, answer });
+                self.admin.event(Event::Abort { command, answer });
                 Ok(())
             }
             Matched::KeepAlive | Matched::Abandoned => Ok(()),
@@ -304,10 +304,10 @@ impl Controller {
                 if matches!(&next, Next::Ask(ask) if ask.step == Step::IdentifyController) {
                     // It is enabled, so its timer runs: nothing that follows may hold it up.
                     let config = self.connector.config();
-                    self.link
+                    self.admin
                         .start_heartbeat(config.heartbeat, config.kato, now);
                 }
-                if let Some(facts) = self.link.proceed(next, now) {
+                if let Some(facts) = self.admin.proceed(next, now) {
                     self.handshake_done(facts, now);
                 }
             }
@@ -316,13 +316,13 @@ impl Controller {
                     return Ok(());
                 };
                 let next = setup.answer(&answer, facts)?;
-                if let Some(granted) = self.link.proceed(next, now) {
+                if let Some(granted) = self.admin.proceed(next, now) {
                     self.setup_done(granted, now);
                 }
             }
             Phase::Scanning(scan) => {
                 let next = scan.answer(&answer)?;
-                if let Some(found) = self.link.proceed(next, now) {
+                if let Some(found) = self.admin.proceed(next, now) {
                     self.namespaces.clone_from(&found.namespaces);
                     // The list itself says which.
                     drop(self.note_unread(found, now));
@@ -331,7 +331,7 @@ impl Controller {
             }
             Phase::ReadingAna(read) => {
                 let next = read.answer(&answer)?;
-                if let Some(table) = self.link.proceed(next, now) {
+                if let Some(table) = self.admin.proceed(next, now) {
                     self.note_transition(&table, now);
                     self.ana = Some(table);
                     self.open_io_queues(now);
@@ -343,7 +343,7 @@ impl Controller {
             }
             Phase::Stopping(stop) => {
                 let next = stop.answer(&answer, now)?;
-                if self.link.proceed(next, now).is_some() {
+                if self.admin.proceed(next, now).is_some() {
                     self.finish(Event::Closed { orderly: true });
                 }
             }
@@ -355,9 +355,9 @@ impl Controller {
     fn handshake_done(&mut self, facts: ControllerFacts, now: Duration) {
         self.connector.joined(&facts);
         let interval = self.connector.config().heartbeat;
-        self.link.agree_heartbeat(interval, facts.kato, now);
+        self.admin.agree_heartbeat(interval, facts.kato, now);
         let setup = Setup::new(&facts, self.connector.config());
-        self.link.ask(setup.begin(), now);
+        self.admin.ask(setup.begin(), now);
         self.phase = Phase::Setup(setup);
         self.facts = Some(facts);
     }
@@ -366,10 +366,10 @@ impl Controller {
         self.granted = granted;
         let Some(facts) = &self.facts else { return };
         for _ in 0..setup::event_slots(facts) {
-            self.link.request_event();
+            self.admin.request_event();
         }
         let scan = Scan::everything(facts, self.connector.config().namespaces_max);
-        self.link.ask(scan.begin(), now);
+        self.admin.ask(scan.begin(), now);
         self.phase = Phase::Scanning(scan);
     }
 
@@ -381,7 +381,7 @@ impl Controller {
         {
             Some(read) => {
                 let read = read?;
-                self.link.ask(read.begin(), now);
+                self.admin.ask(read.begin(), now);
                 self.phase = Phase::ReadingAna(read);
             }
             None => self.open_io_queues(now),
@@ -391,7 +391,7 @@ impl Controller {
 
     fn open_io_queues(&mut self, now: Duration) {
         if let Some(facts) = self.facts.clone() {
-            self.link.event(Event::Identified(Box::new(facts)));
+            self.admin.event(Event::Identified(Box::new(facts)));
         }
         let queues = self.begin_io_queues(self.wanted(), now);
         self.phase = Phase::Connecting(Box::new(queues));
@@ -426,7 +426,7 @@ impl Controller {
             io_queues,
             io_depth,
         };
-        self.link.event(Event::Ready(Box::new(ready)));
+        self.admin.event(Event::Ready(Box::new(ready)));
         self.look(now);
     }
 
@@ -440,7 +440,7 @@ impl Controller {
     }
 
     fn finish(&mut self, last: Event) {
-        self.link.end(last);
+        self.admin.end(last);
         self.phase = Phase::Over;
     }
 }

@@ -37,7 +37,7 @@ enum Phase {
 /// [`Controller`](crate::Controller), with the admin queue only.
 #[derive(Debug)]
 pub struct Discovery {
-    link: AdminQueue,
+    admin: AdminQueue,
     phase: Phase,
     connector: Connector,
 }
@@ -57,16 +57,16 @@ impl Discovery {
     /// The same with other timeouts; settings of I/O queues and keep-alives are ignored.
     pub fn with_config(config: SessionConfig, now: Duration) -> Result<Self, ConfigError> {
         config.check_times()?;
-        let mut link = AdminQueue::new(config.command_timeout);
+        let mut admin = AdminQueue::new(config.command_timeout);
         let deadline = now.saturating_add(config.open_timeout);
         let connector = Connector::new(config, false);
-        link.push(SessionOutput::OpenQueue {
+        admin.push(SessionOutput::OpenQueue {
             qid: 0,
             cntlid: connector.cntlid(),
             depth: ADMIN_DEPTH,
         });
         Ok(Self {
-            link,
+            admin,
             phase: Phase::Opening { deadline },
             connector,
         })
@@ -74,7 +74,7 @@ impl Discovery {
 
     /// The next order or report, oldest first.
     pub fn poll_output(&mut self) -> Option<SessionOutput> {
-        self.link.poll_output()
+        self.admin.poll_output()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; may move after any call.
@@ -84,7 +84,7 @@ impl Discovery {
             Phase::Stopping(stop) => Some(stop.deadline()),
             _ => None,
         };
-        [phase, self.link.poll_timeout()]
+        [phase, self.admin.poll_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -102,7 +102,7 @@ impl Discovery {
                 after,
             }
             .into()),
-            _ => self.link.handle_timeout(now),
+            _ => self.admin.handle_timeout(now),
         };
         self.settle(result);
     }
@@ -111,7 +111,7 @@ impl Discovery {
     pub fn handle_queue_connected(&mut self, qid: u16, now: Duration) {
         if qid == 0 && matches!(self.phase, Phase::Opening { .. }) {
             let handshake = Handshake::new(self.connector.clone(), Role::Discovery);
-            self.link.ask(handshake.begin(), now);
+            self.admin.ask(handshake.begin(), now);
             self.phase = Phase::Handshake(Box::new(handshake));
         }
     }
@@ -126,10 +126,10 @@ impl Discovery {
 
     /// A completion arrived, with what the controller wrote (empty if nothing).
     pub fn handle_response(&mut self, qid: u16, cqe: &Cqe, data: &[u8], now: Duration) {
-        if self.link.is_over() {
+        if self.admin.is_over() {
             return;
         }
-        let result = match (qid, self.link.accept(cqe, now)) {
+        let result = match (qid, self.admin.accept(cqe, now)) {
             (0, Ok(Matched::Procedure(step))) => self.advance(Answer::new(step, cqe, data), now),
             (0, Ok(_)) => Ok(()),
             (0, Err(error)) => Err(error),
@@ -160,9 +160,9 @@ impl Discovery {
         match &mut self.phase {
             Phase::Handshake(handshake) => {
                 let next = handshake.answer(&answer, now)?;
-                if let Some(facts) = self.link.proceed(next, now) {
+                if let Some(facts) = self.admin.proceed(next, now) {
                     let read = LogRead::new(facts.transfer_limit());
-                    self.link.ask(LogRead::begin(), now);
+                    self.admin.ask(LogRead::begin(), now);
                     self.phase = Phase::Reading {
                         facts: Box::new(facts),
                         read,
@@ -171,15 +171,15 @@ impl Discovery {
             }
             Phase::Reading { facts, read } => {
                 let next = read.answer(&answer)?;
-                if let Some(log) = self.link.proceed(next, now) {
+                if let Some(log) = self.admin.proceed(next, now) {
                     let stop = Stop::new(facts, self.connector.config().shutdown_timeout, now);
-                    self.link.event(Event::Discovered(log));
+                    self.admin.event(Event::Discovered(log));
                     self.stop(stop, now);
                 }
             }
             Phase::Stopping(stop) => {
                 let next = stop.answer(&answer, now)?;
-                if self.link.proceed(next, now).is_some() {
+                if self.admin.proceed(next, now).is_some() {
                     self.finish(Event::Closed { orderly: true });
                 }
             }
@@ -189,8 +189,8 @@ impl Discovery {
     }
 
     fn stop(&mut self, stop: Stop, now: Duration) {
-        self.link.abandon();
-        self.link.ask(stop.begin(), now);
+        self.admin.abandon();
+        self.admin.ask(stop.begin(), now);
         self.phase = Phase::Stopping(stop);
     }
 
@@ -204,7 +204,7 @@ impl Discovery {
     }
 
     fn finish(&mut self, last: Event) {
-        self.link.end(last);
+        self.admin.end(last);
         self.phase = Phase::Over;
     }
 }

@@ -326,9 +326,7 @@ impl SessionError {
                 "check that the address and port are right (umpath discover), that the target \
                  listens there, and that cable, MTU (ping -s 8972 -M do) and routes work"
             }
-            Self::Transport(TransportError::Lost { .. }) => {
-                "check cable, switch and target; the path is tried again by itself"
-            }
+            Self::Transport(TransportError::Lost { .. }) => "check cable, switch and target",
             Self::Caller(_) => "correct the option in umpath.toml or on the command line",
         }
     }
@@ -351,11 +349,9 @@ impl PeerError {
             Self::AuthenticationRequired { .. } => {
                 "allow this host without DH-HMAC-CHAP on the array"
             }
-            Self::KeepAlive { .. } => {
-                "use a keep-alive timeout the array supports; the path is tried again by itself"
-            }
+            Self::KeepAlive { .. } => "use a keep-alive timeout the array supports",
             Self::Unanswered { .. } | Self::NotReady { .. } | Self::Fatal => {
-                "check the health of the array's controller; the path is tried again by itself"
+                "check the health of the array's controller"
             }
             Self::Command { .. } | Self::Garbage { .. } | Self::UnexpectedCompletion { .. } => {
                 "check the array's firmware: this answer breaks the NVMe specification"

@@ -107,7 +107,7 @@ impl Refusal {
                 "make /etc/nvme/hostid unique to this host, one for each host NQN, and not zero"
             }
             Self::UnknownController | Self::QueueId | Self::Busy | Self::Other => {
-                "the path is tried again by itself; if it persists, check the array"
+                "if it persists, check the array"
             }
             Self::QueueSize => "ask for shallower queues (io_depth)",
             Self::KeepAliveTimeout => "use a keep-alive timeout the array supports (kato)",

@@ -32,6 +32,8 @@ pub(crate) struct People {
     ever_removed: bool,
     /// Something was disconnected in an earlier life of the host.
     removed_before: bool,
+    /// Something was disconnected by force, in this life of the host.
+    forced: bool,
     /// Paths are failed by hand.
     failed: bool,
     /// The process is to end.
@@ -52,6 +54,11 @@ impl People {
 
     pub(crate) fn removes(&self) -> bool {
         self.ever_removed
+    }
+
+    /// Somebody insisted on a removal, whoever uses what goes.
+    pub(crate) fn insist(&self) -> bool {
+        self.forced
     }
 
     /// Something was disconnected in this life of the host or in an earlier one.
@@ -171,6 +178,7 @@ impl World {
     fn disconnect(&mut self, target: DisconnectTarget, force: bool) -> Verb {
         self.people.removed = true;
         self.people.ever_removed = true;
+        self.people.forced |= force;
         Verb::Disconnect { target, force }
     }
 
@@ -278,6 +286,7 @@ impl World {
         self.people = People {
             put_right: true,
             ever_removed: self.people.ever_removed,
+            forced: self.people.forced,
             removed_before: self.people.removed_before,
             ..People::default()
         };

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use umpath_host::record::{VERSION, VolumeRecord};
+use umpath_host::record::{self, Judged, VERSION, VolumeRecord};
 use umpath_session::StableId;
 
 use crate::durable;
@@ -68,7 +68,7 @@ impl Keeper {
     }
 
     /// What earlier runs have kept. A volume's file that cannot be understood is an error: its block
-    /// device may be in use, and its namespace would get a second one.
+    /// device may be in use, and its namespace would get a second one. A copy of one is not used.
     pub(crate) fn kept(&self) -> anyhow::Result<Kept> {
         let volumes = load(&self.state_dir.join("volumes"))?;
         let names = lines(&self.state_dir.join(NAMES))?;
@@ -222,16 +222,26 @@ fn file(state_dir: &Path, id: &StableId) -> PathBuf {
 
 /// Every volume there is a file of.
 fn load(dir: &Path) -> anyhow::Result<Vec<VolumeRecord>> {
-    let record = |path: PathBuf| {
-        read(&path).with_context(|| {
+    let named = |path: PathBuf| {
+        let name = path.file_stem().unwrap_or_default();
+        let record = read(&path).with_context(|| {
             format!(
                 "{} names a block device that may be in use, and cannot be understood; start the \
                  umpathd that wrote it, or remove it once that device has gone (/sys/block/ublkb*)",
                 path.display()
             )
-        })
+        })?;
+        Ok((name.to_string_lossy().into_owned(), record))
     };
-    durable::json_files(dir)?.into_iter().map(record).collect()
+    let files = durable::json_files(dir)?.into_iter().map(named);
+    let Judged { in_force, refused } = record::judge(files.collect::<anyhow::Result<Vec<_>>>()?);
+    for (name, why) in refused {
+        tracing::error!(
+            "{} is not used: {why}",
+            dir.join(format!("{name}.json")).display()
+        );
+    }
+    Ok(in_force)
 }
 
 fn read(path: &Path) -> anyhow::Result<VolumeRecord> {
@@ -338,6 +348,20 @@ mod tests {
             keeper.kept().is_err(),
             "a folder that cannot be read is no empty one"
         );
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// The daemon ended at an assertion, at every start.
+    #[test]
+    fn a_copy_of_a_file_is_not_used() {
+        let folder = folder("keeper-copies");
+        let keeper = Keeper::open(&folder).unwrap();
+        keeper.write(&record()).unwrap();
+        let own = file(&folder, &record().id);
+        for copy in ["backup", "a.b", "uuid.07070707-0707-0707-0707-070707070708"] {
+            std::fs::copy(&own, own.with_file_name(format!("{copy}.json"))).unwrap();
+        }
+        assert_eq!(loaded(&keeper), [record()]);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

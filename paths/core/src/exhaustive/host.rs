@@ -12,7 +12,7 @@ use super::ladder::{LadderInput, News, Reply};
 use super::lane::{Given, LaneInput, LaneOutput, given};
 use super::mutant::Mutant;
 use super::vocabulary::{Association, LANES, Mail, Report, Tables, WRITES, Write, Writes, each};
-use super::world::{Link, Request, Sent, Truth, World, no_mail, no_reports};
+use super::world::{AssociationState, Request, Sent, Truth, World, no_mail, no_reports};
 use super::{Engine, NOW};
 use crate::association::{FenceTerms, OrderFence};
 
@@ -24,8 +24,8 @@ const QUEUES: u8 = LANES as u8 + 1;
 impl World {
     /// A path gets a new association, which is on disk before anything is sent there.
     pub(super) fn connect(&mut self, engine: &mut Engine, path: u8) {
-        let association = self.links.len() as Association;
-        self.links.push(Link::new(path));
+        let association = self.associations.len() as Association;
+        self.associations.push(AssociationState::new(path));
         for lane in 0..LANES {
             let mail = Mail::Attach { path, association };
             self.post(engine, lane, mail);
@@ -36,12 +36,12 @@ impl World {
 
     /// The host gives an association up: hard evidence, or two soft signals.
     pub(super) fn convict(&mut self, engine: &mut Engine, association: Association) {
-        let link = self.link_mut(association);
-        link.lost = true;
+        let state = self.association_mut(association);
+        state.lost = true;
         // The admin queue's own.
-        link.silent = 1;
+        state.silent = 1;
         if engine.is(Mutant::RecordRemovedEarly) {
-            link.recorded = false;
+            state.recorded = false;
         }
         self.device(engine, DeviceInput::Convict(association));
         self.requests.retain(|request| request.via() != association);
@@ -53,7 +53,7 @@ impl World {
     fn escalate_by_survivors(&mut self, engine: &mut Engine, association: Association) {
         let live: Vec<Association> = self
             .numbered()
-            .filter(|(_, link)| !link.lost)
+            .filter(|(_, state)| !state.lost)
             .map(|(number, _)| number)
             .collect();
         for survivor in live {
@@ -62,7 +62,7 @@ impl World {
     }
 
     fn escalate_all(&mut self, engine: &mut Engine, input: LadderInput) {
-        for association in 0..self.links.len() as Association {
+        for association in 0..self.associations.len() as Association {
             self.escalate(engine, association, input);
         }
     }
@@ -83,13 +83,13 @@ impl World {
             }
             input => input,
         };
-        let Some(ladder) = self.link(association).ladder else {
+        let Some(ladder) = self.association(association).ladder else {
             return;
         };
         let (next, answer) = engine.ladders.step(ladder, &input, &mut ());
-        let link = self.link_mut(association);
-        link.ladder = Some(next);
-        link.waits = answer.waits;
+        let state = self.association_mut(association);
+        state.ladder = Some(next);
+        state.waits = answer.waits;
         for (via, lost) in &answer.resets {
             assert_eq!(u64::from(association) + 100, lost.cirn, "names its own");
             self.requests.push(Request::Reset {
@@ -110,12 +110,12 @@ impl World {
 
     /// Something proves, for the host, that an association executes nothing any more.
     fn order_fenced(&mut self, engine: &mut Engine, association: Association) {
-        if self.link(association).truth != Truth::Dead {
+        if self.association(association).truth != Truth::Dead {
             self.blame(engine, Violation::FencedAlive);
         }
-        let link = self.link_mut(association);
-        link.ladder = None;
-        link.waits = false;
+        let state = self.association_mut(association);
+        state.ladder = None;
+        state.waits = false;
         self.requests.retain(|request| match *request {
             Request::Reset { lost, .. } | Request::ReadLog { lost, .. } => lost != association,
         });
@@ -125,14 +125,14 @@ impl World {
     /// When the fence by time stands, as far as the host knows. Its moment says only that there is one:
     /// that the controller has ended by then is the model's own business.
     pub(super) fn time_fence(&self, association: Association) -> Option<Duration> {
-        let link = self.link(association);
+        let state = self.association(association);
         let kato = Duration::from_millis(100);
         let terms = FenceTerms::new(kato, 1, true, Duration::ZERO, Duration::ZERO);
-        let fence = if link.inherited {
+        let fence = if state.inherited {
             OrderFence::silent_since(terms, NOW)
         } else {
             let mut fence = OrderFence::new(terms, 0..QUEUES);
-            (0..link.silent).for_each(|queue| fence.queue_silent(&queue, NOW));
+            (0..state.silent).for_each(|queue| fence.queue_silent(&queue, NOW));
             fence
         };
         fence.at()
@@ -149,7 +149,7 @@ impl World {
                     self.age();
                 }
                 Mail::Locked(association) => self.note_locked(engine, association),
-                Mail::Fenced(association) => self.link_mut(association).recorded = false,
+                Mail::Fenced(association) => self.association_mut(association).recorded = false,
                 _ => {}
             }
             for lane in 0..LANES {
@@ -175,7 +175,7 @@ impl World {
     }
 
     fn note_locked(&mut self, engine: &Engine, association: Association) {
-        self.link_mut(association).locked = true;
+        self.association_mut(association).locked = true;
         let ghost = |copy: &&Sent| copy.lost && copy.association == association;
         let ghosts: Vec<Write> = self.copies.iter().filter(ghost).map(|c| c.write).collect();
         let in_flight = |copy: &&Sent| {
@@ -259,8 +259,8 @@ impl World {
         lane: usize,
         ghosts: Writes,
     ) {
-        let link = self.link_mut(association);
-        link.silent = (link.silent + 1).min(QUEUES);
+        let state = self.association_mut(association);
+        state.silent = (state.silent + 1).min(QUEUES);
         let drained = DeviceInput::Drained {
             association,
             lane: lane as u8,
@@ -277,7 +277,7 @@ impl World {
         let input = self.reading(lane, count, idle);
         for _ in 0..count {
             match self.mail[lane].remove(0) {
-                Mail::Convict(association) => self.link_mut(association).heard[lane] = true,
+                Mail::Convict(association) => self.association_mut(association).heard[lane] = true,
                 Mail::Guard(_) => {
                     let unread = |mail: &&Mail| matches!(mail, Mail::Guard(_));
                     self.ages[lane] = self.mail[lane].iter().filter(unread).count() as u8;
@@ -304,7 +304,7 @@ impl World {
         association: Association,
         idle: u8,
     ) {
-        self.link_mut(association).drained[lane] = true;
+        self.association_mut(association).drained[lane] = true;
         for copy in self.copies.iter_mut() {
             copy.lost |= copy.association == association && lane_of(copy.write) == lane;
         }
@@ -367,20 +367,20 @@ impl World {
             copy.lost = true;
         }
         self.copies.retain(|copy| !copy.executed);
-        for association in 0..self.links.len() as Association {
-            let link = self.link_mut(association);
-            link.lost = true;
-            link.inherited = true;
-            link.locked = false;
-            link.ladder = None;
-            link.waits = false;
-            if link.recorded && !engine.is(Mutant::InheritanceForgotten) {
+        for association in 0..self.associations.len() as Association {
+            let state = self.association_mut(association);
+            state.lost = true;
+            state.inherited = true;
+            state.locked = false;
+            state.ladder = None;
+            state.waits = false;
+            if state.recorded && !engine.is(Mutant::InheritanceForgotten) {
                 self.start_ladder(engine, association);
                 self.device(engine, DeviceInput::Inherit(association));
             }
-            let link = self.link_mut(association);
-            link.silent = 0;
-            (link.heard, link.drained) = Default::default();
+            let state = self.association_mut(association);
+            state.silent = 0;
+            (state.heard, state.drained) = Default::default();
         }
         // What is inherited comes before the first path, and without a path nothing is sent.
         for lane in 0..LANES {

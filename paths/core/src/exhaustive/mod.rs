@@ -163,13 +163,16 @@ impl Model for Exhaustive {
             Property::always(KEPT, |_, world: &World| world.violation.is_none()),
             Property::always(ENDS, |model: &Self, world: &World| !model.is_stuck(world)),
             Property::sometimes("ghosts are locked", |_, world: &World| {
-                world.links.iter().any(|link| link.locked)
+                world.associations.iter().any(|state| state.locked)
             }),
             Property::sometimes("an acknowledged write has a ghost", |_, world: &World| {
                 world.has_late_ghost()
             }),
             Property::sometimes("a reset is under way", |_, world: &World| {
-                world.links.iter().any(|link| link.truth == Truth::Closing)
+                world
+                    .associations
+                    .iter()
+                    .any(|state| state.truth == Truth::Closing)
             }),
             Property::sometimes("all is over", |model: &Self, world: &World| {
                 world.is_quiet() && world.application.is_over(model.engine().setup.writes)

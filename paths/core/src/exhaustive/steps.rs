@@ -7,7 +7,7 @@ use super::lane::{Given, LaneInput, given};
 use super::mutant::Mutant;
 use super::target::Served;
 use super::vocabulary::{Association, LANES, Mail, PATHS, Write, each};
-use super::world::{Link, Log, Request, Sent, Truth, World};
+use super::world::{AssociationState, Log, Request, Sent, Truth, World};
 
 /// One thing that happens. `idle` is the path with the least load, see `LaneInput`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +76,8 @@ impl World {
         for request in self.requests.iter() {
             self.services(*request, steps);
         }
-        for (association, link) in self.numbered() {
-            if link.truth == Truth::Closing && link.log == Log::InProgress {
+        for (association, state) in self.numbered() {
+            if state.truth == Truth::Closing && state.log == Log::InProgress {
                 for success in [true, false] {
                     if success || self.left.troubles > 0 {
                         steps.push(Step::EndReset {
@@ -112,8 +112,8 @@ impl World {
                 let count = waiting;
                 steps.extend(idles().map(|idle| Step::Read { lane, count, idle }));
             }
-            for (association, link) in self.numbered() {
-                if !link.inherited && link.heard[lane] && !link.drained[lane] {
+            for (association, state) in self.numbered() {
+                if !state.inherited && state.heard[lane] && !state.drained[lane] {
                     steps.extend(idles().map(|idle| Step::Drain {
                         lane,
                         association,
@@ -145,13 +145,14 @@ impl World {
                 steps.push(Step::Report { lane });
             }
         }
-        for (association, link) in self.numbered() {
+        for (association, state) in self.numbered() {
             // Paths are alike: the first association that is lost is the first.
-            let other = association > 0 && self.links.len() == PATHS && !self.link(0).lost;
-            if !link.lost && self.left.convictions > 0 && !other {
+            let other =
+                association > 0 && self.associations.len() == PATHS && !self.association(0).lost;
+            if !state.lost && self.left.convictions > 0 && !other {
                 steps.push(Step::Convict(association));
             }
-            if link.ladder.is_none() {
+            if state.ladder.is_none() {
                 continue;
             }
             let early = engine.is(Mutant::FenceEarly);
@@ -163,7 +164,7 @@ impl World {
                 .requests
                 .iter()
                 .any(|request| request.lost() == association);
-            if link.waits && (!asked || self.left.troubles > 0) {
+            if state.waits && (!asked || self.left.troubles > 0) {
                 steps.push(Step::Timeout(association));
             }
         }
@@ -183,7 +184,7 @@ impl World {
         match request {
             Request::Reset { lost, .. } => {
                 serve(Served::Complete);
-                if self.link(lost).truth == Truth::Alive && self.has_unexecuted(lost) {
+                if self.association(lost).truth == Truth::Alive && self.has_unexecuted(lost) {
                     serve(Served::Pending);
                 }
                 if trouble {
@@ -194,7 +195,7 @@ impl World {
                 }
             }
             Request::ReadLog { lost, .. } => {
-                if trouble || self.link(lost).log != Log::InProgress {
+                if trouble || self.association(lost).log != Log::InProgress {
                     serve(Served::Log);
                 }
                 if trouble {
@@ -281,7 +282,7 @@ impl World {
 
     fn take_service(&mut self, engine: &mut Engine, request: Request, served: Served) {
         let at = self.requests.iter().position(|known| *known == request);
-        let log = |lost: Association| self.link(lost).log;
+        let log = |lost: Association| self.association(lost).log;
         let trouble = match (request, served) {
             (_, Served::Complete | Served::Pending) => false,
             (Request::ReadLog { lost, .. }, Served::Log) => log(lost) == Log::InProgress,
@@ -293,8 +294,11 @@ impl World {
 
     /// This daemon has not connected it yet.
     fn is_unconnected(&self, path: u8) -> bool {
-        let of_path = |link: &&Link| link.path == path;
-        self.links.iter().filter(of_path).all(|link| link.inherited)
+        let of_path = |state: &&AssociationState| state.path == path;
+        self.associations
+            .iter()
+            .filter(of_path)
+            .all(|state| state.inherited)
     }
 
     fn place(&self, copy: Sent) -> usize {

@@ -9,7 +9,7 @@ use super::ladder::{LadderInput, News, Reply};
 use super::lane::{Given, given};
 use super::mutant::Mutant;
 use super::vocabulary::{Association, Write};
-use super::world::{Link, Log, Request, Sent, Truth, World};
+use super::world::{AssociationState, Log, Request, Sent, Truth, World};
 
 /// How a controller takes a request to reset another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl World {
     /// A lane sends a write.
     pub(super) fn send(&mut self, engine: &Engine, write: Write, association: Association) {
         for copy in self.copies.iter().copied().collect::<Vec<_>>() {
-            let of = self.link(copy.association);
+            let of = self.association(copy.association);
             if !copy.lost || copy.executed {
                 continue;
             }
@@ -44,11 +44,11 @@ impl World {
                 self.blame(engine, Violation::SentOverGhost(write));
             }
         }
-        let unfenced = |link: &Link| link.inherited && link.truth != Truth::Dead;
-        if self.links.iter().any(unfenced) {
+        let unfenced = |state: &AssociationState| state.inherited && state.truth != Truth::Dead;
+        if self.associations.iter().any(unfenced) {
             self.blame(engine, Violation::SentBeforeFence(write));
         }
-        if self.link(association).truth == Truth::Alive {
+        if self.association(association).truth == Truth::Alive {
             self.copies.push(Sent {
                 association,
                 write,
@@ -83,7 +83,7 @@ impl World {
 
     /// A controller ends: nothing it has not executed is executed any more.
     fn end(&mut self, association: Association) {
-        self.link_mut(association).truth = Truth::Dead;
+        self.association_mut(association).truth = Truth::Dead;
         self.copies
             .retain(|copy| copy.association != association || copy.executed);
     }
@@ -96,7 +96,7 @@ impl World {
     /// The keep-alive timer of a lost association has run out, and the host's fence by time stands.
     pub(super) fn time_out(&mut self, engine: &mut Engine, association: Association) {
         // Whoever still speaks to the controller keeps it alive.
-        if self.link(association).is_silent() {
+        if self.association(association).is_silent() {
             self.end(association);
         }
         self.escalate(engine, association, LadderInput::Time);
@@ -113,7 +113,7 @@ impl World {
             }
             Request::ReadLog { lost, via } => {
                 let victim = self.victim(engine, lost);
-                let news = match (served, self.link(victim).log) {
+                let news = match (served, self.association(victim).log) {
                     (Served::NoLog, _) | (_, Log::Nothing) => News::Nothing,
                     (_, Log::InProgress) => News::InProgress,
                     (_, Log::Success) => News::Success,
@@ -126,7 +126,7 @@ impl World {
 
     /// The incarnation that is reset.
     pub(super) fn victim(&self, engine: &Engine, lost: Association) -> Association {
-        let path = self.link(lost).path;
+        let path = self.association(lost).path;
         if engine.is(Mutant::WrongIncarnation) {
             self.current(path).unwrap_or(lost)
         } else {
@@ -135,7 +135,7 @@ impl World {
     }
 
     fn reset(&mut self, engine: &Engine, victim: Association, served: Served) -> Reply {
-        if !self.link(victim).lost {
+        if !self.association(victim).lost {
             self.blame(engine, Violation::WrongReset);
         }
         match served {
@@ -144,9 +144,9 @@ impl World {
                 Reply::Complete
             }
             Served::Pending => {
-                let link = self.link_mut(victim);
-                link.truth = Truth::Closing;
-                link.log = Log::InProgress;
+                let state = self.association_mut(victim);
+                state.truth = Truth::Closing;
+                state.log = Log::InProgress;
                 Reply::Pending
             }
             Served::Unanswered { done } => {
@@ -165,6 +165,6 @@ impl World {
         if success {
             self.end(association);
         }
-        self.link_mut(association).log = if success { Log::Success } else { Log::Failed };
+        self.association_mut(association).log = if success { Log::Success } else { Log::Failed };
     }
 }

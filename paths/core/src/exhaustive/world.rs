@@ -29,7 +29,7 @@ pub(super) enum Log {
 
 /// One association, from all sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Link {
+pub(super) struct AssociationState {
     pub(super) path: u8,
     pub(super) truth: Truth,
     pub(super) log: Log,
@@ -52,7 +52,7 @@ pub(super) struct Link {
     pub(super) waits: bool,
 }
 
-impl Link {
+impl AssociationState {
     pub(super) fn new(path: u8) -> Self {
         Self {
             path,
@@ -125,7 +125,7 @@ pub(super) struct World {
     pub(super) ages: [u8; LANES],
     /// The newest of them.
     pub(super) table: u16,
-    pub(super) links: List<Link, 8>,
+    pub(super) associations: List<AssociationState, 8>,
     pub(super) copies: List<Sent, 16>,
     pub(super) requests: List<Request, 8>,
     pub(super) application: Application,
@@ -144,7 +144,7 @@ impl World {
             reports: no_reports(),
             ages: [0; LANES],
             table: engine.tables.note_ghosts(Vec::new()),
-            links: List::new(Link::new(0)),
+            associations: List::new(AssociationState::new(0)),
             copies: List::new(Sent::default()),
             requests: List::new(Request::Reset { lost: 0, via: 0 }),
             application: Application::default(),
@@ -162,23 +162,23 @@ impl World {
         world
     }
 
-    pub(super) fn link(&self, association: Association) -> &Link {
-        &self.links[usize::from(association)]
+    pub(super) fn association(&self, association: Association) -> &AssociationState {
+        &self.associations[usize::from(association)]
     }
 
-    pub(super) fn link_mut(&mut self, association: Association) -> &mut Link {
-        &mut self.links[usize::from(association)]
+    pub(super) fn association_mut(&mut self, association: Association) -> &mut AssociationState {
+        &mut self.associations[usize::from(association)]
     }
 
     /// Every association, with its number.
-    pub(super) fn numbered(&self) -> impl Iterator<Item = (Association, &Link)> {
-        (0..).zip(&*self.links)
+    pub(super) fn numbered(&self) -> impl Iterator<Item = (Association, &AssociationState)> {
+        (0..).zip(&*self.associations)
     }
 
     /// The association that a path has now.
     pub(super) fn current(&self, path: u8) -> Option<Association> {
         self.numbered()
-            .find(|(_, link)| link.path == path && !link.lost)
+            .find(|(_, state)| state.path == path && !state.lost)
             .map(|(number, _)| number)
     }
 
@@ -188,18 +188,20 @@ impl World {
         let unexecuted = self.copies.iter().filter(|copy| !copy.executed);
         self.application
             .forget(unexecuted.fold(0, |writes, copy| writes | only(copy.write)));
-        if self.left.convictions == 0 && self.links.iter().all(|link| link.ladder.is_none()) {
+        if self.left.convictions == 0
+            && self.associations.iter().all(|state| state.ladder.is_none())
+        {
             self.left.troubles = 0;
         }
-        for link in self.links.iter_mut().filter(|link| link.is_over()) {
-            *link = Link {
+        for state in self.associations.iter_mut().filter(|state| state.is_over()) {
+            *state = AssociationState {
                 truth: Truth::Dead,
                 lost: true,
-                inherited: link.inherited,
+                inherited: state.inherited,
                 recorded: false,
                 heard: [true; LANES],
                 drained: [true; LANES],
-                ..Link::new(link.path)
+                ..AssociationState::new(state.path)
             };
         }
         self.drop_confirmations();
@@ -208,8 +210,10 @@ impl World {
     /// Confirmations that can have no effect any more: where nothing waits to be locked, what is lost
     /// later is locked by a later table, or has no ghosts.
     fn drop_confirmations(&mut self) {
-        let waits = |link: &Link| link.lost && !link.inherited && !link.locked && !link.is_over();
-        if self.links.iter().any(waits) {
+        let waits = |state: &AssociationState| {
+            state.lost && !state.inherited && !state.locked && !state.is_over()
+        };
+        if self.associations.iter().any(waits) {
             return;
         }
         self.ages = [0; LANES];
@@ -233,16 +237,16 @@ impl World {
 
     /// Nothing is under way, and what was lost is fenced.
     pub(super) fn is_quiet(&self) -> bool {
-        let fenced = |link: &Link| !link.lost || link.is_over();
-        !self.is_under_way() && self.links.iter().all(fenced)
+        let fenced = |state: &AssociationState| !state.lost || state.is_over();
+        !self.is_under_way() && self.associations.iter().all(fenced)
     }
 
     /// A new way to the fence of an association; survivors are notified one by one.
     pub(super) fn start_ladder(&mut self, engine: &mut Engine, association: Association) {
-        let path = self.link(association).path;
+        let path = self.association(association).path;
         let number = LadderMachine::number(path, association);
         let id = engine.ladders.start(number);
-        self.link_mut(association).ladder = Some(id);
+        self.association_mut(association).ladder = Some(id);
     }
 
     pub(super) fn blame(&mut self, engine: &Engine, violation: Violation) {

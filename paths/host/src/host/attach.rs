@@ -46,8 +46,8 @@ pub(super) struct Live {
     /// Queue pairs of removed volumes, and others that are being replaced, until they are destroyed.
     pub(super) leaving: BTreeSet<QueueKey>,
     pub(super) replacements: Replacements,
-    /// More queue pairs are being opened.
-    pub(super) opening: bool,
+    /// How many more queue pairs are being opened.
+    pub(super) opening: Option<u16>,
     pub(super) recorded: Recorded,
     /// Volumes still to be attached to it.
     pub(super) pending: BTreeSet<StableId>,
@@ -71,7 +71,7 @@ impl Live {
             spare: up.queues.into_iter().collect(),
             leaving: BTreeSet::new(),
             replacements: Replacements::default(),
-            opening: false,
+            opening: None,
             recorded: Recorded::Pending,
             pending: BTreeSet::new(),
             registered: BTreeSet::new(),
@@ -188,7 +188,7 @@ impl Host {
             }
             if volume.is_going() {
                 let why = format!("volume {} is being removed", volume.name());
-                return self.refuse(path, namespace.nsid, why, "");
+                return self.refuse_until_gone(path, namespace.nsid, why);
             }
         } else if self.leaves_alone(path, namespace.nsid, facts) {
             return;
@@ -303,12 +303,7 @@ impl Host {
             .expect("an association that was to be attached");
         if live.spare.len() < lanes && live.namespace(id).is_some() {
             let missing = (lanes - live.spare.len()) as u16;
-            let association = live.association;
-            if !std::mem::replace(&mut live.opening, true) {
-                self.fx
-                    .ask_path(path, Request::OpenQueues(association, missing));
-            }
-            return;
+            return self.open_queues(path, missing);
         }
         live.pending.remove(&id);
         live.registered.remove(&id);
@@ -317,16 +312,26 @@ impl Host {
         }
     }
 
+    /// Orders this many more queue pairs, unless some are being opened.
+    pub(super) fn open_queues(&mut self, path: u32, count: u16) {
+        let live = self.live_mut(path).expect("an association that needs them");
+        if live.opening.is_none() {
+            live.opening = Some(count);
+            let request = Request::OpenQueues(live.association, count);
+            self.fx.ask_path(path, request);
+        }
+    }
+
     /// More queue pairs were opened for an association; an empty list means it can have no more.
     pub(super) fn queues_opened(&mut self, path: u32, association: AssociationId, qids: Vec<u16>) {
         let Some(live) = self.still_live(path, association) else {
             return;
         };
-        live.opening = false;
+        let asked = live.opening.take();
         let none = qids.is_empty();
         live.spare.extend(qids);
-        // First those that had one.
-        if none {
+        // First those that had one. Several are opened together or not at all: one may still be had.
+        if none && asked == Some(1) {
             self.replacement_failed(path);
         } else {
             self.replace_when_it_can(path);

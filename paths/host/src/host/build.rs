@@ -104,7 +104,12 @@ impl Host {
             return self.volume_failed(key.id, failure);
         }
         // Its users hold open files on it: neither drop it nor create a new device.
-        volume.recovery_failed(failure, &mut self.fx);
+        let what = format!("volume {} cannot be taken over", volume.name());
+        let failure = Failure::new(what, failure.why.clone(), failure.fix.clone());
+        volume.recovery_failed(&failure, &mut self.fx);
+        if self.stopping.is_some() {
+            volume.leave();
+        }
     }
 
     /// Drops a volume whose device cannot be created, and informs everyone who waited for it.

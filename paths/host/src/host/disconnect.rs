@@ -23,7 +23,7 @@ pub(super) struct Removal {
     /// The caller waiting for the answer; `None` when the process is stopping.
     call: Option<CallId>,
     /// Volumes whose block device is removed.
-    volumes: BTreeSet<StableId>,
+    volumes: BTreeSet<VolumeKey>,
     /// Paths to remove.
     paths: BTreeSet<u32>,
     /// How the answer describes those paths.
@@ -79,7 +79,7 @@ impl Host {
         if force || volumes.is_empty() {
             return self.remove_next(number);
         }
-        let name = |id: &StableId| Some((*id, self.volumes.get(id)?.device_name()));
+        let name = |key: &VolumeKey| Some((key.id, self.volumes.get(&key.id)?.device_name()));
         let volumes = volumes.iter().filter_map(name).collect();
         self.fx.order(Order::FindUsers {
             removal: number,
@@ -91,7 +91,7 @@ impl Host {
     fn what_goes(
         &self,
         target: &DisconnectTarget,
-    ) -> Result<(BTreeSet<u32>, BTreeSet<StableId>), Failure> {
+    ) -> Result<(BTreeSet<u32>, BTreeSet<VolumeKey>), Failure> {
         let known = |path: &u32| self.paths.get(path).is_some_and(|record| !record.ending);
         let (mut paths, mut volumes) = (BTreeSet::new(), BTreeSet::new());
         match target {
@@ -103,7 +103,7 @@ impl Host {
                 paths.extend(all.map(|(path, _)| *path).filter(known));
                 // Volumes without any path still belong to their subsystem.
                 let all = self.volumes.values().filter(|volume| volume.nqn() == nqn);
-                volumes.extend(all.map(Volume::id));
+                volumes.extend(all.map(Volume::key));
             }
             DisconnectTarget::Path(path) => {
                 paths.insert(self.path_named(path)?);
@@ -114,14 +114,14 @@ impl Host {
                         || volume.name() == device
                         || volume.id().to_string() == *device
                 });
-                volumes.extend(named.map(Volume::id));
+                volumes.extend(named.map(Volume::key));
                 let only = |path: &u32| {
                     let mut served = self
                         .volumes
                         .values()
                         .filter(|volume| volume.has_path(*path))
                         .peekable();
-                    served.peek().is_some() && served.all(|volume| volumes.contains(&volume.id()))
+                    served.peek().is_some() && served.all(|volume| volumes.contains(&volume.key()))
                 };
                 paths.extend(self.paths.keys().copied().filter(only).filter(known));
             }
@@ -130,7 +130,7 @@ impl Host {
             let left = self.volumes.values().filter(|volume| {
                 volume.paths().next().is_some() && volume.paths().all(|path| paths.contains(&path))
             });
-            volumes.extend(left.map(Volume::id).collect::<Vec<_>>());
+            volumes.extend(left.map(Volume::key).collect::<Vec<_>>());
         }
         if paths.is_empty() && volumes.is_empty() {
             let what = match target {
@@ -178,12 +178,28 @@ impl Host {
     fn remove_next(&mut self, number: u64) {
         let removal = self.removals.get_mut(&number);
         let removal = removal.expect("a removal that was begun");
-        // Another request may have removed this volume already.
-        removal.volumes.retain(|id| self.volumes.contains_key(id));
-        let Some(&id) = removal.volumes.first() else {
+        // Another request may have removed this volume already, and its successor is not meant. One that
+        // is being taken over is the same at every attempt.
+        removal.volumes.retain(|key| {
+            let volume = self.volumes.get(&key.id);
+            volume.is_some_and(|volume| volume.key() == *key || volume.is_adopted())
+        });
+        let Some(&VolumeKey { id, .. }) = removal.volumes.first() else {
             return;
         };
         let volume = self.volumes.get_mut(&id).expect("a volume that is there");
+        if volume.is_unrecovered() {
+            if removal.force {
+                return self.remove_unrecovered(number, id);
+            }
+            let why = volume.trouble().unwrap_or_default();
+            removal.give_up(Failure::new(
+                format!("volume {} is not taken over yet", volume.name()),
+                format!("its users wait for that: {why}"),
+                "--force fails their requests and removes its block device",
+            ));
+            return;
+        }
         if !volume.begin_removal() {
             removal.give_up(Failure::new(
                 format!("{} is being made or removed", volume.name()),
@@ -197,6 +213,39 @@ impl Host {
             volume: volume.key(),
             force: removal.force,
         });
+    }
+
+    /// Drops a volume that could not be taken over. No queue thread serves it, so nothing is left to do
+    /// but to delete its block device, as soon as the driver lets that happen; until then no other one
+    /// is made for its namespace.
+    fn remove_unrecovered(&mut self, number: u64, id: StableId) {
+        let volume = self.volumes.remove(&id).expect("a volume that is there");
+        let record = volume.record().expect("an earlier process left it").clone();
+        let words = format!(
+            "/dev/{}, which was not taken over; it is deleted as soon as the driver allows it",
+            volume.device_name()
+        );
+        let subject = Subject::volume(volume.name());
+        self.fx.event(EventKind::VolumeRemoved, subject, words);
+        self.sweep(record);
+        self.ignore_removed(volume.nqn(), id);
+        let removal = self.removals.get_mut(&number);
+        let removal = removal.expect("a removal that was begun");
+        removal.volumes.retain(|key| key.id != id);
+        self.remove_next(number);
+    }
+
+    /// Nothing matches the namespace of a volume that was removed by request again before somebody asks.
+    fn ignore_removed(&mut self, nqn: &str, id: StableId) {
+        for record in self.paths.values_mut() {
+            // Those of its subsystem, and those that were about to serve it.
+            let live = record.live.as_mut();
+            let waits =
+                live.is_some_and(|live| live.registered.remove(&id) | live.pending.remove(&id));
+            if waits || record.spec.nqn.as_str() == nqn {
+                record.ignored.insert(id);
+            }
+        }
     }
 
     /// A block device was removed, or could not be.
@@ -245,21 +294,11 @@ impl Host {
             }
             return;
         };
-        removal.volumes.remove(&id);
+        removal.volumes.retain(|key| key.id != id);
         if undeleted.is_none() {
             removal.deleted.push(words);
         }
-        let paths = self.paths.values_mut();
-        for record in paths.filter(|record| record.spec.nqn.as_str() == volume.nqn()) {
-            record.ignored.insert(id);
-        }
-        // And those that were about to serve it: nothing would match the namespace again.
-        for record in self.paths.values_mut() {
-            let live = record.live.as_mut();
-            if live.is_some_and(|live| live.registered.remove(&id) | live.pending.remove(&id)) {
-                record.ignored.insert(id);
-            }
-        }
+        self.ignore_removed(volume.nqn(), id);
         self.remove_next(number);
     }
 

@@ -1,6 +1,5 @@
 //! Reports from queue threads.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use umpath_core::association::Stuck;
@@ -234,6 +233,7 @@ impl Host {
             volume.lane_gone(queue, &mut self.fx);
             if volume.is_discarded() {
                 self.volumes.remove(&key.id);
+                self.retry_those_waiting_for(key.id);
             }
         }
         self.forget_replacements(key, queue);
@@ -250,7 +250,6 @@ impl Host {
                 report: true,
             });
         }
-        let had: BTreeSet<AssociationId> = had.iter().copied().collect();
         let waits = |teardown: &super::Teardown| teardown.lanes.contains(&(key, queue));
         let waiting: Vec<AssociationId> = self
             .teardowns
@@ -259,9 +258,8 @@ impl Host {
             .map(|(association, _)| *association)
             .collect();
         for association in waiting {
-            // One that was handed back undrained is silent once it is destroyed, no sooner.
-            let destroying = self.destroying.contains(&(association, key, queue));
-            if !destroying && !had.contains(&association) {
+            // One that it still held, or had handed back undrained, is silent once destroyed, no sooner.
+            if !self.destroying.contains(&(association, key, queue)) {
                 self.queue_silent(association, QueueKey::Lane(key, queue), now);
             }
             self.lane_drained(key, queue, association);

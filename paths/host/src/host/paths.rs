@@ -312,7 +312,7 @@ impl Host {
         let repeated = record.last_error == failure.why;
         record.last_error.clone_from(&failure.why);
         let keep = retry_at.is_some() && (record.standing || record.connects > 0);
-        self.answer_waiting(path, &Err(failure.clone()));
+        self.answer_waiting(path, &Err(with_outlook(failure, keep)));
         if !repeated || !keep {
             let words = if keep { "trying again" } else { "given up" };
             let words = format!("{}: {}; {words}", failure.what, failure.why);
@@ -393,26 +393,26 @@ impl Host {
         let mut refused: Vec<Failure> = live.refusals.failures().cloned().collect();
         for id in &live.pending {
             let volume = self.volumes.get(id).expect("a volume that is waited for");
-            refused.push(Failure::new(
-                format!("volume {} cannot be served yet", volume.name()),
-                volume.trouble().unwrap_or_default(),
-                "it is tried again by itself; umpath show events tells more",
-            ));
+            refused.extend(volume.not_served());
         }
         let ignored = live.ignored.clone();
         let mut outcome = self.outcome(path);
         let none = outcome.volumes.is_empty();
         // A volume that waits to be taken over, or for its last block device to be deleted, will need
         // it.
-        let waits = !live.pending.is_empty() || self.awaits_sweep(&live.ready.namespaces);
+        let waits = !live.pending.is_empty() || self.awaits_sweep(live);
         let hopeless = none && !waits;
         let useless = hopeless && !(refused.is_empty() && ignored.is_empty());
+        let ends = useless && !self.path(path).standing;
+        for failure in &mut refused {
+            *failure = with_outlook(failure, !ends);
+        }
         let first = refused.first().filter(|_| none).cloned();
         outcome.refused = refused;
         outcome.ignored = ignored;
         let answer = first.map_or(Ok(outcome), Err);
         self.answer_waiting(path, &answer);
-        if useless && !self.path(path).standing {
+        if ends {
             self.end_path(path);
         }
     }
@@ -473,4 +473,19 @@ impl Host {
             ignored: Vec::new(),
         }
     }
+}
+
+/// A failure with what follows from it for those who wait for the path.
+fn with_outlook(failure: &Failure, stays: bool) -> Failure {
+    let outlook = if stays {
+        "it is tried again by itself"
+    } else {
+        "the path is given up: connect it again after that"
+    };
+    let mut failure = failure.clone();
+    if !failure.fix.is_empty() {
+        failure.fix.push_str("; ");
+    }
+    failure.fix.push_str(outlook);
+    failure
 }

@@ -44,7 +44,7 @@ pub enum Found {
 impl Host {
     /// An earlier process left this volume. The shell calls this for each one before anything else
     /// happens. `true`: it is or will be taken over, and the shell connects its [`VolumeRecord::paths`] as
-    /// standing paths.
+    /// standing paths. A second record of a volume is refused.
     pub fn handle_recorded_volume(
         &mut self,
         record: VolumeRecord,
@@ -52,6 +52,15 @@ impl Host {
         now: Duration,
     ) -> bool {
         self.begin(now);
+        if self.volumes.contains_key(&record.id) || self.sweeps.contains_key(&record.id) {
+            let words = format!(
+                "a second record of volume {} ({}) is not used",
+                record.name, record.id
+            );
+            self.fx
+                .event(EventKind::Refused, Subject::volume(&record.name), words);
+            return false;
+        }
         match found {
             Found::Waiting { queues } => {
                 let mut volume = self.adopt(record, queues);
@@ -75,10 +84,11 @@ impl Host {
     /// What the driver says of a recorded block device that is still to be taken over.
     pub fn handle_found(&mut self, id: StableId, found: Found, now: Duration) {
         self.begin(now);
-        let volume = self
-            .volumes
-            .get_mut(&id)
-            .expect("a volume that was asked for");
+        let volume = self.volumes.get_mut(&id);
+        let Some(volume) = volume.filter(|volume| volume.is_asked_for()) else {
+            // It was removed by force meanwhile, or is left to the next process.
+            return;
+        };
         match found {
             Found::Waiting { queues } => volume.found(queues, &mut self.fx),
             Found::Unknown => volume.not_found(&mut self.fx),

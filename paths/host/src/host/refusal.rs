@@ -23,6 +23,8 @@ struct Refusal {
     /// `None`: a retry is in progress.
     retry_at: Option<Duration>,
     pause: Duration,
+    /// It waits for the last volume of the namespace to go.
+    until_gone: bool,
 }
 
 /// The refusals of one association, by NSID.
@@ -53,6 +55,7 @@ impl Refusals {
             failure,
             retry_at: Some(now + pause),
             pause,
+            until_gone: false,
         };
         self.0.insert(nsid, refusal);
         news
@@ -78,6 +81,11 @@ impl Refusals {
         }
     }
 
+    /// Whether a namespace waits for its last volume to go.
+    pub(super) fn waits_until_gone(&self, nsid: u32) -> bool {
+        self.0.get(&nsid).is_some_and(|refusal| refusal.until_gone)
+    }
+
     fn hurry(&mut self, now: Duration) {
         for refusal in self.0.values_mut() {
             refusal.retry_at = refusal.retry_at.map(|at| at.min(now));
@@ -95,6 +103,16 @@ impl Host {
             record.spec.address()
         );
         self.note_refusal(path, nsid, &Failure::new(what, why, fix));
+    }
+
+    /// Refuses a namespace whose last volume is still going.
+    pub(super) fn refuse_until_gone(&mut self, path: u32, nsid: u32, why: String) {
+        self.refuse(path, nsid, why, "");
+        if let Some(live) = self.live_mut(path)
+            && let Some(refusal) = live.refusals.0.get_mut(&nsid)
+        {
+            refusal.until_gone = true;
+        }
     }
 
     pub(super) fn note_refusal(&mut self, path: u32, nsid: u32, failure: &Failure) {
@@ -130,6 +148,27 @@ impl Host {
         let paths: Vec<u32> = self.paths.iter().filter_map(concerned).collect();
         for path in paths {
             self.retry_refusals_of(path);
+        }
+    }
+
+    /// Retries the refusals that waited for this volume to go, and no others: what is retried after each
+    /// end of a volume that cannot be used would make the next one at once.
+    pub(super) fn retry_those_waiting_for(&mut self, id: StableId) {
+        let now = self.fx.now;
+        let mut paths = Vec::new();
+        for (path, record) in &mut self.paths {
+            let Some(live) = &mut record.live else {
+                continue;
+            };
+            let nsid = live.namespace(id).map(|(nsid, _)| nsid);
+            let refusal = nsid.and_then(|nsid| live.refusals.0.get_mut(&nsid));
+            if let Some(refusal) = refusal.filter(|refusal| refusal.until_gone) {
+                refusal.retry_at = refusal.retry_at.map(|at| at.min(now));
+                paths.push(*path);
+            }
+        }
+        for path in paths {
+            self.retry_due(path);
         }
     }
 

@@ -169,11 +169,7 @@ impl Host {
         {
             let association = live.association;
             let Some(qid) = live.spare.first().copied() else {
-                if !std::mem::replace(&mut live.opening, true) {
-                    let request = Request::OpenQueues(association, 1);
-                    self.fx.ask_path(path, request);
-                }
-                return;
+                return self.open_queues(path, 1);
             };
             live.replacements.under_way.remove(&key);
             live.replacements.done.insert(key, now);

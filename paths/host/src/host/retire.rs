@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use umpath_core::AssociationId;
 use umpath_core::association::Conviction;
-use umpath_session::StableId;
 
 use super::Host;
 use super::attach::Live;
 use super::ladder::instance_of;
 use super::teardown::{Lost, Teardown};
 use crate::order::{Order, QueueKey, Remains};
+use crate::spec::VolumeKey;
 
 /// Longest wait for commands in flight.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ pub(super) struct Retirement {
     association: AssociationId,
     /// Counters requested behind the tables without the path: a queue thread that has answered sends
     /// nothing new on it, and only then does a count of zero mean that nothing is in flight.
-    confirmations: Vec<(StableId, u64)>,
+    confirmations: Vec<(VolumeKey, u64)>,
     count_at: Duration,
     until: Duration,
 }
@@ -58,7 +58,7 @@ impl Host {
         let mut confirmations = Vec::new();
         for volume in self.volumes.values_mut() {
             if volume.retire(association, &mut self.fx) {
-                confirmations.push((volume.id(), volume.ask_counters(&mut self.fx)));
+                confirmations.push((volume.key(), volume.ask_counters(&mut self.fx)));
             }
         }
         if confirmations.is_empty() {
@@ -83,11 +83,14 @@ impl Host {
                 return true;
             }
             let association = retirement.association;
-            let busy = retirement.confirmations.iter().any(|(id, ticket)| {
-                let volume = volumes.get(id);
-                volume.is_some_and(|volume| {
-                    volume.silent(*ticket) > 0 || volume.in_flight_on(association) > 0
-                })
+            let busy = retirement.confirmations.iter().any(|(key, ticket)| {
+                let volume = volumes.get(&key.id);
+                // The queue threads of a volume that is gone have ended, whatever its successor does.
+                volume
+                    .filter(|volume| volume.key() == *key)
+                    .is_some_and(|volume| {
+                        volume.silent(*ticket) > 0 || volume.in_flight_on(association) > 0
+                    })
             });
             if busy && now < retirement.until {
                 retirement.count_at = (now + COUNT_EVERY).min(retirement.until);

@@ -68,17 +68,24 @@ impl Host {
             volumes: served.map(|volume| volume.name().to_owned()).collect(),
             io_queues: live.map_or(0, |live| live.ready.io_queues.into()),
             connects: record.connects,
-            last_error: trouble_of(record),
+            last_error: self.trouble_of(record),
         }
     }
-}
 
-/// Why a path is not up, or what it cannot serve.
-fn trouble_of(record: &PathRecord) -> String {
-    let Some(live) = &record.live else {
-        return record.last_error.clone();
-    };
-    let refusal = live.refusals.failures().next();
-    let in_words = |failure: &Failure| format!("{}: {}", failure.what, failure.why);
-    refusal.map(in_words).unwrap_or_default()
+    /// Why a path is not up, or what it cannot serve.
+    fn trouble_of(&self, record: &PathRecord) -> String {
+        let Some(live) = &record.live else {
+            return record.last_error.clone();
+        };
+        let in_words = |failure: &Failure| format!("{}: {}", failure.what, failure.why);
+        let refused = live.refusals.failures().next().map(in_words);
+        let mut waiting = live.pending.iter();
+        let troubled = || {
+            waiting.find_map(|id| {
+                let failure = self.volumes.get(id)?.not_served()?;
+                Some(in_words(&failure))
+            })
+        };
+        refused.or_else(troubled).unwrap_or_default()
+    }
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use umpath_protocol::{Reply, StatsListing};
-use umpath_session::StableId;
 
 use super::Host;
 use crate::order::CallId;
+use crate::spec::VolumeKey;
 
 /// Queue threads answer at once. One that has not after `CHECKS_MAX` checks hangs.
 const CHECK_EVERY: Duration = Duration::from_millis(10);
@@ -17,7 +17,7 @@ const CHECKS_MAX: u32 = 100;
 pub(super) struct Question {
     call: CallId,
     /// Volumes asked, each with the ticket of the request.
-    tickets: Vec<(StableId, u64)>,
+    tickets: Vec<(VolumeKey, u64)>,
     checks: u32,
     check_at: Duration,
 }
@@ -31,9 +31,9 @@ impl Question {
 impl Host {
     pub(super) fn ask_counters(&mut self, call: CallId) {
         let mut tickets = Vec::new();
-        let asked = self.volumes.iter_mut().filter(|(_, it)| !it.is_unseen());
-        for (id, volume) in asked {
-            tickets.push((*id, volume.ask_counters(&mut self.fx)));
+        let asked = self.volumes.values_mut().filter(|it| !it.is_unseen());
+        for volume in asked {
+            tickets.push((volume.key(), volume.ask_counters(&mut self.fx)));
         }
         self.questions.push(Question {
             call,
@@ -52,7 +52,10 @@ impl Host {
             if question.check_at > now {
                 return true;
             }
-            let known = |(id, ticket): &(StableId, u64)| Some((self.volumes.get(id)?, *ticket));
+            let known = |(key, ticket): &(VolumeKey, u64)| {
+                let volume = self.volumes.get(&key.id);
+                Some((volume.filter(|volume| volume.key() == *key)?, *ticket))
+            };
             let asked = || question.tickets.iter().filter_map(known);
             let complete = asked().all(|(volume, ticket)| volume.silent(ticket) == 0);
             if !complete && question.checks < CHECKS_MAX {

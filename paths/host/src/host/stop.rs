@@ -5,6 +5,9 @@
 //! it is unused; so `systemctl stop` with something mounted waits instead of pulling the disk from
 //! under a file system. A second request stops at once and leaves volumes in use to the next
 //! process: their requests wait for it.
+//!
+//! A volume of an earlier process that cannot be taken over is left to the next one in any case, with
+//! its record: nobody here serves it, and the driver may not speak for as long as it likes.
 
 use std::time::Duration;
 
@@ -14,6 +17,7 @@ use umpath_session::StableId;
 use super::{Host, PathRecord};
 use crate::events::Subject;
 use crate::order::Order;
+use crate::volume::Volume;
 
 /// Interval between usage checks during a stop.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -60,7 +64,8 @@ impl Host {
         let Some(stopping) = &self.stopping else {
             return false;
         };
-        stopping.at_once || self.volumes.is_empty() && self.paths.is_empty()
+        let left = self.volumes.values().all(Volume::is_left);
+        stopping.at_once || left && self.paths.is_empty()
     }
 
     pub(super) fn check_whether_unused(&mut self) {
@@ -75,18 +80,23 @@ impl Host {
     /// Removes every unused volume, then the paths to subsystems of which none is left. A volume in
     /// use may need a path that does not serve it yet.
     fn remove_unused(&mut self) {
+        self.volumes.values_mut().for_each(Volume::leave);
         if !self.removals.is_empty() {
             return;
         }
         let names: Vec<String> = self
             .volumes
             .values()
+            .filter(|volume| !volume.is_left())
             .map(|volume| volume.name().to_owned())
             .collect();
         for name in names {
             self.disconnect(&DisconnectTarget::Device(name), false, None);
         }
-        let needed = |nqn: &str| self.volumes.values().any(|volume| volume.nqn() == nqn);
+        let needed = |nqn: &str| {
+            let mut volumes = self.volumes.values();
+            volumes.any(|volume| volume.nqn() == nqn && !volume.is_left())
+        };
         let idle = |(path, record): (&u32, &PathRecord)| {
             (!record.ending && !needed(record.spec.nqn.as_str())).then_some(*path)
         };

@@ -1,19 +1,21 @@
 //! Deleting block devices that have stopped for good.
 //!
 //! Such a device answers nothing: its server died before it started it, or stopped it and then could
-//! not delete it. Deleting it may fail and is retried. Its record stays until then, so that a later
-//! process finds the device, and so no new volume of the same identity, which would overwrite the
-//! record, is created meanwhile.
+//! not delete it. Or it could not be taken over, and an operator insisted on its removal. Deleting it
+//! may fail and is retried. Its record stays until then, so that a later process finds the device, and
+//! so no new volume of the same identity, which would overwrite the record, is created meanwhile.
 
 use std::time::Duration;
 
 use umpath_protocol::{EventKind, Failure};
-use umpath_session::{Namespace, StableId};
+use umpath_session::StableId;
 
 use super::Host;
+use super::attach::Live;
 use crate::events::Subject;
 use crate::order::Order;
 use crate::record::VolumeRecord;
+use crate::volume::Volume;
 
 /// First and longest pause between attempts.
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
@@ -85,11 +87,16 @@ impl Host {
         }
     }
 
-    /// Whether one of these namespaces waits for its last block device to be deleted.
-    pub(super) fn awaits_sweep(&self, namespaces: &[Namespace]) -> bool {
-        let waits = |id| self.sweeps.contains_key(id);
-        let mut usable = namespaces.iter().filter_map(|it| it.facts.as_ref().ok());
-        usable.any(|facts| waits(&facts.id))
+    /// Whether a namespace of an association waits for its last block device to be deleted, or for one
+    /// that nobody saw to be dropped.
+    pub(super) fn awaits_sweep(&self, live: &Live) -> bool {
+        let dropped = |id: StableId| self.volumes.get(&id).is_some_and(Volume::is_unseen);
+        let namespaces = live.ready.namespaces.iter();
+        let mut usable = namespaces.filter_map(|it| Some((it.nsid, it.facts.as_ref().ok()?.id)));
+        usable.any(|(nsid, id)| {
+            let waits = live.refusals.waits_until_gone(nsid) && dropped(id);
+            waits || self.sweeps.contains_key(&id)
+        })
     }
 
     /// An operator may wait for it.

@@ -53,7 +53,7 @@ pub(super) struct Teardown {
 }
 
 impl Teardown {
-    /// A convicted association. `others`: whether it has queue pairs that no queue thread holds.
+    /// A convicted association. `others`: its I/O queue pairs that no queue thread holds.
     pub(super) fn convicted(
         lost: Lost,
         failover: FailoverId,
@@ -70,8 +70,8 @@ impl Teardown {
         }
     }
 
-    /// The end of a path removed by request; its admin queue is still alive. `others`: whether it
-    /// has queue pairs that no queue thread holds.
+    /// The end of a path removed by request; its admin queue is still alive. `others`: its I/O queue
+    /// pairs that no queue thread holds.
     pub(super) fn orderly(
         lost: Lost,
         lanes: BTreeSet<(VolumeKey, u16)>,

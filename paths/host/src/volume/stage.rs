@@ -30,6 +30,8 @@ pub(super) enum Stage {
     Finding,
     /// Taking it over failed; a retry is scheduled.
     Unrecovered { retry_at: Duration },
+    /// It is not taken over, and the process ends: the next one does that.
+    Left,
     /// Queue threads run; the block device waits for its first path.
     Built,
     /// It is being started.
@@ -48,7 +50,7 @@ impl Volume {
     pub(crate) fn is_built(&self) -> bool {
         !matches!(
             self.stage,
-            Stage::Building | Stage::Finding | Stage::Unrecovered { .. }
+            Stage::Building | Stage::Finding | Stage::Unrecovered { .. } | Stage::Left
         )
     }
 
@@ -58,6 +60,7 @@ impl Volume {
             Stage::Building
             | Stage::Finding
             | Stage::Unrecovered { .. }
+            | Stage::Left
             | Stage::Built
             | Stage::Starting
             | Stage::Unstarted { .. }
@@ -114,6 +117,32 @@ impl Volume {
             .clone()
             .expect("a device an earlier process left");
         fx.order(Order::FindDevice(Box::new(record)));
+    }
+
+    /// Whether the driver is asked about the device to be taken over.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.stage == Stage::Finding
+    }
+
+    /// Whether a device of an earlier process is not taken over, and nothing is under way for that but a
+    /// question to the driver.
+    pub(crate) fn is_unrecovered(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::Finding | Stage::Unrecovered { .. } | Stage::Left
+        )
+    }
+
+    /// Leaves a device that is not taken over, and its record, to the next process.
+    pub(crate) fn leave(&mut self) {
+        if self.is_unrecovered() {
+            self.stage = Stage::Left;
+        }
+    }
+
+    /// It is left to the next process.
+    pub(crate) fn is_left(&self) -> bool {
+        self.stage == Stage::Left
     }
 
     /// The device to be taken over exists.
@@ -263,6 +292,7 @@ impl Volume {
             Stage::Building
             | Stage::Finding
             | Stage::Unrecovered { .. }
+            | Stage::Left
             | Stage::Starting
             | Stage::Removing { .. } => return false,
         };

@@ -3,7 +3,8 @@
 use umpath_core::LaneEvent;
 use umpath_host::order::{Answer, Verb};
 use umpath_host::policy::NoPathRetry;
-use umpath_host::{LaneNews, Request};
+use umpath_host::record::{VolumeRecord, judge};
+use umpath_host::{Found, LaneNews, Request};
 use umpath_protocol::{DisconnectTarget, Reply};
 use umpath_session::AnaState;
 
@@ -449,4 +450,87 @@ fn a_device_the_driver_says_nothing_of_is_taken_over_once_it_does() {
     rig.up(2, &[namespace(1, 1, 1_000)]);
     assert_eq!(rig.usable(id(1)), 2);
     assert_eq!((rig.made, rig.disk.volumes[&id(1)].cookie), (0, 77));
+}
+
+/// A copy of a volume's file ended the daemon at every start.
+#[test]
+fn a_copy_of_a_volume_s_file_is_not_taken_over() {
+    let record = killed().volumes.remove(&id(1)).unwrap();
+    let own = id(1).to_string();
+    let files = [own.clone(), format!("{own} (copy)"), "backup".to_owned()];
+    let files = files.map(|name| (name, record.clone()));
+    let judged = judge(files);
+    assert_eq!(judged.in_force, [record]);
+    assert_eq!(judged.refused.len(), 2);
+    assert!(
+        judged.refused[0].1.contains(&format!("{own}.json")),
+        "{:?}",
+        judged.refused
+    );
+}
+
+/// The requests of its users would go to one namespace or the other.
+#[test]
+fn a_block_device_that_two_volumes_claim_is_nobody_s() {
+    let mut record = killed().volumes.remove(&id(1)).unwrap();
+    let first = (id(1).to_string(), record.clone());
+    record.facts.id = id(2);
+    let second = (id(2).to_string(), record.clone());
+    let judged = judge([first.clone(), second]);
+    assert!(judged.in_force.is_empty());
+    assert_eq!(judged.refused.len(), 2);
+    // Numbers are given again: the driver knows which of the two is still there.
+    record.cookie += 1;
+    let judged = judge([first, (id(2).to_string(), record)]);
+    assert_eq!(judged.in_force.len(), 2);
+}
+
+/// Whatever the shell makes of files: the second device overwrote the first volume, whose takeover was
+/// then nobody's.
+#[test]
+fn a_second_record_of_a_volume_is_refused() {
+    for first in [Found::Waiting { queues: 2 }, Found::Unknown, Found::Dead] {
+        let disk = killed();
+        let record = disk.volumes[&id(1)].clone();
+        let mut rig = Rig::new();
+        rig.disk = disk;
+        let second = VolumeRecord {
+            device: record.device + 1,
+            ..record.clone()
+        };
+        for (record, found) in [(record, first), (second, Found::Waiting { queues: 2 })] {
+            let now = rig.now;
+            let taken = rig.host.handle_recorded_volume(record.clone(), found, now);
+            let expected = record.device == 0 && found != Found::Dead;
+            assert_eq!(taken, expected, "{found:?}");
+        }
+        rig.advance(ms(10_000));
+        let refused = |(kind, words): &&(String, String)| {
+            kind == "refused" && words.starts_with("a second record of volume vol1")
+        };
+        assert_eq!(rig.events().iter().filter(refused).count(), 1);
+    }
+}
+
+/// Only the events said it, and called it the making of a block device.
+#[test]
+fn a_path_shows_that_its_volume_cannot_be_taken_over() {
+    let failing = Failing {
+        build: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let shown = rig.association(1).last_error;
+    assert_eq!(
+        shown,
+        "volume vol1 cannot be served yet: no space left on device"
+    );
+    let said = |(kind, words): &(String, String)| {
+        kind == "refused" && words.starts_with("volume vol1 cannot be taken over: no space")
+    };
+    assert!(rig.events().iter().any(said), "{:?}", rig.events());
+    rig.failing.build = false;
+    rig.advance(ms(6_000));
+    assert_eq!(rig.association(1).last_error, "");
 }

@@ -3,10 +3,10 @@
 use umpath_core::Ghost;
 use umpath_host::order::Answer;
 use umpath_host::{Found, Report, Request};
-use umpath_protocol::{DisconnectTarget, Reply};
+use umpath_protocol::{DisconnectTarget, Failure, Reply};
 use umpath_session::ControllerFacts;
 
-use super::rig::{Rig, ms};
+use super::rig::{Failing, Rig, ms};
 use super::sample::{asked, facts, id, namespace, policy};
 
 fn path(number: u32) -> DisconnectTarget {
@@ -203,4 +203,120 @@ fn a_dead_device_of_an_earlier_process_is_deleted_when_that_is_possible() {
     rig.advance(ms(5_000));
     assert!(rig.disk.volumes.is_empty());
     assert_eq!(rig.host.poll_timeout(), None);
+}
+
+/// A process that takes a volume over which the driver does not speak of, with a path that is up.
+fn unrecovered() -> Rig {
+    let failing = Failing {
+        driver: true,
+        ..Failing::default()
+    };
+    let disk = two_paths().disk;
+    let mut rig = Rig::failing(policy(), disk, failing);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig
+}
+
+/// It waited until systemd killed it.
+#[test]
+fn a_stop_leaves_a_volume_that_is_not_taken_over_to_the_next_process() {
+    let mut rig = unrecovered();
+    let record = rig.disk.volumes[&id(1)].clone();
+    rig.host.handle_stop(rig.now);
+    rig.settle();
+    let ends = |request: &&(u32, Request)| matches!(request.1, Request::Shutdown);
+    assert_eq!(rig.requests.iter().filter(ends).count(), 2);
+    for number in 1..=2 {
+        assert!(!rig.host.is_over());
+        rig.report(number, Report::Ended);
+    }
+    assert!(rig.host.is_over());
+    assert_eq!(rig.disk.volumes[&id(1)], record);
+    // What the driver says now is for the next process.
+    rig.failing.driver = false;
+    rig.advance(ms(10_000));
+    assert!(rig.tables.is_empty());
+    let mut rig = Rig::with(policy(), rig.disk);
+    rig.settle();
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    assert_eq!((rig.made, rig.usable(id(1))), (0, 1));
+}
+
+#[test]
+fn a_stop_during_an_attempt_to_take_a_volume_over_ends_with_that() {
+    for question in [true, false] {
+        let mut rig = unrecovered();
+        rig.failing.driver = question;
+        rig.failing.build = true;
+        rig.late.answers = question;
+        rig.late.builds = true;
+        rig.advance(ms(6_000));
+        rig.host.handle_stop(rig.now);
+        rig.settle();
+        for number in 1..=2 {
+            rig.report(number, Report::Ended);
+        }
+        assert_eq!(rig.host.is_over(), question, "a takeover is awaited");
+        rig.failing.driver = false;
+        rig.finish_late();
+        assert!(rig.host.is_over());
+        assert!(rig.disk.volumes.contains_key(&id(1)));
+    }
+}
+
+/// The removal said that another request was at work, and to try again.
+#[test]
+fn a_volume_that_is_not_taken_over_is_removed_by_force() {
+    let mut rig = unrecovered();
+    let target = || DisconnectTarget::Device("vol1".to_owned());
+    let call = rig.disconnect(target(), false);
+    match rig.answers.remove(&call) {
+        Some(Answer::Reply(Reply::Failed(failure))) => {
+            assert!(failure.fix.contains("--force"), "{failure}");
+        }
+        other => panic!("{other:?}"),
+    }
+    rig.late.answers = true;
+    rig.advance(ms(6_000));
+    rig.failing.delete = true;
+    let call = rig.disconnect(target(), true);
+    let answer = rig.answers.remove(&call);
+    let done = matches!(answer, Some(Answer::Reply(Reply::Disconnected { .. })));
+    assert!(done, "{answer:?}");
+    assert!(rig.snapshot().volumes.is_empty());
+    assert!(rig.disk.volumes.contains_key(&id(1)), "not deleted yet");
+    rig.want(asked(1), true);
+    assert_eq!(rig.made, 0, "no second block device");
+    // The driver speaks again.
+    rig.failing.driver = false;
+    rig.failing.delete = false;
+    rig.finish_late();
+    rig.advance(ms(40_000));
+    assert_eq!((rig.made, rig.usable(id(1))), (1, 1), "somebody asked");
+    assert_eq!(rig.disk.volumes[&id(1)].device, 0);
+}
+
+/// It said that the path was tried again by itself, and ended it.
+#[test]
+fn whoever_connects_a_path_hears_what_becomes_of_it() {
+    for standing in [true, false] {
+        let mut rig = Rig::new();
+        let call = rig.want(asked(1), standing);
+        let failure = Failure::new("cannot connect", "no answer", "check the cable");
+        let retry_at = Some(ms(500));
+        rig.report(1, Report::Failed { failure, retry_at });
+        let first = rig.path_answer(call).unwrap().unwrap_err().fix;
+        let mut rig = Rig::new();
+        rig.failing.record = true;
+        let call = rig.want(asked(1), standing);
+        rig.up(1, &[namespace(1, 1, 1_000)]);
+        let second = rig.path_answer(call).unwrap().unwrap_err().fix;
+        for fix in [first, second] {
+            let again = fix.ends_with("it is tried again by itself");
+            let given_up = fix.contains("the path is given up");
+            assert_eq!((again, given_up), (standing, !standing), "{fix}");
+        }
+        let ends = |request: &(u32, Request)| matches!(request.1, Request::Shutdown);
+        assert_eq!(rig.requests.iter().any(ends), !standing);
+    }
 }

@@ -48,4 +48,8 @@ pub(crate) struct Late {
     pub(crate) destructions: bool,
     /// The registration of memory.
     pub(crate) registers: bool,
+    /// What the driver says of a block device.
+    pub(crate) answers: bool,
+    /// Who uses a block device.
+    pub(crate) users: bool,
 }

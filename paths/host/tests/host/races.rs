@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use umpath_core::{LaneEvent, OnNoPath};
+use umpath_core::{AssociationId, LaneEvent, OnNoPath};
 use umpath_host::order::{Answer, Verb};
 use umpath_host::policy::{NoPathRetry, VolumePolicy};
 use umpath_host::{LaneNews, Report, Request};
@@ -169,4 +169,122 @@ fn another_policy_does_not_end_the_wait_for_a_first_path() {
     set(&mut rig, "no_path_retry", "3");
     set(&mut rig, "no_path_retry", "fail");
     assert!(!waits(&rig), "an operator has decided");
+}
+
+/// A volume over two paths, whose queue threads are slow to answer, and the association of a third path
+/// that serves nothing yet.
+fn slow_counters() -> (Rig, AssociationId) {
+    let mut rig = Rig::new();
+    for path in 1..=2 {
+        rig.want(asked(path as u8), true);
+        rig.up(path, &[namespace(1, 1, 1_000)]);
+    }
+    rig.want(asked(3), true);
+    let third = rig.up(3, &[]);
+    rig.late.counters = true;
+    (rig, third)
+}
+
+/// The volume is removed, and made again over the third path.
+fn made_again(rig: &mut Rig, third: AssociationId) {
+    rig.disconnect(DisconnectTarget::Device("ublkb0".to_owned()), true);
+    assert!(rig.disk.volumes.is_empty());
+    rig.report(3, Report::Namespaces(third, vec![namespace(1, 1, 1_000)]));
+    rig.want(asked(3), true);
+    assert_eq!((rig.made, rig.usable(id(1))), (2, 1));
+}
+
+/// Its answers were awaited of the next volume of the namespace, which nobody had asked.
+#[test]
+fn a_path_being_removed_waits_for_no_successor_of_a_volume() {
+    let (mut rig, third) = slow_counters();
+    rig.disconnect(DisconnectTarget::Path("1".to_owned()), false);
+    made_again(&mut rig, third);
+    rig.advance(ms(100));
+    let ends = |request: &(u32, Request)| matches!(request, (1, Request::Shutdown));
+    assert!(rig.requests.iter().any(ends), "{:?}", rig.requests);
+}
+
+#[test]
+fn counters_are_awaited_of_no_successor_of_a_volume() {
+    let (mut rig, third) = slow_counters();
+    let call = rig.call();
+    rig.host.handle_verb(call, Verb::Stats, rig.now);
+    made_again(&mut rig, third);
+    rig.advance(ms(20));
+    match rig.answers.remove(&call) {
+        Some(Answer::Reply(Reply::Stats(listing))) => assert!(listing.volumes.is_empty()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The users of the removed volume were still being looked for: its successor went too.
+#[test]
+fn a_removal_does_not_take_the_successor_of_a_volume() {
+    let mut rig = Rig::new();
+    rig.want(asked(1), true);
+    rig.up(1, &[namespace(1, 1, 1_000), namespace(2, 2, 1_000)]);
+    rig.late.users = true;
+    let call = rig.disconnect(DisconnectTarget::Device("ublkb0".to_owned()), false);
+    rig.disconnect(DisconnectTarget::Device("ublkb0".to_owned()), true);
+    rig.want(asked(1), true);
+    assert_eq!(rig.made, 3, "it is made again");
+    rig.finish_late();
+    assert!(rig.answers.contains_key(&call), "nothing is left of it");
+    assert_eq!(rig.disk.volumes.len(), 2);
+}
+
+/// A volume that is taken over while its users are looked for is the one that was meant.
+#[test]
+fn a_volume_that_is_taken_over_meanwhile_is_removed() {
+    let failing = Failing {
+        build: true,
+        ..Failing::default()
+    };
+    let mut rig = Rig::failing(policy(), killed(), failing);
+    rig.settle();
+    rig.late.users = true;
+    let call = rig.disconnect(DisconnectTarget::Device("vol1".to_owned()), false);
+    rig.failing.build = false;
+    rig.advance(ms(6_000));
+    rig.finish_late();
+    match rig.answers.remove(&call) {
+        Some(Answer::Reply(Reply::Disconnected { deleted, .. })) => {
+            assert_eq!(deleted, ["/dev/ublkb0"]);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A second path was refused while the volume was dropped: it waited for its own time, or was ended where
+/// somebody had connected it by hand.
+#[test]
+fn a_namespace_whose_volume_is_being_dropped_is_tried_again_after_that() {
+    let mut rig = Rig::new();
+    rig.late.ends = true;
+    rig.failing.register = true;
+    rig.want(asked(1), true);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig.failing.register = false;
+    let call = rig.want(asked(2), false);
+    rig.up(2, &[namespace(1, 1, 1_000)]);
+    let refused = rig.path_answer(call).unwrap().unwrap_err();
+    assert!(refused.why.contains("is being removed"), "{refused}");
+    let ends = |(_, request): &(u32, Request)| matches!(request, Request::Shutdown);
+    assert!(!rig.requests.iter().any(ends), "{:?}", rig.requests);
+    rig.finish_late();
+    assert_eq!((rig.made, rig.usable(id(1))), (2, 1));
+}
+
+/// A volume that cannot be used is dropped, and what dropped it is not tried again before its time.
+#[test]
+fn a_namespace_that_cannot_be_used_is_not_tried_again_at_once() {
+    let mut rig = Rig::new();
+    rig.failing.register = true;
+    for path in 1..=2 {
+        rig.want(asked(path), true);
+        rig.up(path.into(), &[namespace(1, 1, 1_000)]);
+    }
+    rig.advance(ms(10_000));
+    assert!(rig.made < 16, "{} block devices were made", rig.made);
 }

@@ -5,7 +5,7 @@ use umpath_host::order::Remains;
 use umpath_host::{LaneNews, Report, Request};
 
 use super::rig::{Rig, ms};
-use super::sample::id;
+use super::sample::{id, namespace};
 use super::trouble::two_paths;
 
 const QUEUE: u16 = 1;
@@ -241,4 +241,24 @@ fn the_fence_waits_for_a_queue_pair_that_was_given_up_alone() {
     rig.finish_late();
     rig.advance(ms(20_000));
     assert_eq!(rig.disk.associations.len(), 1);
+}
+
+/// The array had queue pairs left, but not as many as the other volume needs: that was taken for none.
+#[test]
+fn a_replacement_asks_for_one_queue_pair_whatever_others_were_refused() {
+    let (mut rig, association) = scene();
+    let list = vec![namespace(1, 1, 1_000), namespace(2, 2, 1_000)];
+    rig.report(1, Report::Namespaces(association, list));
+    assert_eq!(rig.queues_asked(), [2], "for the second volume");
+    rig.cut_off(association, false);
+    rig.drained(association, true);
+    rig.fenced(association);
+    assert_eq!(rig.queues_asked(), [0; 0], "one after the other");
+    rig.report(1, Report::Queues(association, Vec::new()));
+    assert!(!rig.is_given_up(association));
+    assert_eq!(rig.queues_asked(), [1]);
+    rig.told.clear();
+    rig.report(1, Report::Queues(association, vec![3]));
+    assert_eq!(rig.attached(), [(QUEUE, 3)]);
+    assert_eq!((rig.usable(id(1)), rig.usable(id(2))), (2, 0));
 }

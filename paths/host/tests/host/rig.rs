@@ -189,6 +189,8 @@ impl Rig {
                 Done::Discarded(..) => self.late.ends,
                 Done::Destroyed(..) => self.late.destructions,
                 Done::Counted(..) => self.late.counters,
+                Done::Found(..) => self.late.answers,
+                Done::Users(..) => self.late.users,
                 _ => false,
             };
             if late {

@@ -42,14 +42,14 @@ impl Controller {
         let queues = self.adding.take();
         let qids = queues.as_ref().map(|queues| queues.qids());
         self.given_up.extend(qids.into_iter().flatten());
-        self.link.event(Event::QueuesAdded(Vec::new()));
+        self.admin.event(Event::QueuesAdded(Vec::new()));
     }
 
     pub(super) fn begin_io_queues(&mut self, count: u16, now: Duration) -> IoQueues {
         let first = self.last_qid + 1;
         self.last_qid += count;
         let (queues, orders) = IoQueues::begin(self.connector.clone(), first, count, now);
-        orders.for_each(|order| self.link.push(order));
+        orders.for_each(|order| self.admin.push(order));
         queues
     }
 
@@ -66,7 +66,7 @@ impl Controller {
     pub(super) fn added_queue_connected(&mut self, qid: u16, now: Duration) {
         let adding = self.adding.as_mut();
         if let Some(order) = adding.and_then(|queues| queues.opened(qid, now)) {
-            self.link.push(order);
+            self.admin.push(order);
         }
     }
 
@@ -86,7 +86,7 @@ impl Controller {
             Ok(true) => {
                 let qids = queues.qids().collect();
                 self.adding = None;
-                self.link.event(Event::QueuesAdded(qids));
+                self.admin.event(Event::QueuesAdded(qids));
             }
             Err(_) => self.give_up_adding(),
         }

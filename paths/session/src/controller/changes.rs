@@ -35,7 +35,7 @@ impl Controller {
             return;
         }
         if !matches!(self.phase, Phase::Stopping(_) | Phase::Over) {
-            self.link.request_event();
+            self.admin.request_event();
         }
         match Notice::of(cqe.dw0()) {
             Notice::Namespaces => self.pending.namespaces.news(now),
@@ -43,7 +43,7 @@ impl Controller {
             Notice::Ana => {}
             Notice::Resets => self.pending.resets = true,
             Notice::LostHosts => self.pending.lost_hosts = true,
-            Notice::Other(event) => self.link.event(Event::Notice(event)),
+            Notice::Other(event) => self.admin.event(Event::Notice(event)),
         }
         self.look(now);
     }
@@ -61,21 +61,21 @@ impl Controller {
             self.pending.ana.news(now);
         }
         if std::mem::take(&mut self.pending.resets) {
-            self.link.ask(LogKind::Resets.begin(), now);
+            self.admin.ask(LogKind::Resets.begin(), now);
             *work = Work::Log(LogKind::Resets);
         } else if self.pending.ana.take(now)
             && let Ok(Some(read)) = AnaRead::new(facts)
         {
-            self.link.ask(read.begin(), now);
+            self.admin.ask(read.begin(), now);
             *work = Work::Ana(read);
         } else if self.pending.namespaces.take(now) {
             let limit = self.connector.config().namespaces_max;
             let unread = std::mem::take(&mut self.unread);
             let scan = Scan::changes(facts, limit, self.namespaces.clone(), unread);
-            self.link.ask(scan.begin(), now);
+            self.admin.ask(scan.begin(), now);
             *work = Work::Scan(scan);
         } else if std::mem::take(&mut self.pending.lost_hosts) {
-            self.link.ask(LogKind::LostHosts.begin(), now);
+            self.admin.ask(LogKind::LostHosts.begin(), now);
             *work = Work::Log(LogKind::LostHosts);
         }
     }
@@ -97,14 +97,14 @@ impl Controller {
 
     fn scan(&mut self, mut scan: Scan, answer: &Answer<'_>, now: Duration) -> Work {
         match scan.answer(answer) {
-            Ok(next) => match self.link.proceed(next, now) {
+            Ok(next) => match self.admin.proceed(next, now) {
                 None => return Work::Scan(scan),
                 Some(found) => self.scanned(found, now),
             },
             Err(error) => {
                 self.unread = scan.into_unread();
                 self.pending.namespaces.failed(now);
-                self.link.event(Event::NamespacesStale(error));
+                self.admin.event(Event::NamespacesStale(error));
             }
         }
         Work::Idle
@@ -114,14 +114,14 @@ impl Controller {
         if found.namespaces != self.namespaces {
             self.namespaces.clone_from(&found.namespaces);
             let namespaces = found.namespaces.clone();
-            self.link.event(Event::NamespacesChanged(namespaces));
+            self.admin.event(Event::NamespacesChanged(namespaces));
         }
         if self.reports_ana() {
             // A new namespace may have joined a group.
             self.pending.ana.news(now);
         }
         if let Some(error) = self.note_unread(found, now) {
-            self.link.event(Event::NamespacesStale(error));
+            self.admin.event(Event::NamespacesStale(error));
         }
     }
 
@@ -139,7 +139,7 @@ impl Controller {
 
     fn read_ana(&mut self, mut read: AnaRead, answer: &Answer<'_>, now: Duration) -> Work {
         match read.answer(answer) {
-            Ok(next) => match self.link.proceed(next, now) {
+            Ok(next) => match self.admin.proceed(next, now) {
                 None => return Work::Ana(read),
                 Some(table) => {
                     self.pending.ana.succeeded();
@@ -149,7 +149,7 @@ impl Controller {
             },
             Err(error) => {
                 self.pending.ana.failed(now);
-                self.link.event(Event::AnaStale(error));
+                self.admin.event(Event::AnaStale(error));
             }
         }
         Work::Idle
@@ -167,7 +167,7 @@ impl Controller {
                 Err(_) => return,
             },
         };
-        self.link.event(event);
+        self.admin.event(event);
     }
 
     /// No transition lasts longer than ANATT, in whole seconds.
@@ -182,7 +182,7 @@ impl Controller {
     fn ana_read(&mut self, table: AnaTable) {
         if std::mem::take(&mut self.pending.ana_asked) || self.ana.as_ref() != Some(&table) {
             self.ana = Some(table.clone());
-            self.link.event(Event::AnaChanged(table));
+            self.admin.event(Event::AnaChanged(table));
         }
     }
 }

@@ -143,7 +143,7 @@ fn refusals_say_what_to_do() {
         (
             ConnectResponse::Refused(Status::CONNECT_CONTROLLER_BUSY),
             "no free controller",
-            "tried again",
+            "check the array",
             false,
         ),
         (

@@ -290,8 +290,17 @@ impl World {
             Err(failure("the device is not deleted"))
         } else {
             if let Some(device) = self.device_of(record.device, record.cookie) {
-                if self.devices[device].state != State::Dead {
-                    self.absurd(&format!("device {device} is deleted while it serves"));
+                let known = &self.devices[device];
+                let served = self.host.served.values().any(|at| *at == device);
+                match known.state {
+                    State::Dead => {}
+                    // It cannot be taken over, and somebody insists.
+                    State::Waiting if self.people.insist() && !served => {
+                        let (store, since) = (known.store, known.dying_since);
+                        self.fail_requests(device);
+                        self.taken_away(store, since);
+                    }
+                    _ => self.absurd(&format!("device {device} is deleted while it serves")),
                 }
                 self.devices[device].state = State::Gone;
             }

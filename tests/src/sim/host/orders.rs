@@ -166,7 +166,13 @@ impl World {
                 self.must_serve(volume, "abandons");
                 self.let_go(volume, Ending::Abandoned);
             }
-            Order::Sweep(record) => self.begin(Work::Sweep(record)),
+            Order::Sweep(record) => {
+                if let Some(device) = self.device_of(record.device, record.cookie) {
+                    let since = &mut self.devices[device].dying_since;
+                    *since = if *since == 0 { self.now } else { *since };
+                }
+                self.begin(Work::Sweep(record));
+            }
             Order::DeleteOrphan { device, .. } => {
                 self.absurd(&format!("device {device} is deleted as an orphan"));
             }

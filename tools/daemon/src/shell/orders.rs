@@ -55,7 +55,7 @@ impl Shell {
                         Failure::new(
                             "an association cannot be used",
                             format!("{error:#}"),
-                            "make room for the state directory; it is tried again by itself",
+                            "make room for the state directory",
                         )
                     });
                     Message::Recorded(path, association, outcome)
