@@ -3,7 +3,7 @@
 //! A number belongs to a path's addresses and subsystem, not to a connection. So the numbers of
 //! configured paths are reserved in configuration order before any of them connects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use umpath_protocol::Portal;
 
@@ -27,9 +27,16 @@ impl Numbers {
         if let Some(number) = self.known.get(key) {
             return (*number, false);
         }
-        self.last += 1;
-        self.known.insert(key.to_owned(), self.last);
-        (self.last, true)
+        // A saved number may be the highest there is.
+        let number = self.last.checked_add(1).unwrap_or_else(|| self.unused());
+        self.bind(key, number);
+        (number, true)
+    }
+
+    fn unused(&self) -> u32 {
+        let taken: BTreeSet<u32> = self.known.values().copied().collect();
+        let mut all = 1..=u32::MAX;
+        all.find(|number| !taken.contains(number)).unwrap_or(1)
     }
 
     /// Binds a number to a path, by reservation or record; `true` if the binding is new.
@@ -66,6 +73,13 @@ pub(super) fn key(portal: &Portal, nqn: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_highest_number_there_is_is_not_exceeded() {
+        let mut numbers = Numbers::new([("a".to_owned(), u32::MAX), ("b".to_owned(), 1)]);
+        assert_eq!(numbers.number("c"), (2, true));
+        assert_eq!(numbers.number("d"), (3, true));
+    }
 
     #[test]
     fn a_path_has_its_number_again_after_a_restart() {
