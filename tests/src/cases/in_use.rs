@@ -31,7 +31,8 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 const NQN: &str = "nqn.2026-11.io.umpath:used";
-const MOUNT: &str = "/mnt/umpath";
+/// Where [`Mounted`] mounts.
+pub(super) const MOUNT: &str = "/mnt/umpath";
 
 fn serve(network: &Network) -> Result<Target> {
     let subsystem = format!(
@@ -48,8 +49,6 @@ fn serve(network: &Network) -> Result<Target> {
 fn removal(network: &Network) -> Result<()> {
     let _target = serve(network)?;
     let mut daemon = Daemon::start(network, "")?;
-    load(&["ext4"])?;
-    std::fs::create_dir_all(MOUNT)?;
     daemon.connect(network, 1, NQN, &[])?;
     let device = daemon.device()?;
     run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&device))?;
@@ -163,10 +162,13 @@ fn idle_target_killed(network: &Network) -> Result<()> {
 }
 
 /// A mounted file system.
-struct Mounted;
+pub(super) struct Mounted;
 
 impl Mounted {
-    fn on(device: &Path) -> Result<Self> {
+    /// Mounts an ext4 file system.
+    pub(super) fn on(device: &Path) -> Result<Self> {
+        load(&["ext4"])?;
+        std::fs::create_dir_all(MOUNT)?;
         run(Command::new("mount").arg(device).arg(MOUNT))?;
         Ok(Self)
     }

@@ -8,12 +8,16 @@ mod faults;
 mod hostile;
 mod ignore;
 mod in_use;
+mod late_cache;
 mod limits;
+mod naming;
 mod nvmet_ana;
 mod nvmet_namespace;
 mod policies;
+mod rediscovery;
 mod restart;
 pub(crate) mod rig;
+mod takeover;
 mod target_interop;
 mod testbed;
 mod trouble;
@@ -39,6 +43,10 @@ pub fn all() -> Vec<Case> {
         bad_input::CASES,
         restart::CASES,
         trouble::CASES,
+        takeover::CASES,
+        naming::CASES,
+        late_cache::CASES,
+        rediscovery::CASES,
         cables::CASES,
         hostile::CASES,
         unfit::CASES,

@@ -20,6 +20,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The service every target listens on.
 pub(super) const SERVICE: &str = "4420";
 
+/// The beginning of an `umpath.toml` with which nothing but the case itself costs a path: heartbeats and
+/// responses may be late, as they are on a busy machine.
+pub(super) const CALM: &str = "[defaults]\nkato_ms = 4000\nheartbeats_missed = 10\noutlier_factor = 0\n\
+                               reconnect_delay_max_ms = 500\n";
+
 /// A directory of this case, removed when dropped.
 #[derive(Debug)]
 struct Folder(PathBuf);
@@ -156,7 +161,17 @@ impl Daemon {
 
     /// Kills it (SIGKILL) and starts another one on the same directories.
     pub(super) fn kill_and_restart(&mut self, network: &Network) -> Result<()> {
-        self.process.kill()?;
+        self.kill()?;
+        self.start_again(network)
+    }
+
+    /// Kills it (SIGKILL).
+    pub(super) fn kill(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Starts another one on the directories of one that was killed.
+    pub(super) fn start_again(&mut self, network: &Network) -> Result<()> {
         let socket = self.folder.0.join("run/umpathd.sock");
         drop(fs::remove_file(&socket));
         let run_dir = self.folder.0.join("run");
@@ -171,9 +186,9 @@ impl Daemon {
 
     /// The same, and the state directory is lost meanwhile.
     pub(super) fn kill_and_restart_without_state(&mut self, network: &Network) -> Result<()> {
-        self.process.kill()?;
+        self.kill()?;
         fs::remove_dir_all(self.folder.0.join("state"))?;
-        self.kill_and_restart(network)
+        self.start_again(network)
     }
 
     /// A second daemon on the same state, with this run directory: runs to its end.
@@ -277,6 +292,24 @@ impl Daemon {
             text.is_some_and(|text| text.starts_with(&address))
         };
         self.paths().ok()?.into_iter().find(found)
+    }
+
+    /// Whether the path over a cable is up.
+    pub(super) fn live(&self, cable: u8) -> bool {
+        self.path(cable)
+            .is_some_and(|path| path.get("state").and_then(Value::as_str) == Some("live"))
+    }
+
+    /// The number of the path over a cable.
+    pub(super) fn number(&self, cable: u8) -> Option<u64> {
+        self.path(cable)?.get("path")?.as_u64()
+    }
+
+    /// What an operator sees, for errors.
+    pub(super) fn shown(&self) -> String {
+        let paths = self.ask(&["show", "paths"]).unwrap_or_default();
+        let events = self.ask(&["show", "events"]).unwrap_or_default();
+        format!("{paths}{events}")
     }
 
     /// Whether the volume sends its I/O over this cable.

@@ -54,7 +54,7 @@ pub(super) const CASES: &[Case] = &[
     },
 ];
 
-const NQN: &str = "nqn.2026-11.io.umpath:trouble";
+pub(super) const NQN: &str = "nqn.2026-11.io.umpath:trouble";
 const DISK: &str = "/tmp/umpath-trouble.disk";
 const SECOND: &str = "/tmp/umpath-trouble-2.disk";
 
@@ -85,7 +85,7 @@ fn subsystem(port: u8, size: &str) -> String {
 }
 
 /// Standing paths over these cables.
-fn standing(network: &Network, cables: &[u8], more: &str) -> String {
+pub(super) fn standing(network: &Network, cables: &[u8], more: &str) -> String {
     let controllers: Vec<String> = cables
         .iter()
         .map(|cable| format!("\"{}\"", network.cable(*cable).address(Side::Array)))
@@ -97,13 +97,13 @@ fn standing(network: &Network, cables: &[u8], more: &str) -> String {
 }
 
 /// The word `show paths` has for what is wrong with a path.
-fn trouble(daemon: &Daemon, cable: u8) -> String {
+pub(super) fn trouble(daemon: &Daemon, cable: u8) -> String {
     let path = daemon.path(cable).unwrap_or_default();
     let words = path.get("last_error").and_then(Value::as_str);
     words.unwrap_or_default().to_owned()
 }
 
-fn usable(daemon: &Daemon, wanted: usize) -> bool {
+pub(super) fn usable(daemon: &Daemon, wanted: usize) -> bool {
     let ready = |path: &Value| {
         let members = path.get("members").and_then(Value::as_array);
         members.is_some_and(|members| {
@@ -116,15 +116,11 @@ fn usable(daemon: &Daemon, wanted: usize) -> bool {
     paths.iter().filter(|path| ready(path)).count() == wanted
 }
 
-fn expect_usable(daemon: &Daemon, wanted: usize) -> Result<()> {
+pub(super) fn expect_usable(daemon: &Daemon, wanted: usize) -> Result<()> {
     within(PATIENCE, &format!("{wanted} usable paths"), || {
         usable(daemon, wanted)
     })
-    .with_context(|| {
-        let paths = daemon.ask(&["show", "paths"]).unwrap_or_default();
-        let events = daemon.ask(&["show", "events"]).unwrap_or_default();
-        format!("{paths}{events}")
-    })
+    .with_context(|| daemon.shown())
 }
 
 /// umpathd is there before its driver: the path says so, and the volume comes with the driver.
@@ -209,10 +205,8 @@ fn restarts(network: &Network) -> Result<()> {
     daemon.connect(network, 1, NQN, &[])?;
     daemon.connect(network, 2, NQN, &[])?;
     let device = daemon.device()?;
-    let numbers = |daemon: &Daemon| -> Vec<Option<u64>> {
-        let number = |cable| daemon.path(cable)?.get("path")?.as_u64();
-        [1, 2].map(number).to_vec()
-    };
+    let numbers =
+        |daemon: &Daemon| -> Vec<Option<u64>> { [1, 2].map(|cable| daemon.number(cable)).to_vec() };
     let before = numbers(&daemon);
 
     eprintln!("--- twice, with the second path down");
