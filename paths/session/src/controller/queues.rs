@@ -25,7 +25,9 @@ impl Controller {
             return false;
         }
         let orders = queues.begin(count, now);
-        orders.into_iter().for_each(|order| self.link.push(order));
+        for order in orders {
+            self.link.push(order);
+        }
         true
     }
 
@@ -35,7 +37,9 @@ impl Controller {
         }
         let mut queues = IoQueues::new(self.connector.clone(), self.granted);
         let orders = queues.begin(self.wanted(), now);
-        orders.into_iter().for_each(|order| self.link.push(order));
+        for order in orders {
+            self.link.push(order);
+        }
         self.queues = Some(queues);
         self.phase = Phase::Connecting;
     }
