@@ -59,7 +59,8 @@ impl Volume {
     fn connect(&mut self, path: u8, tags: u16) {
         let association = AssociationId(path.into());
         let depth = 2 * tags + 2;
-        self.lane.attach(PathId(path), association, depth, self.now);
+        let taken = self.lane.attach(PathId(path), association, depth, self.now);
+        taken.expect("room for it");
         self.device
             .add_path(PathId(path), PathConfig::default(), self.now)
             .expect("a path of its own");

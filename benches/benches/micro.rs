@@ -55,7 +55,8 @@ fn lane(paths: u8, tags: u16) -> Lane {
     let mut lane = Lane::new(config, Arc::new(table), Arc::new(VolumeShared::new()));
     for number in 0..paths {
         let association = AssociationId(u64::from(number) + 1);
-        lane.attach(PathId(number), association, DEPTH, Duration::ZERO);
+        let taken = lane.attach(PathId(number), association, DEPTH, Duration::ZERO);
+        taken.expect("room for it");
     }
     lane
 }

@@ -54,7 +54,10 @@ pub use device::{
 };
 pub use event::{Event, EventKind, LaneEvent, LaneId};
 pub use ghost::{Ghost, GhostTable, Owner, Resend};
-pub use lane::{Action, HeldStats, Lane, LaneConfig, LaneStats, SendCommand, SubmitError};
+pub use lane::{
+    Action, Crowded, HeldStats, Lane, LaneConfig, LaneStats, QUEUE_PAIRS_MAX, SendCommand,
+    SubmitError,
+};
 pub use lane_command::LaneCommand;
 pub use request::{BlockError, BlockRequest, Data, Op, Tag};
 pub use shared::{Pulse, VolumeShared};

@@ -53,7 +53,8 @@ fn lanes(count: usize, shared: &Arc<VolumeShared>, kind: SelectorKind) -> Vec<La
         let mut lane = Lane::new(config, table(kind), Arc::clone(shared));
         for path in 0..PATHS {
             let association = AssociationId(path.into());
-            lane.attach(PathId(path), association, 256, Duration::ZERO);
+            let taken = lane.attach(PathId(path), association, 256, Duration::ZERO);
+            taken.expect("room for it");
         }
         lane
     };

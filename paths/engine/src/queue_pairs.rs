@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use umpath_core::{AssociationId, Data, PATHS_MAX, PathId, SendCommand, Tag};
+use umpath_core::{AssociationId, Data, PathId, QUEUE_PAIRS_MAX, SendCommand, Tag};
 use umpath_nvme::Cqe;
 use umpath_transport::{Arena, Data as Range, Drain, Loss, PushError, Silence, Transport};
 
@@ -16,8 +16,6 @@ use crate::frontend::{Channel, Frontend, QueuePairId};
 
 /// How often a drain is polled when nothing else wakes the thread.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
-/// A path may have its old queue pair draining while the new one works.
-const QUEUE_PAIRS_MAX: usize = 2 * PATHS_MAX;
 
 enum State {
     Open,
@@ -77,20 +75,20 @@ impl<T: Transport> QueuePairs<T> {
         }
     }
 
-    /// Takes a queue pair into use. `Err`: there is no room for so many.
+    /// Takes a queue pair into use that the lane took. The lane knows each queue pair that is here, so
+    /// there is room.
     pub(crate) fn attach(
         &mut self,
         frontend: &mut impl Frontend<Transport = T>,
         path: PathId,
         association: AssociationId,
         transport: T,
-    ) -> Result<(), T> {
+    ) {
         let known = self.all().any(|pair| pair.association == association);
         assert!(!known, "{association} has a queue pair here already");
         let mut places = (0..).zip(self.pairs.iter_mut());
-        let Some((slot, place)) = places.find(|(_, place)| place.is_none()) else {
-            return Err(transport);
-        };
+        let free = places.find(|(_, place)| place.is_none());
+        let (slot, place) = free.expect("room for every queue pair the lane takes");
         self.generation = self.generation.wrapping_add(1);
         let pair = QueuePair {
             path,
@@ -110,7 +108,6 @@ impl<T: Transport> QueuePairs<T> {
         }
         *place = Some(pair);
         self.used = self.used.max(usize::from(slot) + 1);
-        Ok(())
     }
 
     fn all(&mut self) -> impl Iterator<Item = &mut QueuePair<T>> {

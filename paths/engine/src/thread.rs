@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_core::{
-    Action, AssociationId, BlockError, BlockRequest, Lane, LaneCommand, LaneEvent, PathId,
+    Action, AssociationId, BlockError, BlockRequest, Crowded, Lane, LaneCommand, LaneEvent, PathId,
     SendCommand, SubmitError, Tag, ThreadStats,
 };
 use umpath_transport::{Arena, Loss, Transport};
@@ -229,27 +229,25 @@ impl<F: Frontend, R: LaneReports<F::Transport>> QueueThread<F, R> {
         now: Duration,
     ) {
         let depth = transport.depth();
-        match self
-            .pairs
-            .attach(&mut self.frontend, path, association, transport)
-        {
-            Ok(()) => self.lane.attach(path, association, depth, now),
-            Err(transport) => {
-                self.reports.report(LaneReport::Drained {
-                    association,
-                    silent_at: Some(now),
-                    transport: Some(transport),
-                    quiet: true,
-                    at: now,
-                });
-                // The host counts on this thread to use it.
-                self.reports.report(LaneReport::Broken {
-                    association,
-                    why: Loss::Crowded,
-                    at: now,
-                });
-            }
+        match self.lane.attach(path, association, depth, now) {
+            Ok(()) => self
+                .pairs
+                .attach(&mut self.frontend, path, association, transport),
+            Err(Crowded) => self.hand_back(association, transport, now),
         }
+    }
+
+    /// A queue pair is not taken: it goes back unused.
+    fn hand_back(&mut self, association: AssociationId, transport: F::Transport, now: Duration) {
+        self.reports.report(LaneReport::Drained {
+            association,
+            silent_at: Some(now),
+            transport: Some(transport),
+            quiet: true,
+            at: now,
+        });
+        // The host counts on this thread to use it.
+        broken(&mut self.reports, association, Loss::Crowded, now);
     }
 
     fn give_up_queue(&mut self, association: AssociationId, now: Duration) {

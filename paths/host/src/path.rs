@@ -73,6 +73,14 @@ pub enum PathOrder {
         /// Its data, sent or received.
         data: AdminData,
     },
+    /// Destroy a transport queue that is not used and pass in nothing of it any more; its identifier may
+    /// be in the next [`Self::OpenQueue`]. Nothing was sent on it, or its only command was answered.
+    CloseQueue {
+        /// The association it belongs to.
+        association: AssociationId,
+        /// The queue.
+        qid: u16,
+    },
     /// Monitor the link of this association's device, and no other: [`Path::handle_link`].
     WatchLink(AssociationId),
     /// Drain the queues the shell still holds of an association, within the path's deadline, and

@@ -33,7 +33,7 @@ pub struct SessionConfig {
     /// I/O queues opened for each usable namespace, within what is asked and granted: each volume
     /// gets queues of its own. 0: all that are granted, whatever the namespaces.
     pub io_queues_per_namespace: u16,
-    /// Fewest I/O queues worth having; fewer fail the association.
+    /// Fewest I/O queues worth having, of those opened; fewer fail the association.
     pub io_queues_min: u16,
     /// Entries of each I/O queue asked for, `2..=IO_DEPTH_MAX`.
     pub io_depth: u16,

@@ -8,10 +8,9 @@
 //! costs at most one read at a time. A read that fails leaves what was known in force, and is repeated
 //! (`pending`).
 
-mod adding;
 mod changes;
+mod queues;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use changes::Work;
@@ -52,7 +51,8 @@ enum Phase {
     Scanning(Scan),
     /// First look at the ANA log.
     ReadingAna(AnaRead),
-    Connecting(Box<IoQueues>),
+    /// The I/O queues are opened and connected.
+    Connecting,
     Ready(Work),
     Stopping(Stop),
     Over,
@@ -68,13 +68,8 @@ pub struct Controller {
     facts: Option<ControllerFacts>,
     /// I/O queues the controller grants, of those asked.
     granted: u16,
-    /// Identifiers of I/O queues that were used up to now.
-    last_qid: u16,
-    /// I/O queues that are added to a ready association.
-    adding: Option<Box<IoQueues>>,
-    /// Queues that were to be added and were not, for all of an addition when one fails. They are
-    /// never used; at most as many as the controller granted.
-    given_up: BTreeSet<u16>,
+    /// Set once they are opened.
+    queues: Option<IoQueues>,
     namespaces: Vec<Namespace>,
     /// Namespaces that may have changed since, and could not be read.
     unread: Changed,
@@ -101,9 +96,7 @@ impl Controller {
             connector,
             facts: None,
             granted: 0,
-            last_qid: 0,
-            adding: None,
-            given_up: BTreeSet::new(),
+            queues: None,
             namespaces: Vec::new(),
             unread: Changed::default(),
             ana: None,
@@ -126,16 +119,13 @@ impl Controller {
     pub fn poll_timeout(&self) -> Option<Duration> {
         let phase = match &self.phase {
             Phase::Opening { deadline } => Some(*deadline),
-            Phase::Connecting(queues) => queues.poll_timeout(),
             Phase::Stopping(stop) => Some(stop.deadline()),
             Phase::Ready(Work::Idle) => self.pending.due(),
             _ => None,
         };
-        let adding = self
-            .adding
-            .as_ref()
-            .and_then(|queues| queues.poll_timeout());
-        [phase, adding, self.admin.poll_timeout()]
+        let queues = self.queues.as_ref().filter(|_| self.wants_queues());
+        let queues = queues.and_then(IoQueues::poll_timeout);
+        [phase, queues, self.admin.poll_timeout()]
             .into_iter()
             .flatten()
             .min()
@@ -155,26 +145,18 @@ impl Controller {
                 self.admin.ask(handshake.begin(), now);
                 self.phase = Phase::Handshake(Box::new(handshake));
             }
-            Phase::Connecting(queues) => {
-                if let Some(order) = queues.opened(qid, now) {
-                    self.admin.push(order);
-                }
-            }
-            _ => self.added_queue_connected(qid, now),
+            _ => self.io_queue_opened(qid, now),
         }
     }
 
     /// A queue asked for could not be opened, or an open one was lost. Either ends the association,
-    /// except where the queue was to be added to a ready one.
+    /// except where it is an I/O queue that was not reported yet.
     pub fn handle_queue_failed(&mut self, qid: u16, source: TransportSource) {
-        if self.added_queue_failed(qid) {
-            return;
+        if self.io_queue_failed(qid, &source) {
+            let result = self.report_io_queues();
+            return self.settle(result);
         }
-        let opening = match &mut self.phase {
-            Phase::Opening { .. } => qid == 0,
-            Phase::Connecting(queues) => queues.is_opening(qid),
-            _ => false,
-        };
+        let opening = qid == 0 && matches!(self.phase, Phase::Opening { .. });
         self.settle(Err(
             TransportError::queue_failed(opening, qid, source).into()
         ));
@@ -188,9 +170,10 @@ impl Controller {
         let result = if qid == 0 {
             self.admin_response(cqe, data, now)
         } else {
-            self.io_response(qid, cqe, now)
+            self.io_response(qid, cqe)
         };
         self.settle(result);
+        self.look(now);
     }
 
     /// Reads the ANA log again: a command came back with an ANA status. The next reading is reported
@@ -246,14 +229,16 @@ impl Controller {
                 let after = self.connector.config().open_timeout;
                 return Err(TransportError::OpenTimeout { qid: 0, after }.into());
             }
-            Phase::Connecting(queues) => queues.handle_timeout(now)?,
             Phase::Stopping(stop) if stop.deadline() <= now => {
                 self.finish(Event::Closed { orderly: false });
                 return Ok(());
             }
             _ => {}
         }
-        self.tick_adding(now);
+        if let Some(queues) = self.queues_wanted() {
+            queues.handle_timeout(now);
+            self.report_io_queues()?;
+        }
         self.admin.handle_timeout(now)?;
         self.look(now);
         Ok(())
@@ -283,17 +268,6 @@ impl Controller {
             }
             Matched::KeepAlive | Matched::Abandoned => Ok(()),
         }
-    }
-
-    fn io_response(&mut self, qid: u16, cqe: &Cqe, now: Duration) -> Result<(), SessionError> {
-        if let Phase::Connecting(queues) = &mut self.phase {
-            if queues.answer(qid, cqe)? {
-                let (io_queues, io_depth) = (queues.qids().len() as u16, queues.depth());
-                self.ready(io_queues, io_depth, now);
-            }
-            return Ok(());
-        }
-        self.added_queue_response(qid, cqe)
     }
 
     /// Gives the running procedure its answer and starts the next phase when it is over.
@@ -347,7 +321,7 @@ impl Controller {
                     self.finish(Event::Closed { orderly: true });
                 }
             }
-            Phase::Opening { .. } | Phase::Connecting(_) | Phase::Over => {}
+            Phase::Opening { .. } | Phase::Connecting | Phase::Over => {}
         }
         Ok(())
     }
@@ -389,31 +363,7 @@ impl Controller {
         Ok(())
     }
 
-    fn open_io_queues(&mut self, now: Duration) {
-        if let Some(facts) = self.facts.clone() {
-            self.admin.event(Event::Identified(Box::new(facts)));
-        }
-        let queues = self.begin_io_queues(self.wanted(), now);
-        self.phase = Phase::Connecting(Box::new(queues));
-    }
-
-    /// I/O queues to open: those granted, or fewer where few namespaces need them.
-    fn wanted(&self) -> u16 {
-        let usable = self
-            .namespaces
-            .iter()
-            .filter(|namespace| namespace.facts.is_ok())
-            .count();
-        match self.connector.config().io_queues_per_namespace {
-            0 => self.granted,
-            each => {
-                let usable = u16::try_from(usable.max(1)).unwrap_or(u16::MAX);
-                self.granted.min(each.saturating_mul(usable))
-            }
-        }
-    }
-
-    fn ready(&mut self, io_queues: u16, io_depth: u16, now: Duration) {
+    fn ready(&mut self, io_queues: Vec<u16>, io_depth: u16) {
         self.phase = Phase::Ready(Work::Idle);
         let Some(facts) = self.facts.clone() else {
             return;
@@ -427,7 +377,6 @@ impl Controller {
             io_depth,
         };
         self.admin.event(Event::Ready(Box::new(ready)));
-        self.look(now);
     }
 
     /// Ends the association if `result` says so. While stopping, nothing is an error any more.

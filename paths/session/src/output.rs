@@ -36,6 +36,13 @@ pub enum SessionOutput {
         /// Its data.
         data: AdminData,
     },
+    /// Close an I/O queue that is not used, and report nothing of it any more. Nothing was sent on it, or
+    /// its only command was answered. Another queue may get its identifier, with the next
+    /// [`Self::OpenQueue`].
+    CloseQueue {
+        /// The queue.
+        qid: u16,
+    },
     /// Something the rest of the system should know.
     Event(Event),
     /// Close every queue of the association. Nothing follows but the final [`Event::Failed`] or
@@ -49,10 +56,10 @@ pub enum Event {
     /// The controller is identified; I/O queues are opened next. Tells the host, among others, how
     /// much data an I/O queue takes in a capsule and which incarnation it is about to talk to.
     Identified(Box<ControllerFacts>),
-    /// Every queue is connected and every namespace known. I/O may start.
+    /// I/O queues are connected, at least one, and every namespace is known. I/O may start.
     Ready(Box<Ready>),
     /// The I/O queues asked for with [`Controller::add_io_queues`](crate::Controller::add_io_queues)
-    /// are connected; none: they could not be had.
+    /// that connected; none: they could not be had.
     QueuesAdded(Vec<u16>),
     /// The discovery log was read (`Discovery` only). Call `shutdown` or keep the association.
     Discovered(DiscoveryLog),
@@ -119,8 +126,9 @@ pub struct Ready {
     pub namespaces: Vec<Namespace>,
     /// Its ANA states; `None` if it does not report any, and then every namespace is optimized.
     pub ana: Option<AnaTable>,
-    /// I/O queues connected, identifiers `1..=io_queues`. May be fewer than asked.
-    pub io_queues: u16,
+    /// Identifiers of the I/O queues that connected. May be fewer than asked; those that are missing
+    /// can be [added](crate::Controller::add_io_queues).
+    pub io_queues: Vec<u16>,
     /// Entries of each I/O submission queue; one fewer commands may be outstanding. May be smaller
     /// than asked.
     pub io_depth: u16,

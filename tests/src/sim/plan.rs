@@ -262,10 +262,9 @@ impl Plan {
         }
         plan.faults = faults(chance, &plan);
         plan.verbs = verbs(chance, &plan);
-        let refuses = |fault: &Fault| matches!(fault.kind, FaultKind::RefusesOnce { .. });
-        if !plan.verbs.is_empty() || plan.faults.iter().any(refuses) {
-            // An association does not use the identifiers of queues again, so whoever removes a volume
-            // and connects it again needs more of them, and so does who is refused one.
+        if !plan.verbs.is_empty() {
+            // An association does not use again the identifiers of queues that were used, so whoever
+            // removes a volume and connects it again needs more of them.
             plan.io_queues = 32;
         }
         plan

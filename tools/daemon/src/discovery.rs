@@ -77,6 +77,7 @@ async fn read(
                     driver.open(qid, cntlid, depth, 0);
                 }
                 SessionOutput::Send { qid, sqe, data } => driver.send(qid, sqe, &data),
+                SessionOutput::CloseQueue { qid } => driver.close(qid),
                 SessionOutput::Event(Event::Discovered(found)) => log = found,
                 SessionOutput::Event(Event::Closed { .. }) => break 'session Ok(log),
                 SessionOutput::Event(Event::Failed(error)) => break 'session Err(error),

@@ -144,7 +144,8 @@ impl LaneMachine {
         match mail {
             Mail::Attach { path, association } => {
                 self.paths.insert(association, PathId(path));
-                self.lane.attach(PathId(path), id(association), DEPTH, NOW);
+                let taken = self.lane.attach(PathId(path), id(association), DEPTH, NOW);
+                taken.expect("room for it");
             }
             Mail::Paths(at) => self.lane.set_table(tables.paths(at), NOW),
             Mail::Convict(association) => self.lane.convict(id(association), NOW),

@@ -62,8 +62,8 @@ use offers::Offers;
 use queue_pair::{QueuePair, QueuePairState};
 use store::{Queues, Table};
 
-/// A path may have an old association draining while the new one works.
-const QUEUE_PAIRS_MAX: usize = 2 * PATHS_MAX;
+/// Queue pairs a lane can have: a path may have an old association draining while the new one works.
+pub const QUEUE_PAIRS_MAX: usize = 2 * PATHS_MAX;
 
 /// Shape of a lane, fixed for its life.
 #[derive(Debug, Clone, Copy)]
@@ -130,6 +130,18 @@ impl core::fmt::Display for SubmitError {
 
 impl core::error::Error for SubmitError {}
 
+/// A queue pair was refused: too many old ones have not drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crowded;
+
+impl core::fmt::Display for Crowded {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the lane waits for the end of too many queue pairs")
+    }
+}
+
+impl core::error::Error for Crowded {}
+
 /// Counters since the lane began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LaneStats {
@@ -147,8 +159,6 @@ pub struct LaneStats {
     pub completed: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// Queue pairs refused because old ones had not drained.
-    pub links_refused: u64,
     /// Longest time from a request's submission to its completion.
     pub longest: Duration,
     /// Commands that had to wait because of ghosts.
@@ -255,23 +265,33 @@ impl Lane {
     }
 
     /// A queue pair of `depth` entries is connected for `path`. Used when the table says so, which it may
-    /// do already where it takes the place of one that was [given up](Self::give_up_queue).
-    pub fn attach(&mut self, path: PathId, association: AssociationId, depth: u16, now: Duration) {
-        if self.pair_of(association).is_some() {
-            return;
-        }
+    /// do already where it takes the place of one that was [given up](Self::give_up_queue). `Err`: the
+    /// lane does not know it and will never send on it, whatever the table says.
+    ///
+    /// # Panics
+    /// If the lane has a queue pair of this association: the first has to be [drained](Self::drained).
+    pub fn attach(
+        &mut self,
+        path: PathId,
+        association: AssociationId,
+        depth: u16,
+        now: Duration,
+    ) -> Result<(), Crowded> {
+        assert!(
+            self.pair_of(association).is_none(),
+            "the lane has a queue pair of {association} already"
+        );
         let free = |pair: &QueuePair| pair.state == QueuePairState::Free;
         let known = self.pairs.iter().position(free).map(|at| at as u16);
-        match known.or_else(|| self.pairs.add(QUEUE_PAIRS_MAX, QueuePair::unused())) {
-            Some(at) => {
-                self.pairs[at].open(path, association, depth);
-                self.pairs[at].obey(&self.table);
-                self.selector.forget(path, now);
-            }
-            None => self.stats.links_refused += 1,
-        }
+        let at = known
+            .or_else(|| self.pairs.add(QUEUE_PAIRS_MAX, QueuePair::unused()))
+            .ok_or(Crowded)?;
+        self.pairs[at].open(path, association, depth);
+        self.pairs[at].obey(&self.table);
+        self.selector.forget(path, now);
         self.rebuild_offers();
         self.pump(now);
+        Ok(())
     }
 
     /// The lane runs on this NUMA node, for selectors that care.

@@ -10,8 +10,8 @@ use umpath_nvme::Status;
 use umpath_nvme::command::io::ReadWrite;
 
 use crate::rig::{
-    BLOCK, answer, completions, events, extents, ghost, guarded, limits, locks, ms, only_send,
-    request, sends, submit, table, two_paths,
+    BLOCK, answer, attach, completions, events, extents, ghost, guarded, limits, locks, ms,
+    only_send, request, sends, submit, table, two_paths,
 };
 
 #[test]
@@ -189,7 +189,7 @@ fn a_ghost_lost_again_is_sent_again_over_its_own_copies() {
     assert_eq!(only_send(&mut lane).path, PathId(1));
     ghosts.extend(lane.drained(AssociationId(1), ms(5)));
     assert_eq!(ghosts[0].owner, ghosts[1].owner);
-    lane.attach(PathId(0), AssociationId(2), 32, ms(6));
+    attach(&mut lane, 0, 2, ms(6));
     let mut again = PathTable::clone(&table(&[0], limits(), OnNoPath::Queue));
     again.paths[0].association = AssociationId(2);
     lane.set_table(Arc::new(again), ms(6));

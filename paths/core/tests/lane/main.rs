@@ -14,8 +14,8 @@ use umpath_nvme::command::io::{DsmRange, ReadWrite, WriteZeroes};
 use umpath_nvme::{FromBytes, Status};
 
 use rig::{
-    BLOCK, actions, answer, completions, events, lane, limits, ms, only_send, request, sends,
-    submit, table, two_paths,
+    BLOCK, actions, answer, attach, completions, events, lane, limits, ms, only_send, request,
+    sends, submit, table, two_paths,
 };
 
 #[test]
@@ -287,7 +287,7 @@ fn what_a_convicted_association_has_in_flight_is_no_load_of_its_path() {
     lane.convict(AssociationId(0), ms(1_000));
     assert_eq!(shared.in_flight(PathId(0)), 0, "before it is drained");
     // The path is connected again while its old queue pair drains.
-    lane.attach(PathId(0), AssociationId(9), 32, ms(1_100));
+    attach(&mut lane, 0, 9, ms(1_100));
     let mut again = (*table(&[0], limits(), OnNoPath::Queue)).clone();
     again.paths[0].association = AssociationId(9);
     lane.set_table(Arc::new(again), ms(1_100));
@@ -471,7 +471,8 @@ fn a_queue_pair_with_reads_alone_is_replaced_and_loses_nothing() {
         "what comes late counts for nothing"
     );
     // The table names the association already: its number and limits apply at once.
-    lane.attach(read.path, association, 8, ms(1_400));
+    let taken = lane.attach(read.path, association, 8, ms(1_400));
+    taken.expect("room for it");
     submit(&mut lane, request(0, Op::Write, 0, 1), ms(1_500));
     let send = only_send(&mut lane);
     assert_eq!((send.association, send.sqe.nsid.get()), (association, 7));

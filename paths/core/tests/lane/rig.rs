@@ -70,9 +70,15 @@ pub(crate) fn lane(id: u16, shared: &Arc<VolumeShared>) -> Lane {
         Arc::clone(shared),
     );
     for path in 0..2 {
-        lane.attach(PathId(path), AssociationId(u64::from(path)), 32, ms(0));
+        attach(&mut lane, path, path.into(), ms(0));
     }
     lane
+}
+
+/// Gives the lane a queue pair of an association on a path.
+pub(crate) fn attach(lane: &mut Lane, path: u8, association: u64, now: Duration) {
+    let taken = lane.attach(PathId(path), AssociationId(association), 32, now);
+    taken.expect("room for it");
 }
 
 /// A lane with path 0 active and path 1 as standby.

@@ -335,7 +335,8 @@ impl World {
         self.paths[path].suspect = false;
         self.paths[path].ana_epoch += 1;
         for lane in &mut self.lanes {
-            lane.attach(PathId(path as u8), id, DEPTH, self.now);
+            let taken = lane.attach(PathId(path as u8), id, DEPTH, self.now);
+            taken.expect("room for it");
         }
         self.publish();
     }

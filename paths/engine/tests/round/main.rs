@@ -6,7 +6,9 @@ mod rig;
 use std::io;
 use std::time::Duration;
 
-use umpath_core::{AssociationId, BlockError, LaneCommand, LaneEvent, Op, PATHS_MAX, PathId, Tag};
+use umpath_core::{
+    AssociationId, BlockError, LaneCommand, LaneEvent, Op, PathId, QUEUE_PAIRS_MAX, Tag,
+};
 use umpath_engine::{Channel, Event, LaneReport};
 use umpath_nvme::Status;
 use umpath_nvme::opcode::nvm;
@@ -408,20 +410,68 @@ fn a_conviction_waits_for_the_end_of_a_queue_pair_given_up_before() {
 fn a_queue_pair_there_is_no_room_for_is_handed_back_and_called_broken() {
     let mut rig = Rig::new();
     // Each one drains for as long as it may, and the next one comes.
-    let last = 2 * PATHS_MAX as u64;
-    for number in 2..=last {
-        rig.command(LaneCommand::Convict(AssociationId(number - 1)));
-        rig.command(LaneCommand::Attach {
-            path: PathId(1),
-            association: AssociationId(number),
-            transport: Pair::new(),
-        });
-    }
+    let last = come_and_go(&mut rig);
     rig.round(ms(1));
+    refused(&rig.reports(), last);
+}
+
+/// The thread used to take it into use, and the lane, which waited for the end of others, not.
+#[test]
+fn a_queue_pair_the_lane_has_no_room_for_is_handed_back_and_called_broken() {
+    let mut rig = Rig::new();
+    let last = come_and_go(&mut rig) + 1;
+    rig.round(ms(1));
+    rig.rest(ms(2) + DRAIN_DEADLINE);
+    assert!(
+        rig.thread.transport(AssociationId(2)).is_none(),
+        "undrained"
+    );
+    drop(rig.reports());
+    come(&mut rig, last);
+    rig.round(ms(1_000));
+    refused(&rig.reports(), last);
+    assert!(rig.thread.transport(AssociationId(last)).is_none());
+    rig.command(LaneCommand::Convict(AssociationId(last)));
+    rig.round(ms(1_001));
     let reports = rig.reports();
     assert!(
         matches!(
             reports[..],
+            [
+                LaneReport::Drained {
+                    transport: None,
+                    ..
+                },
+                LaneReport::BufferFenced { .. }
+            ]
+        ),
+        "{reports:?}"
+    );
+}
+
+/// A queue pair of another association of path 1.
+fn come(rig: &mut Rig, association: u64) {
+    rig.command(LaneCommand::Attach {
+        path: PathId(1),
+        association: AssociationId(association),
+        transport: Pair::new(),
+    });
+}
+
+/// As many associations as a thread has room for are given up, and one more comes: which.
+fn come_and_go(rig: &mut Rig) -> u64 {
+    let last = QUEUE_PAIRS_MAX as u64;
+    for number in 2..=last {
+        rig.command(LaneCommand::Convict(AssociationId(number - 1)));
+        come(rig, number);
+    }
+    last
+}
+
+fn refused(reports: &[LaneReport<Pair>], association: u64) {
+    assert!(
+        matches!(
+            reports,
             [
                 LaneReport::Drained {
                     association: AssociationId(drained),
@@ -434,7 +484,7 @@ fn a_queue_pair_there_is_no_room_for_is_handed_back_and_called_broken() {
                     why: Loss::Crowded,
                     ..
                 },
-            ] if (drained, broken) == (last, last)
+            ] if (*drained, *broken) == (association, association)
         ),
         "{} reports",
         reports.len()

@@ -65,10 +65,10 @@ impl Live {
     fn new(up: Up) -> Self {
         Self {
             association: up.association,
+            spare: up.ready.io_queues.iter().copied().collect(),
             ready: up.ready,
             device: up.device,
             node: up.node,
-            spare: up.queues.into_iter().collect(),
             leaving: BTreeSet::new(),
             replacements: Replacements::default(),
             opening: None,
@@ -136,7 +136,7 @@ impl Host {
             record.spec.address(),
             record.spec.nqn,
             facts.cntlid,
-            up.ready.io_queues,
+            up.ready.io_queues.len(),
             up.ready.io_depth,
         );
         record.live = Some(Live::new(up));

@@ -66,7 +66,7 @@ impl Host {
             state: state.to_owned(),
             kato_ms: record.known.kato.map_or(0, |kato| kato.as_millis() as u32),
             volumes: served.map(|volume| volume.name().to_owned()).collect(),
-            io_queues: live.map_or(0, |live| live.ready.io_queues.into()),
+            io_queues: live.map_or(0, |live| live.ready.io_queues.len() as u32),
             connects: record.connects,
             last_error: self.trouble_of(record),
         }

@@ -150,6 +150,9 @@ impl Attempt {
                 sqe,
                 data,
             }),
+            SessionOutput::CloseQueue { qid } => around
+                .orders
+                .push_back(PathOrder::CloseQueue { association, qid }),
             SessionOutput::Event(event) => return self.event(event, around),
             // The session's last event follows and ends the attempt.
             SessionOutput::CloseAll => {}
@@ -244,11 +247,9 @@ impl Attempt {
         self.health = Some(Health::new(around.spec.health, self.patience, around.now));
         // The last association may have used another port, whose link says nothing about this one.
         around.orders.push_back(PathOrder::WatchLink(association));
-        let queues = (1..=ready.io_queues).collect();
         around.report(Report::Up(Box::new(Up {
             association,
             ready,
-            queues,
             device: String::new(),
             node: None,
         })));

@@ -125,10 +125,8 @@ pub enum Report {
 pub struct Up {
     /// Its number, never reused.
     pub association: AssociationId,
-    /// What the controller reported.
+    /// What the controller reported, and its I/O queues, all idle.
     pub ready: Ready,
-    /// Identifiers of its I/O queues, all idle.
-    pub queues: Vec<u16>,
     /// The RDMA device it runs over; set by the shell.
     pub device: String,
     /// NUMA node of that device, if known; set by the shell.

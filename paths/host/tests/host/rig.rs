@@ -346,10 +346,9 @@ impl Rig {
                 facts,
                 namespaces: namespaces.to_vec(),
                 ana,
-                io_queues,
+                io_queues: (1..=io_queues).collect(),
                 io_depth: 65,
             },
-            queues: (1..=io_queues).collect(),
             device: "rxe0".to_owned(),
             node: None,
         };

@@ -69,7 +69,9 @@ fn chaos(mut session: impl Session, ops: Vec<Op>) {
                     assert!(bytes <= DATA_MAX);
                     sent.push((qid, sqe.cid.get()));
                 }
-                SessionOutput::OpenQueue { .. } => assert!(!closed),
+                SessionOutput::OpenQueue { .. } | SessionOutput::CloseQueue { .. } => {
+                    assert!(!closed);
+                }
                 SessionOutput::CloseAll => {
                     assert!(!closed);
                     closed = true;

@@ -1,16 +1,15 @@
 //! Ready and after: keep-alives, events, shutdown.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use umpath_nvme::log::AnaState;
 use umpath_nvme::opcode::admin;
 use umpath_nvme::{AsyncEvent, Sqe, Status, U16};
-use umpath_session::{Controller, Event, SessionConfig};
+use umpath_session::{Controller, Event};
 
 use crate::bring_up::words;
 use crate::model::Model;
-use crate::rig::{Fault, MS, Rig, config, controller, controller_with};
+use crate::rig::{Fault, MS, Rig, controller};
 
 #[test]
 fn keep_alives_are_sent_and_their_answers_reported() {
@@ -306,110 +305,5 @@ fn shutdown_at_any_moment_of_the_bring_up_closes() {
         rig.session.shutdown(rig.now);
         rig.run_for(Duration::from_secs(10));
         assert!(rig.over && matches!(rig.events.pop_back(), Some(Event::Closed { .. })));
-    }
-}
-
-/// A ready session with one namespace's queues, and more granted.
-fn with_queues_to_spare() -> Rig<Controller> {
-    let config = SessionConfig {
-        io_queues: 8,
-        io_queues_per_namespace: 2,
-        ..config()
-    };
-    let mut model = Model::new();
-    model.queues = 8;
-    let mut rig = controller_with(model, config);
-    assert!(rig.ready().io_queues < 8);
-    rig.events.clear();
-    rig
-}
-
-fn added(rig: &mut Rig<Controller>) -> Vec<u16> {
-    match rig.event() {
-        Some(Event::QueuesAdded(qids)) => qids,
-        other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn io_queues_can_be_added_to_a_ready_association() {
-    let mut rig = with_queues_to_spare();
-    let before = rig.opened.iter().map(|(qid, ..)| *qid).max().unwrap();
-    let now = rig.now;
-    assert!(rig.session.add_io_queues(2, now));
-    assert!(!rig.session.add_io_queues(1, now), "one thing at a time");
-    rig.settle();
-    assert_eq!(added(&mut rig), [before + 1, before + 2]);
-    assert!(
-        !rig.session.add_io_queues(100, now),
-        "more than are granted"
-    );
-    assert!(!rig.over);
-}
-
-#[test]
-fn an_io_queue_that_cannot_be_added_costs_nothing_but_itself() {
-    for fault in [
-        Fault::Lose,
-        Fault::Silence,
-        Fault::Status(Status::INVALID_OPCODE),
-    ] {
-        for exchange in 0..2 {
-            let mut rig = with_queues_to_spare();
-            rig.faults.insert(rig.exchanges + exchange, fault);
-            let now = rig.now;
-            assert!(rig.session.add_io_queues(1, now));
-            rig.settle();
-            rig.run_for(Duration::from_secs(12));
-            let qids = added_among(&mut rig);
-            assert!(qids.is_empty(), "{fault:?} at {exchange}: {qids:?}");
-            assert!(!rig.over, "{fault:?} at {exchange}");
-            let now = rig.now;
-            assert!(rig.session.add_io_queues(1, now), "another one may do");
-            rig.settle();
-            assert_eq!(added_among(&mut rig).len(), 1, "{fault:?} at {exchange}");
-        }
-    }
-}
-
-/// One that failed gave up the others of the same addition, and what came of those ended the association.
-#[test]
-fn io_queues_that_cannot_be_added_together_cost_nothing_but_themselves() {
-    let faults = [
-        Fault::Lose,
-        Fault::Silence,
-        Fault::WrongCommand,
-        Fault::Status(Status::INVALID_OPCODE),
-    ];
-    for (first, second) in faults.iter().flat_map(|a| faults.map(|b| (*a, b))) {
-        for (i, j) in [(0, 1), (1, 1), (2, 2), (2, 3), (3, 3)] {
-            let mut rig = with_queues_to_spare();
-            rig.faults.insert(rig.exchanges + i, first);
-            rig.faults.insert(rig.exchanges + j, second);
-            let (now, before) = (rig.now, rig.opened.len());
-            assert!(rig.session.add_io_queues(2, now));
-            rig.settle();
-            rig.run_for(Duration::from_secs(12));
-            let scene = format!("{first:?} at {i}, {second:?} at {j}");
-            assert!(added_among(&mut rig).is_empty(), "{scene}");
-            // A controller closes queues that nobody connects.
-            for (qid, ..) in rig.opened.split_off(before) {
-                let closed = std::io::Error::other("closed");
-                rig.session.handle_queue_failed(qid, Arc::new(closed));
-            }
-            rig.settle();
-            assert!(!rig.over, "{scene}");
-        }
-    }
-}
-
-/// The next queues added, keep-alives aside.
-fn added_among(rig: &mut Rig<Controller>) -> Vec<u16> {
-    loop {
-        match rig.event() {
-            Some(Event::QueuesAdded(qids)) => return qids,
-            Some(Event::KeepAlive { .. } | Event::KeepAliveMissed { .. }) => {}
-            other => panic!("{other:?}"),
-        }
     }
 }

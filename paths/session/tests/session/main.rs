@@ -11,5 +11,6 @@ mod discovery;
 mod failures;
 mod life;
 mod model;
+mod queues;
 mod resets;
 mod rig;

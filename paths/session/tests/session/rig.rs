@@ -1,6 +1,6 @@
 //! Drives a session against the model in virtual time, and holds it to its contract at every step.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +88,8 @@ pub(crate) struct Rig<S> {
     pub(crate) model: Model,
     pub(crate) now: Duration,
     pub(crate) opened: Vec<(u16, u16, u16)>,
+    /// Queues the transport opens or has.
+    pub(crate) open: BTreeSet<u16>,
     pub(crate) sent: Vec<(u16, Sqe)>,
     pub(crate) events: VecDeque<Event>,
     /// Faults by number of the exchange.
@@ -125,6 +127,7 @@ impl<S: Session> Rig<S> {
             model,
             now,
             opened: Vec::new(),
+            open: BTreeSet::new(),
             sent: Vec::new(),
             events: VecDeque::new(),
             faults: HashMap::new(),
@@ -143,6 +146,7 @@ impl<S: Session> Rig<S> {
             match output {
                 SessionOutput::OpenQueue { qid, cntlid, depth } => {
                     assert!(!self.closed);
+                    assert!(self.open.insert(qid), "queue {qid} is there already");
                     self.opened.push((qid, cntlid, depth));
                     self.open(qid);
                 }
@@ -150,6 +154,13 @@ impl<S: Session> Rig<S> {
                     assert!(!self.closed);
                     self.sent.push((qid, sqe));
                     self.exchange(qid, &sqe, &data);
+                }
+                SessionOutput::CloseQueue { qid } => {
+                    assert!(!self.closed);
+                    assert!(self.open.remove(&qid), "queue {qid} is not there");
+                    let mut outstanding = self.outstanding.keys();
+                    let sent = outstanding.any(|(queue, _)| *queue == qid);
+                    assert!(!sent, "the controller may still hold queue {qid}");
                 }
                 SessionOutput::CloseAll => {
                     assert!(!self.closed);
@@ -174,7 +185,10 @@ impl<S: Session> Rig<S> {
         match self.fault() {
             None => self.session.handle_queue_connected(qid, self.now),
             Some(Fault::Silence) => {}
-            Some(_) => self.session.handle_queue_failed(qid, Arc::new(CablePulled)),
+            Some(_) => {
+                self.open.remove(&qid);
+                self.session.handle_queue_failed(qid, Arc::new(CablePulled));
+            }
         }
     }
 

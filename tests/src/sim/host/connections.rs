@@ -108,6 +108,14 @@ impl World {
         }
     }
 
+    /// A path gives up a queue pair that no queue thread had.
+    pub(super) fn close_queue(&mut self, path: u32, qid: u16) {
+        let Some(actor) = self.path(path) else { return };
+        let at = actor.qps.iter().position(|(known, _)| *known == qid);
+        let (_, qp) = actor.qps.remove(at.expect("a queue that is open"));
+        self.destroy_qp(qp);
+    }
+
     pub(super) fn destroy_qp(&mut self, qp: QpId) {
         self.silence(qp);
         self.qps[qp].host = HostEnd::Drained;

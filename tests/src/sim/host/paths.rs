@@ -54,6 +54,7 @@ impl World {
                         self.transmit(qp, Way::ToTarget, Packet::Admin { sqe, data });
                     }
                 }
+                PathOrder::CloseQueue { qid, .. } => self.close_queue(path, qid),
                 PathOrder::WatchLink(association) => self.watch_link(path, association),
                 PathOrder::Release {
                     association,
@@ -191,7 +192,7 @@ impl World {
     /// A path's report is on its way to the host, with what it brings.
     fn path_reports(&mut self, path: u32, report: Report) {
         let brought = match &report {
-            Report::Up(up) => self.take_queues(path, up.association, &up.queues),
+            Report::Up(up) => self.take_queues(path, up.association, &up.ready.io_queues),
             Report::Queues(association, qids) => self.take_queues(path, *association, qids),
             _ => Brought::new(),
         };

@@ -61,11 +61,21 @@ pub(crate) enum Happened {
     },
 }
 
+impl Happened {
+    fn qid(&self) -> u16 {
+        match self {
+            Self::Connected(qid) | Self::Failed(qid, _) | Self::Response { qid, .. } => *qid,
+        }
+    }
+}
+
 /// The session has ended: everything that was open, to be torn down by the caller.
 #[derive(Debug)]
 pub(crate) struct Halt {
-    /// The admin queue, where one was connected.
+    /// The admin queue, where one was connected, and I/O queues that were not handed over.
     pub(crate) queues: Vec<HostQueue>,
+    /// Queues that were closed before, while other threads destroy them.
+    pub(crate) closing: JoinSet<()>,
 }
 
 /// The end of an established connection, as the connection manager reported it.
@@ -95,6 +105,8 @@ pub(crate) struct Driver {
     /// Connections that another thread works on.
     stepping: JoinSet<Stepped>,
     queues: Vec<HostQueue>,
+    /// Closed queues that other threads destroy.
+    closing: JoinSet<()>,
     arena: Arc<Arena>,
     domain: Option<Arc<Domain>>,
     /// Bytes expected back, by queue and command identifier.
@@ -116,6 +128,7 @@ impl Driver {
             connecting: Vec::new(),
             stepping: JoinSet::new(),
             queues: Vec::new(),
+            closing: JoinSet::new(),
             arena,
             domain: None,
             expected: HashMap::new(),
@@ -195,6 +208,16 @@ impl Driver {
         taken
     }
 
+    /// Closes a queue. Another one may get its identifier at once: what this one still had to say is
+    /// dropped.
+    pub(crate) fn close(&mut self, qid: u16) {
+        let closed = self.take_queues(&[qid]);
+        self.happened.retain(|happened| happened.qid() != qid);
+        while self.closing.try_join_next().is_some() {}
+        // Elsewhere: destroying one may wait for the kernel.
+        self.closing.spawn_blocking(move || drop(closed));
+    }
+
     /// Ends the driver and gives up everything it holds.
     pub(crate) fn halt(mut self) -> Halt {
         // Connections in the making go to another thread: destroying one may wait for the kernel.
@@ -205,6 +228,7 @@ impl Driver {
         }
         Halt {
             queues: self.queues,
+            closing: self.closing,
         }
     }
 

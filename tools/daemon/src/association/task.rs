@@ -114,6 +114,7 @@ impl Task {
                 let driver = self.at_hand(association);
                 driver.send(qid, sqe, &data);
             }
+            PathOrder::CloseQueue { association, qid } => self.at_hand(association).close(qid),
             PathOrder::WatchLink(association) => self.begin_to_watch(association),
             PathOrder::Release {
                 association,
@@ -214,7 +215,7 @@ impl Task {
                 up.node = links::node_of(domain.device());
                 Some(Brought {
                     association: up.association,
-                    queues: driver.take_queues(&up.queues),
+                    queues: driver.take_queues(&up.ready.io_queues),
                     domain: Some(domain),
                 })
             }

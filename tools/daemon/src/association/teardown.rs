@@ -20,8 +20,9 @@ pub(crate) async fn release(halt: Halt, deadline: Duration) {
 /// someone waits for that.
 pub(super) async fn admin(halt: Halt, deadline: Duration, silence: Option<impl FnOnce(Duration)>) {
     let deadline = clock::now() + deadline;
-    let mut queues = halt.queues;
-    let mut silent = true;
+    let (mut queues, mut closing) = (halt.queues, halt.closing);
+    while closing.try_join_next().is_some() {}
+    let mut silent = closing.is_empty();
     for queue in &mut queues {
         silent &= queue.begin_drain(deadline) == Silence::Proved;
     }
@@ -37,7 +38,9 @@ pub(super) async fn admin(halt: Halt, deadline: Duration, silence: Option<impl F
     let at = if silent {
         stopped
     } else {
-        destroyed.await.unwrap_or_else(|_| clock::now())
+        while closing.join_next().await.is_some() {}
+        let closed = clock::now();
+        destroyed.await.unwrap_or(closed).max(closed)
     };
     report(at);
 }
