@@ -10,7 +10,7 @@ use umpath_nvme::Status;
 use umpath_nvme::command::fabrics::ConnectResponse;
 
 use super::reactor::Reactor;
-use super::request::{Stage, Work};
+use super::request::{State, Work};
 use crate::array::Refusal;
 use crate::controller::Answer;
 use crate::controller::io::{Operation, check_ranges};
@@ -21,9 +21,7 @@ use crate::media::{Job, Step};
 impl Reactor {
     /// Executes a command, unless a fault that was asked for wants something else.
     pub(super) fn execute(&mut self, index: u32) {
-        if let Some(request) = self.requests.get_mut(index as usize) {
-            request.stage = Stage::Executing;
-        }
+        self.requests[index].becomes(State::Ready);
         match self.fault_of(index) {
             None => self.proceed(index),
             Some(action) => self.misbehave(index, action),
@@ -31,10 +29,7 @@ impl Reactor {
     }
 
     pub(super) fn proceed(&mut self, index: u32) {
-        let Some(request) = self.requests.get_mut(index as usize) else {
-            return;
-        };
-        match request.work {
+        match self.requests[index].work {
             Work::Connect => self.connect(index),
             Work::Admin => self.admin(index),
             Work::Media(_) => self.enter_media(index),
@@ -44,12 +39,8 @@ impl Reactor {
 
     fn connect(&mut self, index: u32) {
         let hub = Arc::clone(&self.hub);
-        let Some(request) = self.requests.get_mut(index as usize) else {
-            return;
-        };
-        let Some(queue) = self.queues.get_mut(request.queue as usize) else {
-            return;
-        };
+        let request = &mut self.requests[index];
+        let queue = &mut self.queues[request.queue as usize];
         // Its data was fetched meanwhile. A controller made for a queue that is being closed, or that
         // an earlier Connect has given to another one, would never hear of the queue's end.
         if !queue.is_fresh() || queue.is_closing() {
@@ -82,12 +73,8 @@ impl Reactor {
 
     fn admin(&mut self, index: u32) {
         let hub = Arc::clone(&self.hub);
-        let Some(request) = self.requests.get_mut(index as usize) else {
-            return;
-        };
-        let Some(queue) = self.queues.get(request.queue as usize) else {
-            return;
-        };
+        let request = &mut self.requests[index];
+        let queue = &self.queues[request.queue as usize];
         let Some(cntlid) = queue.cntlid() else { return };
         let bytes = request.transfer.bytes();
         let data = match &mut request.buffer {
@@ -111,11 +98,9 @@ impl Reactor {
 
     fn enter_media(&mut self, index: u32) {
         let now = self.hub.now();
-        let Some(request) = self.requests.get_mut(index as usize) else {
-            return;
-        };
+        let request = &mut self.requests[index];
         let Work::Media(work) = &mut request.work else {
-            return;
+            unreachable!("only commands for a backing store come here");
         };
         if let Some(ranges) = work.ranges {
             let bytes = request.transfer.bytes();
@@ -129,7 +114,7 @@ impl Reactor {
         }
         match work.shared.gate.enter(work.epoch, now) {
             Ok(()) => {
-                work.entered = true;
+                request.becomes(State::OnMedia { counted: true });
                 self.submit_media(index);
             }
             Err(fenced) => self.refuse(index, fenced),
@@ -139,38 +124,26 @@ impl Reactor {
     /// Submits a command that the gate has not counted and is not asked about: what a controller
     /// does that claims to have stopped and has not.
     pub(super) fn pass_gate(&mut self, index: u32) {
-        if let Some(request) = self.requests.get_mut(index as usize)
-            && let Work::Media(work) = &mut request.work
-        {
-            work.unchecked = true;
-            self.submit_media(index);
-        }
+        self.requests[index].becomes(State::OnMedia { counted: false });
+        self.submit_media(index);
     }
 
     /// Answers a command that came too late to be executed.
     fn refuse(&mut self, index: u32, fenced: Fenced) {
-        if let Some(request) = self.requests.get(index as usize)
-            && let Some(queue) = self.queues.get_mut(request.queue as usize)
-        {
-            queue.refused += 1;
-        }
+        self.queues[self.requests[index].queue as usize].refused += 1;
         self.finish(index, fenced_status(fenced), 0);
     }
 
-    /// The choke point: one media step of a request that the gate has counted.
+    /// The choke point: one media step of a request.
     fn submit_media(&mut self, index: u32) {
         let now = self.hub.now();
-        let Some(request) = self.requests.get_mut(index as usize) else {
-            return;
-        };
+        let request = &mut self.requests[index];
+        let counted = request.state() == State::OnMedia { counted: true };
         let Work::Media(work) = &mut request.work else {
-            return;
+            unreachable!("only commands for a backing store come here");
         };
-        if !work.unchecked
-            && let Err(fenced) = work.shared.gate.permits(work.epoch, now)
-        {
+        if counted && let Err(fenced) = work.shared.gate.permits(work.epoch, now) {
             work.shared.gate.leave();
-            work.entered = false;
             return self.refuse(index, fenced);
         }
         let bytes = request.transfer.bytes();
@@ -191,11 +164,9 @@ impl Reactor {
 
     /// A media step is over.
     pub(super) fn media_done(&mut self, index: u32, result: i32) {
-        let Some(request) = self.requests.get_mut(index as usize) else {
-            return;
-        };
+        let request = &mut self.requests[index];
         let Work::Media(work) = &mut request.work else {
-            return;
+            unreachable!("only commands for a backing store come here");
         };
         match work.media.completed(&mut work.job, result) {
             Some(status) => self.leave_media(index, status),
@@ -204,13 +175,12 @@ impl Reactor {
     }
 
     fn leave_media(&mut self, index: u32, status: Status) {
-        let Some(request) = self.requests.get_mut(index as usize) else {
-            return;
-        };
+        let request = &mut self.requests[index];
+        let counted = request.state() == State::OnMedia { counted: true };
         let Work::Media(work) = &mut request.work else {
-            return;
+            unreachable!("only commands for a backing store come here");
         };
-        if std::mem::take(&mut work.entered) {
+        if counted {
             work.shared.gate.leave();
         }
         if status.is_success() {
@@ -219,9 +189,7 @@ impl Reactor {
                 Transfer::FromHost(bytes) => work.shared.counters.count_write(bytes),
                 Transfer::HeadFromHost(_) | Transfer::None => {}
             }
-        } else if let Some(queue) = self.queues.get(request.queue as usize)
-            && !queue.is_closing()
-        {
+        } else if !self.queues[request.queue as usize].is_closing() {
             let sqe = &request.sqe;
             warn!(%status, opcode = sqe.opcode, nsid = sqe.nsid.get(), "media command failed");
         }

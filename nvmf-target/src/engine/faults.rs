@@ -11,18 +11,16 @@ use umpath_nvme::Status;
 use umpath_nvme::command::io::ReadWrite;
 use umpath_nvme::opcode::nvm;
 
-use super::queue::Queue;
 use super::reactor::Reactor;
-use super::request::{Answering, Stage, Work};
-use super::waiting::Then;
+use super::request::{Answering, State, Work};
 use crate::fault::{Action, Command};
 
 impl Reactor {
     /// What was asked to become of a request instead of being executed.
     pub(super) fn fault_of(&self, index: u32) -> Option<Action> {
         self.hub.fault_rules().action(|| {
-            let request = self.requests.get(index as usize)?;
-            let queue = self.queues.get(request.queue as usize)?;
+            let request = &self.requests[index];
+            let queue = &self.queues[request.queue as usize];
             let opcode = request.sqe.opcode;
             let names_blocks =
                 queue.qid != 0 && matches!(opcode, nvm::READ | nvm::WRITE | nvm::WRITE_ZEROES);
@@ -48,47 +46,31 @@ impl Reactor {
             Action::Hang => self.fall_silent(index),
             Action::Error { status } => self.finish(index, Status::from_raw(status), 0),
             Action::Park {
-                ms,
-                beyond_gate: false,
-            } => self.park(index, wait(ms), Then::Execute),
-            Action::Park { ms, .. } => {
-                if self.gate_is_open(index) {
-                    self.park(index, wait(ms), Then::PassGate);
-                } else {
-                    self.proceed(index);
-                }
+                beyond_gate: true, ..
+            } if !self.gate_is_open(index) => self.proceed(index),
+            Action::Park { ms, beyond_gate } => {
+                let past_gate = beyond_gate;
+                self.requests[index].becomes(State::Parked { past_gate });
+                self.wait(index, wait(ms));
             }
         }
     }
 
     /// Executes a request whose answer will be late or never come.
     fn answer(&mut self, index: u32, how: Answering) {
-        if let Some(request) = self.requests.get_mut(index as usize) {
-            request.answering = how;
-        }
+        self.requests[index].answering = how;
         self.proceed(index);
     }
 
-    /// Holds an answer back.
-    pub(super) fn answer_later(&mut self, index: u32, wait: Duration, status: Status, result: u64) {
-        if let Some(request) = self.requests.get_mut(index as usize) {
-            request.stage = Stage::Executing;
-        }
-        self.park(index, wait, Then::Answer { status, result });
-    }
-
-    fn park(&mut self, index: u32, wait: Duration, then: Then) {
-        self.waiting.push(self.hub.now() + wait, index, then);
+    pub(super) fn wait(&mut self, index: u32, wait: Duration) {
+        self.waiting.push(self.hub.now() + wait, index);
     }
 
     /// A request that is never answered lives as long as its queue.
     pub(super) fn fall_silent(&mut self, index: u32) {
-        let Some(request) = self.requests.get_mut(index as usize) else {
-            return;
-        };
-        request.stage = Stage::Silent;
-        let queue = self.queues.get_mut(request.queue as usize);
-        if queue.is_none_or(|queue| queue.is_closing()) {
+        let request = &mut self.requests[index];
+        request.becomes(State::Silent);
+        if self.queues[request.queue as usize].is_closing() {
             self.retire(index);
         }
     }
@@ -96,11 +78,7 @@ impl Reactor {
     /// Whether a request could go to its backing store now. Range lists are checked behind the gate,
     /// so no deallocation goes around it.
     fn gate_is_open(&self, index: u32) -> bool {
-        let work = self
-            .requests
-            .get(index as usize)
-            .map(|request| &request.work);
-        matches!(work, Some(Work::Media(work))
+        matches!(&self.requests[index].work, Work::Media(work)
             if work.ranges.is_none()
                 && work.shared.gate.permits(work.epoch, self.hub.now()).is_ok())
     }
@@ -110,8 +88,10 @@ impl Reactor {
     pub(super) fn recall(&mut self, queue: u32, cid: u16) -> bool {
         let requests = &self.requests;
         let found = self.waiting.take(|index| {
-            let request = requests.get(index as usize);
-            request.is_some_and(|request| request.queue == queue && request.sqe.cid.get() == cid)
+            let request = &requests[index];
+            request.state() == State::Parked { past_gate: false }
+                && request.queue == queue
+                && request.sqe.cid.get() == cid
         });
         if let Some(index) = found {
             self.finish(index, Status::ABORT_REQUESTED, 0);
@@ -123,13 +103,14 @@ impl Reactor {
     pub(super) fn wake_waiting(&mut self) -> bool {
         let mut busy = false;
         while self.waiting.next().is_some()
-            && let Some((index, then)) = self.waiting.pop(self.hub.now())
+            && let Some(index) = self.waiting.pop(self.hub.now())
         {
             busy = true;
-            match then {
-                Then::Answer { status, result } => self.finish(index, status, result),
-                Then::PassGate => self.pass_gate(index),
-                Then::Execute => self.go_on(index),
+            match self.requests[index].state() {
+                State::Parked { past_gate: true } => self.pass_gate(index),
+                State::Parked { past_gate: false } => self.go_on(index),
+                State::Done { status, result } => self.respond(index, status, result),
+                state => unreachable!("a request waits in {state:?}"),
             }
         }
         busy
@@ -137,13 +118,12 @@ impl Reactor {
 
     /// Executes what was parked. An admin command whose controller may be another by now is not.
     fn go_on(&mut self, index: u32) {
-        let orphan = self.requests.get(index as usize).is_some_and(|request| {
-            let queue = self.queues.get(request.queue as usize);
-            matches!(request.work, Work::Admin) && queue.is_none_or(Queue::is_closing)
-        });
-        if orphan {
+        let request = &mut self.requests[index];
+        let queue = &self.queues[request.queue as usize];
+        if matches!(request.work, Work::Admin) && queue.is_closing() {
             self.retire(index);
         } else {
+            request.becomes(State::Ready);
             self.proceed(index);
         }
     }

@@ -1,7 +1,4 @@
 //! A command's way: capsule, data from the host, execution, data to the host, response.
-//!
-//! A request keeps its buffer until its response is reaped or its queue pair is gone, whichever
-//! frees the memory from the device, and never gives it up while a media step is under way.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +12,7 @@ use umpath_transport::PushError;
 use super::execute::job_of;
 use super::queue::Role;
 use super::reactor::Reactor;
-use super::request::{Answering, MediaWork, Request, Stage, Work};
+use super::request::{Answering, MediaWork, Request, State, Work};
 use crate::controller::admin_transfer;
 use crate::controller::io::plan;
 use crate::controller::sgl::{Location, Transfer, key_to_invalidate, locate};
@@ -61,8 +58,6 @@ impl Reactor {
                             shared,
                             epoch,
                             ranges,
-                            entered: false,
-                            unchecked: false,
                         }
                     });
                     (job.map_or(Work::Nothing, Work::Media), plan.transfer)
@@ -71,57 +66,40 @@ impl Reactor {
         };
         let planned = planned.and_then(|(work, transfer)| {
             let location = locate(&sqe, transfer, slot.data_bytes() as usize)?;
-            Ok((work, transfer, location))
+            Ok((work, (transfer, location)))
         });
-        let (work, transfer, location, status) = match planned {
-            Ok((work, transfer, location)) => (work, transfer, location, None),
+        entry.requests += 1;
+        let (work, data, status) = match planned {
+            // Advice that is not taken needs no data.
+            Ok((Work::Nothing, data)) => (Work::Nothing, data, Some(Status::SUCCESS)),
+            Ok((work, data)) => (work, data, None),
             Err(status) => (
                 Work::Nothing,
-                Transfer::None,
-                Location::Nowhere,
+                (Transfer::None, Location::Nowhere),
                 Some(status),
             ),
         };
-        entry.requests += 1;
-        let request = self.requests.insert(Request {
-            queue,
-            sqe,
-            stage: Stage::Executing,
-            work,
-            transfer,
-            location,
-            buffer: None,
-            capsule: Some(slot),
-            answering: Answering::Now,
-        }) as u32;
+        let request = Request::new(queue, sqe, slot, work, data);
+        let index = self.requests.insert(request);
         match status {
-            Some(status) => self.finish(request, status, 0),
-            None => self.advance(request),
+            Some(status) => self.finish(index, status, 0),
+            None => self.advance(index),
         }
     }
 
     /// Gets a request its memory and its data.
     pub(super) fn advance(&mut self, index: u32) {
-        let Some(request) = self.requests.get_mut(index as usize) else {
-            return;
-        };
+        let request = &mut self.requests[index];
         let bytes = request.transfer.bytes();
-        if matches!(request.work, Work::Nothing) {
-            // Advice that is not taken needs no data.
-            return self.finish(index, Status::SUCCESS, 0);
-        }
         if bytes > 0 && request.buffer.is_none() {
             let take = || self.buffers.take(bytes);
             request.buffer = self.starved.take_or_wait(index, take);
             if request.buffer.is_none() {
-                request.stage = Stage::Starved;
+                request.becomes(State::Starved);
                 return;
             }
         }
-        let Some(queue) = self.queues.get_mut(request.queue as usize) else {
-            return;
-        };
-        let Some(transport) = queue.live() else {
+        let Some(transport) = self.queues[request.queue as usize].live() else {
             return self.retire(index);
         };
         match (request.transfer, request.location) {
@@ -136,7 +114,7 @@ impl Reactor {
                 self.execute(index);
             }
             (transfer, Location::Remote { address, key }) if transfer.is_from_host() => {
-                request.stage = Stage::Fetching;
+                request.becomes(State::Fetching);
                 let place = request
                     .buffer
                     .as_ref()
@@ -152,25 +130,30 @@ impl Reactor {
         }
     }
 
-    /// Sends data, if any, and the response.
+    /// The answer of a request is known.
     pub(super) fn finish(&mut self, index: u32, status: Status, result: u64) {
-        let Some(request) = self.requests.get_mut(index as usize) else {
-            return;
-        };
-        request.stage = Stage::Responding;
+        let request = &mut self.requests[index];
+        request.becomes(State::Done { status, result });
+        if self.queues[request.queue as usize].is_closing() {
+            return self.retire(index);
+        }
+        match request.answering {
+            Answering::Now => self.respond(index, status, result),
+            Answering::After(wait) => self.wait(index, wait),
+            Answering::Never => self.fall_silent(index),
+        }
+    }
+
+    /// Sends data, if any, and the response.
+    pub(super) fn respond(&mut self, index: u32, status: Status, result: u64) {
+        let request = &mut self.requests[index];
         let queue_index = request.queue;
-        let Some(queue) = self.queues.get_mut(queue_index as usize) else {
-            return;
-        };
+        let queue = &mut self.queues[queue_index as usize];
         let head = queue.head();
         let Some(transport) = queue.live() else {
             return self.retire(index);
         };
-        match std::mem::replace(&mut request.answering, Answering::Now) {
-            Answering::Now => {}
-            Answering::After(wait) => return self.answer_later(index, wait, status, result),
-            Answering::Never => return self.fall_silent(index),
-        }
+        request.becomes(State::Responding);
         if let Some(slot) = request.capsule.take() {
             transport.release(slot);
         }
@@ -224,15 +207,11 @@ impl Reactor {
 
     /// Forgets a request whose memory no device and no ring entry uses any more.
     pub(super) fn retire(&mut self, index: u32) {
-        let Some(mut request) = self.requests.try_remove(index as usize) else {
-            return;
-        };
+        let mut request = self.requests.end(index);
         if let Some(buffer) = request.buffer.take() {
             self.buffers.give(buffer);
         }
-        let Some(queue) = self.queues.get_mut(request.queue as usize) else {
-            return;
-        };
+        let queue = &mut self.queues[request.queue as usize];
         queue.requests -= 1;
         if let (Some(slot), Some(transport)) = (request.capsule.take(), queue.live()) {
             transport.release(slot);

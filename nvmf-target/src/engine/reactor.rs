@@ -17,7 +17,7 @@ use super::hub::{Hub, Message};
 use super::line::Line;
 use super::mailbox::Inbox;
 use super::queue::Queue;
-use super::request::{Request, Stage};
+use super::request::{Requests, State};
 use super::ring::{Reaped, Ring, Tag};
 use super::waiting::Waiting;
 use crate::model::PortId;
@@ -40,7 +40,7 @@ pub(super) struct Reactor {
     pub(super) queues: Slab<Queue>,
     /// Keys of `queues`.
     pub(super) keys: Vec<u32>,
-    pub(super) requests: Slab<Request>,
+    pub(super) requests: Requests,
     /// Requests that wait for memory.
     pub(super) starved: Line,
     pub(super) buffers: Buffers,
@@ -65,7 +65,7 @@ impl Reactor {
             ring,
             queues: Slab::new(),
             keys: Vec::new(),
-            requests: Slab::with_capacity(1024),
+            requests: Requests::new(),
             starved: Line::default(),
             buffers,
             waiting: Waiting::default(),
@@ -308,8 +308,9 @@ impl Reactor {
     /// Requests that wait for memory, as far as there is some again.
     fn feed_starved(&mut self) {
         while let Some(index) = self.starved.first() {
-            let request = self.requests.get_mut(index as usize);
-            if let Some(request) = request.filter(|request| request.stage == Stage::Starved) {
+            // One that ended meanwhile kept its place.
+            if self.requests.is(index, State::Starved) {
+                let request = &mut self.requests[index];
                 let Some(buffer) = self.buffers.take(request.transfer.bytes()) else {
                     return;
                 };

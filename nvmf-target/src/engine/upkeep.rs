@@ -9,7 +9,6 @@ use umpath_rdma::{CmEvent, QueueError};
 
 use super::queue::{Queue, Retired};
 use super::reactor::Reactor;
-use super::request::Stage;
 use super::ring::Tag;
 
 impl Reactor {
@@ -151,13 +150,7 @@ impl Reactor {
     }
 
     fn retire_all_of(&mut self, key: u32) {
-        let orphans: Vec<u32> = self
-            .requests
-            .iter()
-            .filter(|(_, request)| request.queue == key && request.stage != Stage::Executing)
-            .map(|(index, _)| index as u32)
-            .collect();
-        for index in orphans {
+        for index in self.requests.bound_to(key) {
             self.retire(index);
         }
     }
