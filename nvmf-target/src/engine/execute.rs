@@ -19,15 +19,6 @@ use crate::gate::Fenced;
 use crate::media::{Job, Step};
 
 impl Reactor {
-    /// Executes a command, unless a fault that was asked for wants something else.
-    pub(super) fn execute(&mut self, index: u32) {
-        self.requests[index].becomes(State::Ready);
-        match self.fault_of(index) {
-            None => self.proceed(index),
-            Some(action) => self.misbehave(index, action),
-        }
-    }
-
     pub(super) fn proceed(&mut self, index: u32) {
         match self.requests[index].work {
             Work::Connect => self.connect(index),

@@ -1,7 +1,7 @@
 //! A command's way: capsule, data from the host, execution, data to the host, response.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::warn;
 use umpath_nvme::opcode::{FABRICS, fabrics};
@@ -10,12 +10,14 @@ use umpath_rdma::{CapsuleSlot, Remote, TargetEvent};
 use umpath_transport::PushError;
 
 use super::execute::job_of;
+use super::faults::Faults;
 use super::queue::Role;
 use super::reactor::Reactor;
-use super::request::{Answering, MediaWork, Request, State, Work};
+use super::request::{MediaWork, Request, State, Work};
 use crate::controller::admin_transfer;
 use crate::controller::io::plan;
 use crate::controller::sgl::{Location, Transfer, key_to_invalidate, locate};
+use crate::fault::{AtExecution, AtResponse};
 
 /// The token of responses that have no request.
 const NO_REQUEST: u64 = u64::MAX;
@@ -130,6 +132,29 @@ impl Reactor {
         }
     }
 
+    /// Executes a command whose data is here.
+    fn execute(&mut self, index: u32) {
+        let request = &mut self.requests[index];
+        request.becomes(State::Ready);
+        let queue = &self.queues[request.queue as usize];
+        match self.hub.faults().at_execution(request, queue) {
+            AtExecution::Execute => self.proceed(index),
+            AtExecution::Park {
+                past_gate: true, ..
+            } if !self.gate_is_open(index) => self.proceed(index),
+            AtExecution::Park { wait, past_gate } => {
+                self.requests[index].becomes(State::Parked { past_gate });
+                self.wait(index, wait);
+            }
+            AtExecution::Answer(status) => self.finish(index, status, 0),
+            AtExecution::Ignore => self.fall_silent(index),
+        }
+    }
+
+    fn wait(&mut self, index: u32, wait: Duration) {
+        self.waiting.push(self.hub.now() + wait, index);
+    }
+
     /// The answer of a request is known.
     pub(super) fn finish(&mut self, index: u32, status: Status, result: u64) {
         let request = &mut self.requests[index];
@@ -137,10 +162,10 @@ impl Reactor {
         if self.queues[request.queue as usize].is_closing() {
             return self.retire(index);
         }
-        match request.answering {
-            Answering::Now => self.respond(index, status, result),
-            Answering::After(wait) => self.wait(index, wait),
-            Answering::Never => self.fall_silent(index),
+        match Faults::at_response(request) {
+            AtResponse::Send => self.respond(index, status, result),
+            AtResponse::Delay(wait) => self.wait(index, wait),
+            AtResponse::Drop => self.fall_silent(index),
         }
     }
 
@@ -215,6 +240,75 @@ impl Reactor {
         queue.requests -= 1;
         if let (Some(slot), Some(transport)) = (request.capsule.take(), queue.live()) {
             transport.release(slot);
+        }
+    }
+
+    /// A request that is never answered lives as long as its queue.
+    fn fall_silent(&mut self, index: u32) {
+        let request = &mut self.requests[index];
+        request.becomes(State::Silent);
+        if self.queues[request.queue as usize].is_closing() {
+            self.retire(index);
+        }
+    }
+
+    /// Whether a request could go to its backing store now. Range lists are checked behind the gate,
+    /// so no deallocation goes around it.
+    fn gate_is_open(&self, index: u32) -> bool {
+        matches!(&self.requests[index].work, Work::Media(work)
+            if work.ranges.is_none()
+                && work.shared.gate.permits(work.epoch, self.hub.now()).is_ok())
+    }
+
+    /// Completes a command as aborted if it waits to be executed. What has passed the gate, or has been
+    /// executed, cannot be taken back.
+    pub(super) fn recall(&mut self, queue: u32, cid: u16) -> bool {
+        let requests = &self.requests;
+        let found = self.waiting.take(|index| {
+            let request = &requests[index];
+            request.state() == State::Parked { past_gate: false }
+                && request.queue == queue
+                && request.sqe.cid.get() == cid
+        });
+        if let Some(index) = found {
+            self.finish(index, Status::ABORT_REQUESTED, 0);
+        }
+        found.is_some()
+    }
+
+    /// Lets go on what has waited long enough; whether there was any.
+    pub(super) fn wake_waiting(&mut self) -> bool {
+        let mut busy = false;
+        while self.waiting.next().is_some()
+            && let Some(index) = self.waiting.pop(self.hub.now())
+        {
+            busy = true;
+            match self.requests[index].state() {
+                State::Parked { past_gate: true } => self.pass_gate(index),
+                State::Parked { past_gate: false } => self.go_on(index),
+                State::Done { status, result } => self.respond(index, status, result),
+                state => unreachable!("a request waits in {state:?}"),
+            }
+        }
+        busy
+    }
+
+    /// Executes what was parked. An admin command whose controller may be another by now is not.
+    fn go_on(&mut self, index: u32) {
+        let request = &mut self.requests[index];
+        let queue = &self.queues[request.queue as usize];
+        if matches!(request.work, Work::Admin) && queue.is_closing() {
+            self.retire(index);
+        } else {
+            request.becomes(State::Ready);
+            self.proceed(index);
+        }
+    }
+
+    /// The program ends: nothing goes on.
+    pub(super) fn abandon_waiting(&mut self) {
+        for index in self.waiting.drain().collect::<Vec<_>>() {
+            self.retire(index);
         }
     }
 }

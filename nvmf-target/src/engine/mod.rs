@@ -19,7 +19,6 @@ mod conductor;
 mod devices;
 mod doors;
 mod execute;
-mod fault_rules;
 mod faults;
 mod flow;
 mod hub;

@@ -16,7 +16,6 @@
 
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
-use std::time::Duration;
 
 use slab::Slab;
 use umpath_nvme::{Sqe, Status};
@@ -25,6 +24,7 @@ use umpath_rdma::CapsuleSlot;
 use super::buffers::Buffer;
 use crate::controller::sgl::{Location, Transfer};
 use crate::controller::view::Shared;
+use crate::fault::Action;
 use crate::gate::Epoch;
 use crate::media::{Job, SharedMedia};
 
@@ -107,17 +107,6 @@ pub(super) enum Work {
     Nothing,
 }
 
-/// When a command is answered once it was executed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answering {
-    /// At once.
-    Now,
-    /// So much later.
-    After(Duration),
-    /// Not at all.
-    Never,
-}
-
 /// A command for a backing store.
 #[derive(Debug)]
 pub(super) struct MediaWork {
@@ -142,7 +131,8 @@ pub(super) struct Request {
     pub(super) buffer: Option<Buffer>,
     /// Held while its in-capsule data is needed.
     pub(super) capsule: Option<CapsuleSlot>,
-    pub(super) answering: Answering,
+    /// What was drawn for it when it could be executed.
+    pub(super) fault: Option<Action>,
 }
 
 impl Request {
@@ -163,7 +153,7 @@ impl Request {
             location,
             buffer: None,
             capsule: Some(slot),
-            answering: Answering::Now,
+            fault: None,
         }
     }
 
