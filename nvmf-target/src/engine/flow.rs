@@ -3,26 +3,55 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::warn;
-use umpath_nvme::opcode::{FABRICS, fabrics};
+use slab::Slab;
+use tracing::{info, warn};
 use umpath_nvme::{Cqe, Sqe, Status};
-use umpath_rdma::{CapsuleSlot, Remote, TargetEvent};
+use umpath_rdma::{CapsuleSlot, QueueError, Remote, TargetEvent};
 use umpath_transport::PushError;
 
-use super::execute::job_of;
+use super::buffers::Buffers;
+use super::execute::{Execution, Outcome, work_of};
 use super::faults::Faults;
-use super::queue::Role;
-use super::reactor::Reactor;
-use super::request::{MediaWork, Request, State, Work};
-use crate::controller::admin_transfer;
-use crate::controller::io::plan;
+use super::hub::Hub;
+use super::line::Line;
+use super::queue::Queue;
+use super::request::{Request, Requests, State, Work};
+use super::ring::Ring;
+use super::waiting::Waiting;
 use crate::controller::sgl::{Location, Transfer, key_to_invalidate, locate};
 use crate::fault::{AtExecution, AtResponse};
 
 /// The token of responses that have no request.
 const NO_REQUEST: u64 = u64::MAX;
 
-impl Reactor {
+/// What the requests of a reactor share. The ring goes before the buffers its entries may name.
+pub(super) struct Flow {
+    pub(super) hub: Arc<Hub>,
+    pub(super) ring: Ring,
+    pub(super) queues: Slab<Queue>,
+    /// Keys of `queues`.
+    pub(super) keys: Vec<u32>,
+    requests: Requests,
+    /// Requests that wait for memory.
+    starved: Line,
+    buffers: Buffers,
+    waiting: Waiting,
+}
+
+impl Flow {
+    pub(super) fn new(hub: Arc<Hub>, ring: Ring, buffers: Buffers) -> Self {
+        Self {
+            hub,
+            ring,
+            queues: Slab::new(),
+            keys: Vec::new(),
+            requests: Requests::new(),
+            starved: Line::default(),
+            buffers,
+            waiting: Waiting::default(),
+        }
+    }
+
     pub(super) fn handle(&mut self, queue: u32, event: TargetEvent) {
         match event {
             TargetEvent::Capsule { slot, sqe } => self.accept_command(queue, slot, sqe),
@@ -30,43 +59,16 @@ impl Reactor {
             // The response behind it frees the memory.
             TargetEvent::Written { .. } | TargetEvent::Responded { token: NO_REQUEST } => {}
             TargetEvent::Responded { token } => {
-                if let Some(queue) = self.queues.get_mut(queue as usize) {
-                    queue.owed.reaped(Instant::now);
-                }
+                self.queues[queue as usize].owed.reaped(Instant::now);
                 self.retire(token as u32);
             }
         }
     }
 
     fn accept_command(&mut self, queue: u32, slot: CapsuleSlot, sqe: Sqe) {
-        let Some(entry) = self.queues.get_mut(queue as usize) else {
-            return;
-        };
+        let entry = &mut self.queues[queue as usize];
         entry.consume();
-        let planned = match &mut entry.role {
-            Role::Fresh if sqe.opcode == FABRICS && sqe.fabrics_type() == fabrics::CONNECT => {
-                admin_transfer(&sqe).map(|transfer| (Work::Connect, transfer))
-            }
-            Role::Fresh => Err(Status::COMMAND_SEQUENCE_ERROR.with_dnr()),
-            Role::Admin { .. } => admin_transfer(&sqe).map(|transfer| (Work::Admin, transfer)),
-            Role::Io { access, .. } => {
-                let (shared, epoch) = (Arc::clone(access.shared()), access.epoch());
-                plan(access.view(), &sqe).map(|plan| {
-                    let job = job_of(plan.operation).map(|(job, ranges)| {
-                        let media = Arc::clone(&plan.namespace.media);
-                        MediaWork {
-                            media,
-                            job,
-                            shared,
-                            epoch,
-                            ranges,
-                        }
-                    });
-                    (job.map_or(Work::Nothing, Work::Media), plan.transfer)
-                })
-            }
-        };
-        let planned = planned.and_then(|(work, transfer)| {
+        let planned = work_of(&mut entry.role, &sqe).and_then(|(work, transfer)| {
             let location = locate(&sqe, transfer, slot.data_bytes() as usize)?;
             Ok((work, (transfer, location)))
         });
@@ -90,7 +92,7 @@ impl Reactor {
     }
 
     /// Gets a request its memory and its data.
-    pub(super) fn advance(&mut self, index: u32) {
+    fn advance(&mut self, index: u32) {
         let request = &mut self.requests[index];
         let bytes = request.transfer.bytes();
         if bytes > 0 && request.buffer.is_none() {
@@ -151,12 +153,43 @@ impl Reactor {
         }
     }
 
+    fn proceed(&mut self, index: u32) {
+        let outcome = self.execution(index).start();
+        self.go_on(index, outcome);
+    }
+
+    /// A media step of a request is over.
+    pub(super) fn media_done(&mut self, index: u32, result: i32) {
+        let outcome = self.execution(index).step_done(result);
+        self.go_on(index, outcome);
+    }
+
+    fn execution(&mut self, index: u32) -> Execution<'_> {
+        let request = &mut self.requests[index];
+        Execution {
+            hub: &self.hub,
+            ring: &mut self.ring,
+            arena: self.buffers.arena(),
+            queue: &mut self.queues[request.queue as usize],
+            request,
+            index,
+        }
+    }
+
+    fn go_on(&mut self, index: u32, outcome: Outcome) {
+        match outcome {
+            Outcome::Done(status, result) => self.finish(index, status, result),
+            Outcome::InRing => {}
+            Outcome::Kept => self.retire(index),
+        }
+    }
+
     fn wait(&mut self, index: u32, wait: Duration) {
         self.waiting.push(self.hub.now() + wait, index);
     }
 
     /// The answer of a request is known.
-    pub(super) fn finish(&mut self, index: u32, status: Status, result: u64) {
+    fn finish(&mut self, index: u32, status: Status, result: u64) {
         let request = &mut self.requests[index];
         request.becomes(State::Done { status, result });
         if self.queues[request.queue as usize].is_closing() {
@@ -170,7 +203,7 @@ impl Reactor {
     }
 
     /// Sends data, if any, and the response.
-    pub(super) fn respond(&mut self, index: u32, status: Status, result: u64) {
+    fn respond(&mut self, index: u32, status: Status, result: u64) {
         let request = &mut self.requests[index];
         let queue_index = request.queue;
         let queue = &mut self.queues[queue_index as usize];
@@ -211,9 +244,7 @@ impl Reactor {
         status: Status,
         dword: u32,
     ) {
-        let Some(queue) = self.queues.get_mut(queue_index as usize) else {
-            return;
-        };
+        let queue = &mut self.queues[queue_index as usize];
         let head = queue.head();
         let Some(transport) = queue.live() else {
             return;
@@ -231,7 +262,7 @@ impl Reactor {
     }
 
     /// Forgets a request whose memory no device and no ring entry uses any more.
-    pub(super) fn retire(&mut self, index: u32) {
+    fn retire(&mut self, index: u32) {
         let mut request = self.requests.end(index);
         if let Some(buffer) = request.buffer.take() {
             self.buffers.give(buffer);
@@ -276,6 +307,11 @@ impl Reactor {
         found.is_some()
     }
 
+    /// When the next one that waits goes on.
+    pub(super) fn next_wake(&self) -> Option<Duration> {
+        self.waiting.next()
+    }
+
     /// Lets go on what has waited long enough; whether there was any.
     pub(super) fn wake_waiting(&mut self) -> bool {
         let mut busy = false;
@@ -284,8 +320,8 @@ impl Reactor {
         {
             busy = true;
             match self.requests[index].state() {
-                State::Parked { past_gate: true } => self.pass_gate(index),
-                State::Parked { past_gate: false } => self.go_on(index),
+                State::Parked { past_gate: true } => self.proceed(index),
+                State::Parked { past_gate: false } => self.resume(index),
                 State::Done { status, result } => self.respond(index, status, result),
                 state => unreachable!("a request waits in {state:?}"),
             }
@@ -294,7 +330,7 @@ impl Reactor {
     }
 
     /// Executes what was parked. An admin command whose controller may be another by now is not.
-    fn go_on(&mut self, index: u32) {
+    fn resume(&mut self, index: u32) {
         let request = &mut self.requests[index];
         let queue = &self.queues[request.queue as usize];
         if matches!(request.work, Work::Admin) && queue.is_closing() {
@@ -308,6 +344,52 @@ impl Reactor {
     /// The program ends: nothing goes on.
     pub(super) fn abandon_waiting(&mut self) {
         for index in self.waiting.drain().collect::<Vec<_>>() {
+            self.retire(index);
+        }
+    }
+
+    /// Requests that wait for memory, as far as there is some again.
+    pub(super) fn feed_starved(&mut self) {
+        while let Some(index) = self.starved.first() {
+            // One that ended meanwhile kept its place.
+            if self.requests.is(index, State::Starved) {
+                let request = &mut self.requests[index];
+                let Some(buffer) = self.buffers.take(request.transfer.bytes()) else {
+                    return;
+                };
+                request.buffer = Some(buffer);
+                self.starved.pass_first();
+                self.advance(index);
+            } else {
+                self.starved.pass_first();
+            }
+        }
+    }
+
+    pub(super) fn fail(&mut self, key: u32, error: &QueueError) {
+        let queue = &self.queues[key as usize];
+        if !queue.is_closing() {
+            info!(cntlid = queue.cntlid(), id = queue.id.0, %error, "queue failed");
+        }
+        self.close(key);
+    }
+
+    /// Starts closing a queue and tells the array.
+    pub(super) fn close(&mut self, key: u32) {
+        let queue = &mut self.queues[key as usize];
+        if !queue.begin_close() {
+            return;
+        }
+        if let Some(cntlid) = queue.cntlid() {
+            let (id, now) = (queue.id, self.hub.now());
+            self.hub
+                .with_array(|array| array.queue_closed(cntlid, id, now));
+        }
+    }
+
+    /// Ends the requests that end with their queue pair.
+    pub(super) fn retire_all_of(&mut self, key: u32) {
+        for index in self.requests.bound_to(key) {
             self.retire(index);
         }
     }

@@ -11,6 +11,10 @@
 //! The array sits behind one lock that admin commands and verbs take and I/O commands never do. An
 //! I/O queue has its own access to the controller ([`crate::controller::view::IoAccess`]) and
 //! touches only what its reactor owns.
+//!
+//! A request's life is drawn in `request`. `faults` is asked whether a request is to misbehave,
+//! `execute` executes it, `flow` drives it with both, `upkeep` ends queues, and `reactor` is the loop
+//! that calls them: each uses only those named before it.
 
 mod admission;
 mod buffers;

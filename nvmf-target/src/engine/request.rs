@@ -9,7 +9,7 @@
 //! one that the array executes goes from `Ready` to `Done`. [Faults](crate::fault) add `Parked` before
 //! the execution and `Silent` instead of a response. [`State::leads_to`] has every move there is; any
 //! other, and an end while its memory may be in the ring, is a bug of the engine and asserted. The rest
-//! of the engine only says which move is made: `flow` and `execute` make them all.
+//! of the engine only says which move is made: `flow` makes them, and `execute` the one to the media.
 //!
 //! A request keeps its memory until it ends: its response is reaped or its queue pair is gone, whichever
 //! frees the memory from the device. It refers to its queue, which therefore outlives it.
@@ -20,6 +20,7 @@ use std::sync::Arc;
 use slab::Slab;
 use umpath_nvme::{Sqe, Status};
 use umpath_rdma::CapsuleSlot;
+use umpath_transport::Arena;
 
 use super::buffers::Buffer;
 use crate::controller::sgl::{Location, Transfer};
@@ -107,6 +108,16 @@ pub(super) enum Work {
     Nothing,
 }
 
+impl Work {
+    /// What a backing store does; for commands that have one.
+    pub(super) fn media(&mut self) -> &mut MediaWork {
+        match self {
+            Self::Media(work) => work,
+            other => unreachable!("no backing store for {other:?}"),
+        }
+    }
+}
+
 /// A command for a backing store.
 #[derive(Debug)]
 pub(super) struct MediaWork {
@@ -159,6 +170,16 @@ impl Request {
 
     pub(super) fn state(&self) -> State {
         self.state
+    }
+
+    /// What executes it, and its data: the caller sees to it that neither a device nor the ring works
+    /// on that meanwhile.
+    pub(super) fn parts<'a>(&'a mut self, arena: &'a Arena) -> (&'a mut Work, &'a mut [u8]) {
+        let data = match &mut self.buffer {
+            Some(buffer) => buffer.bytes(arena, self.transfer.bytes()),
+            None => &mut [],
+        };
+        (&mut self.work, data)
     }
 
     /// Moves on.
