@@ -59,7 +59,9 @@ impl Flow {
             // The response behind it frees the memory.
             TargetEvent::Written { .. } | TargetEvent::Responded { token: NO_REQUEST } => {}
             TargetEvent::Responded { token } => {
-                self.queues[queue as usize].owed.reaped(Instant::now);
+                self.queues[queue as usize]
+                    .unacknowledged
+                    .reaped(Instant::now);
                 self.retire(token as u32);
             }
         }
@@ -231,7 +233,7 @@ impl Flow {
         let key = key_to_invalidate(&request.sqe.sgl);
         let pushed = pushed.and_then(|()| transport.respond(u64::from(index), &cqe, key));
         match pushed {
-            Ok(()) => queue.owed.sent(Instant::now),
+            Ok(()) => queue.unacknowledged.sent(Instant::now),
             Err(error) => self.refuse_overrun(queue_index, error),
         }
     }
@@ -374,7 +376,7 @@ impl Flow {
         self.close(key);
     }
 
-    /// Starts closing a queue and tells the array.
+    /// Starts closing a queue and notifies the array.
     pub(super) fn close(&mut self, key: u32) {
         let queue = &mut self.queues[key as usize];
         if !queue.begin_close() {

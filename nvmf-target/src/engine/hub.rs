@@ -62,7 +62,7 @@ pub struct Hub {
     faults: Faults,
     pending_connects: PendingConnects,
     devices: Arc<Devices>,
-    /// Wakes the conductor when it must look at its timers again.
+    /// Wakes the conductor when it must check its timers again.
     timers: Bell,
     /// What the conductor sleeps until, in nanoseconds.
     alarm_ns: AtomicU64,

@@ -20,9 +20,9 @@ use super::ring::{Reaped, Ring, Tag};
 use crate::model::PortId;
 use crate::output::QueueId;
 
-/// How often queues that are being closed are looked at.
+/// How often queues that are being closed are checked.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(1);
-/// How often queues that wait for their Connect, or for a host to take a response, are looked at.
+/// How often queues that wait for their Connect, or for a host to take a response, are checked.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest sleep; everything that matters wakes the ring.
 const IDLE_SLEEP: Duration = Duration::from_secs(60);
@@ -57,7 +57,7 @@ impl Reactor {
         }
     }
 
-    /// Serves until told to end.
+    /// Serves until it is asked to end.
     pub(super) fn run(mut self) {
         if let Err(error) = self.serve() {
             // Not through the log: its thread ends unheard with the process.
@@ -94,7 +94,7 @@ impl Reactor {
         self.flow.feed_starved();
         self.ring_doorbells();
         self.flow.ring.submit(None)?;
-        self.flow.bury_queues(start)?;
+        self.flow.end_queues(start)?;
         Ok(busy)
     }
 

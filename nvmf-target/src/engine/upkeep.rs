@@ -68,7 +68,7 @@ impl Flow {
     ///
     /// `polled`: a time after which all queues were polled. Of a process that was stopped in between
     /// a later one would say that hosts take no responses.
-    pub(super) fn bury_queues(&mut self, polled: Instant) -> io::Result<()> {
+    pub(super) fn end_queues(&mut self, polled: Instant) -> io::Result<()> {
         for position in (0..self.keys.len()).rev() {
             let key = self.keys[position];
             let queue = &mut self.queues[key as usize];
@@ -80,7 +80,7 @@ impl Flow {
                 self.close(key);
                 continue;
             }
-            if queue.is_stuck(polled) {
+            if queue.takes_nothing(polled) {
                 let (cntlid, id) = (queue.cntlid(), queue.id.0);
                 warn!(cntlid, id, "a host takes no responses, its queue is closed");
                 self.close(key);
