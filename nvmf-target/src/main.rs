@@ -5,6 +5,7 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    end_with_any_panic();
     if let Some(status) = umpath_man::answer(cli::man::pages) {
         return status;
     }
@@ -15,6 +16,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ends the process when any of its threads panics, once that is reported: a reactor that has asserted
+/// in vain would never say that its commands are off the media, and the others would wait for it.
+fn end_with_any_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::exit(101);
+    }));
 }
 
 /// The error and its causes, without those whose words an outer one has used already.

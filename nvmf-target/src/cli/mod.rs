@@ -120,7 +120,7 @@ fn serve(file: Option<&Path>, check: bool, socket: &Path) -> Result<()> {
     let server = Server::bind(socket)?;
     let operator = Arc::new(Operator::new(
         Arc::clone(conductor.hub()),
-        conductor.doors(),
+        conductor.listener_orders(),
     ));
     operator.configure(&config)?;
     server.spawn(operator).context("cannot start a thread")?;

@@ -59,7 +59,7 @@ pub(super) enum SubsystemVerb {
         /// Let any host connect
         #[arg(long)]
         allow_any_host: bool,
-        /// Command quiesce time told to hosts, in milliseconds
+        /// Command quiesce time reported to hosts, in milliseconds
         #[arg(long, default_value_t = default_cqt_ms())]
         cqt_ms: u16,
         /// Do not offer cross-controller reset

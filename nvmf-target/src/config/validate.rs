@@ -52,7 +52,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         if port.traddr.is_unspecified() {
             return refuse(
                 place,
-                "traddr must be the address of one interface: hosts are told it by discovery",
+                "traddr must be the address of one interface: hosts learn it by discovery",
             );
         }
     }

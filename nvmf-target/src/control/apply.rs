@@ -12,7 +12,7 @@ use super::fences::Fences;
 use super::{ApplyError, Place, Reply, Verb};
 use crate::array::ChangeError;
 use crate::config::{self, Config, check_group, check_namespace, check_subsystem};
-use crate::engine::{Doors, Hub};
+use crate::engine::{Hub, ListenerOrders};
 use crate::media::{Media, SharedMedia};
 use crate::model::{AnaState, NSID_MAX, PortId, derive_nguid, derive_serial, derive_uuid};
 use crate::subsystem::{Namespace, Subsystem};
@@ -21,7 +21,7 @@ use crate::subsystem::{Namespace, Subsystem};
 #[derive(Debug)]
 pub struct Operator {
     hub: Arc<Hub>,
-    listeners: Doors,
+    listeners: ListenerOrders,
     /// One change at a time: a change may open files and listeners between two accesses to the array.
     turn: Mutex<()>,
     fences: Fences,
@@ -29,7 +29,7 @@ pub struct Operator {
 
 impl Operator {
     /// Carries out verbs on the target behind `hub`.
-    pub fn new(hub: Arc<Hub>, listeners: Doors) -> Self {
+    pub fn new(hub: Arc<Hub>, listeners: ListenerOrders) -> Self {
         Self {
             hub,
             listeners,
@@ -257,7 +257,7 @@ impl Operator {
 
     fn open(&self, port: PortId, address: SocketAddr) -> Result<(), ApplyError> {
         self.hub.with_array(|array| array.add_port(port, address))?;
-        self.listeners.open(port, address).map_err(|source| {
+        self.listeners.listen(port, address).map_err(|source| {
             // The port is new: nothing uses it yet.
             let _ = self.hub.with_array(|array| array.remove_port(port));
             ApplyError::Listen { address, source }
@@ -266,7 +266,7 @@ impl Operator {
 
     fn shut_if_unused(&self, port: PortId) {
         if self.hub.with_array(|array| array.remove_port(port)).is_ok() {
-            self.listeners.shut(port);
+            self.listeners.stop(port);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The conductor: starts the threads, keeps the doors and the timers, and ends everything.
+//! The conductor: starts the threads, keeps the listeners and the timers, and ends everything.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -17,8 +17,8 @@ use umpath_transport::ArenaError;
 use super::buffers::Buffers;
 use super::clock::Clock;
 use super::devices::{self, Devices};
-use super::doors::{Door, Doorkeeper};
 use super::hub::Hub;
+use super::listeners::{Acceptor, PortListener};
 use super::mailbox::{Bell, Inbox, Mailbox, mailbox};
 use super::reactor::Reactor;
 use super::ring::Ring;
@@ -53,32 +53,33 @@ pub enum StartError {
 /// An order to the conductor.
 #[derive(Debug)]
 enum Order {
-    Open(Door),
-    Shut(PortId),
+    Listen(PortListener),
+    Stop(PortId),
 }
 
-/// The way to give orders to the conductor, for the control thread.
+/// The way to open and close listeners, for the control thread.
 #[derive(Debug, Clone)]
-pub struct Doors(Mailbox<Order>);
+pub struct ListenerOrders(Mailbox<Order>);
 
-impl Doors {
-    /// Listens on an address; the door is open when this returns.
-    pub fn open(&self, port: PortId, address: SocketAddr) -> Result<(), ListenError> {
-        self.0.send(Order::Open(Door::open(port, address)?));
+impl ListenerOrders {
+    /// Listens on an address, from before this returns.
+    pub fn listen(&self, port: PortId, address: SocketAddr) -> Result<(), ListenError> {
+        self.0
+            .send(Order::Listen(PortListener::open(port, address)?));
         Ok(())
     }
 
     /// Stops listening.
-    pub fn shut(&self, port: PortId) {
-        self.0.send(Order::Shut(port));
+    pub fn stop(&self, port: PortId) {
+        self.0.send(Order::Stop(port));
     }
 }
 
 /// The main thread's part.
 pub struct Conductor {
     hub: Arc<Hub>,
-    keeper: Doorkeeper,
-    doors: Vec<Door>,
+    acceptor: Acceptor,
+    listeners: Vec<PortListener>,
     inbox: Inbox<Order>,
     mailbox: Mailbox<Order>,
     timers: Bell,
@@ -142,12 +143,11 @@ impl Conductor {
             source,
         })?;
         let (mailbox, inbox) = mailbox().map_err(system("no eventfd"))?;
-        let keeper = Doorkeeper::new(Arc::clone(&hub), limits, arenas);
-        let doors = Vec::new();
+        let acceptor = Acceptor::new(Arc::clone(&hub), limits, arenas);
         Ok(Self {
             hub,
-            keeper,
-            doors,
+            acceptor,
+            listeners: Vec::new(),
             inbox,
             mailbox,
             timers,
@@ -161,27 +161,27 @@ impl Conductor {
         &self.hub
     }
 
-    /// The way to open and shut doors.
-    pub fn doors(&self) -> Doors {
-        Doors(self.mailbox.clone())
+    /// The way to open and close listeners.
+    pub fn listener_orders(&self) -> ListenerOrders {
+        ListenerOrders(self.mailbox.clone())
     }
 
     /// Works until SIGTERM or SIGINT, then ends everything in order.
     pub fn run(mut self) -> io::Result<()> {
         loop {
             while let Some(order) = self.inbox.take() {
-                self.obey(order);
+                self.carry_out(order);
             }
             let alarm = self.hub.handle_timers();
             if self.wait(alarm)? {
                 break;
             }
-            for door in &mut self.doors {
-                self.keeper.answer(door);
+            for listener in &mut self.listeners {
+                self.acceptor.answer(listener);
             }
         }
         info!("ending");
-        self.doors.clear();
+        self.listeners.clear();
         self.hub.with_array(|array| array.shut_down(self.hub.now()));
         self.hub.end_reactors();
         for reactor in self.reactors {
@@ -190,15 +190,15 @@ impl Conductor {
         Ok(())
     }
 
-    fn obey(&mut self, order: Order) {
+    fn carry_out(&mut self, order: Order) {
         match order {
-            Order::Open(door) => {
-                door.announce(self.hub.devices());
-                self.doors.push(door);
+            Order::Listen(listener) => {
+                listener.announce(self.hub.devices());
+                self.listeners.push(listener);
             }
-            Order::Shut(port) => {
-                self.hub.devices().shut(port);
-                self.doors.retain(|door| door.port() != port);
+            Order::Stop(port) => {
+                self.hub.devices().stopped(port);
+                self.listeners.retain(|listener| listener.port() != port);
             }
         }
     }
@@ -206,8 +206,10 @@ impl Conductor {
     /// Sleeps until something happens; true when it is the end.
     fn wait(&mut self, alarm: Option<Duration>) -> io::Result<bool> {
         let devices = self.hub.devices();
-        let closed = self.doors.iter_mut();
-        let retry = closed.filter_map(|door| door.reopen(devices)).min();
+        let listeners = self.listeners.iter_mut();
+        let retry = listeners
+            .filter_map(|listener| listener.reopen(devices))
+            .min();
         let until_retry = retry.map(|at| at.saturating_duration_since(Instant::now()));
         let until_alarm = alarm.map(|at| at.saturating_sub(self.hub.now()));
         let timeout = [until_retry, until_alarm].into_iter().flatten().min();
@@ -220,8 +222,8 @@ impl Conductor {
             PollFd::from_borrowed_fd(self.inbox.fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.timers.fd(), PollFlags::IN),
         ];
-        let doors = self.doors.iter().filter_map(Door::fd);
-        watched.extend(doors.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let listeners = self.listeners.iter().filter_map(PortListener::fd);
+        watched.extend(listeners.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),

@@ -49,7 +49,7 @@ impl Devices {
     }
 
     /// A port does not listen any more.
-    pub(super) fn shut(&self, port: PortId) {
+    pub(super) fn stopped(&self, port: PortId) {
         self.known.lock().ports.remove(&port);
     }
 
@@ -163,7 +163,7 @@ mod tests {
         assert!(devices.report("rxe0", None));
         assert!(!devices.report("rxe0", None));
         assert_eq!(devices.trouble(first), None);
-        devices.shut(first);
+        devices.stopped(first);
         assert_eq!(devices.names().len(), 1);
     }
 
@@ -176,7 +176,7 @@ mod tests {
         devices.count_replaced("rxe0");
         devices.count_replaced("rxe0");
         assert_eq!((devices.replaced(first), devices.replaced(second)), (2, 0));
-        devices.shut(first);
+        devices.stopped(first);
         assert_eq!(devices.replaced(first), 0);
     }
 }

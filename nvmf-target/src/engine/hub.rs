@@ -11,7 +11,7 @@ use umpath_rdma::TargetQueue;
 
 use super::clock::Clock;
 use super::devices::Devices;
-use super::fault_rules::FaultRules;
+use super::faults::Faults;
 use super::mailbox::{Bell, Mailbox};
 use super::pending_connects::PendingConnects;
 use crate::array::Array;
@@ -59,10 +59,10 @@ pub struct Hub {
     array: Mutex<Array<SharedMedia>>,
     reactors: Vec<Mailbox<Message>>,
     next_queue: AtomicU64,
-    fault_rules: FaultRules,
+    faults: Faults,
     pending_connects: PendingConnects,
     devices: Arc<Devices>,
-    /// Wakes the conductor when it must look at its timers again.
+    /// Wakes the conductor when it must check its timers again.
     timers: Bell,
     /// What the conductor sleeps until, in nanoseconds.
     alarm_ns: AtomicU64,
@@ -83,7 +83,7 @@ impl Hub {
             array: Mutex::new(array),
             reactors,
             next_queue: AtomicU64::new(0),
-            fault_rules: FaultRules::default(),
+            faults: Faults::default(),
             pending_connects: PendingConnects::default(),
             devices: Arc::new(devices),
             timers,
@@ -98,11 +98,11 @@ impl Hub {
 
     /// Reads or changes the rules of faults.
     pub fn with_faults<T>(&self, work: impl FnOnce(&mut Table) -> T) -> T {
-        self.fault_rules.with(work)
+        self.faults.with(work)
     }
 
-    pub(super) fn fault_rules(&self) -> &FaultRules {
-        &self.fault_rules
+    pub(super) fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     pub(super) fn pending_connects(&self) -> &PendingConnects {

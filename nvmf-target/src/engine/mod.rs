@@ -11,21 +11,23 @@
 //! The array sits behind one lock that admin commands and verbs take and I/O commands never do. An
 //! I/O queue has its own access to the controller ([`crate::controller::view::IoAccess`]) and
 //! touches only what its reactor owns.
+//!
+//! A request's life is drawn in `request`. `faults` is asked whether a request is to misbehave,
+//! `execute` executes it, `flow` drives it with both, `upkeep` ends queues, and `reactor` is the loop
+//! that calls them: each uses only those named before it.
 
 mod admission;
 mod buffers;
 mod clock;
 mod conductor;
 mod devices;
-mod doors;
 mod execute;
-mod fault_rules;
 mod faults;
 mod flow;
 mod hub;
 mod line;
+mod listeners;
 mod mailbox;
-mod owed;
 mod pending_connects;
 mod pool;
 mod queue;
@@ -33,10 +35,11 @@ mod reactor;
 mod request;
 mod ring;
 mod signals;
+mod unacknowledged;
 mod upkeep;
 mod waiting;
 
 pub use clock::Clock;
-pub use conductor::{Conductor, Doors, StartError};
+pub use conductor::{Conductor, ListenerOrders, StartError};
 pub use hub::Hub;
 pub use signals::EndSignals;

@@ -1,8 +1,8 @@
 //! How many connections wait for their Connect command.
 //!
 //! A queue pair holds receive memory from the moment it is accepted until it is destroyed, by a thread
-//! of its own, and who it belongs to is known only with Connect: so this number is what keeps strangers
-//! from taking all memory and all threads.
+//! of its own, and who it belongs to is known only with Connect: so this limit keeps unknown
+//! hosts from taking all memory and all threads.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strangers_are_let_in_up_to_a_number() {
+    fn unknown_hosts_are_let_in_up_to_a_limit() {
         let pending = PendingConnects::default();
         for _ in 0..WAITING_MAX {
             assert!(pending.has_room());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use umpath_rdma::TargetQueue;
 use umpath_transport::Drain;
 
-use super::owed::Owed;
+use super::unacknowledged::Unacknowledged;
 use crate::array::Connected;
 use crate::controller::view::IoAccess;
 use crate::media::SharedMedia;
@@ -57,10 +57,10 @@ pub(super) struct Queue {
     /// Requests that refer to this queue.
     pub(super) requests: u32,
     /// Responses to requests that the host has not taken.
-    pub(super) owed: Owed,
+    pub(super) unacknowledged: Unacknowledged,
     /// Commands the controller's gate refused.
     pub(super) refused: u32,
-    /// The completion channel will tell of the next completion.
+    /// The completion channel will report the next completion.
     pub(super) armed: bool,
     closing: bool,
     /// When it connected; what a drain's times are counted from.
@@ -80,7 +80,7 @@ impl Queue {
             transport: Some(transport),
             retiring: false,
             requests: 0,
-            owed: Owed::default(),
+            unacknowledged: Unacknowledged::default(),
             refused: 0,
             armed: false,
             closing: false,
@@ -136,13 +136,13 @@ impl Queue {
     }
 
     /// The host takes no responses, and with them holds memory that others wait for.
-    pub(super) fn is_stuck(&self, now: Instant) -> bool {
-        !self.closing && self.owed.is_overdue(now)
+    pub(super) fn takes_nothing(&self, now: Instant) -> bool {
+        !self.closing && self.unacknowledged.is_overdue(now)
     }
 
-    /// Only the time tells whether something is wrong with it.
+    /// Whether something is wrong with it, only a timeout shows.
     pub(super) fn is_watched(&self) -> bool {
-        !self.closing && (self.is_fresh() || self.owed.any())
+        !self.closing && (self.is_fresh() || self.unacknowledged.any())
     }
 
     /// Counts a command taken from the submission queue.
@@ -152,7 +152,7 @@ impl Queue {
         }
     }
 
-    /// SQHD of the next completion; FFFFh tells a host that asked for no flow control so.
+    /// SQHD of the next completion; FFFFh for a host that asked for no flow control.
     pub(super) fn head(&self) -> u16 {
         self.head.unwrap_or(0xffff)
     }

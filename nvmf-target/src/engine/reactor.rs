@@ -8,43 +8,31 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use slab::Slab;
 use umpath_nvme::Status;
-use umpath_rdma::{TargetEvent, TargetQueue};
+use umpath_rdma::{QueueError, TargetEvent, TargetQueue};
 
 use super::buffers::Buffers;
+use super::flow::Flow;
 use super::hub::{Hub, Message};
-use super::line::Line;
 use super::mailbox::Inbox;
 use super::queue::Queue;
-use super::request::{Request, Stage};
 use super::ring::{Reaped, Ring, Tag};
-use super::waiting::Waiting;
 use crate::model::PortId;
 use crate::output::QueueId;
 
-/// How often queues that are being closed are looked at.
+/// How often queues that are being closed are checked.
 const CLOSING_INTERVAL: Duration = Duration::from_millis(1);
-/// How often queues that wait for their Connect, or for a host to take a response, are looked at.
+/// How often queues that wait for their Connect, or for a host to take a response, are checked.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest sleep; everything that matters wakes the ring.
 const IDLE_SLEEP: Duration = Duration::from_secs(60);
 /// How long the end waits for media and devices.
 const END_TIME: Duration = Duration::from_secs(3);
 
-/// What a reactor owns. The ring goes before the buffers its entries may name.
+/// What a reactor owns.
 pub(super) struct Reactor {
-    pub(super) hub: Arc<Hub>,
+    flow: Flow,
     inbox: Inbox<Message>,
-    pub(super) ring: Ring,
-    pub(super) queues: Slab<Queue>,
-    /// Keys of `queues`.
-    pub(super) keys: Vec<u32>,
-    pub(super) requests: Slab<Request>,
-    /// Requests that wait for memory.
-    pub(super) starved: Line,
-    pub(super) buffers: Buffers,
-    pub(super) waiting: Waiting,
     poll_time: Duration,
     events: Vec<TargetEvent>,
     reaped: Vec<Reaped>,
@@ -60,15 +48,8 @@ impl Reactor {
         poll_time: Duration,
     ) -> Self {
         Self {
-            hub,
+            flow: Flow::new(hub, ring, buffers),
             inbox,
-            ring,
-            queues: Slab::new(),
-            keys: Vec::new(),
-            requests: Slab::with_capacity(1024),
-            starved: Line::default(),
-            buffers,
-            waiting: Waiting::default(),
             poll_time,
             events: Vec::with_capacity(256),
             reaped: Vec::with_capacity(256),
@@ -76,7 +57,7 @@ impl Reactor {
         }
     }
 
-    /// Serves until told to end.
+    /// Serves until it is asked to end.
     pub(super) fn run(mut self) {
         if let Err(error) = self.serve() {
             // Not through the log: its thread ends unheard with the process.
@@ -86,7 +67,7 @@ impl Reactor {
     }
 
     fn serve(&mut self) -> io::Result<()> {
-        self.ring.watch(self.inbox.fd(), Tag::Mailbox)?;
+        self.flow.ring.watch(self.inbox.fd(), Tag::Mailbox)?;
         let mut last_work = Instant::now();
         loop {
             let busy = self.turn()?;
@@ -109,32 +90,34 @@ impl Reactor {
         let mut busy = self.read_mail()?;
         busy |= self.poll_queues();
         busy |= self.reap_ring()?;
-        busy |= self.wake_waiting();
-        self.feed_starved();
+        busy |= self.flow.wake_waiting();
+        self.flow.feed_starved();
         self.ring_doorbells();
-        self.ring.submit(None)?;
-        self.bury_queues(start)?;
+        self.flow.ring.submit(None)?;
+        self.flow.end_queues(start)?;
         Ok(busy)
     }
 
     fn sleep(&mut self) -> io::Result<()> {
-        let closing = self.queues.iter().any(|(_, queue)| queue.is_closing());
+        let closing = self.flow.queues.iter().any(|(_, queue)| queue.is_closing());
         self.arm();
         // What arrived before arming does not ring.
         if self.poll_queues() {
             self.ring_doorbells();
-            return self.ring.submit(None);
+            return self.flow.ring.submit(None);
         }
         let time = if closing || self.ending.is_some() {
             CLOSING_INTERVAL
-        } else if self.queues.iter().any(|(_, queue)| queue.is_watched()) {
+        } else if self.flow.queues.iter().any(|(_, queue)| queue.is_watched()) {
             WATCH_INTERVAL
         } else {
             IDLE_SLEEP
         };
-        let due = self.waiting.next();
-        let time = due.map_or(time, |due| time.min(due.saturating_sub(self.hub.now())));
-        self.ring.submit(Some(time))
+        let due = self.flow.next_wake();
+        let time = due.map_or(time, |due| {
+            time.min(due.saturating_sub(self.flow.hub.now()))
+        });
+        self.flow.ring.submit(Some(time))
     }
 
     fn read_mail(&mut self) -> io::Result<bool> {
@@ -155,7 +138,7 @@ impl Reactor {
                         Status::SUCCESS
                     };
                     if let Some(queue) = self.find(queue) {
-                        self.respond_parked(queue, cid, status, dword);
+                        self.flow.respond_parked(queue, cid, status, dword);
                     }
                 }
                 Message::Recall {
@@ -166,24 +149,24 @@ impl Reactor {
                 } => {
                     let found = self
                         .find(queue)
-                        .is_some_and(|queue| self.recall(queue, cid));
-                    self.hub.recalled(asker, asker_cid, found);
+                        .is_some_and(|queue| self.flow.recall(queue, cid));
+                    self.flow.hub.recalled(asker, asker_cid, found);
                 }
                 Message::Close { queue } => {
                     if let Some(queue) = self.find(queue) {
-                        self.close(queue);
+                        self.flow.close(queue);
                     }
                 }
                 Message::Destroyed { queue } => {
                     if let Some(queue) = self.find(queue) {
-                        self.destroyed(queue);
+                        self.flow.destroyed(queue);
                     }
                 }
                 Message::End => {
                     self.ending = Some(Instant::now() + END_TIME);
-                    self.abandon_waiting();
-                    for key in self.keys.clone() {
-                        self.close(key);
+                    self.flow.abandon_waiting();
+                    for key in self.flow.keys.clone() {
+                        self.flow.close(key);
                     }
                 }
             }
@@ -193,23 +176,27 @@ impl Reactor {
 
     fn adopt(&mut self, id: QueueId, port: PortId, transport: Box<TargetQueue>) -> io::Result<()> {
         let mut queue = Queue::new(id, port, transport);
-        let entry = self.queues.vacant_entry();
+        let entry = self.flow.queues.vacant_entry();
         let key = entry.key() as u32;
         if let Some(transport) = queue.transport() {
-            self.ring
+            self.flow
+                .ring
                 .watch(transport.completion_fd(), Tag::Completions(key))?;
-            self.ring.watch(transport.cm_fd(), Tag::Connection(key))?;
+            self.flow
+                .ring
+                .watch(transport.cm_fd(), Tag::Connection(key))?;
         }
         entry.insert(queue);
-        self.keys.push(key);
+        self.flow.keys.push(key);
         if self.ending.is_some() {
-            self.close(key);
+            self.flow.close(key);
         }
         Ok(())
     }
 
     fn find(&self, id: QueueId) -> Option<u32> {
-        self.queues
+        self.flow
+            .queues
             .iter()
             .find(|(_, queue)| queue.id == id)
             .map(|(key, _)| key as u32)
@@ -218,23 +205,18 @@ impl Reactor {
     fn poll_queues(&mut self) -> bool {
         let mut busy = false;
         let mut events = std::mem::take(&mut self.events);
-        for position in 0..self.keys.len() {
-            let Some(&key) = self.keys.get(position) else {
-                break;
-            };
-            let Some(queue) = self.queues.get_mut(key as usize) else {
-                continue;
-            };
-            let Some(transport) = queue.live() else {
+        for position in 0..self.flow.keys.len() {
+            let key = self.flow.keys[position];
+            let Some(transport) = self.flow.queues[key as usize].live() else {
                 continue;
             };
             let polled = transport.poll(|event| events.push(event));
             busy |= !events.is_empty();
             for event in events.drain(..) {
-                self.handle(key, event);
+                self.flow.handle(key, event);
             }
             if let Err(error) = polled {
-                self.fail(key, &error);
+                self.flow.fail(key, &error);
                 busy = true;
             }
         }
@@ -244,23 +226,23 @@ impl Reactor {
 
     fn reap_ring(&mut self) -> io::Result<bool> {
         let mut reaped = std::mem::take(&mut self.reaped);
-        self.ring.reap(&mut reaped);
+        self.flow.ring.reap(&mut reaped);
         let busy = !reaped.is_empty();
         for Reaped { tag, result, more } in reaped.drain(..) {
             match tag {
-                Tag::Media(request) => self.media_done(request, result),
+                Tag::Media(request) => self.flow.media_done(request, result),
                 Tag::Mailbox => {
                     self.inbox.acknowledge();
                     if !more {
-                        self.ring.watch(self.inbox.fd(), tag)?;
+                        self.flow.ring.watch(self.inbox.fd(), tag)?;
                     }
                 }
-                Tag::Completions(key) => self.completions_woke(key)?,
-                Tag::Connection(key) => self.connection_woke(key),
+                Tag::Completions(key) => self.flow.completions_woke(key)?,
+                Tag::Connection(key) => self.flow.connection_woke(key),
                 Tag::Ignored => {}
             }
             if !more && result != -libc::ECANCELED {
-                self.watch_again(tag)?;
+                self.flow.watch_again(tag)?;
             }
         }
         self.reaped = reaped;
@@ -268,62 +250,31 @@ impl Reactor {
     }
 
     fn arm(&mut self) {
-        for position in 0..self.keys.len() {
-            let Some(&key) = self.keys.get(position) else {
-                break;
-            };
-            let Some(queue) = self.queues.get_mut(key as usize) else {
-                continue;
-            };
-            if queue.armed {
-                continue;
+        self.each_queue(|queue| {
+            let armed = std::mem::replace(&mut queue.armed, true);
+            match queue.live() {
+                Some(transport) if !armed => transport.arm(),
+                _ => Ok(()),
             }
-            queue.armed = true;
-            let Some(transport) = queue.live() else {
-                continue;
-            };
-            if let Err(error) = transport.arm() {
-                self.fail(key, &error);
-            }
-        }
+        });
     }
 
     fn ring_doorbells(&mut self) {
-        for position in 0..self.keys.len() {
-            let Some(&key) = self.keys.get(position) else {
-                break;
-            };
-            let Some(queue) = self.queues.get_mut(key as usize) else {
-                continue;
-            };
-            let Some(transport) = queue.live() else {
-                continue;
-            };
-            if let Err(error) = transport.ring() {
-                self.fail(key, &error);
-            }
-        }
+        self.each_queue(|queue| queue.live().map_or(Ok(()), TargetQueue::ring));
     }
 
-    /// Requests that wait for memory, as far as there is some again.
-    fn feed_starved(&mut self) {
-        while let Some(index) = self.starved.first() {
-            let request = self.requests.get_mut(index as usize);
-            if let Some(request) = request.filter(|request| request.stage == Stage::Starved) {
-                let Some(buffer) = self.buffers.take(request.transfer.bytes()) else {
-                    return;
-                };
-                request.buffer = Some(buffer);
-                self.starved.pass_first();
-                self.advance(index);
-            } else {
-                self.starved.pass_first();
+    /// Closes the queues for which `work` fails.
+    fn each_queue(&mut self, mut work: impl FnMut(&mut Queue) -> Result<(), QueueError>) {
+        for position in 0..self.flow.keys.len() {
+            let key = self.flow.keys[position];
+            if let Err(error) = work(&mut self.flow.queues[key as usize]) {
+                self.flow.fail(key, &error);
             }
         }
     }
 
     fn is_over(&self) -> bool {
         self.ending
-            .is_some_and(|end| self.keys.is_empty() || Instant::now() >= end)
+            .is_some_and(|end| self.flow.keys.is_empty() || Instant::now() >= end)
     }
 }

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::{debug, info, warn};
-use umpath_rdma::{CmEvent, QueueError};
+use umpath_rdma::CmEvent;
 
-use super::queue::{Queue, Retired};
-use super::reactor::Reactor;
-use super::request::Stage;
+use super::flow::Flow;
+use super::queue::Retired;
 use super::ring::Tag;
 
-impl Reactor {
+impl Flow {
     pub(super) fn watch_again(&mut self, tag: Tag) -> io::Result<()> {
         let (Tag::Completions(key) | Tag::Connection(key)) = tag else {
             return Ok(());
@@ -65,42 +64,14 @@ impl Reactor {
         }
     }
 
-    pub(super) fn fail(&mut self, key: u32, error: &QueueError) {
-        if let Some(queue) = self.queues.get(key as usize)
-            && !queue.is_closing()
-        {
-            info!(cntlid = queue.cntlid(), id = queue.id.0, %error, "queue failed");
-        }
-        self.close(key);
-    }
-
-    /// Starts closing a queue and tells the array.
-    pub(super) fn close(&mut self, key: u32) {
-        let Some(queue) = self.queues.get_mut(key as usize) else {
-            return;
-        };
-        if !queue.begin_close() {
-            return;
-        }
-        if let Some(cntlid) = queue.cntlid() {
-            let (id, now) = (queue.id, self.hub.now());
-            self.hub
-                .with_array(|array| array.queue_closed(cntlid, id, now));
-        }
-    }
-
     /// Lets go of queues that are drained and of requests no device works on any more.
     ///
     /// `polled`: a time after which all queues were polled. Of a process that was stopped in between
     /// a later one would say that hosts take no responses.
-    pub(super) fn bury_queues(&mut self, polled: Instant) -> io::Result<()> {
+    pub(super) fn end_queues(&mut self, polled: Instant) -> io::Result<()> {
         for position in (0..self.keys.len()).rev() {
-            let Some(&key) = self.keys.get(position) else {
-                continue;
-            };
-            let Some(queue) = self.queues.get_mut(key as usize) else {
-                continue;
-            };
+            let key = self.keys[position];
+            let queue = &mut self.queues[key as usize];
             if queue.is_overdue() {
                 info!(
                     id = queue.id.0,
@@ -109,7 +80,7 @@ impl Reactor {
                 self.close(key);
                 continue;
             }
-            if queue.is_stuck(polled) {
+            if queue.takes_nothing(polled) {
                 let (cntlid, id) = (queue.cntlid(), queue.id.0);
                 warn!(cntlid, id, "a host takes no responses, its queue is closed");
                 self.close(key);
@@ -127,7 +98,7 @@ impl Reactor {
             if retired == Retired::Drained {
                 self.retire_all_of(key);
             }
-            if self.queues.get(key as usize).is_some_and(Queue::is_over) {
+            if self.queues[key as usize].is_over() {
                 let queue = self.queues.remove(key as usize);
                 if queue.refused > 0 {
                     let (cntlid, refused) = (queue.cntlid(), queue.refused);
@@ -144,21 +115,7 @@ impl Reactor {
 
     /// A queue pair that was let go of is destroyed.
     pub(super) fn destroyed(&mut self, key: u32) {
-        if let Some(queue) = self.queues.get_mut(key as usize) {
-            queue.destroyed();
-        }
+        self.queues[key as usize].destroyed();
         self.retire_all_of(key);
-    }
-
-    fn retire_all_of(&mut self, key: u32) {
-        let orphans: Vec<u32> = self
-            .requests
-            .iter()
-            .filter(|(_, request)| request.queue == key && request.stage != Stage::Executing)
-            .map(|(index, _)| index as u32)
-            .collect();
-        for index in orphans {
-            self.retire(index);
-        }
     }
 }

@@ -3,33 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use umpath_nvme::Status;
-
-/// What happens to a command when its wait is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
-    /// It is executed.
-    Execute,
-    /// It goes to its backing store past the gate.
-    PassGate,
-    /// It is answered.
-    Answer { status: Status, result: u64 },
-}
-
-/// Commands that wait.
-///
-/// They are [`Stage::Executing`](super::request::Stage::Executing) meanwhile, so their requests stay although their queue may go.
+/// Commands that wait. How they go on, the [state](super::request::State) of each says.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     /// The number keeps those of one moment apart, in their order.
-    queue: BTreeMap<(Duration, u64), (u32, Then)>,
+    queue: BTreeMap<(Duration, u64), u32>,
     last: u64,
 }
 
 impl Waiting {
-    pub(super) fn push(&mut self, due: Duration, index: u32, then: Then) {
+    pub(super) fn push(&mut self, due: Duration, index: u32) {
         self.last += 1;
-        self.queue.insert((due, self.last), (index, then));
+        self.queue.insert((due, self.last), index);
     }
 
     /// When the next one goes on.
@@ -37,24 +22,21 @@ impl Waiting {
         self.queue.keys().next().map(|(due, _)| *due)
     }
 
-    /// Takes out one that nothing has been done about yet.
+    /// Takes one out before its time.
     pub(super) fn take(&mut self, wanted: impl Fn(u32) -> bool) -> Option<u32> {
         let mut waiting = self.queue.iter();
-        let (key, _) =
-            waiting.find(|(_, (index, then))| *then == Then::Execute && wanted(*index))?;
+        let (key, _) = waiting.find(|(_, index)| wanted(**index))?;
         let key = *key;
-        self.queue.remove(&key).map(|(index, _)| index)
+        self.queue.remove(&key)
     }
 
-    pub(super) fn pop(&mut self, now: Duration) -> Option<(u32, Then)> {
+    pub(super) fn pop(&mut self, now: Duration) -> Option<u32> {
         let next = self.queue.first_entry()?;
         (next.key().0 <= now).then(|| next.remove())
     }
 
     /// Takes out everything: the program ends.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = u32> {
-        std::mem::take(&mut self.queue)
-            .into_values()
-            .map(|(index, _)| index)
+        std::mem::take(&mut self.queue).into_values()
     }
 }

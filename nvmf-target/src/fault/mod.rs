@@ -2,9 +2,10 @@
 //!
 //! For drills and tests. Decided here: which rule applies to a command (the oldest that matches and still
 //! has hits left) and the draw of its probability, from the rule's own seed, so that the same
-//! commands share the same fate again. Not decided here: how an action is carried out, which is the
-//! engine's.
+//! commands share the same fate again; and at which point of a command's life an action does what
+//! (`points`). Not decided here: how that is carried out, which is the engine's.
 
+mod points;
 mod select;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use umpath_nvme::Status;
 
+pub use points::{AtExecution, AtResponse};
 pub use select::{BlockRange, Command, Kind, Queues, Selection};
 
 /// Rules a table holds at most.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use umpath_nvme::Sqe;
+use umpath_nvme::command::io::ReadWrite;
 use umpath_nvme::opcode::{admin, nvm};
 
 /// What rules can select a command by.
@@ -17,6 +19,24 @@ pub struct Command {
     pub opcode: u8,
     /// First block and number of blocks, where the command itself names them.
     pub blocks: Option<(u64, u64)>,
+}
+
+impl Command {
+    /// A command of queue `qid`.
+    pub fn new(cntlid: u16, qid: u16, sqe: &Sqe) -> Self {
+        let opcode = sqe.opcode;
+        let names_blocks = qid != 0 && matches!(opcode, nvm::READ | nvm::WRITE | nvm::WRITE_ZEROES);
+        let blocks = names_blocks.then(|| {
+            let command = ReadWrite::parse(sqe);
+            (command.slba, u64::from(command.blocks.get()))
+        });
+        Self {
+            cntlid,
+            qid,
+            opcode,
+            blocks,
+        }
+    }
 }
 
 /// A set of commands: all conditions must hold.

@@ -94,9 +94,10 @@ impl Board {
     }
 
     fn joined(place: Place, row: usize, witness: Arc<dyn Witness>) -> Self {
+        assert!(row < PROCESSES_MAX, "the board has no row {row}");
         let board = Self {
             place,
-            row: row.min(PROCESSES_MAX - 1),
+            row,
             witness: Some(witness),
             order: Arc::default(),
         };
@@ -119,23 +120,17 @@ impl Board {
     }
 
     fn own_cells(&self) -> impl Iterator<Item = &Cell> {
-        self.place
-            .cells
-            .iter()
-            .skip(self.row * CELLS_EACH)
-            .take(CELLS_EACH)
+        self.place.of_row(self.row).iter()
     }
 
-    fn row(&self) -> Option<&Row> {
-        self.place.rows.get(self.row)
+    fn row(&self) -> &Row {
+        &self.place.rows[self.row]
     }
 
-    /// Tells the others which stores this process has open: the mark its witness knows them by.
+    /// Shows the others which stores this process has open: the mark its witness knows them by.
     pub fn set_stores(&self, stores: usize) {
-        if let Some(row) = self.row() {
-            row.stores
-                .store(u32::try_from(stores).unwrap_or(u32::MAX), SeqCst);
-        }
+        let stores = u32::try_from(stores).unwrap_or(u32::MAX);
+        self.row().stores.store(stores, SeqCst);
     }
 
     /// A cell for a new controller; `None` when this process has too many.
@@ -172,9 +167,7 @@ impl Board {
 
     /// Ends the incarnation in a cell, if it is still there. True when it was not ended before.
     pub fn condemn(&self, index: CellIndex, instance: Instance) -> bool {
-        let Some(cell) = self.place.cells.get(index.0) else {
-            return false;
-        };
+        let cell = self.place.cell(index.0);
         loop {
             let epoch = cell.epoch.load(SeqCst);
             if epoch == CONDEMNED || cell.instance() != Some(instance) {
@@ -184,9 +177,8 @@ impl Board {
                 .epoch
                 .compare_exchange(epoch, CONDEMNED, SeqCst, SeqCst);
             if swapped.is_ok() {
-                if let Some(row) = self.place.rows.get(index.0 / CELLS_EACH) {
-                    row.condemned.fetch_add(1, SeqCst);
-                }
+                let row = &self.place.rows[index.0 / CELLS_EACH];
+                row.condemned.fetch_add(1, SeqCst);
                 return true;
             }
         }
@@ -194,9 +186,7 @@ impl Board {
 
     /// What has become of a condemned incarnation.
     pub fn fate(&self, index: CellIndex, instance: Instance) -> Fate {
-        let Some(cell) = self.place.cells.get(index.0) else {
-            return Fate::OnMedia;
-        };
+        let cell = self.place.cell(index.0);
         // A cell is given to another incarnation only when the one before is off the media.
         if cell.instance() != Some(instance) || cell.in_flight.load(SeqCst) == 0 {
             return Fate::Off;
@@ -212,18 +202,16 @@ impl Board {
 
     /// A number that changes when another process has condemned one of this process' cells.
     pub fn condemnations(&self) -> u32 {
-        self.row().map_or(0, |row| row.condemned.load(SeqCst))
+        self.row().condemned.load(SeqCst)
     }
 
-    /// Tells the others that the controller behind `gate` lost its host.
+    /// Notifies the others that the controller behind `gate` lost its host.
     pub fn note_loss(&self, gate: &Gate) {
         let Some(cell) = gate.own_cell() else {
             return;
         };
         cell.lost.store(1, SeqCst);
-        if let Some(row) = self.row() {
-            row.losses.fetch_add(1, SeqCst);
-        }
+        self.row().losses.fetch_add(1, SeqCst);
     }
 
     /// A number that changes when a controller of another process lost its host.
@@ -417,6 +405,13 @@ mod tests {
             host: host_mark(HOST),
         };
         assert_eq!((owner.losses(), peer.losses()), (vec![], vec![loss]));
+    }
+
+    #[test]
+    #[should_panic(expected = "the board has no row 4")]
+    fn a_row_that_is_not_there_is_a_bug() {
+        let (memory, death) = (Arc::default(), Arc::new(Death::default()));
+        Board::common(memory, PROCESSES_MAX, death);
     }
 
     #[test]

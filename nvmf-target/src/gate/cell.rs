@@ -134,19 +134,22 @@ impl Memory {
 
     /// The stores that the last owner of `row` had open, by their mark.
     pub fn stores(&self, row: usize) -> usize {
-        let row = self.rows.get(row);
-        row.map_or(u32::MAX, |row| row.stores.load(SeqCst)) as usize
+        self.rows[row].stores.load(SeqCst) as usize
     }
 
     /// Whether no command is counted in `row`: then a dead owner has nothing on any store.
     pub fn is_idle(&self, row: usize) -> bool {
-        let cells = self.cells.iter().skip(row * CELLS_EACH).take(CELLS_EACH);
-        let mut counts = cells.map(|cell| cell.in_flight.load(SeqCst));
-        counts.all(|count| count == 0)
+        let mut counts = self.of_row(row).iter();
+        counts.all(|cell| cell.in_flight.load(SeqCst) == 0)
+    }
+
+    /// The cells of a row. Rows and cells are named by their owners' own indices, which no other process
+    /// and no host provides: one out of range is a bug.
+    pub(super) fn of_row(&self, row: usize) -> &[Cell] {
+        &self.cells[row * CELLS_EACH..][..CELLS_EACH]
     }
 
     pub(super) fn cell(&self, index: usize) -> &Cell {
-        // Indices are made by `Board::take`, within the array.
-        &self.cells[index % (PROCESSES_MAX * CELLS_EACH)]
+        &self.cells[index]
     }
 }

@@ -39,8 +39,8 @@ pub struct Job {
     moved: usize,
     /// Each piece written must be durable before it counts as written.
     durable: bool,
-    /// A durable-write barrier is still owed.
-    sync_owed: bool,
+    /// A durable-write barrier is still to be issued.
+    sync_pending: bool,
     /// Ranges of a deallocation not begun.
     ranges_left: u16,
     /// What the entry last handed out does.
@@ -83,7 +83,7 @@ impl Job {
             remaining: bytes,
             moved: 0,
             durable: false,
-            sync_owed: false,
+            sync_pending: false,
             ranges_left: 0,
             issued: Issued::Nothing,
         }
@@ -105,16 +105,16 @@ impl Job {
     /// Flushes the volatile cache.
     pub fn flush() -> Self {
         Self {
-            sync_owed: true,
+            sync_pending: true,
             ..Self::new(Operation::Flush, 0, 0)
         }
     }
 
     /// Zeroes `bytes` at `offset`, durably when `fua`.
     pub fn zero(offset: u64, bytes: u64, deallocate: bool, fua: bool) -> Self {
-        let sync_owed = fua;
+        let sync_pending = fua;
         Self {
-            sync_owed,
+            sync_pending,
             ..Self::new(Operation::Zero { deallocate }, offset, bytes)
         }
     }
@@ -204,7 +204,7 @@ impl Media {
                 }
                 (Issued::Punch, fallocate_entry(file, job, PUNCH))
             }
-            _ if job.sync_owed => {
+            _ if job.sync_pending => {
                 let sync = opcode::Fsync::new(file.raw()).flags(types::FsyncFlags::DATASYNC);
                 (Issued::Sync, sync.build())
             }
@@ -230,7 +230,7 @@ impl Media {
                 // `moved` counts the range list here.
                 Issued::Punch if job.operation == Operation::Deallocate => job.remaining = 0,
                 Issued::ZeroRange | Issued::Punch => job.advance(job.remaining),
-                Issued::Sync => job.sync_owed = false,
+                Issued::Sync => job.sync_pending = false,
                 Issued::Nothing => return Some(Status::INTERNAL_ERROR),
             }
             return None;

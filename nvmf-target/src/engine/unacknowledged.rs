@@ -12,13 +12,13 @@ const RESPONSE_TIME: Duration = Duration::from_secs(10);
 
 /// Responses of one queue that were sent and not reaped.
 #[derive(Debug, Default)]
-pub(super) struct Owed {
+pub(super) struct Unacknowledged {
     count: u32,
     /// When the first of them was sent or the last one before them was reaped.
     since: Option<Instant>,
 }
 
-impl Owed {
+impl Unacknowledged {
     /// A response was sent.
     pub(super) fn sent(&mut self, now: impl FnOnce() -> Instant) {
         if self.count == 0 {
@@ -53,20 +53,26 @@ mod tests {
     fn a_host_that_takes_no_response_is_overdue_and_one_that_is_slow_is_not() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut owed = Owed::default();
-        assert!(!owed.is_overdue(at(1000)), "nothing was sent");
+        let mut responses = Unacknowledged::default();
+        assert!(!responses.is_overdue(at(1000)), "nothing was sent");
         for second in 0..3 {
-            owed.sent(|| at(second));
+            responses.sent(|| at(second));
         }
-        assert!(!owed.is_overdue(at(10)));
-        assert!(owed.is_overdue(at(11)), "from the first one on");
-        owed.reaped(|| at(9));
-        assert!(!owed.is_overdue(at(19)), "it took one");
-        assert!(owed.is_overdue(at(20)));
-        owed.reaped(|| at(19));
-        owed.reaped(|| at(19));
-        assert!(!owed.any() && !owed.is_overdue(at(1000)), "all were taken");
-        owed.sent(|| at(2000));
-        assert!(!owed.is_overdue(at(2010)), "the idle time does not count");
+        assert!(!responses.is_overdue(at(10)));
+        assert!(responses.is_overdue(at(11)), "from the first one on");
+        responses.reaped(|| at(9));
+        assert!(!responses.is_overdue(at(19)), "it took one");
+        assert!(responses.is_overdue(at(20)));
+        responses.reaped(|| at(19));
+        responses.reaped(|| at(19));
+        assert!(
+            !responses.any() && !responses.is_overdue(at(1000)),
+            "all were taken"
+        );
+        responses.sent(|| at(2000));
+        assert!(
+            !responses.is_overdue(at(2010)),
+            "the idle time does not count"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The doors: listeners, and what is checked before a connection becomes a queue.
+//! Listeners, and what is checked before a connection becomes a queue.
 
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
@@ -18,14 +18,14 @@ use crate::model::PortId;
 
 /// Connection requests that may wait.
 const BACKLOG: u16 = 128;
-/// How often a door whose device is gone is tried again.
+/// How often a listener whose device is gone is tried again.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 /// Entries of the deepest admin queue.
 const ADMIN_ENTRIES_MAX: u32 = 32;
 
-/// A port's listener.
+/// A port that is listened on.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct PortListener {
     port: PortId,
     address: SocketAddr,
     /// `None` while the device is gone.
@@ -33,7 +33,7 @@ pub(super) struct Door {
     retry_at: Instant,
 }
 
-impl Door {
+impl PortListener {
     /// Listens on an address.
     pub(super) fn open(port: PortId, address: SocketAddr) -> Result<Self, ListenError> {
         let listener = Some(Listener::bind(address, BACKLOG)?);
@@ -50,7 +50,7 @@ impl Door {
         self.port
     }
 
-    /// Tells which device it listens on.
+    /// Reports which device it listens on.
     pub(super) fn announce(&self, devices: &Devices) {
         if let Some(listener) = &self.listener {
             devices.listens(self.port, listener.device());
@@ -81,13 +81,13 @@ impl Door {
 
 /// Judges connection requests.
 #[derive(Debug)]
-pub(super) struct Doorkeeper {
+pub(super) struct Acceptor {
     hub: Arc<Hub>,
     limits: TargetLimits,
     admission: Arc<Admission>,
 }
 
-impl Doorkeeper {
+impl Acceptor {
     pub(super) fn new(hub: Arc<Hub>, limits: TargetLimits, arenas: Vec<Arc<Arena>>) -> Self {
         let admission = Admission::new(Arc::clone(&hub), arenas);
         Self {
@@ -97,29 +97,29 @@ impl Doorkeeper {
         }
     }
 
-    /// Answers every request that waits at a door.
-    pub(super) fn answer(&mut self, door: &mut Door) {
-        while let Some(listener) = &mut door.listener {
+    /// Answers every connection request that waits for a port.
+    pub(super) fn answer(&mut self, port: &mut PortListener) {
+        while let Some(listener) = &mut port.listener {
             match listener.accept() {
-                Ok(Some(request)) => self.welcome(door.port, request),
+                Ok(Some(request)) => self.decide(port.port, request),
                 Ok(None) => return,
                 Err(ListenError::DeviceRemoved) => {
                     warn!(
-                        port = door.port.0,
+                        port = port.port.0,
                         "the RDMA device was removed, waiting for it"
                     );
-                    door.listener = None;
+                    port.listener = None;
                     self.admission.forget_devices();
                 }
                 Err(error) => {
-                    error!(port = door.port.0, %error, "a connection request was lost");
+                    error!(port = port.port.0, %error, "a connection request was lost");
                     return;
                 }
             }
         }
     }
 
-    fn welcome(&mut self, port: PortId, request: ConnectRequest) {
+    fn decide(&mut self, port: PortId, request: ConnectRequest) {
         match self.judge(&request) {
             Ok(params) => self.admission.admit(port, request, params),
             Err(reason) => {
