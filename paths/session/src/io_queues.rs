@@ -93,6 +93,12 @@ impl IoQueues {
         self.granted - self.last + self.free.len() as u16
     }
 
+    /// Some identifier cannot be used again although nobody has its queue.
+    pub(crate) fn has_spent(&self) -> bool {
+        let mut states = self.states.values();
+        states.any(|state| matches!(state, State::LateConnect | State::Spent))
+    }
+
     /// A batch is under way.
     pub(crate) fn is_busy(&self) -> bool {
         !self.batch.is_empty()

@@ -115,10 +115,10 @@ impl Controller {
         };
         let had = batch.connected.len() as u16;
         let least = self.connector.config().io_queues_min.clamp(1, batch.asked);
-        // With too few identifiers left, what is missing can only be had of a new association.
-        let to_be_had = had.saturating_add(queues.available());
         match batch.error {
-            Some(error) if had < least || to_be_had < batch.asked => Err(error),
+            // A namespace that comes later may need every identifier that was granted: only a new
+            // association has all of them.
+            Some(error) if had < least || queues.has_spent() => Err(error),
             _ => {
                 let io_depth = queues.depth();
                 self.ready(batch.connected, io_depth);

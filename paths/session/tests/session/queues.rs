@@ -150,8 +150,13 @@ fn first_open() -> usize {
 #[test]
 fn an_association_is_ready_with_the_io_queues_that_connected() {
     let first = first_open();
-    for fault in [Fault::Lose, Fault::Silence, Fault::WrongCommand, REFUSED] {
-        for exchange in 0..8 {
+    let (opens, all) = (0..4, 0..8);
+    for (fault, exchanges) in [
+        (Fault::Lose, opens.clone()),
+        (Fault::Silence, opens),
+        (REFUSED, all),
+    ] {
+        for exchange in exchanges {
             let scene = format!("{fault:?} at {exchange}");
             let mut rig = two_each(8);
             rig.faults.insert(first + exchange, fault);
@@ -185,13 +190,17 @@ fn an_association_without_any_io_queue_is_a_failed_attempt() {
     }
 }
 
-/// The controller has no identifier left for what is missing: only a new association has all again.
+/// A namespace that comes later may need the identifier: only a new association has all again.
 #[test]
-fn io_queues_that_cannot_be_asked_for_again_fail_the_attempt() {
+fn an_identifier_that_cannot_be_used_again_fails_the_attempt() {
     let first = first_open();
-    let mut rig = two_each(4);
-    rig.faults.insert(first + 4, Fault::Silence);
-    rig.failure();
+    for fault in [Fault::Lose, Fault::Silence, Fault::WrongCommand] {
+        for granted in [4, 8] {
+            let mut rig = two_each(granted);
+            rig.faults.insert(first + 4, fault);
+            rig.failure();
+        }
+    }
     let mut rig = two_each(4);
     rig.faults.insert(first + 4, REFUSED);
     assert_eq!(rig.ready().io_queues, [2, 3, 4]);
