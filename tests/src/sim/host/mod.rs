@@ -136,6 +136,8 @@ pub(crate) enum Work {
 pub(crate) struct PathActor {
     pub(crate) core: Path,
     pub(crate) route: usize,
+    /// The host ended it.
+    pub(crate) shut_down: bool,
     /// Queue pairs of the association at hand that nobody else has.
     pub(crate) qps: Vec<(u16, QpId)>,
     /// Somebody watches the link of this association.
@@ -194,7 +196,7 @@ impl Daemon {
     /// It has a path that leads by this route.
     pub(crate) fn wants(&self, route: usize) -> bool {
         let mut paths = self.paths.values();
-        paths.any(|path| path.route == route && !path.core.is_over())
+        paths.any(|path| path.route == route && !path.shut_down && !path.core.is_over())
     }
 
     /// A block device that serves no volume any more, and whose memory is still registered.

@@ -228,6 +228,7 @@ impl World {
         let actor = PathActor {
             core: Path::new(spec, numbers, random, duration(self.now)),
             route,
+            shut_down: false,
             qps: Vec::new(),
             watches: None,
             inbox_at: 0,

@@ -80,10 +80,17 @@ impl World {
     }
 
     /// A request of the host to a path. Whoever asks a process to stop wants volumes in use to be
-    /// served until then, by paths that may not be there yet.
+    /// served until then, by paths that may not be there yet. Volumes that were not taken over wait for
+    /// the next process.
     pub(crate) fn judge_request(&mut self, path: u32, request: &Request) {
-        let ends = self.people.asks_to_stop() && matches!(request, Request::Shutdown);
-        if ends && self.devices.iter().any(BlockDevice::is_there) {
+        if !matches!(request, Request::Shutdown) {
+            return;
+        }
+        if let Some(actor) = self.host.paths.get_mut(&path) {
+            actor.shut_down = true;
+        }
+        let mut served = self.host.served.values().map(|at| &self.devices[*at]);
+        if self.people.asks_to_stop() && served.any(BlockDevice::is_there) {
             let what = format!("(16) path {path} is ended by a stop while there are volumes");
             self.fail(Violation(what));
         }
