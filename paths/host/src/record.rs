@@ -140,13 +140,16 @@ impl VolumeRecord {
     }
 }
 
-/// Which of the volume files of an earlier process are in force.
+/// What the volume files of an earlier process are. Files are called by their names, with a reason.
 #[derive(Debug, Default)]
 pub struct Judged {
     /// Records to be taken over.
     pub in_force: Vec<VolumeRecord>,
-    /// Names of files that are not used, and why.
-    pub refused: Vec<(String, String)>,
+    /// Further files of those volumes, which are of no use.
+    pub copies: Vec<(String, String)>,
+    /// Only somebody who knows can say whose block devices these name. Without them their namespaces would
+    /// get second ones.
+    pub doubtful: Vec<(String, String)>,
 }
 
 /// Judges volume files, each by its name without the extension: people copy, rename and edit them.
@@ -157,23 +160,25 @@ pub struct Judged {
 #[must_use]
 pub fn judge(files: impl IntoIterator<Item = (String, VolumeRecord)>) -> Judged {
     let mut judged = Judged::default();
-    let mut named = Vec::new();
-    for (name, record) in files {
-        if name == record.id.to_string() {
-            named.push((name, record));
-            continue;
-        }
-        let why = format!(
-            "the file of the volume inside is {}.json; remove this one, or rename it if there is no \
-             other of that volume",
-            record.id
-        );
-        judged.refused.push((name, why));
-    }
+    let (named, misnamed): (Vec<_>, Vec<_>) = files
+        .into_iter()
+        .partition(|(name, record)| *name == record.id.to_string());
     let device = |record: &VolumeRecord| (record.device, record.cookie);
     let mut claims = BTreeMap::new();
     for (_, record) in &named {
         *claims.entry(device(record)).or_insert(0) += 1;
+    }
+    for (name, record) in misnamed {
+        let id = record.id;
+        if named.iter().any(|(_, other)| other.id == id) {
+            let why = format!("the file of its volume is {id}.json; remove this one");
+            judged.copies.push((name, why));
+        } else {
+            let why = format!(
+                "the file of its volume, {id}.json, is missing; if this is it, call it that"
+            );
+            judged.doubtful.push((name, why));
+        }
     }
     for (name, record) in named {
         if claims.get(&device(&record)) == Some(&1) {
@@ -185,7 +190,7 @@ pub fn judge(files: impl IntoIterator<Item = (String, VolumeRecord)>) -> Judged 
              not have it",
             record.device
         );
-        judged.refused.push((name, why));
+        judged.doubtful.push((name, why));
     }
     judged
 }

@@ -93,10 +93,11 @@ impl IoQueues {
         self.granted - self.last + self.free.len() as u16
     }
 
-    /// Some identifier cannot be used again although nobody has its queue.
-    pub(crate) fn has_spent(&self) -> bool {
+    /// The error of a queue whose identifier cannot be used again, if there is one.
+    pub(crate) fn take_spent(&mut self) -> Option<SessionError> {
         let mut states = self.states.values();
-        states.any(|state| matches!(state, State::LateConnect | State::Spent))
+        let spent = states.any(|state| matches!(state, State::LateConnect | State::Spent));
+        self.error.take_if(|_| spent)
     }
 
     /// A batch is under way.
@@ -241,8 +242,9 @@ impl IoQueues {
     /// unless it was refused because of the identifier.
     fn free_if_refused(&mut self, qid: u16, cqe: &Cqe) -> Option<SessionOutput> {
         let status = cqe.status();
-        let taken =
-            Refusal::of(cqe) == Refusal::QueueId || status.code() == Status::COMMAND_SEQUENCE_ERROR;
+        // Linux nvmet says the first, others the second, of a queue they have.
+        let codes = [Status::COMMAND_SEQUENCE_ERROR, Status::INVALID_QUEUE_ID];
+        let taken = Refusal::of(cqe) == Refusal::QueueId || codes.contains(&status.code());
         if status.is_success() || taken {
             return None;
         }

@@ -9,10 +9,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use umpath_host::record::{self, Judged, VERSION, VolumeRecord};
+use umpath_host::record::{self, VERSION, VolumeRecord};
 use umpath_session::StableId;
 
 use crate::durable;
@@ -50,6 +51,8 @@ pub(crate) struct Keeper {
     state_dir: PathBuf,
     /// To the thread that writes what nobody waits for, in order.
     later: Sender<Job>,
+    /// Held while a volume's file is looked at and then written or removed: its successor may be doing so.
+    files: Arc<Mutex<()>>,
 }
 
 impl Keeper {
@@ -59,16 +62,22 @@ impl Keeper {
         std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let (later, jobs) = channel();
         let state_dir = state_dir.to_owned();
-        let folder = state_dir.clone();
+        let (folder, files) = (state_dir.clone(), Arc::new(Mutex::new(())));
+        let shared = files.clone();
         std::thread::Builder::new()
             .name("umpath-keeper".into())
-            .spawn(move || keep(&folder, &jobs))
+            .spawn(move || keep(&folder, &shared, &jobs))
             .context("cannot start the thread that keeps volumes")?;
-        Ok(Self { state_dir, later })
+        Ok(Self {
+            state_dir,
+            later,
+            files,
+        })
     }
 
-    /// What earlier runs have kept. A volume's file that cannot be understood is an error: its block
-    /// device may be in use, and its namespace would get a second one. A copy of one is not used.
+    /// What earlier runs have kept. A volume's file that cannot be understood, or that names a block device
+    /// it may not have, is an error: that device may be in use, and its namespace would get a second one.
+    /// A copy of one is not used.
     pub(crate) fn kept(&self) -> anyhow::Result<Kept> {
         let volumes = load(&self.state_dir.join("volumes"))?;
         let names = lines(&self.state_dir.join(NAMES))?;
@@ -83,6 +92,7 @@ impl Keeper {
 
     /// Writes a volume's file; it is on disk when this returns.
     pub(crate) fn write(&self, record: &VolumeRecord) -> anyhow::Result<()> {
+        let _files = taken(&self.files);
         durable::write_json(&file(&self.state_dir, &record.id), record)
     }
 
@@ -108,6 +118,7 @@ impl Keeper {
 
     /// The volume is gone. A file that another volume of the same identity has written since stays.
     pub(crate) fn remove(&self, record: &VolumeRecord) {
+        let _files = taken(&self.files);
         let path = file(&self.state_dir, &record.id);
         if read(&path).is_ok_and(|known| known.cookie != record.cookie) {
             return;
@@ -120,9 +131,14 @@ impl Keeper {
     }
 }
 
+/// Nothing is half-done behind a lock that guards no data.
+fn taken(files: &Mutex<()>) -> MutexGuard<'_, ()> {
+    files.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Does jobs in order, for as long as there is anybody to ask. One that fails is tried again until a
 /// later one of its kind takes its place.
-fn keep(state_dir: &Path, jobs: &Receiver<Job>) {
+fn keep(state_dir: &Path, files: &Mutex<()>, jobs: &Receiver<Job>) {
     let mut failed: BTreeMap<String, Job> = BTreeMap::new();
     loop {
         let job = match jobs.recv_timeout(if failed.is_empty() { FOR_EVER } else { AGAIN }) {
@@ -136,7 +152,11 @@ fn keep(state_dir: &Path, jobs: &Receiver<Job>) {
         };
         for job in due {
             let kind = job.kind();
-            match job.run(state_dir) {
+            let outcome = {
+                let _files = taken(files);
+                job.run(state_dir)
+            };
+            match outcome {
                 Ok(()) => drop(failed.remove(&kind)),
                 Err(error) => {
                     if !failed.contains_key(&kind) {
@@ -234,14 +254,17 @@ fn load(dir: &Path) -> anyhow::Result<Vec<VolumeRecord>> {
         Ok((name.to_string_lossy().into_owned(), record))
     };
     let files = durable::json_files(dir)?.into_iter().map(named);
-    let Judged { in_force, refused } = record::judge(files.collect::<anyhow::Result<Vec<_>>>()?);
-    for (name, why) in refused {
-        tracing::error!(
-            "{} is not used: {why}",
-            dir.join(format!("{name}.json")).display()
-        );
+    let judged = record::judge(files.collect::<anyhow::Result<Vec<_>>>()?);
+    let said = |(name, why): (String, String)| {
+        let path = dir.join(format!("{name}.json"));
+        format!("{} is not used: {why}", path.display())
+    };
+    for copy in judged.copies {
+        tracing::error!("{}", said(copy));
     }
-    Ok(in_force)
+    let doubtful: Vec<String> = judged.doubtful.into_iter().map(said).collect();
+    anyhow::ensure!(doubtful.is_empty(), "{}", doubtful.join("; "));
+    Ok(judged.in_force)
 }
 
 fn read(path: &Path) -> anyhow::Result<VolumeRecord> {
@@ -362,6 +385,12 @@ mod tests {
             std::fs::copy(&own, own.with_file_name(format!("{copy}.json"))).unwrap();
         }
         assert_eq!(loaded(&keeper), [record()]);
+        std::fs::remove_file(&own).unwrap();
+        let error = keeper.kept().unwrap_err().to_string();
+        assert!(
+            error.contains("backup.json is not used: the file of its volume"),
+            "{error}"
+        );
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -461,12 +461,22 @@ fn a_copy_of_a_volume_s_file_is_not_taken_over() {
     let files = files.map(|name| (name, record.clone()));
     let judged = judge(files);
     assert_eq!(judged.in_force, [record]);
-    assert_eq!(judged.refused.len(), 2);
+    assert!(judged.doubtful.is_empty());
+    assert_eq!(judged.copies.len(), 2);
     assert!(
-        judged.refused[0].1.contains(&format!("{own}.json")),
+        judged.copies[0].1.contains(&format!("{own}.json")),
         "{:?}",
-        judged.refused
+        judged.copies
     );
+}
+
+/// Its namespace would get a second block device, whose record took the place of this one.
+#[test]
+fn the_only_file_of_a_volume_is_not_passed_over_for_its_name() {
+    let record = killed().volumes.remove(&id(1)).unwrap();
+    let judged = judge([("backup".to_owned(), record)]);
+    assert!(judged.in_force.is_empty() && judged.copies.is_empty());
+    assert_eq!(judged.doubtful.len(), 1);
 }
 
 /// The requests of its users would go to one namespace or the other.
@@ -478,7 +488,7 @@ fn a_block_device_that_two_volumes_claim_is_nobody_s() {
     let second = (id(2).to_string(), record.clone());
     let judged = judge([first.clone(), second]);
     assert!(judged.in_force.is_empty());
-    assert_eq!(judged.refused.len(), 2);
+    assert_eq!(judged.doubtful.len(), 2);
     // Numbers are given again: the driver knows which of the two is still there.
     record.cookie += 1;
     let judged = judge([first, (id(2).to_string(), record)]);

@@ -98,6 +98,13 @@ impl Controller {
 
     /// Reports the I/O queues that were asked for, once each is connected or given up.
     pub(super) fn report_io_queues(&mut self) -> Result<(), SessionError> {
+        // A namespace that comes later may need every identifier that was granted: only a new
+        // association has all of them.
+        if matches!(self.phase, Phase::Connecting)
+            && let Some(error) = self.queues.as_mut().and_then(IoQueues::take_spent)
+        {
+            return Err(error);
+        }
         let Some(batch) = self.queues_wanted().and_then(IoQueues::take_batch) else {
             return Ok(());
         };
@@ -116,9 +123,7 @@ impl Controller {
         let had = batch.connected.len() as u16;
         let least = self.connector.config().io_queues_min.clamp(1, batch.asked);
         match batch.error {
-            // A namespace that comes later may need every identifier that was granted: only a new
-            // association has all of them.
-            Some(error) if had < least || queues.has_spent() => Err(error),
+            Some(error) if had < least => Err(error),
             _ => {
                 let io_depth = queues.depth();
                 self.ready(batch.connected, io_depth);
