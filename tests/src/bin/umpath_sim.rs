@@ -12,6 +12,10 @@ use umpath_tests::sim::batch::{Failure, Kill, Outcome, Runner, SEEDS_MAX};
 use umpath_tests::sim::mutant::Mutant;
 use umpath_tests::sim::shrink::Part;
 
+/// Worlds are built and dropped hundreds of times a second.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Failing seeds after which no more are run.
 const FAILURES_MAX: usize = 10;
 
