@@ -50,6 +50,27 @@ impl Links {
     }
 }
 
+/// Whether a port has no link at this moment. The kernel reports changes of a network interface late when
+/// they follow each other within a second, and what breaks for want of a link may be known before.
+pub(crate) fn is_down(device: &str, number: u8) -> bool {
+    let (mut port, now) = (Port::new(number), clock::now());
+    port.read_sysfs(device, now);
+    if let Some(name) = interface_under(device, &port) {
+        port.carrier(carries(&name), now);
+    }
+    matches!(port.link(), Link::Down(_))
+}
+
+/// The name of the network interface under a port.
+fn interface_under(device: &str, port: &Port) -> Option<String> {
+    attribute(&format!("{}/gid_attrs/ndevs/0", port.folder(device)))
+}
+
+/// Whether a network interface has a carrier. One that is down has no readable carrier file.
+fn carries(name: &str) -> bool {
+    attribute(&format!("/sys/class/net/{name}/carrier")).as_deref() == Some("1")
+}
+
 /// The NUMA node of a device; `None` if unknown, as for soft-RoCE over a virtual interface.
 pub(crate) fn node_of(device: &str) -> Option<u16> {
     let own = Path::new(CLASS).join(device);
@@ -90,7 +111,7 @@ struct Interface {
 impl Interface {
     /// The interface, if there is one and the kernel reports its changes.
     fn of(device: &str, port: &Port) -> Option<Self> {
-        let name = attribute(&format!("{}/gid_attrs/ndevs/0", port.folder(device)))?;
+        let name = interface_under(device, port)?;
         let index = attribute(&format!("/sys/class/net/{name}/ifindex"))?;
         let news = LinkNews::open().inspect_err(|error| {
             tracing::warn!(
@@ -105,9 +126,8 @@ impl Interface {
         })
     }
 
-    /// Whether it has a carrier. An interface that is down has no readable carrier file.
     fn carries(&self) -> bool {
-        attribute(&format!("/sys/class/net/{}/carrier", self.name)).as_deref() == Some("1")
+        carries(&self.name)
     }
 }
 

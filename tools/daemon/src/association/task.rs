@@ -42,8 +42,8 @@ struct Task {
     link: Option<watch::Receiver<Link>>,
     /// The link's watcher while it is being made.
     watcher: Option<Watcher>,
-    /// The association whose link is watched.
-    watched: Option<AssociationId>,
+    /// The association whose link is watched, and the device and port it has.
+    watched: Option<(AssociationId, String, u8)>,
 }
 
 /// Runs a path until it ends.
@@ -150,11 +150,11 @@ impl Task {
 
     fn begin_to_watch(&mut self, association: AssociationId) {
         self.link = None;
-        self.watched = Some(association);
         let driver = self.at_hand(association);
         let domain = driver.domain().expect("an association that is ready");
         let device = domain.device().to_owned();
         let port = driver.port().expect("an association that is ready");
+        self.watched = Some((association, device.clone(), port));
         let links = self.around.links.clone();
         // Elsewhere: opening a device takes a look at all of them.
         self.watcher = Some(tokio::task::spawn_blocking(move || {
@@ -180,8 +180,8 @@ impl Task {
         if matches!(link, Link::Fatal | Link::Unwatched) {
             self.link = None;
         }
-        let association = self.watched.expect("a link that is watched");
-        self.path.handle_link(association, link, clock::now());
+        let (association, ..) = self.watched.as_ref().expect("a link that is watched");
+        self.path.handle_link(*association, link, clock::now());
     }
 
     /// Lets go of what is left of an association, in the background.
@@ -234,6 +234,9 @@ impl Task {
 
     fn happened(&mut self, association: AssociationId, happened: Happened) {
         let now = clock::now();
+        if matches!(happened, Happened::Failed(..)) {
+            self.look_at_link(association, now);
+        }
         let path = &mut self.path;
         match happened {
             Happened::Connected(qid) => path.handle_queue_connected(association, qid, now),
@@ -243,6 +246,16 @@ impl Task {
             Happened::Response { qid, cqe, data } => {
                 path.handle_response(association, qid, &cqe, &data, now);
             }
+        }
+    }
+
+    /// A queue has failed: what the link says of it comes first, and its watcher may hear of it later.
+    fn look_at_link(&mut self, association: AssociationId, now: Duration) {
+        if let Some((watched, device, port)) = &self.watched
+            && *watched == association
+            && links::is_down(device, *port)
+        {
+            self.path.handle_link(association, Link::Down(now), now);
         }
     }
 
