@@ -129,7 +129,7 @@ impl Board {
 
     /// Shows the others which stores this process has open: the mark its witness knows them by.
     pub fn set_stores(&self, stores: usize) {
-        let stores = u32::try_from(stores).unwrap_or(u32::MAX);
+        let stores = u32::try_from(stores).expect("a mark of 32 bits");
         self.row().stores.store(stores, SeqCst);
     }
 

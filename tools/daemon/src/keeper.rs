@@ -243,7 +243,7 @@ fn file(state_dir: &Path, id: &StableId) -> PathBuf {
 /// Every volume there is a file of.
 fn load(dir: &Path) -> anyhow::Result<Vec<VolumeRecord>> {
     let named = |path: PathBuf| {
-        let name = path.file_stem().unwrap_or_default();
+        let name = path.file_stem().expect("what has an extension has a stem");
         let record = read(&path).with_context(|| {
             format!(
                 "{} names a block device that may be in use, and cannot be understood; start the \

@@ -125,10 +125,6 @@ impl Interface {
             news: news.ok()?,
         })
     }
-
-    fn carries(&self) -> bool {
-        carries(&self.name)
-    }
 }
 
 fn attribute(path: &str) -> Option<String> {
@@ -153,7 +149,7 @@ impl Watcher {
         let interface = Interface::of(events.device(), &port);
         port.read_sysfs(events.device(), clock::now());
         if let Some(interface) = &interface {
-            port.carrier(interface.carries(), clock::now());
+            port.carrier(carries(&interface.name), clock::now());
         }
         let watcher = Self {
             events,
@@ -224,7 +220,7 @@ impl Watcher {
                             self.port.carrier(carries, clock::now());
                         }
                         News::Carries { .. } => {}
-                        News::Lost => self.port.carrier(interface.carries(), clock::now()),
+                        News::Lost => self.port.carrier(carries(&interface.name), clock::now()),
                     }
                 }
             }

@@ -322,7 +322,8 @@ impl Host {
         }
     }
 
-    /// More queue pairs were opened for an association; an empty list means it can have no more.
+    /// More queue pairs were opened for an association, perhaps fewer than were asked for; none: there is no
+    /// more to be had now.
     pub(super) fn queues_opened(&mut self, path: u32, association: AssociationId, qids: Vec<u16>) {
         let Some(live) = self.still_live(path, association) else {
             return;
@@ -330,7 +331,7 @@ impl Host {
         let asked = live.opening.take();
         let none = qids.is_empty();
         live.spare.extend(qids);
-        // First those that had one. Several are opened together or not at all: one may still be had.
+        // First those that had one. Where none of several was to be had, one may still be.
         if none && asked == Some(1) {
             self.replacement_failed(path);
         } else {

@@ -36,7 +36,8 @@ impl Numbers {
     fn unused(&self) -> u32 {
         let taken: BTreeSet<u32> = self.known.values().copied().collect();
         let mut all = 1..=u32::MAX;
-        all.find(|number| !taken.contains(number)).unwrap_or(1)
+        let unused = all.find(|number| !taken.contains(number));
+        unused.expect("fewer paths than numbers")
     }
 
     /// Binds a number to a path, by reservation or record; `true` if the binding is new.

@@ -27,6 +27,13 @@ struct Refusal {
     until_gone: bool,
 }
 
+impl Refusal {
+    /// Its retry is due now, unless it is in progress.
+    fn hurry(&mut self, now: Duration) {
+        self.retry_at = self.retry_at.map(|at| at.min(now));
+    }
+}
+
 /// The refusals of one association, by NSID.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(BTreeMap<u32, Refusal>);
@@ -88,7 +95,7 @@ impl Refusals {
 
     fn hurry(&mut self, now: Duration) {
         for refusal in self.0.values_mut() {
-            refusal.retry_at = refusal.retry_at.map(|at| at.min(now));
+            refusal.hurry(now);
         }
     }
 }
@@ -141,34 +148,31 @@ impl Host {
 
     /// Retries every refusal caused by this volume.
     pub(super) fn retry_refusals_for(&mut self, id: StableId) {
-        let concerned = |(path, record): (&u32, &super::PathRecord)| {
-            let live = record.live.as_ref()?;
-            live.namespace(id).map(|_| *path)
-        };
-        let paths: Vec<u32> = self.paths.iter().filter_map(concerned).collect();
-        for path in paths {
+        for (path, _) in self.paths_with(id) {
             self.retry_refusals_of(path);
         }
+    }
+
+    /// Live paths with this namespace, and the NSID it has there.
+    fn paths_with(&self, id: StableId) -> Vec<(u32, u32)> {
+        let concerned = |(path, record): (&u32, &super::PathRecord)| {
+            let (nsid, _) = record.live.as_ref()?.namespace(id)?;
+            Some((*path, nsid))
+        };
+        self.paths.iter().filter_map(concerned).collect()
     }
 
     /// Retries the refusals that waited for this volume to go, and no others: what is retried after each
     /// end of a volume that cannot be used would make the next one at once.
     pub(super) fn retry_those_waiting_for(&mut self, id: StableId) {
         let now = self.fx.now;
-        let mut paths = Vec::new();
-        for (path, record) in &mut self.paths {
-            let Some(live) = &mut record.live else {
-                continue;
-            };
-            let nsid = live.namespace(id).map(|(nsid, _)| nsid);
-            let refusal = nsid.and_then(|nsid| live.refusals.0.get_mut(&nsid));
+        for (path, nsid) in self.paths_with(id) {
+            let refusals = self.live_mut(path).map(|live| &mut live.refusals.0);
+            let refusal = refusals.and_then(|refusals| refusals.get_mut(&nsid));
             if let Some(refusal) = refusal.filter(|refusal| refusal.until_gone) {
-                refusal.retry_at = refusal.retry_at.map(|at| at.min(now));
-                paths.push(*path);
+                refusal.hurry(now);
+                self.retry_due(path);
             }
-        }
-        for path in paths {
-            self.retry_due(path);
         }
     }
 

@@ -12,6 +12,7 @@ use umpath_protocol::{DisconnectTarget, Reply, Steer};
 use super::adoption::{killed, taken_over_with_no_path_retry_fail, waits};
 use super::rig::{Failing, Rig, ms};
 use super::sample::{asked, id, namespace, policy};
+use super::trouble::being_dropped;
 
 /// The policy was set after the first table was published, and requests that had waited for a
 /// server failed under that one.
@@ -109,11 +110,7 @@ fn a_volume_does_not_wait_for_the_queue_pairs_of_its_predecessor_but_the_fence_d
 /// Counters were asked of its queue threads, and the answer of `umpath show stats` waited for them.
 #[test]
 fn a_dropped_volume_is_asked_nothing() {
-    let mut rig = Rig::new();
-    rig.late.ends = true;
-    rig.failing.register = true;
-    rig.want(asked(1), true);
-    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let mut rig = being_dropped();
     let call = rig.call();
     rig.host.handle_verb(call, Verb::Stats, rig.now);
     rig.settle();
@@ -260,11 +257,7 @@ fn a_volume_that_is_taken_over_meanwhile_is_removed() {
 /// somebody had connected it by hand.
 #[test]
 fn a_namespace_whose_volume_is_being_dropped_is_tried_again_after_that() {
-    let mut rig = Rig::new();
-    rig.late.ends = true;
-    rig.failing.register = true;
-    rig.want(asked(1), true);
-    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let mut rig = being_dropped();
     rig.failing.register = false;
     let call = rig.want(asked(2), false);
     rig.up(2, &[namespace(1, 1, 1_000)]);

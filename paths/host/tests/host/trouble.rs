@@ -9,6 +9,16 @@ use umpath_session::StableId;
 use super::rig::{Rig, ms};
 use super::sample::{NQN, asked, id, namespace};
 
+/// A volume whose memory cannot be registered: it is dropped, and its queue threads have not ended yet.
+pub(super) fn being_dropped() -> Rig {
+    let mut rig = Rig::new();
+    rig.late.ends = true;
+    rig.failing.register = true;
+    rig.want(asked(1), true);
+    rig.up(1, &[namespace(1, 1, 1_000)]);
+    rig
+}
+
 /// A volume over two paths.
 pub(super) fn two_paths() -> Rig {
     let mut rig = Rig::new();
@@ -288,11 +298,7 @@ fn a_removed_volume_does_not_return_with_another_path_of_its_subsystem() {
 /// to be taken for those of the next one.
 #[test]
 fn a_dropped_volume_is_not_taken_for_its_successor() {
-    let mut rig = Rig::new();
-    rig.late.ends = true;
-    rig.failing.register = true;
-    rig.want(asked(1), true);
-    rig.up(1, &[namespace(1, 1, 1_000)]);
+    let mut rig = being_dropped();
     rig.failing.register = false;
     rig.advance(ms(5_000));
     assert_eq!(rig.made, 1, "the first one has not gone yet");
